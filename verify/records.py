@@ -1,0 +1,347 @@
+"""What a run found, as plain data: the contract between who computes and who renders.
+
+Renderers import this file alone. Results are kept column by column, one :class:`Rows` for each variable, because a
+run may hold a million of them; :meth:`Rows.row` gives a single one as an object. Arrays are NumPy's, but this file
+does not import NumPy. Units: gradients are in units of the (contracted) output per unit of the variable.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+    BoolArray = NDArray[np.bool_]
+
+METHODS: tuple[str, ...] = ("symbolic", "reverse", "central")
+"""The order in which methods stand in every table."""
+
+PAIRS: tuple[tuple[str, str], ...] = (("symbolic", "reverse"), ("symbolic", "central"), ("reverse", "central"))
+"""The pairs whose differences are reported, in the order of the signature (D differs, A agrees)."""
+
+
+class Verdict(StrEnum):
+    """What one row came to.
+
+    >>> Verdict.PASS.value
+    'PASS'
+    """
+
+    PASS = "PASS"
+    """The methods agree within their error estimates."""
+    SUBGRADIENT = "SUBGRADIENT"
+    """The point is a kink and the whole gradient is in the set of subgradients."""
+    CONVENTION = "CONVENTION"
+    """At a kink each entry lies between its one-sided slopes, but the vector is no subgradient."""
+    IMPRECISE = "IMPRECISE"
+    """The error is too large, and rounding is shown to be the cause."""
+    FAIL = "FAIL"
+    """The methods differ, and rounding is not the cause."""
+    DISPUTED = "DISPUTED"
+    """Two references are disjoint: a row of the op table is wrong, and nobody else is accused."""
+    UNDECIDED = "UNDECIDED"
+    """Nothing was shown; the reason says why."""
+
+
+VERDICTS: tuple[Verdict, ...] = tuple(Verdict)
+"""The verdicts by code: ``Rows.verdict`` holds positions in this tuple."""
+
+SEVERITY: tuple[Verdict, ...] = (
+    Verdict.PASS,
+    Verdict.SUBGRADIENT,
+    Verdict.CONVENTION,
+    Verdict.UNDECIDED,
+    Verdict.IMPRECISE,
+    Verdict.DISPUTED,
+    Verdict.FAIL,
+)
+"""From best to worst: a variable's verdict is the worst of its rows."""
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """The worst of several verdicts; ``UNDECIDED`` where there are none.
+
+    >>> worst([Verdict.PASS, Verdict.FAIL, Verdict.SUBGRADIENT]).value
+    'FAIL'
+    """
+    return max(verdicts, key=SEVERITY.index, default=Verdict.UNDECIDED)
+
+
+def format_entry(entry: tuple[int, ...]) -> str:
+    """An index as it is written after a variable: ``[0, 2]``; empty for a scalar.
+
+    >>> format_entry((0, 2)), format_entry(())
+    ('[0, 2]', '')
+    """
+    return f"[{', '.join(map(str, entry))}]" if entry else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry of one gradient at one point: what every method says of it, and what it came to."""
+
+    case: str
+    variable: str
+    entry: tuple[int, ...]
+    """Index into the variable, empty for a scalar."""
+    quantity: Literal["gradient", "value"]
+    point: int
+    """Id of the point: its position in ``CaseResult.points``' ``id`` fields."""
+    values: Mapping[str, float]
+    """By method; NaN where that method gave none."""
+    expected: float
+    """The figure of the case file, NaN where there is none."""
+    verdict: Verdict
+    passes: bool
+    reason: str
+    suspect: str
+    """Who is probably wrong, in a few words; empty where nobody is accused."""
+    file: str
+    line: int
+
+    def difference(self, first: str, second: str) -> float:
+        """The absolute difference of two methods, in the unit of the row."""
+        return abs(self.values.get(first, float("nan")) - self.values.get(second, float("nan")))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one variable, column by column; every array has length R."""
+
+    point: IntArray
+    """Point ids (see :class:`Point`)."""
+    entry: IntArray
+    """Flat C-order index into the variable's shape; 0 for a scalar."""
+    values: Mapping[str, FloatArray]
+    """By method name; NaN where that method gave none."""
+    expected: FloatArray
+    """The case file's own figure, NaN where there is none."""
+    verdict: NDArray[np.int8]
+    """Positions in :data:`VERDICTS`."""
+    passes: BoolArray
+    reason: IntArray
+    """Positions in ``texts``."""
+    suspect: IntArray
+    """Positions in ``texts``."""
+    texts: tuple[str, ...]
+    """The sentences that ``reason`` and ``suspect`` point at; position 0 is the empty string."""
+
+    def __len__(self) -> int:
+        """The number of rows R."""
+        return len(self.point)
+
+
+@dataclass(frozen=True, slots=True)
+class PairDifference:
+    """The largest difference between two methods for one variable, and where it is."""
+
+    pair: tuple[str, str]
+    largest: float
+    """Absolute difference, in the unit of the row; NaN where the pair was never compared."""
+    point: int
+    """Point id, -1 where the pair was never compared."""
+    entry: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VariableResult:
+    """Everything that was found about one variable (an input or a stage) of one case."""
+
+    case: str
+    name: str
+    role: Literal["input", "stage", "output"]
+    quantity: Literal["gradient", "value"]
+    shape: tuple[int, ...]
+    file: str
+    line: int
+    """Where the case file defines the variable."""
+    rows: Rows
+    """All rows, or (see ``checked``) the worst, the suspicious and a sample."""
+    checked: int
+    """How many rows were compared; more than ``len(rows)`` where only some were kept."""
+    counts: Mapping[Verdict, int]
+    """Rows by verdict, over all that were checked."""
+    failed: int
+    """How many rows do not pass, over all that were checked."""
+    differences: tuple[PairDifference, ...]
+    """One for each of :data:`PAIRS`, over all that were checked."""
+    form: str = ""
+    """How the symbolic method did it: ``closed form`` or ``by stages``; empty for values."""
+    closed_forms: Mapping[str, str] = field(default_factory=dict)
+    """SymPy's formula by entry (``""`` for a scalar or a whole matrix, ``"[0, 2]"`` for an entry)."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all rows that were checked."""
+        return worst([verdict for verdict, count in self.counts.items() if count])
+
+    @property
+    def passes(self) -> bool:
+        """Whether every row passes."""
+        return self.failed == 0
+
+    def row(self, i: int) -> Row:
+        """Row number ``i`` of those that were kept, as an object."""
+        rows = self.rows
+        return Row(
+            case=self.case,
+            variable=self.name,
+            entry=unravel(int(rows.entry[i]), self.shape),
+            quantity=self.quantity,
+            point=int(rows.point[i]),
+            values={method: float(column[i]) for method, column in rows.values.items()},
+            expected=float(rows.expected[i]),
+            verdict=VERDICTS[int(rows.verdict[i])],
+            passes=bool(rows.passes[i]),
+            reason=rows.texts[int(rows.reason[i])],
+            suspect=rows.texts[int(rows.suspect[i])],
+            file=self.file,
+            line=self.line,
+        )
+
+    def failing(self) -> Iterator[Row]:
+        """The kept rows that do not pass."""
+        return (self.row(i) for i in range(len(self.rows)) if not self.rows.passes[i])
+
+
+def unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The index tuple of a flat C-order index.
+
+    >>> unravel(7, (2, 5))
+    (1, 2)
+    """
+    index: list[int] = []
+    for size in reversed(shape):
+        flat, position = divmod(flat, size)
+        index.append(position)
+    return tuple(reversed(index))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a case was looked at."""
+
+    id: int
+    """Unique within the case; rows refer to it."""
+    origin: str
+    """``at``, ``points[2]``, ``kink`` or ``random``."""
+    own: bool
+    """Whether the case file itself names this point."""
+    values: Mapping[str, Any]
+    """Input name -> array of the input's shape (upstream gradients that were drawn are included, as ``upstream of D``)."""
+    note: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """One line of the forward and backward pass at the case's first own point."""
+
+    name: str
+    expression: str
+    """As the case file writes it; empty for an input."""
+    line: int
+    shape: tuple[int, ...]
+    value: Any
+    """Array of ``shape``: the forward pass."""
+    local_derivatives: Mapping[str, str]
+    """Operand name -> SymPy's formula for d(stage)/d(operand); empty for an input."""
+    gradient: Any
+    """Array of ``shape``: d(output)/d(stage) by the reverse-mode engine (the upstream gradient of the stage), NaN where it has none."""
+    contributions: Mapping[str, Any] = field(default_factory=dict)
+    """Operand name -> array of the operand's shape: what this stage sends back to that operand (upstream gradient times local derivative)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """Everything that was found about one case file."""
+
+    name: str
+    file: str
+    source: str = ""
+    """Where the function and its figures come from, as the case file says."""
+    function: tuple[tuple[str, str], ...] = ()
+    """Stage name and expression, in order."""
+    outputs: tuple[str, ...] = ()
+    variables: tuple[VariableResult, ...] = ()
+    points: tuple[Point, ...] = ()
+    """All points, or those that the kept rows refer to."""
+    stages: tuple[StageRecord, ...] = ()
+    seed: int = 0
+    points_checked: int = 0
+    methods: tuple[str, ...] = METHODS
+    unsupported: Mapping[str, str] = field(default_factory=dict)
+    """Method -> reason, for methods that could not do this case at all."""
+    failures: tuple[str, ...] = ()
+    """Whole-case reasons not to pass (a method asked for by name is unsupported), a sentence each."""
+    problems: tuple[str, ...] = ()
+    """Why the case could not be run at all, a problem each with its place; everything else is empty then."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know: a step that straddled a kink, a check too weak to catch anything."""
+    seconds: float = 0.0
+    """Wall time that the case took."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the case could be run and every row of it passes."""
+        return not self.problems and not self.failures and all(variable.passes for variable in self.variables)
+
+    @property
+    def counts(self) -> Counter[Verdict]:
+        """Rows by verdict over all variables."""
+        total: Counter[Verdict] = Counter()
+        for variable in self.variables:
+            total.update(variable.counts)
+        return total
+
+    @property
+    def status(self) -> str:
+        """The worst verdict of the case, or ``ERROR`` where it could not be run."""
+        if self.problems:
+            return "ERROR"
+        if self.failures:
+            return Verdict.FAIL.value
+        return worst([variable.verdict for variable in self.variables]).value
+
+    def failing(self) -> Iterator[Row]:
+        """All kept rows of the case that do not pass."""
+        for variable in self.variables:
+            yield from variable.failing()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run over a set of cases: what a report is made of."""
+
+    cases: tuple[CaseResult, ...]
+    seed: int
+    points: int
+    """Random points for each case, as asked for."""
+    methods: tuple[str, ...] = METHODS
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Package -> version, of what the numbers depend on."""
+    command: str = ""
+    """The command that repeats the run."""
+    started: str = ""
+    """ISO 8601, UTC; empty where the report must not depend on the clock."""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every case passes."""
+        return all(case.passes for case in self.cases)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all pass, 1 a row does not pass, 2 a case could not be read."""
+        if any(case.problems for case in self.cases):
+            return 2
+        return 0 if self.ok else 1
