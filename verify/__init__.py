@@ -1,0 +1,66 @@
+"""Is this gradient right? A function is written once, differentiated three ways, and the answers are cross-checked.
+
+>>> import verify
+>>> case = verify.shipped_cases() / "staged_function.yaml"
+>>> result = verify.run_case(case, verify.Settings(points=8, seed=0))
+>>> result.passes, result.status
+(True, 'PASS')
+
+Nothing is imported before it is asked for, so ``import verify`` costs next to nothing.
+"""
+
+TYPE_CHECKING = False  # not from typing, which would be the most expensive part of ``import verify``
+if TYPE_CHECKING:
+    from verify.case import Case, load_case
+    from verify.errors import CaseError, UsageError, VerifyError
+    from verify.graph import Graph, GraphBuilder
+    from verify.records import CaseResult, Row, Run, VariableResult, Verdict
+    from verify.runner import Settings, find_case_files, run_case, run_cases, shipped_cases
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Case",
+    "CaseError",
+    "CaseResult",
+    "Graph",
+    "GraphBuilder",
+    "Row",
+    "Run",
+    "Settings",
+    "UsageError",
+    "VariableResult",
+    "Verdict",
+    "VerifyError",
+    "__version__",
+    "find_case_files",
+    "load_case",
+    "run_case",
+    "run_cases",
+    "shipped_cases",
+]
+
+_HOMES = {
+    "verify.case": ("Case", "load_case"),
+    "verify.errors": ("CaseError", "UsageError", "VerifyError"),
+    "verify.graph": ("Graph", "GraphBuilder"),
+    "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
+    "verify.runner": ("Settings", "find_case_files", "run_case", "run_cases", "shipped_cases"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """A public name, fetched from the module that defines it when it is first used."""
+    import importlib
+
+    for home, names in _HOMES.items():
+        if name in names:
+            globals()[name] = getattr(importlib.import_module(home), name)
+            return globals()[name]
+    message = f"module 'verify' has no attribute '{name}'"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    """The public names, whether fetched yet or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,432 @@
+"""The command ``verify``: reads the command line, calls the runner, hands the run to a report.
+
+No arithmetic happens here, and nothing is imported before a command needs it: ``verify --help`` loads ``argparse``
+alone. Exit codes: 0 all pass, 1 a row does not pass, 2 bad input, 130 interrupted, 141 the reader of a pipe went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from verify import __version__
+from verify.options import RUN_OPTIONS, add_run_options, positive_count, settings
+
+TYPE_CHECKING = False  # typing itself would slow 'verify --help' down; checkers read the name all the same
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any, NoReturn
+
+    from rich.console import Console
+
+    from verify.records import CaseResult, Run
+
+ALL_PASS, SOME_FAIL, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+PIPE_WIDTH = 160
+"""Columns of a table that is not shown on a terminal, where nobody says how wide the paper is."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code.
+
+    Faults of the input are printed on stderr with their place and remedy; a traceback means a fault of this program.
+
+    >>> main(["new", "???"])  # the message is on stderr: a case needs a name with at least one letter ...
+    2
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode gets escapes, not a crash
+    try:
+        args = _parse(arguments)
+        args.command_line = arguments
+        code = _guarded(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("verify: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered goes nowhere, or Python complains once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return code
+
+
+def _guarded(args: argparse.Namespace) -> int:
+    """Runs the chosen command; what the user can mend is said in words."""
+    from verify.errors import VerifyError
+
+    try:
+        return int(args.execute(args))
+    except VerifyError as error:
+        print(f"verify: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+# ------------------------------------------------------------------------------------------------- the command line
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that remembers its options, so that a misspelt one can be answered with the nearest."""
+
+    def __init__(self, **keywords: Any) -> None:
+        self.flags: list[str] = []
+        super().__init__(**keywords, allow_abbrev=False)
+
+    def add_argument(self, *names: Any, **keywords: Any) -> argparse.Action:
+        """Adds an argument and remembers its spellings."""
+        self.flags += [name for name in names if name.startswith("-")]
+        return super().add_argument(*names, **keywords)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line as a namespace; ends the program with a message and exit code 2 where it makes no sense."""
+    parser = _Parser(
+        prog="verify", description="Is this gradient right? Cases are differentiated three ways and compared."
+    )
+    parser.add_argument("--version", action="version", version=f"verify {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    known = {name: commands.add_parser(name, help=text, description=text) for name, (text, _, _) in COMMANDS.items()}
+    for name, (_, add_arguments, execute) in COMMANDS.items():
+        add_arguments(known[name])
+        known[name].set_defaults(execute=execute)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    if chosen is not None and chosen not in COMMANDS:
+        parser.error(f"unknown command '{chosen}', expected one of {', '.join(COMMANDS)}{_near(chosen, COMMANDS)}")
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown and chosen is not None:
+        _refuse(known[chosen], unknown[0].split("=")[0])
+    return args
+
+
+def _refuse(parser: _Parser, word: str) -> NoReturn:
+    kind = "option" if word.startswith("-") else "argument"
+    parser.error(f"unknown {kind} '{word}'{_near(word, parser.flags)}")
+
+
+def _near(word: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    from verify.errors import did_you_mean
+
+    suggestion = did_you_mean(word, known)
+    return f". {suggestion}" if suggestion else ""
+
+
+# ------------------------------------------------------------------------------------------------------------- run
+
+
+def _add_run(parser: _Parser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="case files or folders of them (default: the folder 'cases' here, else the shipped cases)",
+    )
+    parser.add_argument("-k", dest="pick", default="", metavar="TEXT", help="only cases whose name contains this")
+    add_run_options(parser.add_argument)
+    parser.add_argument("--csv", metavar="DIR", help="write results.csv, points.csv and summary.csv here")
+    parser.add_argument("--html", metavar="FILE", help="write the report as one self-contained page")
+    parser.add_argument("--json", metavar="FILE", help="write everything as JSON")
+    parser.add_argument(
+        "--reports",
+        metavar="DIR",
+        help="write the CSV tables and index.html here (default: reports, unless --csv, --html or --json is given)",
+    )
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first case that does not pass")
+    parser.add_argument("--jobs", type=positive_count, default=1, metavar="N", help="cases at a time (default: 1)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Runs cases, writes the reports, then prints the table: who closes the pipe early still has the reports."""
+    from dataclasses import replace
+    from shlex import join
+
+    from verify.report.terminal import print_run
+    from verify.runner import find_case_files, run_cases
+
+    files = find_case_files(args.paths or [_default_cases()], args.pick)
+    targets = _targets(args)
+    for _, path, is_folder in targets:
+        _make_sure_of(path, is_folder)
+    with _progress(len(files)) as tick:
+        run = run_cases(files, settings(vars(args).get), jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
+    run = replace(run, command=join(["verify", *args.command_line]))
+    written = _write_reports(run, targets)
+    print_run(run, _console(sys.stdout))
+    print("Wrote " + ", ".join(map(str, written)))
+    return run.exit_code
+
+
+def _default_cases() -> Path:
+    """Where the cases are if nobody says; says so on stderr."""
+    from pathlib import Path
+
+    from verify.runner import shipped_cases
+
+    here = Path("cases")
+    found = here if any(here.glob("**/*.y*ml")) else shipped_cases()
+    print(f"verify: no path given, running the {'' if found == here else 'shipped '}cases in {found}", file=sys.stderr)
+    return found
+
+
+def _targets(args: argparse.Namespace) -> list[tuple[str, Path, bool]]:
+    """What to write: the format, where, and whether that is a folder."""
+    from pathlib import Path
+
+    asked = [("csv", args.csv, True), ("html", args.html, False), ("json", args.json, False)]
+    targets = [(kind, Path(place), is_folder) for kind, place, is_folder in asked if place]
+    if args.reports or not targets:
+        folder = Path(args.reports or "reports")
+        targets += [("csv", folder, True), ("html", folder / "index.html", False)]
+    return targets
+
+
+def _make_sure_of(path: Path, is_folder: bool) -> None:
+    """Makes the folder that a report goes to. Raises UsageError where the report could not be written."""
+    import tempfile
+
+    from verify.errors import UsageError
+
+    folder = path if is_folder else path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        message = f"cannot write to the report folder {folder}: {error.strerror}. Give another, or make it writable"
+        raise UsageError(message) from error
+    if not is_folder and path.is_dir():
+        message = f"cannot write the report {path}: it is a folder. Give a file name, such as {path / 'index.html'}"
+        raise UsageError(message)
+
+
+def _write_reports(run: Run, targets: list[tuple[str, Path, bool]]) -> list[Path]:
+    """Writes each report and returns the files that were written."""
+    from verify.errors import UsageError
+
+    written: list[Path] = []
+    for kind, path, _ in targets:
+        try:
+            if kind == "csv":
+                from verify.report.csv import write_csv
+
+                written += write_csv(run, path)
+                continue
+            if kind == "html":
+                from verify.report.html import write_html as write
+            else:
+                from verify.report.json import write_json as write
+            write(run, path)
+            written.append(path)
+        except OSError as error:  # a disk that filled up during the run
+            message = f"cannot write the report {error.filename or path}: {error.strerror}"
+            raise UsageError(message) from error
+    return written
+
+
+class _progress:  # noqa: N801  (used as a function: `with _progress(n) as tick`)
+    """A progress bar on stderr where that is a terminal, nothing in a pipe; gives what to call after each case."""
+
+    def __init__(self, total: int) -> None:
+        self._bar: Any = None
+        if sys.stderr.isatty() and total > 1:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+            self._bar = Progress(*columns, TimeElapsedColumn(), console=_console(sys.stderr), transient=True)
+            self._task = self._bar.add_task("checking", total=total)
+
+    def __enter__(self) -> Callable[[CaseResult], None]:
+        if self._bar is not None:
+            self._bar.start()
+        return self._tick
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _tick(self, result: CaseResult) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, advance=1, description=f"checked {result.name}")
+
+
+def _console(stream: Any) -> Console:
+    """Where text goes: with colours on a terminal, plain and of a fixed width in a pipe."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, emoji=False)
+
+
+# ------------------------------------------------------------------------------------------------------------ show
+
+
+def _add_show(parser: _Parser) -> None:
+    parser.add_argument("case", metavar="CASE", help="a case file, or the name of a case, here or shipped")
+    for name in ("seed", "methods"):
+        parser.add_argument(f"--{name}", **RUN_OPTIONS[name])
+    parser.set_defaults(points=0)
+
+
+def _show(args: argparse.Namespace) -> int:
+    """Prints the forward and backward pass at the case's first own point."""
+    from verify.report.terminal import print_case_passes
+    from verify.runner import run_case
+
+    result = run_case(_case_file(args.case), settings(vars(args).get))
+    if result.problems:
+        print("\n".join(result.problems), file=sys.stderr)
+        return BAD_INPUT
+    print_case_passes(result, _console(sys.stdout))
+    return ALL_PASS
+
+
+def _case_file(name: str) -> Path:
+    """The file of a case given by path, by file name or by its own name. Raises UsageError where there is none."""
+    from pathlib import Path
+
+    from verify.errors import UsageError
+    from verify.runner import find_case_files, shipped_cases
+
+    if Path(name).is_file():
+        return Path(name)
+    folders = [folder for folder in (Path("cases"), shipped_cases()) if any(folder.glob("**/*.y*ml"))]
+    files = [file for folder in folders for file in find_case_files([folder])]
+    for file in files:
+        if name in (file.stem, file.name):
+            return file
+    names = dict(_case_names(files))
+    if name in names:
+        return names[name]
+    known = sorted({*names, *(file.stem for file in files)})
+    message = f"no case is called '{name}'{_near(name, known)}. The cases are: {', '.join(sorted(names))}"
+    raise UsageError(message)
+
+
+def _case_names(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """The names of the cases that can be read, with their files; the first of two equal names comes last and wins."""
+    from verify.case import load_case
+    from verify.errors import CaseError
+
+    for file in reversed(files):
+        try:
+            yield load_case(file).name, file
+        except CaseError:
+            yield file.stem, file  # a broken case can still be shown by its file's name, with what is wrong
+
+
+# ------------------------------------------------------------------------------------------------------------- new
+
+
+def _add_new(parser: _Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="name of the case; the file is named after it")
+    parser.add_argument("--folder", default="cases", metavar="DIR", help="where to write the file (default: cases)")
+
+
+def _new(args: argparse.Namespace) -> int:
+    """Writes a case file that runs and is explained; never over another one."""
+    from pathlib import Path
+
+    from verify.case_template import case_text, file_stem
+    from verify.errors import UsageError
+
+    path = Path(args.folder) / f"{file_stem(args.name)}.yaml"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(case_text(args.name))
+    except FileExistsError as error:
+        message = f"{path} exists already and is left as it is. Give another name, or remove it first"
+        raise UsageError(message) from error
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}. Give another folder by --folder"
+        raise UsageError(message) from error
+    print(f"Wrote {path}. Check it by: verify run {path}")
+    return ALL_PASS
+
+
+# ------------------------------------------------------------------------------------------- schema, ops and bench
+
+
+def _add_nothing(parser: _Parser) -> None:
+    """The command has no arguments."""
+
+
+def _schema(_: argparse.Namespace) -> int:
+    """Prints the JSON Schema of the case format."""
+    import json
+
+    from verify.case_format import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return ALL_PASS
+
+
+def _add_ops(parser: _Parser) -> None:
+    parser.add_argument("--matrix", action="store_true", help="run each op through each method and print what happened")
+
+
+def _ops(args: argparse.Namespace) -> int:
+    """Prints the op table, or the matrix of ops and methods."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    headings, rows = _matrix() if args.matrix else _op_rows()
+    table = Table(*headings, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    _console(sys.stdout).print(table)
+    return ALL_PASS
+
+
+def _op_rows() -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the op table: what a case file may write, and where it has a value and a derivative."""
+    from verify.ops import OPS
+
+    rows = []
+    for op in OPS.values():
+        conditions = [interval.text(name) for interval, name in zip(op.domain, "abc", strict=False)]
+        domain = " and ".join(filter(None, conditions)) or "all reals"
+        ties = ", ".join(op.kink.ties) if op.kink else ""
+        rows.append([op.name, op.spelling, domain, ties, ", ".join(op.params), op.source])
+    return ["op", "written as", "domain", "ties (first is the default)", "parameters", "source"], rows
+
+
+def _matrix() -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the matrix: what came of running each op through each method."""
+    from verify.matrix import support_matrix
+    from verify.records import METHODS
+
+    statuses: dict[str, dict[str, str]] = {}
+    for op, method, status in support_matrix():
+        statuses.setdefault(op, {})[method] = status
+    rows = [[op, *(found.get(method, "") for method in METHODS)] for op, found in statuses.items()]
+    return ["op", *METHODS], rows
+
+
+def _add_bench(parser: _Parser) -> None:
+    parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer repeats, to see that it works")
+    parser.add_argument("--out", metavar="FILE", help="write command, commit, machine and numbers as JSON")
+
+
+def _bench(args: argparse.Namespace) -> int:
+    """Measures the program against hand-written checks."""
+    from verify.bench import main as measure
+
+    return int(measure(args) or ALL_PASS)
+
+
+COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.Namespace], int]]] = {
+    "run": ("check cases and write the reports", _add_run, _run),
+    "show": ("show the forward and backward pass of one case, stage by stage", _add_show, _show),
+    "new": ("write a case file that runs and is explained", _add_new, _new),
+    "schema": ("print the JSON Schema of the case format, for completion in editors", _add_nothing, _schema),
+    "ops": ("print the ops that a case may use", _add_ops, _ops),
+    "bench": ("measure this program against hand-written checks", _add_bench, _bench),
+}
+"""Every command: its help, what adds its arguments, what runs it."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Every option that says how cases are checked, defined once for the command line and for pytest.
+
+argparse's ``add_argument`` and pytest's ``addoption`` take the same arguments, so one table serves both. This file
+is loaded by ``verify --help`` and by every run of pytest: it imports ``argparse`` and nothing else until it is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+TYPE_CHECKING = False  # typing itself takes longer to import than this file; checkers read the name all the same
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from verify.runner import Settings
+
+
+def count(text: str) -> int:
+    """A number of things, zero or more. Raises ``argparse.ArgumentTypeError`` for anything else.
+
+    >>> count("1_000")
+    1000
+    >>> count("-3")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: expected a whole number, zero or more, got '-3'
+    """
+    return _whole_number(text, 0, "a whole number, zero or more")
+
+
+def positive_count(text: str) -> int:
+    """A number of things, one or more. Raises ``argparse.ArgumentTypeError`` for anything else.
+
+    >>> positive_count("2")
+    2
+    >>> positive_count("0")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: expected a whole number, one or more, got '0'
+    """
+    return _whole_number(text, 1, "a whole number, one or more")
+
+
+def method_names(text: str) -> tuple[str, ...]:
+    """Methods by name, separated by commas. Raises ``argparse.ArgumentTypeError`` for a name that is none.
+
+    >>> method_names("reverse, central")
+    ('reverse', 'central')
+    >>> method_names("foo")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: unknown method 'foo', expected some of symbolic, reverse, central
+    """
+    from verify.errors import did_you_mean
+    from verify.records import METHODS
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in METHODS:
+            message = f"unknown method '{name}', expected some of {', '.join(METHODS)}"
+            suggestion = did_you_mean(name, METHODS)
+            raise argparse.ArgumentTypeError(f"{message}. {suggestion}" if suggestion else message)
+    return names
+
+
+def _whole_number(text: str, least: int, expected: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        message = f"expected {expected}, got '{text}'"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
+RUN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "points": {
+        "type": count,
+        "default": 64,
+        "metavar": "N",
+        "help": "random points for each case, besides its own (default: 64)",
+    },
+    "seed": {
+        "type": count,
+        "default": 0,
+        "metavar": "N",
+        "help": "seed of everything that is drawn: points, upstream gradients, arrays (default: 0)",
+    },
+    "methods": {
+        "type": method_names,
+        "default": None,
+        "metavar": "NAMES",
+        "help": "only these, separated by commas: symbolic, reverse, central (default: all)",
+    },
+}
+"""The options by name, with what argparse and pytest want to know of each."""
+
+
+def add_run_options(add: Callable[..., object], prefix: str = "--") -> None:
+    """Adds the options through argparse's ``add_argument`` or pytest's ``addoption``, their names behind ``prefix``.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> add_run_options(parser.add_argument, "--verify-")
+    >>> parser.parse_args(["--verify-points", "8"]).verify_points
+    8
+    """
+    for name, keywords in RUN_OPTIONS.items():
+        add(prefix + name, **keywords)
+
+
+def settings(value_of: Callable[[str], Any]) -> Settings:
+    """The runner's settings from whatever holds the options: ``value_of`` gives the value of each by name.
+
+    >>> settings({"points": 8, "seed": 3, "methods": ("reverse", "central")}.__getitem__)
+    Settings(points=8, seed=3, methods=('reverse', 'central'))
+    """
+    from verify.runner import Settings
+
+    return Settings(**{name: value_of(name) for name in RUN_OPTIONS})
