@@ -6,6 +6,7 @@ number system. Shapes are those of a single point: the axis of points is nobody'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -87,6 +88,39 @@ class Graph:
         return frozenset(needed)
 
 
+    def text(self, position: int) -> str:
+        """A node as a case file would write it, down to inputs and stages.
+
+        >>> b = GraphBuilder()
+        >>> x = b.input("x", (2,))
+        >>> b.name("f", b.apply("exp", b.apply("index", x, params={"index": (0,)})))
+        >>> graph = b.build(["f"])
+        >>> graph.text(1), graph.text(2)
+        ('x[0]', 'f')
+        """
+        names = {at: name for name, at in (*self.stages.items(), *self.inputs.items())}
+        return self._text(position, names)
+
+    def _text(self, position: int, names: Mapping[int, str]) -> str:
+        node = self.nodes[position]
+        if position in names or node.kind != "op":
+            return names.get(position, node.op)
+        operands = [self._text(arg, names) for arg in node.args]
+        if node.op == "index":
+            return f"{operands[0]}[{', '.join(map(_index_text, node.params['index']))}]"
+        if node.op == "power_constant":
+            return f"({operands[0]})**{node.params['exponent']:g}"
+        spelling = OPS[node.op].spelling
+        filled = re.sub(r"\b[ab]\b", lambda match: operands["ab".index(match.group())], spelling)
+        return filled if spelling[0].isalpha() and "(" in spelling else f"({filled})"
+
+
+def _index_text(index: int | slice) -> str:
+    if isinstance(index, int):
+        return str(index)
+    return ":".join("" if bound is None else str(bound) for bound in (index.start, index.stop))
+
+
 class GraphBuilder:
     """Builds a graph node by node; shapes are inferred and checked as it goes.
 
@@ -125,6 +159,8 @@ class GraphBuilder:
     ) -> int:
         """One op applied to earlier nodes; returns the new node's position. Raises ShapeError where shapes do not fit."""
         row = OPS[op]
+        if not row.elementwise:
+            args = tuple(self._computed(i) for i in args)
         shapes = [self._nodes[i].shape for i in args]
         static = _normalised(params or {}, shapes)
         shape = row.shape(*shapes, **static)
@@ -136,6 +172,10 @@ class GraphBuilder:
     def shape(self, position: int) -> Shape:
         """The shape of a node."""
         return self._nodes[position].shape
+
+    def _computed(self, position: int) -> int:
+        """A constant as the result of an op, for ops that take entries apart."""
+        return self.apply("positive", position) if self._nodes[position].kind == "constant" else position
 
     def name(self, stage: str, position: int) -> None:
         """Gives a node a stage's name. A node that has a name already is copied, so that every stage has its own."""

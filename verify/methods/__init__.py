@@ -1,0 +1,30 @@
+"""Ways to differentiate: one file is one method, and the listing of this folder is the registry.
+
+Each file has ``prepare(graph, variables)``, which answers with something that differentiates the graph with respect
+to those inputs and stages, or with :class:`~verify.derivative.Unsupported`. The files never import each other: that
+they can be wrong only separately is the point of the program.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Sequence
+from importlib import import_module
+
+from verify.derivative import Differentiator, Unsupported
+from verify.graph import Graph
+
+
+def available() -> tuple[str, ...]:
+    """The names of all methods.
+
+    >>> available()
+    ('central', 'reverse', 'symbolic')
+    """
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def prepare(name: str, graph: Graph, variables: Sequence[str]) -> Differentiator | Unsupported:
+    """The method made ready for one graph, or why it cannot do it."""
+    answer: Differentiator | Unsupported = import_module(f"{__name__}.{name}").prepare(graph, variables)
+    return answer

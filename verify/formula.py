@@ -1,0 +1,232 @@
+"""SymPy expressions made ready to be evaluated on arrays, without executing any generated text.
+
+SymPy's ``lambdify`` writes Python source and runs it; here the tree is walked once and becomes a list of calls, which
+run on float arrays and, where every digit counts, on object arrays of mpmath numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy
+
+EXACT_DIGITS = 50
+"""Decimal digits of an evaluation on mpmath numbers."""
+
+
+def _step(x: Any) -> Any:
+    """Heaviside's step with 1/2 at zero, which is how SymPy defines the slope of a tied maximum."""
+    return np.where(x > 0, 1.0, np.where(x < 0, 0.0, 0.5))
+
+
+def _sign(x: Any) -> Any:
+    return np.where(x > 0, 1.0, np.where(x < 0, -1.0, 0.0))
+
+
+def _negated(x: Any) -> Any:
+    return -x
+
+
+def _added(x: Any, y: Any) -> Any:
+    return x + y
+
+
+def _subtracted(x: Any, y: Any) -> Any:
+    return x - y
+
+
+def _multiplied(x: Any, y: Any) -> Any:
+    return x * y
+
+
+def _divided(x: Any, y: Any) -> Any:
+    return x / y
+
+
+def _power(x: Any, y: Any) -> Any:
+    return x**y
+
+
+def _square(x: Any) -> Any:
+    return x * x
+
+
+FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
+    sympy.exp: np.exp,
+    sympy.log: np.log,
+    sympy.tanh: np.tanh,
+    sympy.sinh: np.sinh,
+    sympy.cosh: np.cosh,
+    sympy.Abs: np.abs,
+    sympy.Max: lambda *xs: reduce(np.maximum, xs),
+    sympy.Min: lambda *xs: reduce(np.minimum, xs),
+    sympy.Heaviside: lambda x, half=0.5: _step(x),
+    sympy.sign: _sign,
+}
+"""SymPy function -> NumPy function."""
+
+EXACT_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
+    np.exp: np.frompyfunc(mpmath.exp, 1, 1),
+    np.log: np.frompyfunc(mpmath.log, 1, 1),
+    np.tanh: np.frompyfunc(mpmath.tanh, 1, 1),
+    np.sinh: np.frompyfunc(mpmath.sinh, 1, 1),
+    np.cosh: np.frompyfunc(mpmath.cosh, 1, 1),
+    np.sqrt: np.frompyfunc(mpmath.sqrt, 1, 1),
+}
+"""NumPy function -> the same on mpmath numbers; all others run on object arrays as they are."""
+
+
+class Formulas:
+    """Several expressions in the same symbols, compiled together so that common parts are computed once.
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> Formulas([sympy.exp(x), x / (1 + sympy.exp(x))], [x])(np.array([0.0]))
+    [array([1.]), array([0.])]
+    """
+
+    def __init__(self, expressions: Sequence[sympy.Expr], symbols: Sequence[sympy.Symbol]) -> None:
+        self._registers: dict[sympy.Basic, int] = {symbol: i for i, symbol in enumerate(symbols)}
+        self._arity = len(symbols)
+        self._constants: list[tuple[int, sympy.Expr]] = []
+        self._steps: list[tuple[int, Callable[..., Any], tuple[int, ...]]] = []
+        self._size = len(symbols)
+        shared, reduced = sympy.cse(list(expressions), order="none")
+        for symbol, expression in shared:
+            self._registers[symbol] = self._compile(expression)
+        self._results = tuple(self._compile(expression) for expression in reduced)
+
+    def __call__(self, *values: Any) -> list[Any]:
+        """The value of each expression; ``values`` are arrays that broadcast together, one for each symbol.
+
+        Object arrays are taken to hold mpmath numbers and are computed with :data:`EXACT_DIGITS` digits.
+        """
+        exact = any(getattr(value, "dtype", None) == object for value in values)
+        slots: list[Any] = [*values, *[None] * (self._size - self._arity)]
+        with np.errstate(all="ignore"), mpmath.workdps(EXACT_DIGITS):
+            for target, number in self._constants:
+                slots[target] = mpmath.mpmathify(number.evalf(EXACT_DIGITS)) if exact else as_float(number)
+            for target, function, args in self._steps:
+                call = EXACT_FUNCTIONS.get(function, function) if exact else function
+                slots[target] = call(*[slots[i] for i in args])
+        return [slots[i] for i in self._results]
+
+    def _compile(self, expression: sympy.Basic) -> int:
+        """The register that will hold the expression."""
+        known = self._registers.get(expression)
+        if known is None:
+            known = self._registers[expression] = self._emit(expression)
+        return known
+
+    def _emit(self, expression: sympy.Basic) -> int:
+        if isinstance(expression, (sympy.Number, sympy.NumberSymbol)):
+            target = self._new()
+            self._constants.append((target, expression))
+            return target
+        if isinstance(expression, sympy.Add):
+            return self._emit_sum(expression)
+        if isinstance(expression, sympy.Mul):
+            return self._emit_product(expression)
+        if isinstance(expression, sympy.Pow):
+            return self._emit_power(*expression.as_base_exp())
+        function = FLOAT_FUNCTIONS.get(type(expression))
+        if function is None:
+            raise TypeError(f"cannot evaluate SymPy's {type(expression).__name__} in {expression}")
+        return self._call(function, *expression.args)
+
+    def _emit_sum(self, expression: sympy.Add) -> int:
+        plus = [term for term in expression.args if not term.could_extract_minus_sign()]
+        minus = [-term for term in expression.args if term.could_extract_minus_sign()]
+        if not plus:
+            return self._call(_negated, sympy.Add(*minus))
+        total = self._fold(_added, plus)
+        for term in minus:
+            total = self._push(_subtracted, total, self._compile(term))
+        return total
+
+    def _emit_product(self, expression: sympy.Mul) -> int:
+        if expression.could_extract_minus_sign():
+            return self._call(_negated, -expression)
+        above = [factor for factor in expression.args if not _is_divisor(factor)]
+        below = [1 / factor for factor in expression.args if _is_divisor(factor)]
+        top = self._fold(_multiplied, above or [sympy.Integer(1)])
+        return self._push(_divided, top, self._fold(_multiplied, below)) if below else top
+
+    def _emit_power(self, base: sympy.Expr, exponent: sympy.Expr) -> int:
+        if base is sympy.E:
+            return self._call(np.exp, exponent)
+        if exponent.is_number and exponent.is_negative:
+            return self._push(_divided, self._compile(sympy.Integer(1)), self._compile(base**-exponent))
+        if exponent == sympy.Rational(1, 2):
+            return self._call(np.sqrt, base)
+        if exponent == 2:
+            return self._call(_square, base)
+        return self._call(_power, base, exponent)
+
+    def _call(self, function: Callable[..., Any], *args: sympy.Basic) -> int:
+        return self._push(function, *[self._compile(arg) for arg in args])
+
+    def _fold(self, function: Callable[..., Any], terms: Sequence[sympy.Basic]) -> int:
+        total = self._compile(terms[0])
+        for term in terms[1:]:
+            total = self._push(function, total, self._compile(term))
+        return total
+
+    def _push(self, function: Callable[..., Any], *args: int) -> int:
+        target = self._new()
+        self._steps.append((target, function, args))
+        return target
+
+    def _new(self) -> int:
+        self._size += 1
+        return self._size - 1
+
+
+def can_evaluate(expression: sympy.Basic) -> bool:
+    """Whether :class:`Formulas` knows everything in an expression.
+
+    >>> x = sympy.Symbol("x")
+    >>> can_evaluate(sympy.exp(x)), can_evaluate(sympy.Derivative(sympy.Function("f")(x), x))
+    (True, False)
+    """
+    known = (sympy.Number, sympy.NumberSymbol, sympy.Symbol, sympy.Add, sympy.Mul, sympy.Pow, *FLOAT_FUNCTIONS)
+    return all(isinstance(part, known) for part in sympy.preorder_traversal(expression)) and not expression.has(
+        sympy.zoo, sympy.nan, sympy.oo
+    )
+
+
+def as_float(number: sympy.Expr) -> float:
+    """The float nearest to an exact number, correctly rounded for rationals."""
+    if isinstance(number, sympy.Rational):
+        try:
+            return int(number.p) / int(number.q)
+        except OverflowError:
+            return math.copysign(math.inf, number.p)
+    return float(number)
+
+
+def _is_divisor(factor: sympy.Basic) -> bool:
+    """Whether a factor of a product is better divided by: ``x**-2``, but not ``exp(-x)``, which may overflow upside down."""
+    return isinstance(factor, sympy.Pow) and bool(factor.exp.is_number and factor.exp.is_negative)
+
+
+LONG_DENOMINATOR = 1000
+"""From here on a rational is printed as the decimal literal that it came from."""
+
+
+def formula_text(expression: sympy.Basic) -> str:
+    """An expression as text, with decimals for what were decimal literals.
+
+    >>> formula_text(sympy.Rational(*(0.1).as_integer_ratio()) * sympy.Symbol("x"))
+    '0.1*x'
+    """
+    decimals = {
+        number: sympy.sign(number) * sympy.Symbol(repr(abs(as_float(number))))
+        for number in expression.atoms(sympy.Rational)
+        if number.q > LONG_DENOMINATOR
+    }
+    return str(expression.xreplace(decimals))

@@ -1,0 +1,198 @@
+"""Central differences of the forward function; this file knows no derivative at all.
+
+``(L(x + h) - L(x - h)) / ((x + h) - (x - h))``, one entry at a time, where L is the contracted output. The divisor is
+the step really taken, not the one wished for. A stage is a variable like an input: its value is moved and only what
+depends on it is computed again. :meth:`Central.refine` looks for a better step and says how far off the answer may be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.balls import Balls
+from verify.derivative import Derivative
+from verify.graph import Graph
+from verify.interpret import Program, Values, branch_argument, constant_balls, dtype_of, kinked_nodes
+
+Array = NDArray[Any]
+Functional = Callable[[Values], Any]
+"""From all node values to the number ``(P,)`` that is differentiated."""
+
+SMALLEST_SCALE = 0.25
+"""What counts as the size of a variable that is (nearly) zero, so that its step is not zero too."""
+
+STEP_FACTORS = (1.0, 2.0**-4, 2.0**4, 2.0**-8, 2.0**8, 2.0**-12, 2.0**-16, 2.0**-24, 2.0**-36)
+"""Steps that are tried beside the usual one, in units of it, until the error is small enough."""
+
+GOOD_ENOUGH = 2.0**-26
+"""Relative error at which the search for a better step ends."""
+
+
+def prepare(graph: Graph, variables: Sequence[str]) -> Central:
+    """The method made ready for one graph."""
+    return Central(graph, variables)
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """A central difference with what is known of its error."""
+
+    gradient: Array
+    """``(P,)``, the gradient of one entry."""
+    error: Array
+    """``(P,)``, truncation (estimated by a second step) and rounding (from balls); inf where nothing is known."""
+    straddled: Array
+    """``(P,)`` bool: the usual step crossed a kink, so the branch of the point itself was held fixed."""
+
+
+class Central:
+    """Central differences for one graph and the variables asked for."""
+
+    def __init__(self, graph: Graph, variables: Sequence[str]) -> None:
+        self.graph = graph
+        self.variables = tuple(variables)
+        self.program = Program(graph)
+        self._after = {name: graph.depends_on([graph.position(name)]) for name in self.variables}
+        self._kinks = kinked_nodes(graph)
+
+    def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
+        """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
+        values = self.program.run(inputs)
+        named = {name: values[self.graph.position(name)] for name in (*self.graph.inputs, *self.graph.stages)}
+        output = contraction(self.graph, upstream)
+        return Derivative(named, {name: self._gradient(name, values, output) for name in self.variables})
+
+    def _gradient(self, name: str, values: Values, output: Functional) -> Array:
+        x = values[self.graph.position(name)]
+        gradient = np.empty(x.shape)
+        h = usual_step(x)
+        for entry in np.ndindex(x.shape[1:]):
+            where = (slice(None), *entry)
+            gradient[where] = self._difference(name, where, h[where], values, output)
+        return gradient
+
+    def _difference(
+        self,
+        name: str,
+        where: tuple[Any, ...],
+        h: Array,
+        values: Values,
+        output: Functional,
+        frozen: Mapping[int, Any] | None = None,
+    ) -> Array:
+        """The central difference ``(P,)`` of one entry; a private copy of the variable is moved, never the caller's."""
+        moved = values[self.graph.position(name)].copy()
+        x = moved[where].copy()
+        above, below = x + h, x - h
+        moved[where] = above
+        up = output(self._moved(name, moved, values, frozen))
+        moved[where] = below
+        down = output(self._moved(name, moved, values, frozen))
+        with np.errstate(all="ignore"):
+            quotient: Array = (up - down) / (above - below)
+        return quotient
+
+    def _moved(self, name: str, moved: Array, values: Values, frozen: Mapping[int, Any] | None) -> Values:
+        """All node values with one variable moved."""
+        return self.program.rerun(values, {self.graph.position(name): moved}, self._after[name], frozen)
+
+    def refine(
+        self,
+        name: str,
+        entry: tuple[int, ...],
+        inputs: Mapping[str, Any],
+        output: Functional,
+        frozen: Mapping[int, Any] | None = None,
+    ) -> Refined:
+        """One entry of the gradient with the best of several steps, and an estimate of its error.
+
+        ``output`` is what is differentiated, usually :func:`contraction`.
+
+        Truncation is the difference between a step and its double, which is three times the error of the smaller
+        one while the third derivative dominates; it is taken whole. Rounding is the radius of the forward pass in
+        balls over the step. Where a step crosses a kink and ``frozen`` does not say which branch to follow, the
+        branch of the point itself is followed, so that a step that straddles a kink accuses nobody.
+        """
+        where = (slice(None), *entry)
+        values = self.program.run(inputs, frozen)
+        noise = self._noise(inputs, output, frozen)
+        x = values[self.graph.position(name)]
+        h = usual_step(x)[where]
+        straddled = np.zeros(len(h), dtype=bool)
+        if frozen is None and self._kinks:
+            straddled = self._straddles(name, where, 2 * h, values)
+            frozen = {i: np.asarray(branch_argument(self.graph.nodes[i], values) > 0) for i in self._kinks}
+        best, error = np.full(len(h), np.nan), np.full(len(h), np.inf)
+        for factor in STEP_FACTORS:
+            step = np.maximum(h * factor, np.abs(x[where]) * (8 * np.finfo(x.dtype).eps))
+            small = self._difference(name, where, step, values, output, frozen)
+            large = self._difference(name, where, 2 * step, values, output, frozen)
+            with np.errstate(all="ignore"):
+                estimate = np.abs(large - small) + noise / step
+                better = np.isfinite(small) & (estimate < error)
+            best, error = np.where(better, small, best), np.where(better, estimate, error)
+            if np.all(error <= GOOD_ENOUGH * np.abs(best)):
+                break
+        return Refined(best, error, straddled)
+
+    def _noise(self, inputs: Mapping[str, Any], output: Functional, frozen: Mapping[int, Any] | None) -> Array:
+        """How far rounding may move the output at both ends of a step together ``(P,)``."""
+        balls = {name: Balls.exact(value) for name, value in inputs.items()}
+        total = output(self.program.run(balls, frozen, constant_balls(self.graph, dtype_of(inputs))))
+        noise: Array = 2 * total.radius + least_noise(total.value)
+        return noise
+
+    def _straddles(self, name: str, where: tuple[Any, ...], h: Array, values: Values) -> Array:
+        """Whether the branches at either end of a step are not those of the point itself ``(P,)``."""
+        position = self.graph.position(name)
+        crossed = np.zeros(len(h), dtype=bool)
+        for sign in (1, -1):
+            moved = values[position].copy()
+            moved[where] += sign * h
+            again = self.program.rerun(values, {position: moved}, self._after[name])
+            for i in self._kinks:
+                here = branch_argument(self.graph.nodes[i], values) > 0
+                there = branch_argument(self.graph.nodes[i], again) > 0
+                changed = here != there
+                crossed |= changed.reshape(len(changed), -1).any(axis=1)
+        return crossed
+
+
+def usual_step(x: Array) -> Array:
+    """A step for each entry, scaled to it: a power of two near the cube root of the unit roundoff.
+
+    >>> usual_step(np.array([0.0, 8.0])).tolist()
+    [9.5367431640625e-07, 3.0517578125e-05]
+    """
+    exponent = math.floor(math.log2(float(np.finfo(x.dtype).eps) / 2) / 3)
+    size = np.maximum(np.abs(x), x.dtype.type(SMALLEST_SCALE))
+    step: Array = size * x.dtype.type(2.0**exponent)
+    return step
+
+
+def least_noise(output: Array) -> Array:
+    """The rounding that two evaluations of an output may always show ``(P,)``: two units roundoff each."""
+    noise: Array = np.abs(output) * (2 * np.finfo(output.dtype).eps)
+    return noise
+
+
+def contraction(graph: Graph, upstream: Mapping[str, Any]) -> Functional:
+    """The sum over all outputs of output times upstream gradient, as a function of all node values."""
+
+    def contracted(values: Values) -> Any:
+        total: Any = None
+        with np.errstate(all="ignore"):
+            for name, seed in upstream.items():
+                product = values[graph.position(name)] * seed
+                if len(product.shape) > 1:
+                    product = np.sum(product, axis=tuple(range(1, len(product.shape))))
+                total = product if total is None else total + product
+        return total
+
+    return contracted

@@ -1,0 +1,147 @@
+"""Reverse mode: a forward pass, then local derivatives times upstream gradients, accumulated backward.
+
+The backward pass visits the nodes in reverse order of execution, iteratively, so that no chain is too long for it.
+It is written against NumPy's functions alone, so that it runs on plain arrays and on balls alike, and it keeps no
+state: use it on its own by :func:`value_and_gradient`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from verify.derivative import Derivative
+from verify.graph import Graph, Node, Shape
+from verify.interpret import Program, Values, align
+from verify.ops import OPS
+
+
+def prepare(graph: Graph, variables: Sequence[str]) -> Reverse:
+    """The engine made ready for one graph."""
+    return Reverse(graph, variables)
+
+
+def value_and_gradient(
+    graph: Graph, inputs: Mapping[str, Any], upstream: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Values of all outputs and gradients by all inputs of the outputs contracted with their upstream gradients.
+
+    ``inputs`` maps names to ``(P, *shape)``; ``upstream`` maps outputs to arrays of their shape, ones if left out.
+
+    >>> from verify.graph import GraphBuilder
+    >>> b = GraphBuilder()
+    >>> x, y = b.input("x"), b.input("y")
+    >>> b.name("f", b.apply("multiply", x, y))
+    >>> value, gradient = value_and_gradient(b.build(["f"]), {"x": np.array([3.0]), "y": np.array([-4.0])})
+    >>> value["f"], gradient["x"], gradient["y"]
+    (array([-12.]), array([-4.]), array([3.]))
+    """
+    engine = Reverse(graph, tuple(graph.inputs))
+    values = engine.program.run(inputs)
+    outputs = {name: values[graph.position(name)] for name in graph.outputs}
+    seeds = upstream if upstream is not None else {name: np.ones_like(value) for name, value in outputs.items()}
+    return outputs, engine.backward(values, seeds)
+
+
+class Reverse:
+    """The engine for one graph and the variables asked for."""
+
+    def __init__(self, graph: Graph, variables: Sequence[str]) -> None:
+        self.graph = graph
+        self.variables = tuple(variables)
+        self.program = Program(graph)
+        wanted = [graph.position(name) for name in self.variables]
+        reached = set(wanted) | set(graph.depends_on(wanted))
+        self._kept = frozenset(wanted)
+        self._steps = tuple(
+            (i, graph.nodes[i].args, any(graph.nodes[i].aligned), _pullbacks(graph, graph.nodes[i], reached))
+            for i in range(len(graph.nodes) - 1, -1, -1)
+            if i in reached
+        )
+
+    def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
+        """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
+        values = self.program.run(inputs)
+        named = {name: values[self.graph.position(name)] for name in (*self.graph.inputs, *self.graph.stages)}
+        return Derivative(named, self.backward(values, upstream))
+
+    def backward(self, values: Values, upstream: Mapping[str, Any]) -> dict[str, Any]:
+        """The gradients of all variables ``(P, *shape)`` from a finished forward pass."""
+        gradients = self._accumulate(values, upstream, absorb=False)
+        if not all(np.all(np.isfinite(g)) for g in gradients.values()):
+            # A zero upstream gradient absorbs a local derivative that is infinite; rare, so paid for only when met.
+            gradients = self._accumulate(values, upstream, absorb=True)
+        return gradients
+
+    def _accumulate(self, values: Values, upstream: Mapping[str, Any], absorb: bool) -> dict[str, Any]:
+        nodes = self.graph.nodes
+        totals: Values = [None] * len(nodes)
+        for name, seed in upstream.items():
+            _add_to(totals, self.graph.position(name), seed)
+        with np.errstate(all="ignore"):  # non-finite gradients are judged, not warned about
+            for i, args, misaligned, pullbacks in self._steps:
+                g = totals[i]
+                if g is None:
+                    continue
+                operands = [values[j] for j in args]
+                if misaligned:
+                    operands = align(nodes[i], operands)
+                for j, vjp, shape in pullbacks:
+                    contribution = vjp(g, values[i], *operands)
+                    if absorb:
+                        contribution = _absorbed(contribution, g)
+                    if shape is not None:
+                        contribution = unbroadcast(contribution, shape)
+                    _add_to(totals, j, contribution)
+                if i not in self._kept:
+                    totals[i] = None  # nobody reads it again: let its memory go
+        return {name: self._total(totals, values, name) for name in self.variables}
+
+    def _total(self, totals: Values, values: Values, name: str) -> Any:
+        position = self.graph.position(name)
+        return totals[position] if totals[position] is not None else np.zeros_like(values[position])
+
+
+Pullback = tuple[int, Any, Shape | None]
+"""Operand's position, its VJP, and the shape to sum its contribution down to (None where it fits already)."""
+
+
+def _pullbacks(graph: Graph, node: Node, reached: Iterable[int]) -> tuple[Pullback, ...]:
+    if node.kind != "op":
+        return ()
+    row = OPS[node.op]
+    found = []
+    for j, vjp in zip(node.args, row.vjps, strict=True):
+        if j not in reached:
+            continue  # constants and inputs that nobody asked for cost nothing
+        operand = graph.nodes[j].shape
+        fits = node.shape == operand if row.elementwise else len(node.shape) <= 2
+        found.append((j, partial(vjp, **node.params) if node.params else vjp, None if fits else operand))
+    return tuple(found)
+
+
+def _add_to(totals: Values, position: int, contribution: Any) -> None:
+    """Accumulates; not in place, since the first contribution may be an array that others hold too."""
+    total = totals[position]
+    totals[position] = contribution if total is None else total + contribution
+
+
+def unbroadcast(g: Any, shape: Shape) -> Any:
+    """Sums a gradient ``(P, *broadcast shape)`` down to ``(P, *shape)``: the adjoint of broadcasting.
+
+    >>> unbroadcast(np.ones((2, 4, 3)), (1, 3)).shape, unbroadcast(np.ones((2, 4, 3)), ()).tolist()
+    ((2, 1, 3), [12.0, 12.0])
+    """
+    extra = g.ndim - 1 - len(shape)
+    if extra:
+        g = np.sum(g, axis=tuple(range(1, 1 + extra)))
+    stretched = tuple(i + 1 for i, size in enumerate(shape) if size == 1 and g.shape[i + 1] != 1)
+    return np.sum(g, axis=stretched, keepdims=True) if stretched else g
+
+
+def _absorbed(contribution: Any, g: Any) -> Any:
+    """The contribution with zeros where the upstream gradient is zero, for elementwise ops."""
+    return np.where(g == 0, 0.0, contribution) if contribution.shape == g.shape else contribution

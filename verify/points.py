@@ -1,0 +1,247 @@
+"""Where a case is looked at: its own points, points on its kinks, and seeded random points of its domain.
+
+Everything is drawn from the seed and the case's name, block by block, so that a point can be had again without
+drawing those before it, and adding a case changes nothing for the others.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.balls import Balls
+from verify.case import Case, Input
+from verify.interpret import Program, branch_argument, constant_balls, dtype_of, kinked_nodes
+
+Array = NDArray[Any]
+
+RANDOM_BLOCK = 4096
+"""Random points that are drawn together; fixed, so that point ids mean the same in every run."""
+
+MOST_KINK_POINTS = 8
+"""Points that are sought on the kinks of one case."""
+
+KINK_TRIES = 64
+"""Lines through the domain that are searched for a kink."""
+
+LARGEST_DRAWN = 1e3
+"""Where an infinite domain is cut off for drawing."""
+
+_STREAMS = {"own": 0, "random": 1, "kink": 2, "held": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """P points of one case."""
+
+    inputs: Mapping[str, Array]
+    """Input -> ``(P, *shape)``, in the input's dtype."""
+    upstream: Mapping[str, Array]
+    """Output -> its upstream gradient ``(P, *shape)``."""
+    first_id: int
+    """Id of the first point; the others follow."""
+    origins: Sequence[str]
+    own: bool = False
+    notes: Sequence[str] = ()
+    lines: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        """The number of points P."""
+        return len(self.origins)
+
+    def take(self, which: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Inputs and upstream gradients of some of the points."""
+        inputs = {name: value[which] for name, value in self.inputs.items()}
+        return inputs, {name: value[which] for name, value in self.upstream.items()}
+
+
+def generator(seed: int, case: str, stream: str, block: int = 0) -> np.random.Generator:
+    """The random numbers of one block of one stream of one case."""
+    return np.random.default_rng([seed, zlib.crc32(case.encode()), _STREAMS[stream], block])
+
+
+def own_points(case: Case, seed: int) -> Batch:
+    """The points that the case file names; what it leaves open is drawn from the seed."""
+    held = _held(case, seed)
+    columns: dict[str, list[Array]] = {item.name: [] for item in case.inputs}
+    for number, point in enumerate(case.own_points):
+        rng = generator(seed, case.name, "own", number)
+        for item in case.inputs:
+            drawn = _draw(item, 1, rng)[0]  # drawn even where it is given, so that giving one value moves no other
+            value = point.values.get(item.name, held.get(item.name, drawn))
+            columns[item.name].append(np.asarray(value, dtype=item.dtype))
+    inputs = {name: np.stack(values) for name, values in columns.items()}
+    rng = generator(seed, case.name, "own", len(case.own_points))
+    return Batch(
+        inputs,
+        _upstream(case, inputs, rng),
+        0,
+        [point.origin for point in case.own_points],
+        own=True,
+        notes=[point.note for point in case.own_points],
+        lines=[point.line for point in case.own_points],
+    )
+
+
+def random_points(case: Case, seed: int, block: int, count: int, first_id: int) -> Batch:
+    """The first ``count`` random points of a block of :data:`RANDOM_BLOCK`."""
+    rng = generator(seed, case.name, "random", block)
+    held = _held(case, seed)
+    inputs = {}
+    for item in case.inputs:
+        drawn = _draw(item, RANDOM_BLOCK if count > RANDOM_BLOCK // 8 else count, rng)
+        inputs[item.name] = _repeat(held[item.name], count) if item.name in held else drawn[:count]
+    upstream = _upstream(case, inputs, rng)
+    return Batch(inputs, upstream, first_id, ["random"] * count)
+
+
+def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch | None:
+    """Points at which a branch of the case is undecided, None where none is found.
+
+    A random line along one input's axis is searched for a sign change of what decides a branch, and the crossing is
+    narrowed down to neighbouring floats. It counts if the branch is undecided there: exactly zero, or within rounding.
+    """
+    kinks = kinked_nodes(case.graph)
+    if not kinks or not case.real_inputs:
+        return None
+    rng = generator(seed, case.name, "kink")
+    held = _held(case, seed)
+    found: list[dict[str, Array]] = []
+    for attempt in range(KINK_TRIES):
+        start = {
+            item.name: _repeat(held[item.name], 1) if item.name in held else _draw(item, 1, rng) for item in case.inputs
+        }
+        item = case.real_inputs[int(rng.integers(len(case.real_inputs)))]
+        entry = tuple(int(rng.integers(size)) for size in item.shape)
+        point = _crossing(program, start, item, entry, kinks[attempt % len(kinks)], rng)
+        if point is not None and not any(_same(point, other) for other in found):
+            found.append(point)
+        if len(found) == MOST_KINK_POINTS:
+            break
+    if not found:
+        return None
+    inputs = {name: np.concatenate([point[name] for point in found]) for name in found[0]}
+    return Batch(inputs, _upstream(case, inputs, rng), first_id, ["kink"] * len(found))
+
+
+def _crossing(
+    program: Program,
+    start: Mapping[str, Array],
+    item: Input,
+    entry: tuple[int, ...],
+    node: int,
+    rng: np.random.Generator,
+) -> dict[str, Array] | None:
+    low, high = (_moved(start, item, entry, end) for end in _ends(item))
+    first, last = _argument(program, low, node), _argument(program, high, node)
+    crossing = np.flatnonzero(np.sign(first) * np.sign(last) < 0)
+    if not len(crossing):
+        return None
+    site = int(rng.choice(crossing))
+    a, b = (float(point[item.name][(0, *entry)]) for point in (low, high))
+    below = first[site] < 0
+    while True:
+        middle = float(item_dtype(item)((a + b) / 2))
+        if middle in {a, b}:
+            break
+        value = _argument(program, _moved(start, item, entry, middle), node)[site]
+        if value == 0:
+            a = b = middle
+        elif (value < 0) == below:
+            a = middle
+        else:
+            b = middle
+    for end in (a, b):
+        point = _moved(start, item, entry, end)
+        if _undecided(program, point, node)[site] and item.domain.contains(end):
+            return point
+    return None
+
+
+def item_dtype(item: Input) -> type[np.floating[Any]]:
+    """The NumPy scalar type of an input."""
+    return np.float32 if item.dtype == "float32" else np.float64
+
+
+def _moved(start: Mapping[str, Array], item: Input, entry: tuple[int, ...], value: float) -> dict[str, Array]:
+    moved = dict(start)
+    moved[item.name] = moved[item.name].copy()
+    moved[item.name][(0, *entry)] = value
+    return moved
+
+
+def _argument(program: Program, point: Mapping[str, Array], node: int) -> Array:
+    values = program.run(point)
+    return np.ravel(branch_argument(program.graph.nodes[node], values))
+
+
+def _undecided(program: Program, point: Mapping[str, Array], node: int) -> Array:
+    balls = {name: Balls.exact(value) for name, value in point.items()}
+    values = program.run(balls, constants=constant_balls(program.graph, dtype_of(point)))
+    argument = branch_argument(program.graph.nodes[node], values)
+    return np.ravel(np.abs(argument.value) <= argument.radius)
+
+
+def _same(point: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return all(np.array_equal(value, other[name]) for name, value in point.items())
+
+
+def _ends(item: Input) -> tuple[float, float]:
+    """The finite ends between which values are drawn."""
+    low = max(item.domain.low, min(-LARGEST_DRAWN, item.domain.high - LARGEST_DRAWN))
+    high = min(item.domain.high, max(LARGEST_DRAWN, item.domain.low + LARGEST_DRAWN))
+    return low, high
+
+
+def _draw(item: Input, count: int, rng: np.random.Generator) -> Array:
+    """Values ``(count, *shape)`` inside the domain: uniform, or normal where the case says so."""
+    shape = (count, *item.shape)
+    low, high = _ends(item)
+    if item.kind == "mask":
+        return rng.integers(0, 2, shape).astype(item.dtype)
+    if item.kind in {"integer", "label"}:
+        return rng.integers(math.ceil(low), math.floor(high) + 1, shape).astype(item.dtype)
+    is_normal = isinstance(item.at, str) and item.at == "normal"
+    values = (rng.normal(size=shape) if is_normal else rng.uniform(low, high, shape)).astype(item.dtype)
+    outside = ~item.domain.contains(values)
+    if outside.any():
+        # Uniform draws of what fell outside; a draw on an open end is moved to the middle, where it surely is inside.
+        values[outside] = rng.uniform(low, high, int(outside.sum())).astype(item.dtype)
+        values[~item.domain.contains(values)] = (low + high) / 2
+    return values
+
+
+def _held(case: Case, seed: int) -> dict[str, Array]:
+    """Inputs of kind ``constant``, which keep one value at every point."""
+    held = {}
+    for number, item in enumerate(case.inputs):
+        if item.kind != "constant":
+            continue
+        drawn = _draw(item, 1, generator(seed, case.name, "held", number))[0]
+        held[item.name] = drawn if isinstance(item.at, str) else np.asarray(item.at, dtype=item.dtype)
+    return held
+
+
+def _repeat(value: Array, count: int) -> Array:
+    return np.broadcast_to(value, (count, *value.shape)).copy()
+
+
+def _upstream(case: Case, inputs: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array]:
+    """Upstream gradients: the declared input, one for a scalar output, else drawn anew at every point."""
+    count = len(next(iter(inputs.values())))
+    dtype = dtype_of(inputs)
+    upstream = {}
+    for name in case.graph.outputs:
+        shape = case.graph.shape(name)
+        drawn = rng.normal(size=(count, *shape)).astype(dtype)
+        if name in case.upstream:
+            upstream[name] = inputs[case.upstream[name]]
+        else:
+            upstream[name] = drawn if shape else np.ones(count, dtype=dtype)
+    return upstream
