@@ -1,0 +1,223 @@
+"""The pytest plugin, seen from a project that uses it: each behaviour with its twin."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from verify import runner
+from verify.pytest_plugin import failure_text
+from verify.records import CaseResult
+
+pytest_plugins = ["pytester"]
+
+RIGHT = """\
+case: square
+source: by hand
+inputs:
+  x: {at: 3, domain: [-6, 6]}
+stages:
+  f: x**2
+expect:
+  gradient: {x: 6.0}
+"""
+WRONG = RIGHT.replace("6.0", "6.5")
+BROKEN = RIGHT.replace("x**2", "sigmiod(x)")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def everything_is_imported(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Pytester forgets what a run inside it imports, and NumPy cannot be imported twice: so import all of it first."""
+    path = tmp_path_factory.mktemp("cases") / "wrong.yaml"
+    path.write_text(WRONG, encoding="utf-8")
+    assert failure_text(runner.run_case(path, runner.Settings(points=1)))
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A project that asks for its folder of cases, with one right case in it and one test of its own."""
+    pytester.makeini("[pytest]\nverify_cases = cases\n")
+    pytester.mkdir("cases")
+    write(pytester, "right", RIGHT)
+    pytester.makepyfile(test_own="def test_own():\n    assert True\n")
+    return pytester
+
+
+def write(pytester: pytest.Pytester, name: str, text: str) -> None:
+    """Drops a case file into the project's folder."""
+    (pytester.path / "cases" / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Runs pytest in the project, quickly: with few points, and without a plugin that imports much for its summary."""
+    return pytester.runpytest_inprocess("-p", "no:hypothesispytest", "--verify-points=4", *arguments)
+
+
+def test_a_right_case_passes(project: pytest.Pytester) -> None:
+    """A case file is a test beside the project's own."""
+    run(project).assert_outcomes(passed=2)
+
+
+def test_a_new_file_is_a_new_test(project: pytest.Pytester) -> None:
+    """Dropping a file into the folder is all it takes, also into a folder inside it, and with the suffix .yml."""
+    (project.path / "cases" / "deeper").mkdir()
+    (project.path / "cases" / "deeper" / "other.yml").write_text(RIGHT, encoding="utf-8")
+    run(project).assert_outcomes(passed=3)
+
+
+def test_a_wrong_case_fails_with_all_that_is_needed(project: pytest.Pytester) -> None:
+    """The report shows file and line, variable, all values, who is suspected, seed and point, and no traceback."""
+    write(project, "wrong", WRONG)
+    result = run(project)
+    result.assert_outcomes(passed=2, failed=1)
+    text = result.stdout.str()
+    assert re.search(r"wrong\.yaml:4\b", text)
+    for word in ("symbolic", "reverse", "central", "6.5", "seed", "FAIL", "x"):
+        assert word in text
+    assert "Traceback" not in text
+    assert "pytest_plugin.py" not in text
+    assert "runner.py" not in text
+
+
+def test_a_broken_case_fails_with_its_problems(project: pytest.Pytester) -> None:
+    """A file that cannot be read is a failure with the place and a suggestion, and the other cases still run."""
+    write(project, "broken", BROKEN)
+    result = run(project)
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*broken.yaml:6:*unknown op 'sigmiod'*Did you mean 'sigmoid'?*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin of the tests above: what is no fault of the case is not passed off as one."""
+
+    def crash(*_: object) -> None:
+        raise RuntimeError("out of cheese")
+
+    monkeypatch.setattr("verify.runner.run_case", crash)
+    result = run(project)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*RuntimeError: out of cheese*"])
+    assert "pytest_plugin.py" in result.stdout.str()
+
+
+def test_the_plugin_is_inert_unless_asked(pytester: pytest.Pytester) -> None:
+    """Without the setting YAML files are nobody's business, even when one is named."""
+    pytester.mkdir("cases")
+    write(pytester, "wrong", WRONG)
+    pytester.makepyfile(test_own="def test_own():\n    assert True\n")
+    run(pytester).assert_outcomes(passed=1)
+    assert run(pytester, "cases/wrong.yaml").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_other_yaml_files_are_left_alone(project: pytest.Pytester) -> None:
+    """Only the folders that are named hold case files."""
+    (project.path / "config.yaml").write_text("not: a case", encoding="utf-8")
+    run(project).assert_outcomes(passed=2)
+
+
+def test_the_option_names_a_folder(pytester: pytest.Pytester) -> None:
+    """--verify-cases asks for a folder, also where the other arguments lead elsewhere; no case runs twice."""
+    pytester.mkdir("cases")
+    pytester.mkdir("elsewhere")
+    write(pytester, "right", RIGHT)
+    run(pytester, "--verify-cases=cases").assert_outcomes(passed=1)
+    run(pytester, "--verify-cases=cases", "elsewhere").assert_outcomes(passed=1)
+    run(pytester, "--verify-cases=cases", "cases/right.yaml").assert_outcomes(passed=1)
+
+
+def test_a_folder_that_is_not_there_is_refused(pytester: pytest.Pytester) -> None:
+    """A misspelt folder would otherwise pass by collecting nothing."""
+    result = run(pytester, "--verify-cases=caess")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*no such folder of cases: *caess*"])
+
+
+def test_a_case_can_be_named_on_the_command_line(project: pytest.Pytester) -> None:
+    """A path, and a path with the name of the test, run that case alone."""
+    write(project, "wrong", WRONG)
+    run(project, "cases/right.yaml").assert_outcomes(passed=1)
+    run(project, "cases/right.yaml::right").assert_outcomes(passed=1)
+    run(project, "cases/wrong.yaml::wrong").assert_outcomes(failed=1)
+
+
+def test_picking_and_listing(project: pytest.Pytester) -> None:
+    """-k picks by name, --collect-only lists without running."""
+    write(project, "wrong", WRONG)
+    run(project, "-k", "right").assert_outcomes(passed=1, deselected=2)
+    result = run(project, "--collect-only", "-q")
+    result.stdout.fnmatch_lines(["cases/right.yaml::right", "cases/wrong.yaml::wrong"])
+    result.assert_outcomes()
+
+
+def test_stopping_at_the_first_failure(project: pytest.Pytester) -> None:
+    """-x stops there, and without it everything runs."""
+    write(project, "a_wrong_one", WRONG)
+    run(project, "-x", "cases").assert_outcomes(failed=1)
+    run(project, "cases").assert_outcomes(failed=1, passed=1)
+
+
+def test_running_the_last_failures_again(project: pytest.Pytester) -> None:
+    """--lf runs what failed, and nothing of it once it is mended."""
+    write(project, "wrong", WRONG)
+    run(project).assert_outcomes(passed=2, failed=1)
+    run(project, "--lf").assert_outcomes(failed=1)
+    write(project, "wrong", RIGHT)
+    run(project, "--lf").assert_outcomes(passed=1)
+
+
+def test_junit_report(project: pytest.Pytester) -> None:
+    """The XML report holds each case, and a failure with its text."""
+    write(project, "wrong", WRONG)
+    run(project, "--junitxml=report.xml")
+    report = ET.parse(project.path / "report.xml")  # noqa: S314  (pytest wrote it a moment ago)
+    cases = {case.get("name"): case for case in report.iter("testcase")}
+    assert set(cases) == {"right", "wrong", "test_own"}
+    assert cases["right"].find("failure") is None
+    failure = cases["wrong"].find("failure")
+    assert failure is not None
+    assert "6.5" in (failure.text or "")
+
+
+def test_several_processes(project: pytest.Pytester) -> None:
+    """Under pytest-xdist the same cases pass and fail, and the text of a failure arrives, for ini and option alike."""
+    write(project, "wrong", WRONG)
+    (project.path / "elsewhere").mkdir()
+    (project.path / "elsewhere" / "third.yaml").write_text(RIGHT, encoding="utf-8")
+    result = project.runpytest_subprocess(
+        "-n2", "--verify-points=4", "--verify-cases=elsewhere", "cases", "test_own.py"
+    )
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["*6.5*"])
+
+
+def test_options_reach_the_runner(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points, seed and methods are handed on; the defaults are those of ``verify run``."""
+    seen = []
+    real = runner.run_case
+
+    def remember(path: Path, settings: runner.Settings) -> CaseResult:
+        seen.append(settings)
+        return real(path, settings)
+
+    monkeypatch.setattr(runner, "run_case", remember)
+    project.runpytest_inprocess("cases").assert_outcomes(passed=1)
+    run(project, "--verify-seed=7", "--verify-methods=symbolic,reverse,central", "cases")
+    assert seen == [runner.Settings(), runner.Settings(4, 7, ("symbolic", "reverse", "central"))]
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ("--verify-points=-1", "*expected a whole number, zero or more, got '-1'*"),
+        ("--verify-methods=revrese", "*unknown method 'revrese'*Did you mean 'reverse'?*"),
+    ],
+)
+def test_options_that_make_no_sense(project: pytest.Pytester, option: str, complaint: str) -> None:
+    """A bad value is refused before anything is collected."""
+    result = project.runpytest_inprocess(option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([complaint])
