@@ -19,13 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, NoReturn
 
-    from rich.console import Console
-
     from verify.records import CaseResult, Run
 
 ALL_PASS, SOME_FAIL, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
-PIPE_WIDTH = 160
-"""Columns of a table that is not shown on a terminal, where nobody says how wide the paper is."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,7 +139,7 @@ def _run(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from shlex import join
 
-    from verify.report.terminal import print_run
+    from verify.report.terminal import make_console, print_run
     from verify.runner import find_case_files, run_cases
 
     files = find_case_files(args.paths or [_default_cases()], args.pick)
@@ -154,7 +150,7 @@ def _run(args: argparse.Namespace) -> int:
         run = run_cases(files, settings(vars(args).get), jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
     run = replace(run, command=join(["verify", *args.command_line]))
     written = _write_reports(run, targets)
-    print_run(run, _console(sys.stdout))
+    print_run(run, make_console())
     print("Wrote " + ", ".join(map(str, written)))
     return run.exit_code
 
@@ -233,8 +229,10 @@ class _progress:  # noqa: N801  (used as a function: `with _progress(n) as tick`
         if sys.stderr.isatty() and total > 1:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+            from verify.report.terminal import make_console
+
             columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-            self._bar = Progress(*columns, TimeElapsedColumn(), console=_console(sys.stderr), transient=True)
+            self._bar = Progress(*columns, TimeElapsedColumn(), console=make_console(sys.stderr), transient=True)
             self._task = self._bar.add_task("checking", total=total)
 
     def __enter__(self) -> Callable[[CaseResult], None]:
@@ -251,14 +249,6 @@ class _progress:  # noqa: N801  (used as a function: `with _progress(n) as tick`
             self._bar.update(self._task, advance=1, description=f"checked {result.name}")
 
 
-def _console(stream: Any) -> Console:
-    """Where text goes: with colours on a terminal, plain and of a fixed width in a pipe."""
-    from rich.console import Console
-
-    width = None if stream.isatty() else PIPE_WIDTH
-    return Console(file=stream, width=width, highlight=False, emoji=False)
-
-
 # ------------------------------------------------------------------------------------------------------------ show
 
 
@@ -271,14 +261,14 @@ def _add_show(parser: _Parser) -> None:
 
 def _show(args: argparse.Namespace) -> int:
     """Prints the forward and backward pass at the case's first own point."""
-    from verify.report.terminal import print_case_passes
+    from verify.report.terminal import make_console, print_case_passes
     from verify.runner import run_case
 
     result = run_case(_case_file(args.case), settings(vars(args).get))
     if result.problems:
         print("\n".join(result.problems), file=sys.stderr)
         return BAD_INPUT
-    print_case_passes(result, _console(sys.stdout))
+    print_case_passes(result, make_console())
     return ALL_PASS
 
 
@@ -369,14 +359,15 @@ def _add_ops(parser: _Parser) -> None:
 
 def _ops(args: argparse.Namespace) -> int:
     """Prints the op table, or the matrix of ops and methods."""
-    from rich.markup import escape
     from rich.table import Table
+
+    from verify.report.terminal import make_console
 
     headings, rows = _matrix() if args.matrix else _op_rows()
     table = Table(*headings, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*map(escape, row))
-    _console(sys.stdout).print(table)
+        table.add_row(*row)
+    make_console().print(table)
     return ALL_PASS
 
 

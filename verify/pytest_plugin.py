@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from verify.records import CaseResult
 
 SUFFIXES = (".yaml", ".yml")
-ROWS_SHOWN = 3
-"""How many failing rows a report shows in full; the others are counted."""
+GROUPS_SHOWN = 3
+"""How many kinds of failure a report tells in full; the rows of the others are counted."""
 
 
 class CaseFailedError(Exception):
@@ -68,13 +68,14 @@ def failure_text(result: CaseResult) -> str:
     >>> print(failure_text(CaseResult("f", "cases/f.yaml", problems=("cases/f.yaml:3: unknown name 'z'",))))
     cases/f.yaml:3: unknown name 'z'
     """
-    from verify.report.terminal import describe_failure
+    from verify.report.select import failure_groups
+    from verify.report.terminal import describe_group
 
-    rows = list(result.failing())
-    blocks = [*result.problems, *result.failures, *(describe_failure(row, result) for row in rows[:ROWS_SHOWN])]
-    others = sum(variable.failed for variable in result.variables) - len(rows[:ROWS_SHOWN])
+    groups = failure_groups(result)[:GROUPS_SHOWN]
+    blocks = [*result.problems, *result.failures, *(describe_group(group, result) for group in groups)]
+    others = sum(variable.failed for variable in result.variables) - sum(group.rows for group in groups)
     if others:
-        blocks.append(f"{others} more rows do not pass; 'verify run {result.file}' reports them all")
+        blocks.append(f"{others} rows more do not pass; 'verify run {result.file}' reports them all")
     return "\n\n".join(blocks)
 
 
