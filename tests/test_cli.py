@@ -102,6 +102,7 @@ def test_exit_code_2_where_a_case_is_broken(capsys: pytest.CaptureFixture[str]) 
         (["show", "sqaure"], "Did you mean 'square'?"),
         (["show", "square", "cube"], "unknown argument 'cube'"),
         (["new", "!!!"], "at least one letter"),
+        (["new", "a\nb"], "a name that can be printed"),
         ([], "COMMAND"),
     ],
 )
@@ -274,7 +275,7 @@ def test_show_a_broken_case(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean 'sigmoid'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["my loss", "no: 'it' \"is\" #1", "true", "1e-3", "<script>", "a\nb", "été"])
+@pytest.mark.parametrize("name", ["my loss", "no: 'it' \"is\" #1", "true", "1e-3", "<script>", "été"])
 def test_a_new_case_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The file that `new` writes passes as it stands, and has the very name that was given."""
     from verify.case import load_case
@@ -304,8 +305,9 @@ def test_new_stays_in_its_folder() -> None:
 def test_new_in_a_folder_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that cannot be made is said in a sentence."""
     Path("taken").write_text("", encoding="utf-8")
-    assert verify("new", "name", "--folder", "taken/inside") == 2
-    assert "cannot write" in capsys.readouterr().err
+    for name in ("taken", "taken/inside"):
+        assert verify("new", "name", "--folder", name) == 2
+        assert "cannot write" in capsys.readouterr().err
 
 
 def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:

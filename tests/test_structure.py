@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "methods",
         "yaml_source",
         "case_format",
+        "case_values",
         "case",
         "points",
     ),

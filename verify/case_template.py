@@ -22,7 +22,7 @@ source: where the function and the figures below come from
 dims: {{n: 3}}
 
 # `at` is the case's own point: a number, a nested list, or `normal` / `uniform` to draw it from the seed.
-# `domain` is where further points are drawn; a round bracket leaves an end out: (0, 10].
+# `domain` is where further points are drawn; in quotes, a round bracket leaves an end out: '(0, 10]'.
 inputs:
   w: {{shape: [n], at: [0.5, -1, 2], domain: [-3, 3]}}
   x: {{shape: [n], at: [1, 2, -0.5], domain: [-3, 3]}}
@@ -37,8 +37,8 @@ stages:
 # What the function returns; the last stage, if left out.
 output: loss
 
-# Figures from outside this program, held against all methods. `1` means 1 to within half of its last digit,
-# so write as many digits as you know. Leave `expect` out where you know none.
+# Figures from outside this program, held against all methods, to within half a unit of their last digit: write
+# all digits that you know. A whole number is exact. Leave `expect` out where you know none.
 expect:
   value: {{dot: -2.25}}
 
@@ -49,13 +49,16 @@ points:
 
 
 def case_text(name: str) -> str:
-    """A case file called ``name``, as text.
+    """A case file called ``name``, as text. Raises UsageError for names that no case can have.
 
     >>> case_text("my loss").splitlines()[2]
     'case: my loss'
     >>> print(case_text("no: 'one'").splitlines()[2])
     case: "no: 'one'"
     """
+    if not name.isprintable():
+        message = f"a case needs a name that can be printed, got {name!r}"
+        raise UsageError(message)
     plain = PLAIN_NAME.fullmatch(name) and name.lower() not in NOT_TEXT
     return TEMPLATE.format(name=name if plain else json.dumps(name), stem=file_stem(name))
 

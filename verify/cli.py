@@ -322,13 +322,14 @@ def _new(args: argparse.Namespace) -> int:
     from verify.errors import UsageError
 
     path = Path(args.folder) / f"{file_stem(args.name)}.yaml"
+    text = case_text(args.name)
+    if path.exists():
+        message = f"{path} exists already and is left as it is. Give another name, or remove it first"
+        raise UsageError(message)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(case_text(args.name))
-    except FileExistsError as error:
-        message = f"{path} exists already and is left as it is. Give another name, or remove it first"
-        raise UsageError(message) from error
+            file.write(text)
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}. Give another folder by --folder"
         raise UsageError(message) from error
