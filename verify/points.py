@@ -55,15 +55,21 @@ class Batch:
         """The number of points P."""
         return len(self.origins)
 
-    def take(self, which: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    def part(self, start: int, stop: int) -> Batch:
+        """The points from ``start`` up to ``stop``, as a batch of their own."""
+        span = slice(start, stop)
+        inputs, upstream = self.take(span)
+        return Batch(inputs, upstream, self.first_id + start, self.origins[span], self.own, self.notes[span], self.lines[span])
+
+    def take(self, which: Array | slice) -> tuple[dict[str, Array], dict[str, Array]]:
         """Inputs and upstream gradients of some of the points."""
         inputs = {name: value[which] for name, value in self.inputs.items()}
         return inputs, {name: value[which] for name, value in self.upstream.items()}
 
 
-def generator(seed: int, case: str, stream: str, block: int = 0) -> np.random.Generator:
-    """The random numbers of one block of one stream of one case."""
-    return np.random.default_rng([seed, zlib.crc32(case.encode()), _STREAMS[stream], block])
+def generator(seed: int, case: str, stream: str, *numbers: int) -> np.random.Generator:
+    """The random numbers of one stream of one case, such as those of an input in a block of points."""
+    return np.random.default_rng([seed, zlib.crc32(case.encode()), _STREAMS[stream], *numbers])
 
 
 def own_points(case: Case, seed: int) -> Batch:
@@ -71,9 +77,8 @@ def own_points(case: Case, seed: int) -> Batch:
     held = _held(case, seed)
     columns: dict[str, list[Array]] = {item.name: [] for item in case.inputs}
     for number, point in enumerate(case.own_points):
-        rng = generator(seed, case.name, "own", number)
-        for item in case.inputs:
-            drawn = _draw(item, 1, rng)[0]  # drawn even where it is given, so that giving one value moves no other
+        for place, item in enumerate(case.inputs):
+            drawn = _draw(item, 1, generator(seed, case.name, "own", number, place))[0]
             value = point.values.get(item.name, held.get(item.name, drawn))
             columns[item.name].append(np.asarray(value, dtype=item.dtype))
     inputs = {name: np.stack(values) for name, values in columns.items()}
@@ -90,14 +95,13 @@ def own_points(case: Case, seed: int) -> Batch:
 
 
 def random_points(case: Case, seed: int, block: int, count: int, first_id: int) -> Batch:
-    """The first ``count`` random points of a block of :data:`RANDOM_BLOCK`."""
-    rng = generator(seed, case.name, "random", block)
+    """The first ``count`` random points of a block of :data:`RANDOM_BLOCK`; fewer are a prefix of more."""
     held = _held(case, seed)
     inputs = {}
-    for item in case.inputs:
-        drawn = _draw(item, RANDOM_BLOCK if count > RANDOM_BLOCK // 8 else count, rng)
-        inputs[item.name] = _repeat(held[item.name], count) if item.name in held else drawn[:count]
-    upstream = _upstream(case, inputs, rng)
+    for place, item in enumerate(case.inputs):
+        rng = generator(seed, case.name, "random", block, place)
+        inputs[item.name] = _repeat(held[item.name], count) if item.name in held else _draw(item, count, rng)
+    upstream = _upstream(case, inputs, generator(seed, case.name, "random", block, len(case.inputs)))
     return Batch(inputs, upstream, first_id, ["random"] * count)
 
 
@@ -211,8 +215,10 @@ def _draw(item: Input, count: int, rng: np.random.Generator) -> Array:
     values = (rng.normal(size=shape) if is_normal else rng.uniform(low, high, shape)).astype(item.dtype)
     outside = ~item.domain.contains(values)
     if outside.any():
-        # Uniform draws of what fell outside; a draw on an open end is moved to the middle, where it surely is inside.
-        values[outside] = rng.uniform(low, high, int(outside.sum())).astype(item.dtype)
+        # What fell outside is drawn again, uniformly and from numbers of its own, so that fewer points stay a prefix
+        # of more; a draw on an open end is moved to the middle, where it surely is inside.
+        again = rng.spawn(1)[0]
+        values[outside] = again.uniform(low, high, int(outside.sum())).astype(item.dtype)
         values[~item.domain.contains(values)] = (low + high) / 2
     return values
 

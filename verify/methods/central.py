@@ -59,7 +59,7 @@ class Central:
         self.variables = tuple(variables)
         self.program = Program(graph)
         self._after = {name: graph.depends_on([graph.position(name)]) for name in self.variables}
-        self._kinks = kinked_nodes(graph)
+        self.kinks = kinked_nodes(graph)
 
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
         """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
@@ -91,7 +91,7 @@ class Central:
         x = moved[where].copy()
         above, below = x + h, x - h
         moved[where] = above
-        up = output(self._moved(name, moved, values, frozen))
+        up = np.array(output(self._moved(name, moved, values, frozen)))  # a copy: it may be a view of what moves next
         moved[where] = below
         down = output(self._moved(name, moved, values, frozen))
         with np.errstate(all="ignore"):
@@ -125,9 +125,9 @@ class Central:
         x = values[self.graph.position(name)]
         h = usual_step(x)[where]
         straddled = np.zeros(len(h), dtype=bool)
-        if frozen is None and self._kinks:
+        if frozen is None and self.kinks:
             straddled = self._straddles(name, where, 2 * h, values)
-            frozen = {i: np.asarray(branch_argument(self.graph.nodes[i], values) > 0) for i in self._kinks}
+            frozen = {i: np.asarray(branch_argument(self.graph.nodes[i], values) > 0) for i in self.kinks}
         best, error = np.full(len(h), np.nan), np.full(len(h), np.inf)
         for factor in STEP_FACTORS:
             step = np.maximum(h * factor, np.abs(x[where]) * (8 * np.finfo(x.dtype).eps))
@@ -156,7 +156,7 @@ class Central:
             moved = values[position].copy()
             moved[where] += sign * h
             again = self.program.rerun(values, {position: moved}, self._after[name])
-            for i in self._kinks:
+            for i in self.kinks:
                 here = branch_argument(self.graph.nodes[i], values) > 0
                 there = branch_argument(self.graph.nodes[i], again) > 0
                 changed = here != there

@@ -1,0 +1,170 @@
+"""Who is wrong: every op row that a case uses is held against mpmath at the very numbers where methods part.
+
+The signature of the three pairs names a method; it cannot tell a wrong forward from a wrong SymPy form where the VJP
+reuses the output, as that of exp does. The row's ``exact`` column, a third definition that no method uses, decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import mpmath
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+
+from verify.graph import Graph, Node
+from verify.interpret import Values, align
+from verify.ops import OPS, Op
+
+Array = NDArray[Any]
+Column = Literal["forward", "VJP", "SymPy form"]
+
+DIGITS = 50
+"""Decimal digits of the comparison; its differences step by 1e-20."""
+
+MOST_ENTRIES = 256
+"""Operand entries of a structural op that are looked at; larger nodes are left out."""
+
+MOST_ELEMENTS = 16
+"""Entries of an elementwise node that are looked at."""
+
+TOLERANCE = 2.0**-40
+"""Relative difference from which a column is called wrong: far above rounding, far below any planted fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One column of one row that mpmath contradicts."""
+
+    op: str
+    column: Column
+    stage: str
+    line: int
+    got: float
+    exact: float
+
+    def __str__(self) -> str:
+        """The finding in one sentence."""
+        where = f" in stage {self.stage!r}, line {self.line}" if self.stage else ""
+        return f"the {self.column} of {self.op}{where}: got {self.got!r}, exact is {self.exact!r}"
+
+    @property
+    def suspect(self) -> str:
+        """The finding in a few words."""
+        return f"{self.column} of {self.op}"
+
+
+def audit(graph: Graph, values: Values) -> list[Finding]:
+    """All wrong columns among the rows that a graph uses, at the values of one point (P = 1), one finding a row and column."""
+    findings: dict[tuple[str, Column], Finding] = {}
+    with mpmath.workdps(DIGITS), np.errstate(all="ignore"):
+        for node, value in zip(graph.nodes, values, strict=True):
+            if node.kind != "op":
+                continue
+            operands = [np.asarray(x, dtype=np.float64) for x in align(node, [values[j] for j in node.args])]
+            for column, got, exact, scale in _checks(node, operands, np.asarray(value, dtype=np.float64)):
+                if _differs(got, exact, scale) and (node.op, column) not in findings:
+                    finding = Finding(node.op, column, node.stage, node.line, float(got), float(exact))
+                    findings[node.op, column] = finding
+    return list(findings.values())
+
+
+Check = tuple[Column, Any, Any, Any]
+"""Column, what it gives, what is exact, and the size that a difference is measured by."""
+
+
+def _differs(got: Any, exact: Any, scale: Any) -> bool:
+    if not mpmath.isfinite(exact):
+        return False  # at the end of the domain or past the range: nothing is shown
+    got = mpmath.mpmathify(got)
+    return not mpmath.isfinite(got) or abs(got - exact) > TOLERANCE * abs(scale) + mpmath.mpf(2) ** -1060
+
+
+def _checks(node: Node, operands: Sequence[Array], value: Array) -> Iterator[Check]:
+    row = OPS[node.op]
+    inside = all(np.all(interval.contains(x)) for interval, x in zip(row.domain, operands, strict=False))
+    if not (inside and all(np.all(np.isfinite(x)) for x in operands)):
+        return
+    static = {key: x for key, x in node.params.items() if key != "tie"}
+    if row.elementwise:
+        broadcast = np.broadcast_arrays(value, *operands)
+        columns = [x.ravel()[:MOST_ELEMENTS] for x in broadcast]
+        for y, *args in zip(*columns, strict=True):
+            yield from _elementwise(row, node.params, static, float(y), [float(x) for x in args])
+    elif sum(x.size for x in operands) <= MOST_ENTRIES:
+        yield from _structural(row, node, static, operands, value)
+
+
+def _elementwise(row: Op, params: Mapping[str, Any], static: dict[str, Any], y: float, args: list[float]) -> Iterator[Check]:
+    numbers = [mpmath.mpf(x) for x in args]
+    exact = row.exact(*numbers, **static)
+    yield "forward", y, exact, exact
+    if row.kink is not None and float(row.kink.argument(*args)) == 0:
+        return  # at a tie every convention is its own
+    symbols = [sympy.Symbol(f"s{i}", real=True) for i in range(len(args))]
+    form = row.sympy(*symbols, **static)
+    at = {symbol: sympy.Float(x, DIGITS) for symbol, x in zip(symbols, numbers, strict=True)}
+    yield "SymPy form", _number(form, at), exact, exact
+    for i, vjp in enumerate(row.vjps):
+        slope = _slope(lambda x, i=i: row.exact(*numbers[:i], x, *numbers[i + 1 :], **static), numbers[i])
+        got = vjp(np.ones(1), np.array([y]), *(np.array([x]) for x in args), **params)
+        yield "VJP", float(np.asarray(got)[0]), slope, slope
+        yield "SymPy form", _number(form.diff(symbols[i]), at), slope, slope
+
+
+def _number(form: Any, at: Mapping[sympy.Symbol, sympy.Float]) -> Any:
+    value = sympy.N(form.subs(at), DIGITS)
+    return mpmath.mpmathify(value) if value.is_number and value.is_real else mpmath.nan
+
+
+def _slope(function: Any, x: Any) -> Any:
+    """A central difference at 50 digits: 40 of them are right at ordinary points."""
+    h = mpmath.mpf(10) ** -20 * max(abs(x), mpmath.mpf(10) ** -300)
+    return (function(x + h) - function(x - h)) / (2 * h)
+
+
+def _structural(row: Op, node: Node, static: dict[str, Any], operands: Sequence[Array], value: Array) -> Iterator[Check]:
+    """Ops that are linear in each operand: exact values, and slopes by whole steps; sizes are sums of absolute terms."""
+    numbers = [_mpf(x[0]) for x in operands]
+    exact, sizes = _exact(row, numbers, static), _exact(row, [abs(x) for x in numbers], static)
+    symbols = [_symbols(i, x.shape[1:]) for i, x in enumerate(operands)]
+    form = np.asarray(row.sympy(*symbols, **static), dtype=object)
+    at = {
+        symbol: sympy.Float(x, DIGITS)
+        for names, column in zip(symbols, numbers, strict=True)
+        for symbol, x in zip(names.flat, column.flat, strict=True)
+    }
+    for got, expression, true, size in zip(value[0].flat, form.flat, exact.flat, sizes.flat, strict=True):
+        yield "forward", float(got), true, size
+        yield "SymPy form", _number(expression, at), true, size
+    seeds = np.arange(1.0, 1.0 + value[0].size).reshape(value[0].shape)
+    for i, vjp in enumerate(row.vjps):
+        got = np.asarray(vjp(seeds[None], value, *operands, **node.params))[0]
+        for index in np.ndindex(operands[i].shape[1:]):
+            moved = [x.copy() for x in numbers]
+            moved[i][index] = moved[i][index] + 1
+            parts = (_exact(row, moved, static) - exact).ravel() * seeds.ravel()
+            yield "VJP", float(got[index]), sum(parts), sum(abs(parts))
+
+
+def _exact(row: Op, operands: Sequence[NDArray[np.object_]], static: Mapping[str, Any]) -> NDArray[np.object_]:
+    return np.asarray(row.exact(*operands, **static), dtype=object)
+
+
+def _mpf(x: Array) -> NDArray[np.object_]:
+    out = np.empty(x.shape, dtype=object)
+    for index in np.ndindex(x.shape):
+        out[index] = mpmath.mpf(float(x[index]))
+    return out
+
+
+def _symbols(number: int, shape: tuple[int, ...]) -> NDArray[np.object_]:
+    out = np.empty(shape, dtype=object)
+    for position, index in enumerate(np.ndindex(shape)):
+        out[index] = sympy.Symbol(f"s{number}_{position}", real=True)
+    return out
+
+

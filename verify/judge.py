@@ -1,0 +1,665 @@
+"""From the methods' answers to verdicts.
+
+Two steps, because nearly every row of a large batch needs no close look. The *screen* compares the answers with the
+least tolerance that an honest comparison ever has; what passes it passes any later, wider one. What does not pass is
+*examined*: the engine is run in balls, which bounds its rounding; SymPy's form is evaluated with 50 digits; central
+differences look for a better step and estimate their error; undecided branches are judged by their subgradients; and
+where methods still differ, :mod:`verify.audit` finds the op row that is wrong.
+
+The bounds used here are estimates of each method's own error. They are kept in :meth:`Examination.allowed`, in one
+place, so that a certified reference can take their part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.audit import Finding, audit
+from verify.balls import Balls
+from verify.case import Case, Expected
+from verify.derivative import Derivative, Differentiator
+from verify.interpret import Values, branch_argument, constant_balls, dtype_of, kinked_nodes
+from verify.kinks import Corners, KinkJudge, Site, undecided_sites
+from verify.methods.central import Central, Refined, contraction, least_noise, usual_step
+from verify.methods.reverse import Reverse
+from verify.methods.symbolic import Symbolic, exactly
+from verify.ops import OPS
+from verify.points import Batch
+from verify.records import METHODS, PAIRS, VERDICTS, Verdict
+
+Array = NDArray[Any]
+
+SCREEN_UNITS = 8
+"""Units roundoff of the value that two methods may always differ by; every allowed error is at least this."""
+
+NEAR_A_KINK = 2.0**-40
+"""A branch argument this small against its operands is looked at closely."""
+
+MOST_EXAMINED_KINKS = 256
+"""Kinked points that are judged by their corners in one block; the others are UNDECIDED, and said to be."""
+
+MOST_AUDITED = 3
+"""Failing points of a block at which the op rows are held against mpmath."""
+
+CODE = {verdict: code for code, verdict in enumerate(VERDICTS)}
+
+
+class Texts:
+    """Sentences by number, so that a million rows can share them; number 0 is the empty sentence."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {"": 0}
+
+    def number(self, text: str) -> int:
+        """The number of a sentence, new or known."""
+        return self._numbers.setdefault(text, len(self._numbers))
+
+    def all(self) -> tuple[str, ...]:
+        """The sentences in order of their numbers."""
+        return tuple(self._numbers)
+
+
+@dataclass(slots=True)
+class Block:
+    """All rows of one variable at P points: arrays ``(P, n)``, n entries of the variable in C order."""
+
+    name: str
+    quantity: Literal["gradient", "value"]
+    values: dict[str, Array]
+    verdict: Array
+    passes: Array
+    reason: Array
+    suspect: Array
+    expected: Array
+
+    def judge(
+        self, where: tuple[Any, ...], verdict: Verdict, passes: Any, reason: int, suspect: int = 0
+    ) -> None:
+        """Writes one judgement to some rows."""
+        self.verdict[where] = CODE[verdict]
+        self.passes[where] = passes
+        self.reason[where] = reason
+        self.suspect[where] = suspect
+
+
+class Judge:
+    """Judges one case, batch by batch."""
+
+    def __init__(self, case: Case, methods: Mapping[str, Differentiator]) -> None:
+        """``methods`` are those that the run compares; the judge has its own engine and differences beside them."""
+        self.case = case
+        self.graph = case.graph
+        self.methods = dict(methods)
+        self.texts = Texts()
+        self.engine = Reverse(case.graph, case.variables)
+        self.central = Central(case.graph, case.variables)
+        self.growth = SCREEN_UNITS + len(case.graph.nodes)
+        self.notes: dict[str, int] = {}
+        self._kinks = kinked_nodes(case.graph)
+
+    def judge(self, batch: Batch) -> list[Block]:
+        """The rows of all variables, and of the outputs' values, at the points of a batch."""
+        answers = {name: method.differentiate(batch.inputs, batch.upstream) for name, method in self.methods.items()}
+        blocks = [self._block(name, "gradient", answers, len(batch)) for name in self.case.variables]
+        blocks += [self._block(name, "value", answers, len(batch)) for name in self._valued()]
+        expected = self._write_expected(blocks, batch)
+        suspicious = self._screen(blocks, answers, batch)
+        for block, rows in zip(blocks, suspicious, strict=True):
+            rows |= np.isfinite(block.expected)
+        points = np.flatnonzero(np.any([rows.any(axis=1) for rows in suspicious], axis=0)) if blocks else []
+        if len(points):
+            flagged = [rows[points] for rows in suspicious]
+            Examination(self, batch, points, blocks, flagged, expected).run()
+        return blocks
+
+    def _valued(self) -> list[str]:
+        """What has rows for its value: the outputs, and stages whose value the case file gives."""
+        given = {e.name for point in self.case.own_points for e in point.expected if e.quantity == "value"}
+        return [name for name in self.graph.stages if name in given or name in self.graph.outputs]
+
+    def _block(
+        self, name: str, quantity: Literal["gradient", "value"], answers: Mapping[str, Derivative], points: int
+    ) -> Block:
+        entries = math.prod(self.graph.shape(name))
+        values = {}
+        for method, answer in answers.items():
+            column = (answer.gradients if quantity == "gradient" else answer.values)[name]
+            values[method] = np.asarray(column, dtype=np.float64).reshape(points, entries)
+        shape = (points, entries)
+        return Block(
+            name,
+            quantity,
+            values,
+            verdict=np.zeros(shape, dtype=np.int8),
+            passes=np.ones(shape, dtype=bool),
+            reason=np.zeros(shape, dtype=np.int64),
+            suspect=np.zeros(shape, dtype=np.int64),
+            expected=np.full(shape, np.nan) if points else np.zeros(shape),
+        )
+
+    def _write_expected(self, blocks: Sequence[Block], batch: Batch) -> dict[tuple[str, str, int], Expected]:
+        """The case file's own figures, put beside the rows they belong to."""
+        found = {}
+        if batch.own:
+            for number, point in enumerate(self.case.own_points):
+                for expected in point.expected:
+                    found[expected.quantity, expected.name, number] = expected
+        for block in blocks:
+            for (quantity, name, number), expected in found.items():
+                if (quantity, name) == (block.quantity, block.name):
+                    block.expected[number] = expected.figures.ravel()
+        return found
+
+    # ------------------------------------------------------------------------------------------------- the screen
+
+    def _screen(self, blocks: Sequence[Block], answers: Mapping[str, Derivative], batch: Batch) -> list[Array]:
+        """For each block the rows ``(P, n)`` that need a close look.
+
+        What is let through differs by at most ``SCREEN_UNITS`` units roundoff between symbolic and reverse, and
+        central by at most the rounding that two evaluations always show over its step. Both are less than what an
+        examination would allow, so no row passes here that would not pass there.
+        """
+        near = self._near_kinks(batch)
+        unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
+        noise = self._least_noise(answers, batch)
+        found = []
+        with np.errstate(all="ignore"):
+            for block in blocks:
+                allowed = {("symbolic", "reverse"): (SCREEN_UNITS * unit, None)}
+                if block.quantity == "gradient" and noise is not None:
+                    step = usual_step(np.asarray(next(iter(answers.values())).values[block.name]))
+                    steps = step.reshape(len(batch), -1)
+                    allowed |= dict.fromkeys(PAIRS[1:], (0.0, noise[:, None] / steps))
+                else:
+                    allowed |= dict.fromkeys(PAIRS[1:], (SCREEN_UNITS * unit, None))
+                rows = near[:, None] | np.zeros(block.verdict.shape, dtype=bool)
+                if len(block.values) < 2:
+                    rows[:] = True
+                for (first, second), (relative, absolute) in allowed.items():
+                    if first in block.values and second in block.values:
+                        a, b = block.values[first], block.values[second]
+                        bound = relative * np.abs(b) if absolute is None else absolute
+                        rows |= ~(np.abs(a - b) <= bound)
+                found.append(rows)
+        return found
+
+    def _near_kinks(self, batch: Batch) -> Array:
+        """The points ``(P,)`` at which some branch is nearly undecided."""
+        near = np.zeros(len(batch), dtype=bool)
+        if not self._kinks:
+            return near
+        values = self.engine.program.run(batch.inputs)
+        for i in self._kinks:
+            node = self.graph.nodes[i]
+            size = sum(np.abs(values[j]).reshape(len(values[j]), -1).max(axis=1, initial=0.0) for j in node.args)
+            argument = np.abs(branch_argument(node, values)).reshape(len(near), -1)
+            near |= ~(argument > NEAR_A_KINK * np.reshape(size, (-1, 1))).all(axis=1)
+        return near
+
+    def _least_noise(self, answers: Mapping[str, Derivative], batch: Batch) -> Array | None:
+        """Rounding that central differences always show ``(P,)``, times their step."""
+        if "central" not in answers:
+            return None
+        total: Any = 0.0
+        for name, seed in batch.upstream.items():
+            product = np.asarray(answers["central"].values[name]) * seed
+            total = total + product.reshape(len(batch), -1).sum(axis=1)
+        return least_noise(total)
+
+
+@dataclass(slots=True)
+class Bounds:
+    """What is known of one variable at the S examined points: arrays ``(S, n)``."""
+
+    exact: Array
+    """SymPy's form with 50 digits, rounded to float; NaN where there is none."""
+    allowed: Array
+    """What the float methods may be off by; inf where the enclosure is unbounded."""
+
+
+@dataclass(slots=True)
+class Examination:
+    """The close look at some points of a batch."""
+
+    judge: Judge
+    batch: Batch
+    points: Array
+    blocks: Sequence[Block]
+    flagged: Sequence[Array]
+    expected: Mapping[tuple[str, str, int], Expected]
+    inputs: dict[str, Array] = field(init=False)
+    upstream: dict[str, Array] = field(init=False)
+    values: Values = field(init=False)
+    findings: list[Finding] | None = field(init=False, default=None)
+
+    def run(self) -> None:
+        """Judges every flagged row."""
+        judge = self.judge
+        self.inputs, self.upstream = self.batch.take(self.points)
+        self.values = judge.engine.program.run(self.inputs)
+        undefined = [self._undefined(p) for p in range(len(self.points))]
+        usable = np.array([not reason for reason in undefined])
+        for p, reason in enumerate(undefined):
+            if reason:
+                self._write_undecided(p, reason)
+        if not usable.any():
+            return
+        balls, bounds = self._bounds(usable)
+        sites = {p: undecided_sites(judge.central, balls, p) for p in np.flatnonzero(usable)} if judge.central.kinks else {}
+        kinked = [p for p, found in sites.items() if found]
+        smooth = usable.copy()
+        smooth[kinked] = False
+        for block, rows, known in zip(self.blocks, self.flagged, bounds, strict=True):
+            self._examine(block, rows & (smooth if block.quantity == "gradient" else usable)[:, None], known)
+        for p in kinked[:MOST_EXAMINED_KINKS]:
+            self._examine_kink(p, sites[p], bounds)
+        for p in kinked[MOST_EXAMINED_KINKS:]:
+            self._write_undecided(p, f"one of more than {MOST_EXAMINED_KINKS} kinked points of a block")
+        self._hold_against_expected(bounds, smooth)
+        self._name_suspects()
+
+    # --------------------------------------------------------------------------------------------- without a value
+
+    def _undefined(self, p: int) -> str:
+        """Why the function has no finite value at a point, empty where it has one."""
+        for position, node in enumerate(self.judge.graph.nodes):
+            value = self._at(position, p)
+            if np.all(np.isfinite(value)):
+                continue
+            place = f" (stage {node.stage!r}, line {node.line})" if node.stage else ""
+            if node.kind == "input":
+                return f"input {node.op!r} is not finite"
+            for name, interval, arg in zip("ab", OPS[node.op].domain, node.args, strict=False):
+                operand = np.ravel(self._at(arg, p))
+                outside = operand[~interval.contains(operand)]
+                if len(outside):
+                    return f"outside the domain of {node.op}: {interval.text(name)}, got {outside[0]:.6g}{place}"
+            return f"intermediate overflow or undefined value in {node.op}{place}"
+        return ""
+
+    def _at(self, position: int, p: int) -> Array:
+        value: Array = self.values[position]
+        return value[p] if len(value) > 1 else value[0]
+
+    def _write_undecided(self, p: int, reason: str) -> None:
+        number = self.judge.texts.number(reason)
+        for block in self.blocks:
+            block.judge((self.points[p],), Verdict.UNDECIDED, not self.batch.own, number)
+
+    # -------------------------------------------------------------------------------------------------- the bounds
+
+    def _bounds(self, usable: Array) -> tuple[Values, list[Bounds]]:
+        """The forward pass in balls, and for each block what its methods may be off by."""
+        engine, dtype = self.judge.engine, dtype_of(self.inputs)
+        constants = constant_balls(self.judge.graph, dtype)
+        unit = float(np.finfo(dtype).eps) / 2
+        runs = []
+        for spread in (0.0, unit):
+            balls = {name: Balls.widened(x, spread) for name, x in self.inputs.items()}
+            values = engine.program.run(balls, constants=constants)
+            runs.append((values, engine.backward(values, self.upstream)))
+        exact = self._exact(usable)
+        return runs[0][0], [
+            self._allowed(block, self._ball(runs[0], block), self._ball(runs[1], block), exact) for block in self.blocks
+        ]
+
+    def _ball(self, run: tuple[Values, dict[str, Any]], block: Block) -> Balls:
+        values, gradients = run
+        ball = gradients[block.name] if block.quantity == "gradient" else values[self.judge.graph.position(block.name)]
+        return ball if isinstance(ball, Balls) else Balls.exact(ball)
+
+    def _allowed(self, block: Block, ball: Balls, widened: Balls, exact: Derivative | None) -> Bounds:
+        """Twice the engine's own rounding, and the rounding of the inputs, the value and every node on the way."""
+        shape = (len(self.points), block.verdict.shape[1])
+        dtype = dtype_of(self.inputs)
+        unit, smallest = float(np.finfo(dtype).eps) / 2, float(np.finfo(dtype).smallest_subnormal)
+        truth = np.full(shape, np.nan)
+        if exact is not None:
+            column = (exact.gradients if block.quantity == "gradient" else exact.values)[block.name]
+            truth = _floats(column).reshape(shape)
+        radius, wide = (np.broadcast_to(b.radius.reshape(len(b.radius), -1), shape) for b in (ball, widened))
+        size = np.where(np.isfinite(truth), np.abs(truth), np.abs(ball.value.reshape(len(ball.value), -1)))
+        with np.errstate(all="ignore"):
+            conditioning = np.where(np.isfinite(radius), wide - radius, np.inf)
+            allowed = 2 * radius + self.judge.growth * (unit * size + conditioning) + 16 * smallest
+        return Bounds(truth, np.where(np.isnan(allowed), np.inf, allowed))
+
+    def _exact(self, usable: Array) -> Derivative | None:
+        """SymPy's form with 50 digits at the usable points; NaN elsewhere and where it has no real value."""
+        symbolic = self.judge.methods.get("symbolic")
+        if not isinstance(symbolic, Symbolic):
+            return None
+        parts = []
+        for p in range(len(self.points)):
+            row = slice(p, p + 1)
+            here = {name: x[row] for name, x in self.inputs.items()}
+            seeds = {name: x[row] for name, x in self.upstream.items()}
+            parts.append(_exact_answer(symbolic, here, seeds) if usable[p] else None)
+        return _joined(parts, self.judge.graph.shape)
+
+    # ---------------------------------------------------------------------------------------------- smooth points
+
+    def _examine(self, block: Block, rows: Array, known: Bounds) -> None:
+        for entry in np.flatnonzero(rows.any(axis=0)):
+            at = np.flatnonzero(rows[:, entry])
+            refined = self._refined(block, int(entry), at)
+            for number, p in enumerate(at):
+                error = float(refined.error[number]) if refined else 0.0
+                self._judge_row(block, p, int(entry), known, error)
+
+    def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
+        """Central differences with a better step, written to the rows; None for values, which have no step."""
+        if block.quantity == "value" or "central" not in block.values:
+            return None
+        inputs = {name: x[at] for name, x in self.inputs.items()}
+        upstream = {name: x[at] for name, x in self.upstream.items()}
+        graph = self.judge.graph
+        index = tuple(map(int, np.unravel_index(entry, graph.shape(block.name)))) if graph.shape(block.name) else ()
+        refined = self.judge.central.refine(block.name, index, inputs, contraction(graph, upstream))
+        found = np.isfinite(refined.error)
+        block.values["central"][self.points[at[found]], entry] = refined.gradient[found]
+        if refined.straddled.any():
+            self._note(f"{block.name}: a step straddled a kink; the branch of the point itself was followed",
+                       int(refined.straddled.sum()))  # fmt: skip
+        return refined
+
+    def _note(self, text: str, count: int) -> None:
+        self.judge.notes[text] = self.judge.notes.get(text, 0) + count
+
+    def _judge_row(self, block: Block, p: int, entry: int, known: Bounds, step_error: float) -> None:
+        where = (self.points[p], entry)
+        answers = {method: float(column[where]) for method, column in block.values.items()}
+        exact, allowed = float(known.exact[p, entry]), float(known.allowed[p, entry])
+        judged = compare(answers, exact, allowed, step_error)
+        passes = judged.verdict is Verdict.PASS
+        if judged.verdict is Verdict.UNDECIDED:
+            passes = not self.batch.own
+        elif judged.verdict is Verdict.IMPRECISE:
+            passes = self._is_tail_loss(block, abs(answers["symbolic"] - exact))
+        text = self.judge.texts.number
+        block.judge(where, judged.verdict, passes, text(judged.reason), text(judged.suspect))
+        if judged.exact_shown:
+            block.values["symbolic"][where] = exact
+
+    def _is_tail_loss(self, block: Block, error: float) -> bool:
+        """Whether lost digits are small against the variable's largest value; a case may ask for every digit."""
+        largest = np.nanmax(np.abs(block.values["symbolic"]), initial=0.0)
+        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
+        return self.judge.case.accuracy != "relative" and error <= self.judge.growth * unit * largest
+
+    # -------------------------------------------------------------------------------------------------------- kinks
+
+    def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Bounds]) -> None:
+        judge = self.judge
+        row = slice(p, p + 1)
+        inputs = {name: x[row] for name, x in self.inputs.items()}
+        upstream = {name: x[row] for name, x in self.upstream.items()}
+        kink = KinkJudge(judge.central, inputs, upstream, sites)
+        names = [item.name for item in judge.case.real_inputs]
+        gradients = {block.name: i for i, block in enumerate(self.blocks) if block.quantity == "gradient"}
+        for group in (names, *([stage] for stage in judge.graph.stages)):
+            members = [gradients[name] for name in group]
+            slack = np.concatenate([_finite(bounds[i].allowed[p]) for i in members])
+            self._judge_group(p, [self.blocks[i] for i in members], kink.corners(group), slack, self._ties(sites))
+
+    def _ties(self, sites: Sequence[Site]) -> str:
+        """What is undecided, in words."""
+        nodes = self.judge.graph.nodes
+        places = dict.fromkeys(f"{nodes[s.node].op} in stage {nodes[s.node].stage!r}" for s in sites)
+        return " and ".join(places)
+
+    def _judge_group(self, p: int, members: Sequence[Block], corners: Corners, slack: Array, ties: str) -> None:
+        point = self.points[p]
+        worst: dict[str, tuple[Verdict, Array]] = {}
+        smooth = corners.smooth(slack)
+        for method in members[0].values:
+            vector = np.concatenate([block.values[method][point] for block in members])
+            within = corners.within(vector, slack)
+            inside = corners.contains(vector, slack)
+            # A step that straddles the kink averages slopes entry by entry: central accuses nobody and is not accused.
+            vouches = inside or method == "central"
+            worst[method] = (Verdict.SUBGRADIENT if vouches else Verdict.CONVENTION, within)
+        start = 0
+        for block in members:
+            stop = start + block.verdict.shape[1]
+            for entry in range(start, stop):
+                self._judge_kinked_row(block, p, entry - start, entry, corners, smooth, worst, ties)
+            start = stop
+
+    def _judge_kinked_row(
+        self,
+        block: Block,
+        p: int,
+        entry: int,
+        place: int,
+        corners: Corners,
+        smooth: Array,
+        worst: Mapping[str, tuple[Verdict, Array]],
+        ties: str,
+    ) -> None:
+        text = self.judge.texts.number
+        where = (self.points[p], entry)
+        low, high = float(corners.low[place]), float(corners.high[place])
+        wrong = [method for method, (_, within) in worst.items() if not within[place]]
+        if smooth[place]:
+            wrong = [method for method in wrong if method != "central"]
+        slopes = f"{low:.12g}" if smooth[place] else f"{low:.12g} to {high:.12g}"
+        if wrong:
+            kind = "every branch gives" if smooth[place] else "the one-sided slopes are"
+            reason = f"tie of {ties}: {kind} {slopes}; {', '.join(wrong)} is outside"
+            block.judge(where, Verdict.FAIL, False, text(reason), text(", ".join(wrong)))
+        elif smooth[place]:
+            block.judge(where, Verdict.PASS, True, text(f"tie of {ties}, but every branch gives the same slope"))
+        else:
+            outside = [method for method, (verdict, _) in worst.items() if verdict is Verdict.CONVENTION]
+            bound = ", an outer bound" if corners.outer else ""
+            if outside:
+                reason = (f"tie of {ties}: slopes {slopes}{bound}; the gradient of {', '.join(outside)} is a convention, "
+                          "not a subgradient")  # fmt: skip
+                block.judge(where, Verdict.CONVENTION, bool(self.judge.case.ties), text(reason))
+            else:
+                reason = f"tie of {ties}: slopes {slopes}{bound}"
+                block.judge(where, Verdict.SUBGRADIENT, True, text(reason))
+
+    # ----------------------------------------------------------------------------------------- figures from outside
+
+    def _hold_against_expected(self, bounds: Sequence[Bounds], smooth: Array) -> None:
+        """The case file's figures, held against each method before anything else counts."""
+        for block, known in zip(self.blocks, bounds, strict=True):
+            for p, point in enumerate(self.points):
+                expected = self.expected.get((block.quantity, block.name, int(point)))
+                if expected is None:
+                    continue
+                slack = _finite(known.allowed[p]) + expected.half_unit.ravel()
+                for entry, figure in enumerate(expected.figures.ravel()):
+                    self._hold_entry(block, p, entry, float(figure), float(slack[entry]), bool(smooth[p]), expected)
+
+    def _hold_entry(
+        self, block: Block, p: int, entry: int, figure: float, slack: float, smooth: bool, expected: Expected
+    ) -> None:
+        where = (self.points[p], entry)
+        if VERDICTS[block.verdict[where]] is Verdict.UNDECIDED:
+            return
+        step = self._step_error(block, p, entry) if smooth and block.quantity == "gradient" else 0.0
+        off = []
+        for method, column in block.values.items():
+            if not smooth and method != "reverse":
+                continue  # at a kink the figure states a convention, and only the engine can follow one
+            room = slack + (step if method == "central" else 0.0) + SCREEN_UNITS * 2.0**-53 * abs(figure)
+            if not abs(float(column[where]) - figure) <= room:
+                off.append(method)
+        if not off:
+            return
+        found = ", ".join(f"{method} {float(block.values[method][where])!r}" for method in off)
+        reason = f"line {expected.line} expects {figure!r}, got {found}"
+        everybody = len(off) == len([m for m in block.values if smooth or m == "reverse"])
+        suspect = "the expected figure or the expressions" if everybody else ", ".join(off)
+        text = self.judge.texts.number
+        if everybody and VERDICTS[block.verdict[where]] is Verdict.FAIL:
+            suspect = ""  # the methods differ among themselves: whoever is wrong there is wrong here
+        block.judge(where, Verdict.FAIL, False, text(reason), text(suspect))
+
+    def _step_error(self, block: Block, p: int, entry: int) -> float:
+        if "central" not in block.values:
+            return 0.0
+        refined = self._refined(block, entry, np.array([p]))
+        return float(refined.error[0]) if refined else 0.0
+
+    # -------------------------------------------------------------------------------------------------- who is wrong
+
+    def _name_suspects(self) -> None:
+        """Puts the op row that mpmath contradicts in place of a mere method, where there is one."""
+        failing = [p for p, point in enumerate(self.points) if any(
+            np.any(block.verdict[point] == CODE[Verdict.FAIL]) for block in self.blocks)]  # fmt: skip
+        findings: dict[str, Finding] = {}
+        for p in failing[:MOST_AUDITED]:
+            values = [x if len(x) == 1 else x[p : p + 1] for x in self.values]
+            for finding in audit(self.judge.graph, values):
+                findings.setdefault(finding.suspect, finding)
+        if not findings:
+            return
+        text = self.judge.texts.number
+        suspect = text(" and ".join(findings))
+        sentence = "; mpmath contradicts " + "; ".join(map(str, findings.values()))
+        known = self.judge.texts.all()
+        for block in self.blocks:
+            for row in zip(*np.nonzero(block.verdict == CODE[Verdict.FAIL]), strict=True):
+                block.suspect[row] = suspect
+                block.reason[row] = text(known[block.reason[row]] + sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one comparison came to."""
+
+    verdict: Verdict
+    reason: str = ""
+    suspect: str = ""
+    exact_shown: bool = False
+    """The symbolic value shown is that with 50 digits, because the float one is not finite."""
+
+
+SIGNATURES: Mapping[tuple[bool, bool, bool], tuple[str, str]] = {
+    (True, False, True): ("reverse", "symbolic and central agree"),
+    (True, True, False): ("symbolic", "reverse and central agree"),
+    (False, True, True): ("central: the forward function or the step", "symbolic and reverse agree"),
+    (True, True, True): ("the forward function, or more than one method", "all three differ"),
+    (True, False, False): ("symbolic or reverse", "central is too coarse to tell"),
+    (False, True, False): ("symbolic or central", "reverse is between the two"),
+    (False, False, True): ("reverse or central", "symbolic is between the two"),
+}
+"""Which of the pairs symbolic-reverse, symbolic-central, reverse-central differ -> who is suspected, and why."""
+
+
+def compare(answers: Mapping[str, float], exact: float, allowed: float, step_error: float) -> Judgement:
+    """Judges one row at a point that is no kink.
+
+    ``answers`` maps methods to values, ``exact`` is SymPy's form with 50 digits (NaN if there is none), ``allowed``
+    what float methods may be off by and ``step_error`` what central may be off by on top, all in the row's unit.
+
+    >>> compare({"symbolic": 2.0, "reverse": 2.0, "central": 2.0000001}, 2.0, 1e-14, 1e-6).verdict.value
+    'PASS'
+    >>> compare({"symbolic": 2.0, "reverse": 2.1, "central": 2.0000001}, 2.0, 1e-14, 1e-6).suspect
+    'reverse'
+    """
+    best = dict(answers)
+    if "symbolic" in best and math.isfinite(exact):
+        best["symbolic"] = exact
+    shown = math.isfinite(exact) and not math.isfinite(answers.get("symbolic", exact))
+    finite = {method for method, value in best.items() if math.isfinite(value)}
+    if not finite - {"central"}:
+        return Judgement(Verdict.UNDECIDED, "the slope is infinite or undefined here")
+    if len(best) < 2:
+        return Judgement(Verdict.UNDECIDED, f"{next(iter(best))} alone: nothing to compare it with")
+    if math.isinf(allowed) and not _agree(best, 0.0, step_error):
+        return Judgement(Verdict.UNDECIDED, "intermediate overflow: the rounding on the way is unbounded", "", shown)
+    if "central" in best and (not math.isfinite(best["central"]) or math.isinf(step_error)):
+        del best["central"]  # no step stays where the function is defined: central says nothing here
+    room = 0.0 if math.isinf(allowed) else allowed
+    if _agree(best, room, step_error):
+        return _agreed(answers, best, exact, room, shown)
+    return _differing(best, room, step_error, shown)
+
+
+def _agree(best: Mapping[str, float], allowed: float, step_error: float) -> bool:
+    return not any(differs for _, differs in _pairs(best, allowed, step_error))
+
+
+def _pairs(best: Mapping[str, float], allowed: float, step_error: float) -> Iterator[tuple[tuple[str, str], bool]]:
+    """Each pair that both answered, and whether it differs; a non-finite answer differs from everything."""
+    for first, second in PAIRS:
+        if first in best and second in best:
+            least = SCREEN_UNITS * 2.0**-53 * abs(best[second])
+            room = max(allowed, least) + (step_error if "central" in (first, second) else 0.0)
+            yield (first, second), not abs(best[first] - best[second]) <= room
+
+
+def _agreed(answers: Mapping[str, float], best: Mapping[str, float], exact: float, room: float, shown: bool) -> Judgement:
+    if len(best) < 2:
+        return Judgement(Verdict.UNDECIDED, f"{next(iter(best))} alone: no step of central stays in the domain")
+    if shown:
+        return Judgement(Verdict.PASS, "symbolic overflows in floats; its value with 50 digits is shown", "", shown)
+    error = abs(answers.get("symbolic", exact) - exact) if math.isfinite(exact) else 0.0
+    if error > max(room, SCREEN_UNITS * 2.0**-53 * abs(exact)):
+        digits = f"{math.log10(error / (2.0**-53 * abs(exact))):.1f}" if exact else "all"
+        reason = f"the symbolic form loses {digits} digits to rounding; with 50 digits it agrees"
+        return Judgement(Verdict.IMPRECISE, reason, "symbolic")
+    return Judgement(Verdict.PASS)
+
+
+def _differing(best: Mapping[str, float], room: float, step_error: float, shown: bool) -> Judgement:
+    differs = dict(_pairs(best, room, step_error))
+    if len(differs) == len(PAIRS):
+        suspect, reason = SIGNATURES[differs[PAIRS[0]], differs[PAIRS[1]], differs[PAIRS[2]]]
+    else:
+        suspect, reason = " or ".join(best), "only two methods to compare"
+    broken = [method for method, value in best.items() if not math.isfinite(value)]
+    if broken:
+        suspect, reason = ", ".join(broken), "not finite where the others are"
+    return Judgement(Verdict.FAIL, reason, suspect, shown)
+
+
+def _finite(allowed: Array) -> Array:
+    return np.where(np.isfinite(allowed), allowed, 0.0)
+
+
+def _exact_answer(symbolic: Symbolic, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> Derivative | None:
+    try:
+        return symbolic.differentiate(exactly(inputs), exactly(upstream))
+    except (ZeroDivisionError, ValueError, TypeError, OverflowError):
+        return None  # mpmath's word for a pole or a complex value: the form has no real value here
+
+
+def _joined(parts: Sequence[Derivative | None], shape: Any) -> Derivative | None:
+    known = next((part for part in parts if part is not None), None)
+    if known is None:
+        return None
+
+    def column(kind: str, name: str) -> Array:
+        nothing = np.full((1, *shape(name)), np.nan)
+        return np.concatenate([nothing if part is None else _floats(getattr(part, kind)[name]) for part in parts])
+
+    return Derivative(
+        {name: column("values", name) for name in known.values},
+        {name: column("gradients", name) for name in known.gradients},
+    )
+
+
+def _floats(column: Any) -> Array:
+    """Floats from mpmath numbers, NaN for complex ones."""
+    if np.asarray(column).dtype != object:
+        return np.asarray(column, dtype=np.float64)
+
+    def nearest(x: Any) -> float:
+        real = getattr(x, "imag", 0) == 0
+        return float(getattr(x, "real", x)) if real else math.nan
+
+    return np.array([nearest(x) for x in np.ravel(column)]).reshape(np.shape(column))
+
+
