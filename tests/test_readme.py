@@ -48,7 +48,7 @@ def test_its_outputs_are_real(
 
 
 def skeleton(text: str) -> str:
-    """Text without its spacing, and with each number as ``#``: those differ from machine to machine in the last digit."""
+    """Text without its spacing, each number as ``#``: machines differ in the last digit, and so in widths."""
     return " ".join(re.sub(r"\d[\d,]*(\.\d+)?(e[-+]?\d+)?", "#", text).split())
 
 
