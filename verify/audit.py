@@ -58,7 +58,14 @@ class Finding:
 
 
 def audit(graph: Graph, values: Values) -> list[Finding]:
-    """All wrong columns among the rows that a graph uses, at the values of one point (P = 1), one finding a row and column."""
+    """All wrong columns among the rows that a graph uses, at the values of one point (P = 1), one finding a row and column.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "exp(x) * 2"})
+    >>> from verify.interpret import Program
+    >>> audit(graph, Program(graph).run({"x": np.array([0.5])}))
+    []
+    """
     findings: dict[tuple[str, Column], Finding] = {}
     with mpmath.workdps(DIGITS), np.errstate(all="ignore"):
         for node, value in zip(graph.nodes, values, strict=True):

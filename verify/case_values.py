@@ -42,7 +42,12 @@ def read_array(source: Source, path: Keys) -> NDArray[np.float64]:
 
 
 def value_at(source: Source, path: Keys) -> Any:
-    """The piece of the data that a path leads to."""
+    """The piece of the data that a path leads to.
+
+    >>> from verify.yaml_source import parse_source
+    >>> value_at(parse_source("a: {b: [1, 2]}"), ("a", "b", 1))
+    2
+    """
     data = source.data
     for key in path:
         data = data[key]
@@ -50,7 +55,11 @@ def value_at(source: Source, path: Keys) -> Any:
 
 
 def leaf_paths(path: Keys, data: Any) -> Iterator[Keys]:
-    """The paths of all numbers in nested lists, in C order."""
+    """The paths of all numbers in nested lists, in C order.
+
+    >>> list(leaf_paths(("a",), [[1, 2], [3]]))
+    [('a', 0, 0), ('a', 0, 1), ('a', 1, 0)]
+    """
     if not isinstance(data, list):
         yield path
         return

@@ -200,12 +200,16 @@ def can_evaluate(expression: sympy.Basic) -> bool:
 
 
 def as_float(number: sympy.Expr) -> float:
-    """The float nearest to an exact number, correctly rounded for rationals."""
+    """The float nearest to an exact number, correctly rounded for rationals.
+
+    >>> as_float(sympy.Rational(1, 3)), as_float(sympy.Integer(10) ** 400)
+    (0.3333333333333333, inf)
+    """
     if isinstance(number, sympy.Rational):
         try:
             return int(number.p) / int(number.q)
         except OverflowError:
-            return math.copysign(math.inf, number.p)
+            return math.inf if number.p > 0 else -math.inf
     return float(number)
 
 

@@ -100,7 +100,13 @@ def _call(node: Node) -> Callable[..., Any] | None:
 
 
 def align(node: Node, operands: Iterable[Any]) -> list[Any]:
-    """Operands with ones put between the axis of points and their own axes, so that all have the node's rank."""
+    """Operands with ones put between the axis of points and their own axes, so that all have the node's rank.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"W": (2, 3), "b": (3,)}, {"f": "W + b"})
+    >>> [x.shape for x in align(graph.nodes[-1], [np.zeros((5, 2, 3)), np.zeros((5, 3))])]
+    [(5, 2, 3), (5, 1, 3)]
+    """
     return [
         x if shape is None else x.reshape(x.shape[0], *shape) for x, shape in zip(operands, node.aligned, strict=True)
     ]
@@ -114,12 +120,24 @@ def _frozen_value(node: Node, operands: list[Any], first: Any) -> Any:
 
 
 def kinked_nodes(graph: Graph) -> tuple[int, ...]:
-    """Positions of the nodes whose op has branches."""
+    """Positions of the nodes whose op has branches.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> kinked_nodes(graph_from_expressions({"x": ()}, {"q": "x * 2", "f": "relu(q)"}))
+    (3,)
+    """
     return tuple(i for i, node in enumerate(graph.nodes) if node.kind == "op" and OPS[node.op].kink is not None)
 
 
 def branch_argument(node: Node, values: Values) -> Any:
-    """What decides a kinked node's branch: first branch where it is positive, second where negative, ``(P, *shape)``."""
+    """What decides a kinked node's branch: first branch where it is positive, second where negative, ``(P, *shape)``.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": (), "y": ()}, {"f": "max(x, y)"})
+    >>> values = Program(graph).run({"x": np.array([3.0, 1.0]), "y": np.array([2.0, 1.0])})
+    >>> branch_argument(graph.nodes[graph.position("f")], values)
+    array([1., 0.])
+    """
     kink = OPS[node.op].kink
     assert kink is not None, f"{node.op} has no branches"
     with np.errstate(all="ignore"):
@@ -127,12 +145,21 @@ def branch_argument(node: Node, values: Values) -> Any:
 
 
 def dtype_of(inputs: Mapping[str, Any]) -> np.dtype[Any]:
-    """The dtype that the inputs compute in together."""
+    """The dtype that the inputs compute in together.
+
+    >>> dtype_of({"x": np.zeros(1, dtype=np.float32), "y": np.zeros(1, dtype=np.float32)})
+    dtype('float32')
+    """
     return np.result_type(*(value.dtype for value in inputs.values())) if inputs else np.dtype(np.float64)
 
 
 def constant_values(graph: Graph, dtype: np.dtype[Any]) -> Values:
-    """A list with the value of every constant in its place, ``(1,)`` each, and None elsewhere."""
+    """A list with the value of every constant in its place, ``(1,)`` each, and None elsewhere.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> constant_values(graph_from_expressions({"x": ()}, {"f": "x + 2.5"}), np.dtype(np.float64))
+    [None, array([2.5]), None]
+    """
     return [
         np.full(1, node.value, dtype=dtype) if node.kind == "constant" and node.value is not None else None
         for node in graph.nodes
@@ -140,7 +167,13 @@ def constant_values(graph: Graph, dtype: np.dtype[Any]) -> Values:
 
 
 def constant_balls(graph: Graph, dtype: np.dtype[Any]) -> Values:
-    """The same as balls: exact, but for literals that the dtype cannot hold and for ``pi`` and ``e``."""
+    """The same as balls: exact, but for literals that the dtype cannot hold and for ``pi`` and ``e``.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> balls = constant_balls(graph_from_expressions({"x": ()}, {"f": "x + 0.1"}), np.dtype(np.float32))
+    >>> bool(balls[1].radius[0] > 0)
+    True
+    """
     balls: Values = []
     for node in graph.nodes:
         if node.kind != "constant" or node.value is None:

@@ -77,7 +77,15 @@ class Corners:
 
 
 def undecided_sites(central: Central, balls: Values, point: int) -> list[Site]:
-    """The branches of one point that the balls of their arguments leave open."""
+    """The branches of one point that the balls of their arguments leave open.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": (2,)}, {"f": "relu(x)"})
+    >>> central = Central(graph, ["x"])
+    >>> balls = central.program.run({"x": Balls.exact(np.array([[0.0, 1.0]]))})
+    >>> undecided_sites(central, balls, 0)
+    [Site(node=1, entry=(0,))]
+    """
     sites = []
     for node, argument in branch_balls(central, balls).items():
         row = slice(point, point + 1) if len(argument.value) > 1 else slice(0, 1)
@@ -87,7 +95,14 @@ def undecided_sites(central: Central, balls: Values, point: int) -> list[Site]:
 
 
 def branch_balls(central: Central, balls: Values) -> dict[int, Balls]:
-    """For each kinked node the ball of what decides its branch ``(P, *shape)``."""
+    """For each kinked node the ball of what decides its branch ``(P, *shape)``.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "relu(x)"})
+    >>> central = Central(graph, ["x"])
+    >>> branch_balls(central, central.program.run({"x": Balls.exact(np.array([2.0]))}))[1].value
+    array([2.])
+    """
     nodes = central.graph.nodes
     return {i: branch_argument(nodes[i], balls) for i in central.kinks}
 

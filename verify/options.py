@@ -110,8 +110,9 @@ def add_run_options(add: Callable[..., object], prefix: str = "--") -> None:
 def settings(value_of: Callable[[str], Any]) -> Settings:
     """The runner's settings from whatever holds the options: ``value_of`` gives the value of each by name.
 
-    >>> settings({"points": 8, "seed": 3, "methods": ("reverse", "central")}.__getitem__)
-    Settings(points=8, seed=3, methods=('reverse', 'central'))
+    >>> asked = settings({"points": 8, "seed": 3, "methods": ("reverse", "central")}.__getitem__)
+    >>> asked.points, asked.seed, asked.methods
+    (8, 3, ('reverse', 'central'))
     """
     from verify.runner import Settings
 

@@ -68,12 +68,23 @@ class Batch:
 
 
 def generator(seed: int, case: str, stream: str, *numbers: int) -> np.random.Generator:
-    """The random numbers of one stream of one case, such as those of an input in a block of points."""
+    """The random numbers of one stream of one case, such as those of an input in a block of points.
+
+    >>> one, same = (generator(0, "sigmoid", "random", 3).integers(1000) for _ in range(2))
+    >>> bool(one == same)
+    True
+    """
     return np.random.default_rng([seed, zlib.crc32(case.encode()), _STREAMS[stream], *numbers])
 
 
 def own_points(case: Case, seed: int) -> Batch:
-    """The points that the case file names; what it leaves open is drawn from the seed."""
+    """The points that the case file names; what it leaves open is drawn from the seed.
+
+    >>> from verify.case import load_case
+    >>> from verify.runner import shipped_cases
+    >>> own_points(load_case(shipped_cases() / "add.yaml"), seed=0).origins
+    ['at']
+    """
     held = _held(case, seed)
     columns: dict[str, list[Array]] = {item.name: [] for item in case.inputs}
     for number, point in enumerate(case.own_points):
@@ -95,7 +106,14 @@ def own_points(case: Case, seed: int) -> Batch:
 
 
 def random_points(case: Case, seed: int, block: int, count: int, first_id: int) -> Batch:
-    """The first ``count`` random points of a block of :data:`RANDOM_BLOCK`; fewer are a prefix of more."""
+    """The first ``count`` random points of a block of :data:`RANDOM_BLOCK`; fewer are a prefix of more.
+
+    >>> from verify.case import load_case
+    >>> from verify.runner import shipped_cases
+    >>> case = load_case(shipped_cases() / "matmul.yaml")
+    >>> random_points(case, seed=0, block=0, count=4, first_id=1).inputs["W"].shape
+    (4, 5, 10)
+    """
     held = _held(case, seed)
     inputs = {}
     for place, item in enumerate(case.inputs):
@@ -110,6 +128,12 @@ def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch
 
     A random line along one input's axis is searched for a sign change of what decides a branch, and the crossing is
     narrowed down to neighbouring floats. It counts if the branch is undecided there: exactly zero, or within rounding.
+
+    >>> from verify.case import load_case
+    >>> from verify.runner import shipped_cases
+    >>> case = load_case(shipped_cases() / "relu.yaml")
+    >>> kink_points(case, Program(case.graph), seed=0, first_id=0).inputs
+    {'z': array([0.])}
     """
     kinks = kinked_nodes(case.graph)
     if not kinks or not case.real_inputs:
@@ -169,7 +193,12 @@ def _crossing(
 
 
 def item_dtype(item: Input) -> type[np.floating[Any]]:
-    """The NumPy scalar type of an input."""
+    """The NumPy scalar type of an input.
+
+    >>> from verify.case import Domain
+    >>> item_dtype(Input("x", (), "real", "float32", Domain(-1.0, 1.0), "uniform"))
+    <class 'numpy.float32'>
+    """
     return np.float32 if item.dtype == "float32" else np.float64
 
 

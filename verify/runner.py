@@ -91,6 +91,9 @@ def find_case_files(paths: Sequence[str | Path], pick: str = "") -> tuple[Path, 
 
     ``pick`` keeps those whose path or case name contains it, whatever the case of its letters. Raises UsageError
     where a path does not exist, a folder holds no case file, or nothing is left.
+
+    >>> [path.name for path in find_case_files([shipped_cases()], pick="add")]
+    ['add.yaml', 'multiply_add.yaml']
     """
     files: dict[Path, None] = {}
     for given in map(Path, paths):
@@ -143,6 +146,10 @@ def run_cases(
 
     ``fail_fast`` stops after the first case that does not pass; ``on_result`` is told of each as it is finished.
     Raises UsageError for a method that does not exist or settings out of range.
+
+    >>> run = run_cases(find_case_files([shipped_cases()], pick="neuron"), Settings(points=2))
+    >>> run.exit_code, [case.status for case in run.cases]
+    (0, ['PASS'])
     """
     _check(settings, jobs)
     started = time.perf_counter()
@@ -205,7 +212,11 @@ def _command(files: Sequence[Path], settings: Settings) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what the numbers depend on."""
+    """The versions of what the numbers depend on.
+
+    >>> sorted(versions())
+    ['mpmath', 'numpy', 'python', 'sympy']
+    """
     found = {"python": platform.python_version()}
     for name in ("numpy", "sympy", "mpmath"):
         found[name] = importlib.import_module(name).__version__
@@ -213,7 +224,11 @@ def versions() -> dict[str, str]:
 
 
 def run_case(path: Path, settings: Settings) -> CaseResult:
-    """Runs one case file. A case that cannot be read is a result with its problems, never an exception."""
+    """Runs one case file. A case that cannot be read is a result with its problems, never an exception.
+
+    >>> run_case(Path("nowhere.yaml"), Settings()).status
+    'ERROR'
+    """
     started = time.perf_counter()
     try:
         case = load_case(path)
@@ -224,7 +239,11 @@ def run_case(path: Path, settings: Settings) -> CaseResult:
 
 
 def run_loaded(case: Case, settings: Settings, started: float | None = None) -> CaseResult:
-    """Runs one case that is in memory."""
+    """Runs one case that is in memory.
+
+    >>> run_loaded(load_case(shipped_cases() / "add.yaml"), Settings(points=2)).points_checked
+    3
+    """
     started = time.perf_counter() if started is None else started
     gathering = _Gathering(case, settings)
     for batch in _batches(case, settings):
@@ -251,7 +270,11 @@ def _batches(case: Case, settings: Settings) -> Iterator[Batch]:
 
 
 def block_size(case: Case) -> int:
-    """Points that are run together: as many as keep the values of all nodes within :data:`BLOCK_BYTES`."""
+    """Points that are run together: as many as keep the values of all nodes within :data:`BLOCK_BYTES`.
+
+    >>> block_size(load_case(shipped_cases() / "add.yaml"))
+    4096
+    """
     floats = sum(math.prod(node.shape) for node in case.graph.nodes)
     return int(min(RANDOM_BLOCK, max(16, BLOCK_BYTES // (8 * floats))))
 

@@ -62,7 +62,13 @@ Formula = ast.expr
 
 
 def formula_problem(text: str, column: int, message: str, suggestion: str = "") -> Problem:
-    """A problem at a column of a formula, counted from 1; the formula is shown on one line, cut where it is long."""
+    """A problem at a column of a formula, counted from 1; the formula is shown on one line, cut where it is long.
+
+    >>> print(formula_problem("x ^ 2", 3, "'^' is no power", "Write ** for a power."))
+    '^' is no power. Write ** for a power.
+        x ^ 2
+          ^
+    """
     visible = "".join(char if char.isprintable() else " " for char in text[:MAX_SHOWN])
     return Problem(message, column=column, text=visible + " ..." * (len(text) > MAX_SHOWN), suggestion=suggestion)
 

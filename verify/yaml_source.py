@@ -172,7 +172,12 @@ class Source:
 
 
 def read_source(path: str | Path) -> Source:
-    """A YAML file as data with places. Raises CaseError with every problem of the file as YAML."""
+    """A YAML file as data with places. Raises CaseError with every problem of the file as YAML.
+
+    >>> read_source("nowhere.yaml")
+    Traceback (most recent call last):
+    verify.errors.CaseError: nowhere.yaml: there is no such file. Check the path.
+    """
     file = str(path)
     try:
         with Path(path).open("rb") as stream:

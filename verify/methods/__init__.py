@@ -25,6 +25,14 @@ def available() -> tuple[str, ...]:
 
 
 def prepare(name: str, graph: Graph, variables: Sequence[str]) -> Differentiator | Unsupported:
-    """The method made ready for one graph, or why it cannot do it."""
+    """The method made ready for one graph, or why it cannot do it.
+
+    >>> import numpy as np
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "x**2"})
+    >>> reverse = prepare("reverse", graph, ["x"])
+    >>> reverse.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]
+    array([6.])
+    """
     answer: Differentiator | Unsupported = import_module(f"{__name__}.{name}").prepare(graph, variables)
     return answer

@@ -35,7 +35,14 @@ GOOD_ENOUGH = 2.0**-26
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Central:
-    """The method made ready for one graph."""
+    """The method made ready for one graph.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> central = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
+    >>> gradient = central.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]
+    >>> bool(abs(gradient[0] - 6.0) < 1e-8)
+    True
+    """
     return Central(graph, variables)
 
 
@@ -177,13 +184,24 @@ def usual_step(x: Array) -> Array:
 
 
 def least_noise(output: Array) -> Array:
-    """The rounding that two evaluations of an output may always show ``(P,)``: two units roundoff each."""
+    """The rounding that two evaluations of an output may always show ``(P,)``: two units roundoff each.
+
+    >>> float(least_noise(np.array([-1.0]))[0]) == 2.0**-51
+    True
+    """
     noise: Array = np.abs(output) * (2 * np.finfo(output.dtype).eps)
     return noise
 
 
 def contraction(graph: Graph, upstream: Mapping[str, Any]) -> Functional:
-    """The sum over all outputs of output times upstream gradient, as a function of all node values."""
+    """The sum over all outputs of output times upstream gradient, as a function of all node values.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": (2,)}, {"f": "x * 10"})
+    >>> output = contraction(graph, {"f": np.array([[1.0, -1.0]])})
+    >>> output(Program(graph).run({"x": np.array([[3.0, 2.0]])}))
+    array([10.])
+    """
 
     def contracted(values: Values) -> Any:
         total: Any = None

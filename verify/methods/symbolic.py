@@ -40,7 +40,13 @@ Pull = Callable[[Any], Any]
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Symbolic | Unsupported:
-    """The method made ready for one graph."""
+    """The method made ready for one graph.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> symbolic = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
+    >>> symbolic.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]
+    array([6.])
+    """
     try:
         return Symbolic(graph, variables)
     except TooLarge as reason:
