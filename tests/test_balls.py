@@ -510,7 +510,7 @@ def table_calls() -> Iterator[tuple[str, tuple[tuple[int, ...], ...], dict[str, 
             shapes, choices = STRUCTURAL_CALLS[name]
             yield from ((name, shapes, params) for params in choices)
         elif row.params == ("exponent",):
-            yield from ((name, ((5, 3),), {"exponent": c}) for c in (2.0, 3.0, -1.0, -2.0, 0.5, 2.5))
+            yield from ((name, ((5, 3),), {"exponent": c}) for c in (0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5, 2.5))
         else:
             yield name, ((5, 3),) * row.arity, {} if row.kink is None else {"tie": (1.0, 0.0)}
 

@@ -37,8 +37,8 @@ GROW, SHRINK = 1.0 + 2.0**-48, 1.0 - 2.0**-48
 EXACT, ROUNDED, LIBRARY = 0.0, 1.0, 8.0
 """How far an operation's result is from exact, in units of ``unit_roundoff * |result|``.
 
-+ - * / and sqrt round correctly: 1. For the others NumPy promises up to 4 ulp, which is 8. Found against mpmath (10,000
-to 50,000 arguments over the whole range; x86-64 with AVX-512, in brackets the figure with it switched off):
++ - * / and sqrt round correctly: 1. For the others NumPy's own tests of accuracy allow up to 4 ulp, which is 8. Found
+against mpmath (10,000 to 50,000 arguments over the whole range; x86-64 with AVX-512, in brackets with it switched off):
 
 ========  ===========  ===========      ========  ===========  ===========
 function  float64      float32          function  float64      float32
