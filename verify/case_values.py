@@ -136,7 +136,7 @@ def read_interval(source: Source, path: Keys) -> tuple[float, float, bool, bool]
     except ValueError as error:
         raise CaseError([source.problem(path, str(error), _INTERVAL_FORMS)]) from None
     numeric = all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
-    if len(numbers) != 2 or not numeric or any(math.isnan(number) for number in numbers):  # noqa: PLR2004 (two ends)
+    if len(numbers) != 2 or not numeric or any(math.isnan(number) for number in numbers):
         got = kind_of(data) if not isinstance(data, list) else f"[{', '.join(ends)[:40]}]"
         raise CaseError([source.problem(path, f"expected an interval, got {got}", _INTERVAL_FORMS)])
     low, high = (float(number) for number in numbers)
@@ -192,4 +192,4 @@ def shape_text(shape: list[int] | tuple[int, ...]) -> str:
     '(5, 3)'
     """
     shown = str(tuple(shape))
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."  # noqa: PLR2004 (about a line)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."

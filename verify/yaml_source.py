@@ -143,7 +143,7 @@ class Source:
 
     def problem_at(self, place: tuple[int, int], message: str, suggestion: str = "") -> Problem:
         """A problem at a line and a column."""
-        return Problem(message, self.file, *place, self.line_text(place[0]), suggestion)
+        return Problem(printable(message), self.file, *place, self.line_text(place[0]), printable(suggestion))
 
     def places(self, path: Keys) -> tuple[tuple[int, int], ...]:
         """Line and column of each character of a scalar, and of its end.
@@ -236,9 +236,11 @@ def _problems_of_text(text: str, tree: _Tree) -> list[Problem]:
         return [Problem(f"the text is longer than {MAX_BYTES:,} characters", tree.file)]
     if text.startswith("\ufeff"):
         return [tree.problem(1, 1, "the file starts with a byte-order mark", "Save it as UTF-8 without BOM.")]
-    tabs = [n for n, line in enumerate(_LINE_BREAK.split(text), 1) if line.strip() and "\t" in _indent(line)]
-    message = "a tab cannot be used for indentation"
-    return [tree.problem(n, _line_text(text, tree.starts, n).find("\t") + 1, message, "Use spaces.") for n in tabs]
+    return [
+        tree.problem(number, line.index("\t") + 1, "a tab cannot be used for indentation", "Use spaces.")
+        for number, line in enumerate(_LINE_BREAK.split(text), 1)
+        if line.strip() and "\t" in _indent(line)
+    ]
 
 
 def _indent(line: str) -> str:
@@ -250,8 +252,16 @@ def _line_text(text: str, starts: tuple[int, ...], line: int) -> str:
         return ""
     end = starts[line] if line < len(starts) else len(text)
     shown = text[starts[line - 1] : end].rstrip("\r\n\x85\u2028\u2029")
-    visible = "".join(char if char.isprintable() else " " if char == "\t" else "\ufffd" for char in shown[:MAX_SHOWN])
-    return visible if len(shown) <= MAX_SHOWN else visible + " ..."
+    return printable(shown[:MAX_SHOWN]) + " ..." * (len(shown) > MAX_SHOWN)
+
+
+def printable(text: str) -> str:
+    r"""A text that a terminal can show: tabs become blanks, other control characters a sign for unknown ones.
+
+    >>> printable("a\tb\x1b[31m") == "a b\ufffd[31m"
+    True
+    """
+    return "".join(char if char.isprintable() else " " if char in "\t\r\n" else "\ufffd" for char in text)
 
 
 def _syntax_problem(error: YAMLError, tree: _Tree) -> Problem:
@@ -261,7 +271,9 @@ def _syntax_problem(error: YAMLError, tree: _Tree) -> Problem:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         line, column = error.problem_mark.line + 1, error.problem_mark.column + 1
         first = error.context_mark.line + 1 if error.context_mark is not None else line
-        if "end of stream" in said and error.context_mark is not None:  # the place to mend is where it opens
+        if (
+            "end of stream" in said or "could not find" in said
+        ) and error.context_mark is not None:  # the place to mend is where it opens
             line, column = first, error.context_mark.column + 1
     elif isinstance(position := getattr(error, "position", None), int):
         line = first = bisect_right(tree.starts, position)
@@ -340,7 +352,8 @@ class _Tree:
 
     def problem(self, line: int, column: int, message: str, suggestion: str = "") -> Problem:
         """A problem at a place of the text."""
-        return Problem(message, self.file, line, column, _line_text(self.text, self.starts, line), suggestion)
+        shown = _line_text(self.text, self.starts, line)
+        return Problem(printable(message), self.file, line, column, shown, printable(suggestion))
 
     def _at(self, event: Any, message: str, suggestion: str) -> Problem:
         return self.problem(event.start_mark.line + 1, event.start_mark.column + 1, message, suggestion)
@@ -378,7 +391,13 @@ class _Tree:
     def _scalar(self, event: Any) -> None:
         self._check_plain(event)
         try:
+            event.value.encode()  # an escape such as "\ud800" makes half a character, which nothing can print
             value = scalar_value(event.value) if event.implicit[0] else event.value
+        except UnicodeEncodeError:
+            self.fatal.append(
+                self._at(event, "half of a surrogate pair is no character", "Write the character itself.")
+            )
+            value = event.value = printable(event.value)
         except ValueError as error:
             self.fatal.append(self._at(event, str(error), "Write a number that a double can hold."))
             value = 0.0
