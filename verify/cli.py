@@ -37,22 +37,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode gets escapes, not a crash
     try:
-        args = _parse(arguments)
-        args.command_line = arguments
-        code = _guarded(args)
-        sys.stdout.flush()
+        try:
+            return _guarded(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe can be answered, not at exit
     except KeyboardInterrupt:
         print("verify: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich ends the program itself, with exit code 1
+            return PIPE_CLOSED
+        raise
     except BrokenPipeError:
         # What is still buffered goes nowhere, or Python complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    return code
 
 
-def _guarded(args: argparse.Namespace) -> int:
-    """Runs the chosen command; what the user can mend is said in words."""
+def _guarded(arguments: list[str]) -> int:
+    """Runs the command that was asked for; what the user can mend is said in words."""
+    args = _parse(arguments)
+    args.command_line = arguments
     from verify.errors import VerifyError
 
     try:
