@@ -153,7 +153,7 @@ def _structural(row: Op, node: Node, static: dict[str, Any], operands: Sequence[
         for index in np.ndindex(operands[i].shape[1:]):
             moved = [x.copy() for x in numbers]
             moved[i][index] = moved[i][index] + 1
-            parts = (_exact(row, moved, static) - exact).ravel() * seeds.ravel()
+            parts = np.ravel(_exact(row, moved, static) - exact) * seeds.ravel()  # 0-d object arrays subtract to a number
             yield "VJP", float(got[index]), sum(parts), sum(abs(parts))
 
 
