@@ -1,4 +1,4 @@
-"""Ten case files as a newcomer would write them from the README alone: they run unchanged, and are wrong if they are."""
+"""Ten case files as a newcomer would write them from the README alone: they run unchanged, and fail where wrong."""
 
 from __future__ import annotations
 
