@@ -109,7 +109,7 @@ class Formulas:
         slots: list[Any] = [*values, *[None] * (self._size - self._arity)]
         with np.errstate(all="ignore"), mpmath.workdps(EXACT_DIGITS):
             for target, number in self._constants:
-                slots[target] = mpmath.mpmathify(number.evalf(EXACT_DIGITS)) if exact else as_float(number)
+                slots[target] = _exact_number(number) if exact else as_float(number)
             for target, function, args in self._steps:
                 call = EXACT_FUNCTIONS.get(function, function) if exact else function
                 slots[target] = call(*[slots[i] for i in args])
@@ -184,6 +184,11 @@ class Formulas:
     def _new(self) -> int:
         self._size += 1
         return self._size - 1
+
+
+def _exact_number(number: sympy.Expr) -> Any:
+    """A constant as an object array without axes: mpmath's own numbers do not multiply arrays from the left."""
+    return np.array(mpmath.mpmathify(number.evalf(EXACT_DIGITS)), dtype=object)
 
 
 def can_evaluate(expression: sympy.Basic) -> bool:

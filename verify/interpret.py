@@ -167,19 +167,15 @@ def constant_values(graph: Graph, dtype: np.dtype[Any]) -> Values:
 
 
 def constant_balls(graph: Graph, dtype: np.dtype[Any]) -> Values:
-    """The same as balls: exact, but for literals that the dtype cannot hold and for ``pi`` and ``e``.
-
-    >>> from verify.expression import graph_from_expressions
-    >>> balls = constant_balls(graph_from_expressions({"x": ()}, {"f": "x + 0.1"}), np.dtype(np.float32))
-    >>> bool(balls[1].radius[0] > 0)
-    True
-    """
+    """The same as balls: exact, but for literals that the dtype cannot hold and for ``pi`` and ``e``."""
     balls: Values = []
     for node in graph.nodes:
         if node.kind != "constant" or node.value is None:
             balls.append(None)
             continue
         held = np.full(1, node.value, dtype=dtype)
-        exact = float(held[0]) == node.value and node.op not in REAL_CONSTANTS
-        balls.append(Balls.exact(held) if exact else Balls.widened(held, float(np.finfo(dtype).eps) / 2))
+        if node.op in REAL_CONSTANTS:
+            balls.append(Balls.widened(held, float(np.finfo(dtype).eps) / 2))
+        else:
+            balls.append(Balls(held, abs(float(held[0]) - node.value)))
     return balls

@@ -31,12 +31,12 @@ from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic, exactly
 from verify.ops import OPS
 from verify.points import Batch
-from verify.records import METHODS, PAIRS, VERDICTS, Verdict
+from verify.records import PAIRS, VERDICTS, Verdict, unravel
 
 Array = NDArray[Any]
 
-SCREEN_UNITS = 8
-"""Units roundoff of the value that two methods may always differ by; every allowed error is at least this."""
+LEAST_UNITS = 8
+"""Units roundoff of the value, beside one for every node, that two methods may always differ by."""
 
 NEAR_A_KINK = 2.0**-40
 """A branch argument this small against its operands is looked at closely."""
@@ -99,7 +99,7 @@ class Judge:
         self.texts = Texts()
         self.engine = Reverse(case.graph, case.variables)
         self.central = Central(case.graph, case.variables)
-        self.growth = SCREEN_UNITS + len(case.graph.nodes)
+        self.growth = LEAST_UNITS + len(case.graph.nodes)
         self.notes: dict[str, int] = {}
         self._kinks = kinked_nodes(case.graph)
 
@@ -109,10 +109,12 @@ class Judge:
         blocks = [self._block(name, "gradient", answers, len(batch)) for name in self.case.variables]
         blocks += [self._block(name, "value", answers, len(batch)) for name in self._valued()]
         expected = self._write_expected(blocks, batch)
+        near = self._near_kinks(batch)
         suspicious = self._screen(blocks, answers, batch)
         for block, rows in zip(blocks, suspicious, strict=True):
-            rows |= np.isfinite(block.expected)
-        points = np.flatnonzero(np.any([rows.any(axis=1) for rows in suspicious], axis=0)) if blocks else []
+            self._settle_steps(block, rows, near, batch)
+            rows |= near[:, None] | np.isfinite(block.expected)
+        points = np.flatnonzero(np.any([rows.any(axis=1) for rows in suspicious], axis=0))
         if len(points):
             flagged = [rows[points] for rows in suspicious]
             Examination(self, batch, points, blocks, flagged, expected).run()
@@ -161,33 +163,61 @@ class Judge:
     def _screen(self, blocks: Sequence[Block], answers: Mapping[str, Derivative], batch: Batch) -> list[Array]:
         """For each block the rows ``(P, n)`` that need a close look.
 
-        What is let through differs by at most ``SCREEN_UNITS`` units roundoff between symbolic and reverse, and
-        central by at most the rounding that two evaluations always show over its step. Both are less than what an
-        examination would allow, so no row passes here that would not pass there.
+        What is let through differs by no more than the unit roundoff of every node, or for central the rounding
+        that two evaluations are always granted over its step. An examination allows at least as much, so no row
+        passes here that would not pass there.
         """
-        near = self._near_kinks(batch)
         unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
         noise = self._least_noise(answers, batch)
         found = []
-        with np.errstate(all="ignore"):
-            for block in blocks:
-                allowed = {("symbolic", "reverse"): (SCREEN_UNITS * unit, None)}
-                if block.quantity == "gradient" and noise is not None:
-                    step = usual_step(np.asarray(next(iter(answers.values())).values[block.name]))
-                    steps = step.reshape(len(batch), -1)
-                    allowed |= dict.fromkeys(PAIRS[1:], (0.0, noise[:, None] / steps))
-                else:
-                    allowed |= dict.fromkeys(PAIRS[1:], (SCREEN_UNITS * unit, None))
-                rows = near[:, None] | np.zeros(block.verdict.shape, dtype=bool)
-                if len(block.values) < 2:
-                    rows[:] = True
-                for (first, second), (relative, absolute) in allowed.items():
+        for block in blocks:
+            rows = np.full(block.verdict.shape, len(block.values) < 2)
+            relative = self.growth * unit
+            step: Array | None = None
+            if noise is not None and block.quantity == "gradient":
+                x = np.asarray(answers["central"].values[block.name])
+                step = noise[:, None] / usual_step(x).reshape(rows.shape)
+            with np.errstate(all="ignore"):
+                for first, second in PAIRS:
                     if first in block.values and second in block.values:
                         a, b = block.values[first], block.values[second]
-                        bound = relative * np.abs(b) if absolute is None else absolute
+                        bound = step if second == "central" and step is not None else relative * np.abs(b)
                         rows |= ~(np.abs(a - b) <= bound)
-                found.append(rows)
+            found.append(rows)
         return found
+
+    def _settle_steps(self, block: Block, rows: Array, near: Array, batch: Batch) -> None:
+        """Takes back the suspicion of rows where only the step was at fault: a better one agrees with the others."""
+        if block.quantity == "value" or "central" not in block.values or len(block.values) < 2:
+            return
+        others = [column for method, column in block.values.items() if method != "central"]
+        unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
+        for entry in np.flatnonzero(rows.any(axis=0)):
+            at = np.flatnonzero(rows[:, entry] & ~near)
+            with np.errstate(all="ignore"):
+                least = self.growth * unit * np.abs(others[-1][at, entry])
+                alike = np.abs(others[0][at, entry] - others[-1][at, entry]) <= least
+            at, least = at[alike], least[alike]
+            if not len(at):
+                continue
+            refined = self.refine(block, int(entry), at, *batch.take(at))
+            settled = np.ones(len(at), dtype=bool)
+            for column in others:
+                settled &= np.abs(refined.gradient - column[at, entry]) <= refined.error + least
+            rows[at[settled & np.isfinite(refined.error)], entry] = False
+
+    def refine(
+        self, block: Block, entry: int, at: Array, inputs: Mapping[str, Array], upstream: Mapping[str, Array]
+    ) -> Refined:
+        """Central differences of one entry with a better step at the points ``at``; writes what it finds to the rows."""
+        index = unravel(entry, self.graph.shape(block.name))
+        refined = self.central.refine(block.name, index, inputs, contraction(self.graph, upstream))
+        found = np.isfinite(refined.error)
+        block.values["central"][at[found], entry] = refined.gradient[found]
+        if refined.straddled.any():
+            text = f"{block.name}: a step straddled a kink; the branch of the point itself was followed"
+            self.notes[text] = self.notes.get(text, 0) + int(refined.straddled.sum())
+        return refined
 
     def _near_kinks(self, batch: Batch) -> Array:
         """The points ``(P,)`` at which some branch is nearly undecided."""
@@ -210,17 +240,21 @@ class Judge:
         for name, seed in batch.upstream.items():
             product = np.asarray(answers["central"].values[name]) * seed
             total = total + product.reshape(len(batch), -1).sum(axis=1)
-        return least_noise(total)
+        return least_noise(self.graph, total)
 
 
-@dataclass(slots=True)
-class Bounds:
-    """What is known of one variable at the S examined points: arrays ``(S, n)``."""
+@dataclass(frozen=True, slots=True)
+class OpenRow:
+    """A row at an examined point that no bound has settled."""
 
-    exact: Array
-    """SymPy's form with 50 digits, rounded to float; NaN where there is none."""
-    allowed: Array
+    block: Block
+    p: int
+    """Position among the examined points."""
+    entry: int
+    allowed: float
     """What the float methods may be off by; inf where the enclosure is unbounded."""
+    step_error: float
+    """What central may be off by on top of it."""
 
 
 @dataclass(slots=True)
@@ -243,20 +277,21 @@ class Examination:
         judge = self.judge
         self.inputs, self.upstream = self.batch.take(self.points)
         self.values = judge.engine.program.run(self.inputs)
-        undefined = [self._undefined(p) for p in range(len(self.points))]
-        usable = np.array([not reason for reason in undefined])
-        for p, reason in enumerate(undefined):
-            if reason:
-                self._write_undecided(p, reason)
+        usable = self._defined()
+        for p in np.flatnonzero(~usable):
+            self._write_undecided(p, self._undefined(p))
         if not usable.any():
             return
-        balls, bounds = self._bounds(usable)
+        balls, bounds = self._bounds()
         sites = {p: undecided_sites(judge.central, balls, p) for p in np.flatnonzero(usable)} if judge.central.kinks else {}
         kinked = [p for p, found in sites.items() if found]
         smooth = usable.copy()
         smooth[kinked] = False
-        for block, rows, known in zip(self.blocks, self.flagged, bounds, strict=True):
-            self._examine(block, rows & (smooth if block.quantity == "gradient" else usable)[:, None], known)
+        open_rows: list[OpenRow] = []
+        for block, rows, allowed in zip(self.blocks, self.flagged, bounds, strict=True):
+            wanted = rows & (smooth if block.quantity == "gradient" else usable)[:, None]
+            open_rows += self._unsettled(block, wanted, allowed)
+        self._judge_open(open_rows)
         for p in kinked[:MOST_EXAMINED_KINKS]:
             self._examine_kink(p, sites[p], bounds)
         for p in kinked[MOST_EXAMINED_KINKS:]:
@@ -265,6 +300,13 @@ class Examination:
         self._name_suspects()
 
     # --------------------------------------------------------------------------------------------- without a value
+
+    def _defined(self) -> Array:
+        """The points ``(S,)`` at which every node has a finite value."""
+        defined = np.ones(len(self.points), dtype=bool)
+        for value in self.values:
+            defined &= np.isfinite(value).reshape(len(value), -1).all(axis=1)
+        return defined
 
     def _undefined(self, p: int) -> str:
         """Why the function has no finite value at a point, empty where it has one."""
@@ -294,8 +336,8 @@ class Examination:
 
     # -------------------------------------------------------------------------------------------------- the bounds
 
-    def _bounds(self, usable: Array) -> tuple[Values, list[Bounds]]:
-        """The forward pass in balls, and for each block what its methods may be off by."""
+    def _bounds(self) -> tuple[Values, list[Array]]:
+        """The forward pass in balls, and for each block what its methods may be off by ``(S, n)``."""
         engine, dtype = self.judge.engine, dtype_of(self.inputs)
         constants = constant_balls(self.judge.graph, dtype)
         unit = float(np.finfo(dtype).eps) / 2
@@ -304,9 +346,8 @@ class Examination:
             balls = {name: Balls.widened(x, spread) for name, x in self.inputs.items()}
             values = engine.program.run(balls, constants=constants)
             runs.append((values, engine.backward(values, self.upstream)))
-        exact = self._exact(usable)
         return runs[0][0], [
-            self._allowed(block, self._ball(runs[0], block), self._ball(runs[1], block), exact) for block in self.blocks
+            self._allowed(block, self._ball(runs[0], block), self._ball(runs[1], block)) for block in self.blocks
         ]
 
     def _ball(self, run: tuple[Values, dict[str, Any]], block: Block) -> Balls:
@@ -314,69 +355,84 @@ class Examination:
         ball = gradients[block.name] if block.quantity == "gradient" else values[self.judge.graph.position(block.name)]
         return ball if isinstance(ball, Balls) else Balls.exact(ball)
 
-    def _allowed(self, block: Block, ball: Balls, widened: Balls, exact: Derivative | None) -> Bounds:
-        """Twice the engine's own rounding, and the rounding of the inputs, the value and every node on the way."""
+    def _allowed(self, block: Block, ball: Balls, widened: Balls) -> Array:
+        """Twice the engine's own rounding, and the rounding of the inputs, the value and every node on the way.
+
+        Unbounded where the enclosure is: something on the way overflows.
+        """
         shape = (len(self.points), block.verdict.shape[1])
         dtype = dtype_of(self.inputs)
         unit, smallest = float(np.finfo(dtype).eps) / 2, float(np.finfo(dtype).smallest_subnormal)
-        truth = np.full(shape, np.nan)
-        if exact is not None:
-            column = (exact.gradients if block.quantity == "gradient" else exact.values)[block.name]
-            truth = _floats(column).reshape(shape)
-        radius, wide = (np.broadcast_to(b.radius.reshape(len(b.radius), -1), shape) for b in (ball, widened))
-        size = np.where(np.isfinite(truth), np.abs(truth), np.abs(ball.value.reshape(len(ball.value), -1)))
+        radius, wide, size = (
+            np.broadcast_to(x.reshape(len(x), -1), shape) for x in (ball.radius, widened.radius, np.abs(ball.value))
+        )
         with np.errstate(all="ignore"):
             conditioning = np.where(np.isfinite(radius), wide - radius, np.inf)
             allowed = 2 * radius + self.judge.growth * (unit * size + conditioning) + 16 * smallest
-        return Bounds(truth, np.where(np.isnan(allowed), np.inf, allowed))
+        return np.where(np.isnan(allowed), np.inf, allowed)
 
-    def _exact(self, usable: Array) -> Derivative | None:
-        """SymPy's form with 50 digits at the usable points; NaN elsewhere and where it has no real value."""
+    def _exact(self, at: Array) -> Derivative | None:
+        """SymPy's form with 50 digits at some of the examined points; NaN where it has no real value."""
         symbolic = self.judge.methods.get("symbolic")
         if not isinstance(symbolic, Symbolic):
             return None
-        parts = []
-        for p in range(len(self.points)):
-            row = slice(p, p + 1)
-            here = {name: x[row] for name, x in self.inputs.items()}
-            seeds = {name: x[row] for name, x in self.upstream.items()}
-            parts.append(_exact_answer(symbolic, here, seeds) if usable[p] else None)
-        return _joined(parts, self.judge.graph.shape)
+        together = _exact_answer(symbolic, *self._take(at))
+        answers = [together] if together else [_exact_answer(symbolic, *self._take(at[i : i + 1])) for i in range(len(at))]
+        return _joined(answers, self.judge.graph.shape)
+
+    def _take(self, at: Array | slice) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Inputs and upstream gradients of some of the examined points."""
+        inputs = {name: x[at] for name, x in self.inputs.items()}
+        return inputs, {name: x[at] for name, x in self.upstream.items()}
 
     # ---------------------------------------------------------------------------------------------- smooth points
 
-    def _examine(self, block: Block, rows: Array, known: Bounds) -> None:
+    def _unsettled(self, block: Block, rows: Array, allowed: Array) -> list[OpenRow]:
+        """Lets rows pass whose methods agree within what the balls allow; returns the others."""
+        found: list[OpenRow] = []
         for entry in np.flatnonzero(rows.any(axis=0)):
             at = np.flatnonzero(rows[:, entry])
             refined = self._refined(block, int(entry), at)
-            for number, p in enumerate(at):
-                error = float(refined.error[number]) if refined else 0.0
-                self._judge_row(block, p, int(entry), known, error)
+            room = _finite(allowed[at, entry])
+            error = refined.error if refined else np.zeros(len(at))
+            columns = {method: column[self.points[at], entry] for method, column in block.values.items()}
+            agree = np.full(len(at), len(columns) > 1 and set(columns) != {"central"})
+            with np.errstate(all="ignore"):
+                for first, second in PAIRS:
+                    if first in columns and second in columns:
+                        least = self.judge.growth * 2.0**-53 * np.abs(columns[second])
+                        bound = np.maximum(room, least) + (error if second == "central" else 0.0)
+                        agree &= np.isfinite(bound) & (np.abs(columns[first] - columns[second]) <= bound)
+            found += [
+                OpenRow(block, int(at[i]), int(entry), float(allowed[at[i], entry]), float(error[i]))
+                for i in np.flatnonzero(~agree)
+            ]
+        return found
+
+    def _judge_open(self, rows: Sequence[OpenRow]) -> None:
+        """Judges the rows whose methods seem to differ, with SymPy's form evaluated exactly."""
+        if not rows:
+            return
+        at = np.array(sorted({row.p for row in rows}))
+        exact = self._exact(at)
+        place = {int(p): i for i, p in enumerate(at)}
+        for row in rows:
+            truth = math.nan
+            if exact is not None:
+                column = exact.gradients if row.block.quantity == "gradient" else exact.values
+                truth = float(column[row.block.name][place[row.p]].ravel()[row.entry])
+            self._judge_row(row, truth)
 
     def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
-        """Central differences with a better step, written to the rows; None for values, which have no step."""
+        """Central differences with a better step; None for values, which have no step."""
         if block.quantity == "value" or "central" not in block.values:
             return None
-        inputs = {name: x[at] for name, x in self.inputs.items()}
-        upstream = {name: x[at] for name, x in self.upstream.items()}
-        graph = self.judge.graph
-        index = tuple(map(int, np.unravel_index(entry, graph.shape(block.name)))) if graph.shape(block.name) else ()
-        refined = self.judge.central.refine(block.name, index, inputs, contraction(graph, upstream))
-        found = np.isfinite(refined.error)
-        block.values["central"][self.points[at[found]], entry] = refined.gradient[found]
-        if refined.straddled.any():
-            self._note(f"{block.name}: a step straddled a kink; the branch of the point itself was followed",
-                       int(refined.straddled.sum()))  # fmt: skip
-        return refined
+        return self.judge.refine(block, entry, self.points[at], *self._take(at))
 
-    def _note(self, text: str, count: int) -> None:
-        self.judge.notes[text] = self.judge.notes.get(text, 0) + count
-
-    def _judge_row(self, block: Block, p: int, entry: int, known: Bounds, step_error: float) -> None:
-        where = (self.points[p], entry)
+    def _judge_row(self, row: OpenRow, exact: float) -> None:
+        block, where = row.block, (self.points[row.p], row.entry)
         answers = {method: float(column[where]) for method, column in block.values.items()}
-        exact, allowed = float(known.exact[p, entry]), float(known.allowed[p, entry])
-        judged = compare(answers, exact, allowed, step_error)
+        judged = compare(answers, exact, row.allowed, row.step_error)
         passes = judged.verdict is Verdict.PASS
         if judged.verdict is Verdict.UNDECIDED:
             passes = not self.batch.own
@@ -395,17 +451,14 @@ class Examination:
 
     # -------------------------------------------------------------------------------------------------------- kinks
 
-    def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Bounds]) -> None:
+    def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Array]) -> None:
         judge = self.judge
-        row = slice(p, p + 1)
-        inputs = {name: x[row] for name, x in self.inputs.items()}
-        upstream = {name: x[row] for name, x in self.upstream.items()}
-        kink = KinkJudge(judge.central, inputs, upstream, sites)
+        kink = KinkJudge(judge.central, *self._take(slice(p, p + 1)), sites)
         names = [item.name for item in judge.case.real_inputs]
         gradients = {block.name: i for i, block in enumerate(self.blocks) if block.quantity == "gradient"}
         for group in (names, *([stage] for stage in judge.graph.stages)):
             members = [gradients[name] for name in group]
-            slack = np.concatenate([_finite(bounds[i].allowed[p]) for i in members])
+            slack = np.concatenate([_finite(bounds[i][p]) for i in members])
             self._judge_group(p, [self.blocks[i] for i in members], kink.corners(group), slack, self._ties(sites))
 
     def _ties(self, sites: Sequence[Site]) -> str:
@@ -469,14 +522,14 @@ class Examination:
 
     # ----------------------------------------------------------------------------------------- figures from outside
 
-    def _hold_against_expected(self, bounds: Sequence[Bounds], smooth: Array) -> None:
+    def _hold_against_expected(self, bounds: Sequence[Array], smooth: Array) -> None:
         """The case file's figures, held against each method before anything else counts."""
         for block, known in zip(self.blocks, bounds, strict=True):
             for p, point in enumerate(self.points):
                 expected = self.expected.get((block.quantity, block.name, int(point)))
                 if expected is None:
                     continue
-                slack = _finite(known.allowed[p]) + expected.half_unit.ravel()
+                slack = _finite(known[p]) + expected.half_unit.ravel()
                 for entry, figure in enumerate(expected.figures.ravel()):
                     self._hold_entry(block, p, entry, float(figure), float(slack[entry]), bool(smooth[p]), expected)
 
@@ -491,7 +544,7 @@ class Examination:
         for method, column in block.values.items():
             if not smooth and method != "reverse":
                 continue  # at a kink the figure states a convention, and only the engine can follow one
-            room = slack + (step if method == "central" else 0.0) + SCREEN_UNITS * 2.0**-53 * abs(figure)
+            room = slack + (step if method == "central" else 0.0) + LEAST_UNITS * 2.0**-53 * abs(figure)
             if not abs(float(column[where]) - figure) <= room:
                 off.append(method)
         if not off:
@@ -595,7 +648,7 @@ def _pairs(best: Mapping[str, float], allowed: float, step_error: float) -> Iter
     """Each pair that both answered, and whether it differs; a non-finite answer differs from everything."""
     for first, second in PAIRS:
         if first in best and second in best:
-            least = SCREEN_UNITS * 2.0**-53 * abs(best[second])
+            least = LEAST_UNITS * 2.0**-53 * abs(best[second])
             room = max(allowed, least) + (step_error if "central" in (first, second) else 0.0)
             yield (first, second), not abs(best[first] - best[second]) <= room
 
@@ -606,7 +659,7 @@ def _agreed(answers: Mapping[str, float], best: Mapping[str, float], exact: floa
     if shown:
         return Judgement(Verdict.PASS, "symbolic overflows in floats; its value with 50 digits is shown", "", shown)
     error = abs(answers.get("symbolic", exact) - exact) if math.isfinite(exact) else 0.0
-    if error > max(room, SCREEN_UNITS * 2.0**-53 * abs(exact)):
+    if error > max(room, LEAST_UNITS * 2.0**-53 * abs(exact)):
         digits = f"{math.log10(error / (2.0**-53 * abs(exact))):.1f}" if exact else "all"
         reason = f"the symbolic form loses {digits} digits to rounding; with 50 digits it agrees"
         return Judgement(Verdict.IMPRECISE, reason, "symbolic")
@@ -637,6 +690,7 @@ def _exact_answer(symbolic: Symbolic, inputs: Mapping[str, Array], upstream: Map
 
 
 def _joined(parts: Sequence[Derivative | None], shape: Any) -> Derivative | None:
+    """Answers at some points one after the other, NaN at a point that has none."""
     known = next((part for part in parts if part is not None), None)
     if known is None:
         return None

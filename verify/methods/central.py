@@ -129,15 +129,15 @@ class Central:
         where = (slice(None), *entry)
         values = self.program.run(inputs, frozen)
         noise = self._noise(inputs, output, frozen)
-        x = values[self.graph.position(name)]
-        h = usual_step(x)[where]
+        x = values[self.graph.position(name)][where]
+        h = usual_step(x)
         straddled = np.zeros(len(h), dtype=bool)
         if frozen is None and self.kinks:
             straddled = self._straddles(name, where, 2 * h, values)
             frozen = {i: np.asarray(branch_argument(self.graph.nodes[i], values) > 0) for i in self.kinks}
         best, error = np.full(len(h), np.nan), np.full(len(h), np.inf)
         for factor in STEP_FACTORS:
-            step = np.maximum(h * factor, np.abs(x[where]) * (8 * np.finfo(x.dtype).eps))
+            step = np.maximum(h * factor, np.abs(x) * (8 * np.finfo(x.dtype).eps))
             small = self._difference(name, where, step, values, output, frozen)
             large = self._difference(name, where, 2 * step, values, output, frozen)
             with np.errstate(all="ignore"):
@@ -152,7 +152,7 @@ class Central:
         """How far rounding may move the output at both ends of a step together ``(P,)``."""
         balls = {name: Balls.exact(value) for name, value in inputs.items()}
         total = output(self.program.run(balls, frozen, constant_balls(self.graph, dtype_of(inputs))))
-        noise: Array = 2 * total.radius + least_noise(total.value)
+        noise: Array = 2 * total.radius + least_noise(self.graph, total.value)
         return noise
 
     def _straddles(self, name: str, where: tuple[Any, ...], h: Array, values: Values) -> Array:
@@ -183,13 +183,9 @@ def usual_step(x: Array) -> Array:
     return step
 
 
-def least_noise(output: Array) -> Array:
-    """The rounding that two evaluations of an output may always show ``(P,)``: two units roundoff each.
-
-    >>> float(least_noise(np.array([-1.0]))[0]) == 2.0**-51
-    True
-    """
-    noise: Array = np.abs(output) * (2 * np.finfo(output.dtype).eps)
+def least_noise(graph: Graph, output: Array) -> Array:
+    """The rounding that two evaluations of an output are always granted ``(P,)``: a unit roundoff for every node each."""
+    noise: Array = np.abs(output) * (len(graph.nodes) * np.finfo(output.dtype).eps)
     return noise
 
 

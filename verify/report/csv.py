@@ -1,0 +1,382 @@
+"""A run as three CSV files: ``results.csv`` (row by row), ``points.csv`` (where), ``summary.csv`` (by variable).
+
+Floats are written with all the digits that they need to read back as the same double; a missing one is ``nan``.
+Differences are absolute, in the unit of the row. ``point`` is -1 and ``line`` 0 where there is none. What could not be
+run at all has rows too: verdict ``ERROR`` for a case that could not be read, ``FAIL`` for a reason that concerns the
+whole case, ``UNDECIDED`` for a method that could not do it; their ``variable`` is empty.
+
+Text that a spreadsheet would run as a formula gets an apostrophe in front. To undo it take one leading apostrophe
+off wherever :func:`is_formula` holds of the rest, as :func:`read_results`, :func:`read_points` and
+:func:`read_summary` do.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verify.errors import UsageError
+from verify.records import (
+    METHODS,
+    PAIRS,
+    VERDICTS,
+    CaseResult,
+    Point,
+    Run,
+    VariableResult,
+    Verdict,
+    format_entry,
+    unravel,
+)
+from verify.report.atomic import replacing
+from verify.report.format import shape_text
+from verify.report.select import differences
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+ERROR = "ERROR"
+"""The verdict of a case that could not be read or run."""
+
+MOST_ENTRIES = 1024
+"""An array of a point with more entries is one row with entry ``...``; the seed gives the point again."""
+
+_TEXT = {
+    "results": ("case", "variable", "quantity", "entry", "origin", "verdict", "reason", "suspect", "file"),
+    "points": ("case", "origin", "note", "input", "shape", "entry"),
+    "summary": (
+        *("case", "variable", "quantity", "role", "shape", "form", "verdict", "reason", "file"),
+        *(f"{a}_{b}_entry" for a, b in PAIRS),
+    ),
+}
+_WHOLE = {
+    "results": ("point", "line", "seed"),
+    "points": ("point",),
+    "summary": ("checked", "failed", "line", "seed", *VERDICTS, *(f"{a}_{b}_point" for a, b in PAIRS)),
+}
+_TRUTH = {"results": ("passes",), "points": ("own",), "summary": ("passes",)}
+
+# What is skipped in front is what spreadsheets skip: blanks, quotes, control characters and marks of no width. The
+# wide forms of the four signs count as the signs themselves in some of them.
+_FORMULA = re.compile("[\\s'\"\x00-\x20\x7f\u200b-\u200f\ufeff]*?[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
+def write_csv(run: Run, folder: str | Path) -> list[Path]:
+    """Writes the three files into a folder, each whole or not at all, and returns their paths.
+
+    Raises UsageError where the folder cannot be made or written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in write_csv(Run(cases=(), seed=0, points=64), folder)]
+    ['results.csv', 'points.csv', 'summary.csv']
+    """
+    frames = {"results": results_frame(run), "points": points_frame(run), "summary": summary_frame(run)}
+    return [_write(frame, Path(folder) / f"{name}.csv") for name, frame in frames.items()]
+
+
+def read_results(folder: str | Path) -> pd.DataFrame:
+    """``results.csv`` as it was before it was written: exact floats, whole numbers, truth values, text as it was.
+
+    Raises UsageError where the file cannot be read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_csv(Run(cases=(), seed=0, points=64), folder)
+    ...     str(read_results(folder)["symbolic"].dtype)
+    'float64'
+    """
+    return _read(Path(folder), "results")
+
+
+def read_points(folder: str | Path) -> pd.DataFrame:
+    """``points.csv``, one row for each entry of each input of each point; raises UsageError as :func:`read_results`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_csv(Run(cases=(), seed=0, points=64), folder)
+    ...     list(read_points(folder).columns)
+    ['case', 'point', 'origin', 'own', 'note', 'input', 'shape', 'entry', 'value']
+    """
+    return _read(Path(folder), "points")
+
+
+def read_summary(folder: str | Path) -> pd.DataFrame:
+    """``summary.csv``, one row for each variable of each case; raises UsageError as :func:`read_results`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_csv(Run(cases=(), seed=0, points=64), folder)
+    ...     str(read_summary(folder)["passes"].dtype)
+    'bool'
+    """
+    return _read(Path(folder), "summary")
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet might run the text as a formula.
+
+    >>> is_formula("=1+1"), is_formula(" '@SUM(A1)"), is_formula("a=b"), is_formula("[0, 2]")
+    (True, True, False, False)
+    """
+    return _FORMULA.match(text) is not None
+
+
+def defuse(text: str) -> str:
+    """The text, with an apostrophe in front where it :func:`is_formula`.
+
+    >>> defuse("=1+1"), defuse("x")
+    ("'=1+1", 'x')
+    """
+    return f"'{text}" if is_formula(text) else text
+
+
+def restore(text: str) -> str:
+    """What :func:`defuse` was given.
+
+    >>> restore("'=1+1"), restore("'quoted'")
+    ('=1+1', "'quoted'")
+    """
+    return text[1:] if text.startswith("'") and is_formula(text[1:]) else text
+
+
+def results_frame(run: Run) -> pd.DataFrame:
+    """One row for each case, point, variable and entry; R rows, text columns as categories.
+
+    >>> len(results_frame(Run(cases=(), seed=0, points=64)))
+    0
+    """
+    extra = sorted({m for c in run.cases for v in c.variables for m in v.rows.values} - set(METHODS))
+    pairs = [f"{a}_{b}" for a, b in PAIRS]
+    floats = (*METHODS, *extra, *pairs, "expected")
+    order = ("case", "variable", "quantity", "entry", "point", "origin", *floats)
+    columns = _Columns((*order, "verdict", "passes", "reason", "suspect", "file", "line", "seed"), "results")
+    for case in run.cases:
+        for variable in case.variables:
+            columns.add(len(variable.rows), _result_columns(case, variable, floats))
+        for verdict, reason in whole_case_rows(case):
+            named = {"case": case.name, "reason": reason, "verdict": verdict, "file": case.file, "seed": case.seed}
+            columns.add(1, {**named, "point": -1, "passes": verdict == Verdict.UNDECIDED})
+    return columns.frame()
+
+
+def points_frame(run: Run) -> pd.DataFrame:
+    """One row for each case, point, input and entry, so that no cell holds an array.
+
+    >>> len(points_frame(Run(cases=(), seed=0, points=64)))
+    0
+    """
+    columns = _Columns(("case", "point", "origin", "own", "note", "input", "shape", "entry", "value"), "points")
+    for case in run.cases:
+        for point in case.points:
+            for name, value in point.values.items():
+                _add_input(columns, case, point, name, value)
+    return columns.frame()
+
+
+def summary_frame(run: Run) -> pd.DataFrame:
+    """One row for each variable of each case, over all rows that were checked.
+
+    >>> len(summary_frame(Run(cases=(), seed=0, points=64)))
+    0
+    """
+    pairs = [f"{a}_{b}{part}" for a, b in PAIRS for part in ("", "_point", "_entry")]
+    order = ("case", "variable", "quantity", "role", "shape", "form", "checked", *VERDICTS, "failed", "verdict")
+    columns = _Columns((*order, "passes", *pairs, "reason", "file", "line", "seed"), "summary")
+    nowhere = {f"{a}_{b}_point": -1 for a, b in PAIRS}
+    for case in run.cases:
+        for variable in case.variables:
+            columns.add(1, {**nowhere, **_summary_row(case, variable)})
+        for verdict, reason in whole_case_rows(case):
+            named = {"case": case.name, "role": "case", "reason": reason, "file": case.file, "seed": case.seed}
+            columns.add(1, {**nowhere, **named, "verdict": verdict, "passes": verdict == Verdict.UNDECIDED})
+    return columns.frame()
+
+
+def whole_case_rows(case: CaseResult) -> list[tuple[str, str]]:
+    """Verdict and reason of everything that concerns a case as a whole, so that nothing vanishes from the tables.
+
+    >>> whole_case_rows(CaseResult("broken", "cases/broken.yaml", problems=("cases/broken.yaml:3: unknown op",)))
+    [('ERROR', 'cases/broken.yaml:3: unknown op')]
+    """
+    found = [(ERROR, problem) for problem in case.problems]
+    found += [(Verdict.FAIL.value, failure) for failure in case.failures]
+    found += [(Verdict.UNDECIDED.value, f"{name} unsupported: {why}") for name, why in case.unsupported.items()]
+    if not found and not case.variables:
+        found = [(Verdict.UNDECIDED.value, "nothing was checked")]
+    return found
+
+
+class _Columns:
+    """Columns gathered in pieces. Text is kept as codes into one table, so that a million rows are arrays only."""
+
+    def __init__(self, order: Sequence[str], file: str) -> None:
+        self._order = order
+        self._text, self._whole, self._truth = frozenset(_TEXT[file]), frozenset(_WHOLE[file]), frozenset(_TRUTH[file])
+        self._codes: dict[str, int] = {"": 0}
+        self._pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in order}
+
+    def code(self, text: str) -> int:
+        """The number of a text in the table of texts."""
+        return self._codes.setdefault(text, len(self._codes))
+
+    def add(self, count: int, values: Mapping[str, Any]) -> None:
+        """Appends ``count`` rows; a scalar is repeated, texts come as a scalar or as (codes, texts)."""
+        import numpy as np
+
+        for name in self._order:
+            value = values.get(name)
+            if name in self._text:
+                piece = self._text_piece(count, "" if value is None else value)
+            else:
+                kind, missing = self._kind(name)
+                piece = np.empty(count, dtype=kind)
+                piece[...] = missing if value is None else value
+            self._pieces[name].append(piece)
+
+    def _text_piece(self, count: int, value: Any) -> NDArray[np.int32]:
+        import numpy as np
+
+        if isinstance(value, str):
+            return np.full(count, self.code(value), dtype=np.int32)
+        codes, texts = value
+        table = np.array([self.code(text) for text in texts], dtype=np.int32)
+        piece: NDArray[np.int32] = table[codes]
+        return piece
+
+    def _kind(self, name: str) -> tuple[str, Any]:
+        if name in self._whole:
+            return "int64", 0
+        return ("bool", False) if name in self._truth else ("float64", float("nan"))
+
+    def frame(self) -> pd.DataFrame:
+        """The columns in order as a DataFrame."""
+        import numpy as np
+        import pandas as pd
+
+        data: dict[str, Any] = {}
+        for name, pieces in self._pieces.items():
+            kind = "int32" if name in self._text else self._kind(name)[0]
+            joined = np.concatenate(pieces) if pieces else np.empty(0, dtype=kind)
+            data[name] = self._categories(joined) if name in self._text else joined
+        return pd.DataFrame(data, columns=list(self._order))
+
+    def _categories(self, codes: NDArray[np.int32]) -> pd.Categorical:
+        import numpy as np
+        import pandas as pd
+
+        texts = list(self._codes)
+        used, compact = np.unique(codes, return_inverse=True)
+        return pd.Categorical.from_codes(compact.tolist(), categories=pd.Index([texts[i] for i in used], dtype="str"))
+
+
+def _result_columns(case: CaseResult, variable: VariableResult, floats: Sequence[str]) -> dict[str, Any]:
+    rows = variable.rows
+    found: dict[str, Any] = {name: rows.values[name] for name in floats if name in rows.values}
+    found |= {f"{a}_{b}": column for (a, b), column in differences(rows).items()}
+    return found | {
+        "case": case.name,
+        "variable": variable.name,
+        "quantity": variable.quantity,
+        "entry": _entry_texts(variable),
+        "point": rows.point,
+        "origin": _origins(case, rows.point),
+        "expected": rows.expected,
+        "verdict": (rows.verdict, [verdict.value for verdict in VERDICTS]),
+        "passes": rows.passes,
+        "reason": (rows.reason, rows.texts),
+        "suspect": (rows.suspect, rows.texts),
+        "file": variable.file,
+        "line": variable.line,
+        "seed": case.seed,
+    }
+
+
+def _entry_texts(variable: VariableResult) -> tuple[NDArray[np.int64], list[str]]:
+    import numpy as np
+
+    entries, codes = np.unique(variable.rows.entry, return_inverse=True)
+    return codes, [format_entry(unravel(int(entry), variable.shape)) for entry in entries]
+
+
+def _origins(case: CaseResult, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
+    import numpy as np
+
+    origin = {point.id: point.origin for point in case.points}
+    known, codes = np.unique(ids, return_inverse=True)
+    return codes, [origin.get(int(id_), "") for id_ in known]
+
+
+def _add_input(columns: _Columns, case: CaseResult, point: Point, name: str, value: Any) -> None:
+    import numpy as np
+
+    array = np.asarray(value, dtype=np.float64)
+    base = {"case": case.name, "point": point.id, "origin": point.origin, "own": point.own, "note": point.note}
+    base |= {"input": name, "shape": shape_text(array.shape)}
+    if array.size > MOST_ENTRIES:
+        columns.add(1, {**base, "entry": "..."})
+        return
+    entries = [format_entry(index) for index in np.ndindex(array.shape)]
+    columns.add(array.size, {**base, "entry": (np.arange(array.size), entries), "value": array.ravel()})
+
+
+def _summary_row(case: CaseResult, variable: VariableResult) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "case": case.name,
+        "variable": variable.name,
+        "quantity": variable.quantity,
+        "role": variable.role,
+        "shape": shape_text(variable.shape),
+        "form": variable.form,
+        "checked": variable.checked,
+        **{verdict.value: variable.counts.get(verdict, 0) for verdict in VERDICTS},
+        "failed": variable.failed,
+        "verdict": variable.verdict.value,
+        "passes": variable.passes,
+        "file": variable.file,
+        "line": variable.line,
+        "seed": case.seed,
+    }
+    for difference in variable.differences:
+        pair = "_".join(difference.pair)
+        row[pair] = difference.largest
+        row[f"{pair}_point"] = difference.point
+        row[f"{pair}_entry"] = format_entry(difference.entry)
+    return row
+
+
+def _write(frame: pd.DataFrame, path: Path) -> Path:
+    text = frame.select_dtypes("category").columns
+    shown = frame.assign(**{name: frame[name].cat.rename_categories(defuse) for name in text})
+    # A lone carriage return ends a row for readers unless it is quoted, and Python quotes only what it must.
+    bare_return = any("\r" in category for name in text for category in shown[name].cat.categories)
+    quoting = csv.QUOTE_NONNUMERIC if bare_return else csv.QUOTE_MINIMAL
+    with replacing(path) as file:
+        shown.to_csv(file, index=False, na_rep="nan", lineterminator="\n", quoting=quoting)
+    return path
+
+
+def _read(folder: Path, name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    path = folder / f"{name}.csv"
+    kinds = dict.fromkeys(_TEXT[name], "category")
+    kinds |= dict.fromkeys(map(str, _WHOLE[name]), "int64") | dict.fromkeys(_TRUTH[name], "bool")
+    try:
+        header = list(pd.read_csv(path, nrows=0).columns)
+        floats = [column for column in header if column not in kinds]
+        frame = pd.read_csv(path, dtype=kinds | dict.fromkeys(floats, "str"), keep_default_na=False)
+        # Not every pandas parses a float to the nearest double by default; float of Python and NumPy does.
+        numbers = {column: frame[column].to_numpy(object).astype("float64") for column in floats}
+        return frame.assign(**numbers, **{column: _restored(frame[column]) for column in _TEXT[name]})
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"cannot read {path}: {error}. Expected a file that `verify run --csv` wrote") from error
+
+
+def _restored(column: pd.Series[Any]) -> pd.Series[Any]:
+    return column.map(restore).astype("category" if column.name == "verdict" else "str")

@@ -1,0 +1,188 @@
+"""How numbers, shapes and arrays are put into words: shared by the renderers, so that all of them say the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from verify.records import CaseResult, Point, Verdict
+
+LARGE = 16
+"""Arrays of more entries than this are summarised, never printed."""
+
+ABSENT = "-"
+"""Stands where a method gave no number."""
+
+
+def short(x: float) -> str:
+    """Six significant digits, for a table; :func:`full` has the rest.
+
+    >>> short(2.0595697955721652), short(3.0), short(1e-12), short(float("nan"))
+    ('2.05957', '3', '1e-12', '-')
+    """
+    return ABSENT if math.isnan(x) else f"{x:.6g}"
+
+
+def magnitude(x: float) -> str:
+    """Two significant digits: what a difference is worth.
+
+    >>> magnitude(1.1102230246251565e-16), magnitude(0.0), magnitude(float("inf"))
+    ('1.1e-16', '0', 'inf')
+    """
+    return ABSENT if math.isnan(x) else f"{x:.2g}"
+
+
+def full(x: float) -> str:
+    """All digits: the shortest text that reads back as the same double.
+
+    >>> full(0.1), full(float("nan"))
+    ('0.1', 'nan')
+    """
+    return repr(float(x))
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as one says it.
+
+    >>> shape_text((5, 10)), shape_text((3,)), shape_text(())
+    ('5x10', '3', 'scalar')
+    """
+    return "x".join(map(str, shape)) if shape else "scalar"
+
+
+def printable(text: str) -> str:
+    r"""The text with everything invisible (control characters, direction marks) shown as its escape; newlines stay.
+
+    A terminal obeys escape sequences, and a direction mark reorders what a reader sees: names come from files.
+
+    >>> printable("a\x1b[31mb\nc")
+    'a\\x1b[31mb\nc'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def line_of(text: str) -> str:
+    r"""The text in one line, newlines shown as escapes too.
+
+    >>> line_of("a\nb")
+    'a\\nb'
+    """
+    return printable(text).replace("\n", "\\n")
+
+
+def place(file: str, line: int) -> str:
+    """``file:line`` as far as it is known, in one line.
+
+    >>> place("cases/x.yaml", 7), place("cases/x.yaml", 0)
+    ('cases/x.yaml:7', 'cases/x.yaml')
+    """
+    return line_of(f"{file}:{line}" if line else file)
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> plural(1, "row"), plural(12000, "row")
+    ('1 row', '12,000 rows')
+    """
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def counts_text(counts: Mapping[Verdict, int]) -> str:
+    """Verdicts with their counts, those that did not occur left out.
+
+    >>> counts_text({Verdict.FAIL: 1, Verdict.PASS: 1200})
+    '1,200 PASS, 1 FAIL'
+    """
+    return ", ".join(f"{counts[verdict]:,} {verdict.value}" for verdict in Verdict if counts.get(verdict))
+
+
+def summary_of(array: Any) -> str:
+    """A large array in a few words: shape, smallest, largest, and whether any entry is not finite.
+
+    >>> import numpy as np
+    >>> summary_of(np.arange(20.0).reshape(4, 5))
+    'array 4x5, 0 to 19'
+    """
+    import numpy as np
+
+    a = np.asarray(array, dtype=float)
+    finite = a[np.isfinite(a)]
+    span = f"{short(finite.min())} to {short(finite.max())}" if finite.size else "no finite entry"
+    lost = a.size - finite.size
+    return f"array {shape_text(a.shape)}, {span}" + (f", {lost:,} not finite" if lost and finite.size else "")
+
+
+def array_text(array: Any) -> str:
+    """A scalar with all its digits, a small array entry by entry, a large one summarised; ``-`` for none at all.
+
+    >>> array_text(2.0595697955721652), array_text([[1, 2.5], [3, 4]])
+    ('2.0595697955721652', '[[1, 2.5],\\n [3, 4]]')
+    """
+    import numpy as np
+
+    if array is None:
+        return ABSENT
+    a = np.asarray(array, dtype=float)
+    if a.size > LARGE:
+        return summary_of(a)
+    if a.ndim == 0:
+        return ABSENT if np.isnan(a) else full(float(a))
+    return np.array2string(a, separator=", ", max_line_width=1000, formatter={"float_kind": short})
+
+
+def literal(array: Any) -> str:
+    """An array as Python source that gives the same numbers back.
+
+    >>> literal([[1.0, 0.1]]), literal(float("inf"))
+    ('[[1.0, 0.1]]', "float('inf')")
+    """
+    import numpy as np
+
+    def source(item: Any) -> str:
+        if isinstance(item, list):
+            return f"[{', '.join(map(source, item))}]"
+        return repr(item) if not isinstance(item, float) or math.isfinite(item) else f"float('{item}')"
+
+    return source(np.asarray(array).tolist())
+
+
+def point_literal(point: Point | None, case: CaseResult) -> str:
+    """The point as ``at = {...}``, to paste into Python; large arrays become a comment that says how to have them.
+
+    >>> point_literal(Point(0, "at", True, {"x": 3.0}), CaseResult("add", "cases/add.yaml"))
+    "at = {'x': 3.0}"
+    """
+    import numpy as np
+
+    if point is None:
+        return f"# the point was not kept; seed {case.seed} of case {case.name!r} draws it again"
+    small = {name: value for name, value in point.values.items() if np.size(value) <= LARGE}
+    lines = ["at = {" + ", ".join(f"{ascii_safe(name)}: {literal(value)}" for name, value in small.items()) + "}"]
+    lines += [
+        f"# {line_of(name)}: {summary_of(value)}; {origin_of_large(point, case)}"
+        for name, value in point.values.items()
+        if name not in small
+    ]
+    return "\n".join(lines)
+
+
+def ascii_safe(name: str) -> str:
+    """A name as a Python string literal with nothing invisible in it.
+
+    >>> ascii_safe("x")
+    "'x'"
+    """
+    return printable(repr(name))
+
+
+def origin_of_large(point: Point, case: CaseResult) -> str:
+    """Where to have an array from that is too large to print.
+
+    >>> origin_of_large(Point(7, "random", False, {}), CaseResult("matmul", "cases/matmul.yaml", seed=3))
+    "seed 3 gives it again, as point 7 of case 'matmul'"
+    """
+    return f"seed {case.seed} gives it again, as point {point.id} of case {ascii_safe(case.name)}"

@@ -1,0 +1,169 @@
+"""A run as strict JSON, the whole of it, for programs.
+
+JSON has no token for what is not finite, so those are the strings ``"nan"``, ``"inf"`` and ``"-inf"``; ``float`` of
+Python, ``Number`` of JavaScript for ``"nan"`` and a spelling of each other language read them. Rows are columns of
+equal length; ``entry`` is the flat C-order index into ``shape``. ``schema`` grows by one when a field changes its
+meaning or goes; new fields may come at any time.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from verify.records import (
+    VERDICTS,
+    CaseResult,
+    PairDifference,
+    Point,
+    Rows,
+    Run,
+    StageRecord,
+    VariableResult,
+)
+from verify.report.atomic import write_text
+
+SCHEMA = 1
+"""Version of the layout."""
+
+
+def write_json(run: Run, path: str | Path) -> Path:
+    """Writes the run as one JSON file, whole or not at all, and returns its path.
+
+    Raises UsageError where the file cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     json.loads(write_json(Run(cases=(), seed=7, points=64), Path(folder, "run.json")).read_text())["seed"]
+    7
+    """
+    return write_text(path, json.dumps(document(run), allow_nan=False, separators=(",", ":")) + "\n")
+
+
+def document(run: Run) -> dict[str, Any]:
+    """The run as nested dicts, lists, strings, finite numbers and truth values.
+
+    >>> document(Run(cases=(), seed=7, points=64))["schema"]
+    1
+    """
+    return {
+        "schema": SCHEMA,
+        "ok": run.ok,
+        "exit_code": run.exit_code,
+        "seed": run.seed,
+        "points": run.points,
+        "methods": list(run.methods),
+        "versions": dict(run.versions),
+        "command": run.command,
+        "started": run.started,
+        "seconds": plain(run.seconds),
+        "cases": [_case(case) for case in run.cases],
+    }
+
+
+def plain(value: Any) -> Any:
+    """Numbers and arrays as JSON holds them: nested lists, with what is not finite as text.
+
+    >>> plain([1.5, float("nan"), float("-inf")])
+    [1.5, 'nan', '-inf']
+    """
+    import numpy as np
+
+    if value is None:
+        return None
+    array = np.asarray(value)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return np.where(np.isfinite(array), array.astype(object), array.astype(str)).tolist()
+    return array.tolist()
+
+
+def _case(case: CaseResult) -> dict[str, Any]:
+    return {
+        "name": case.name,
+        "file": case.file,
+        "source": case.source,
+        "status": case.status,
+        "passes": case.passes,
+        "seed": case.seed,
+        "points_checked": case.points_checked,
+        "methods": list(case.methods),
+        "counts": {verdict.value: case.counts[verdict] for verdict in VERDICTS},
+        "unsupported": dict(case.unsupported),
+        "failures": list(case.failures),
+        "problems": list(case.problems),
+        "notes": list(case.notes),
+        "seconds": plain(case.seconds),
+        "function": [{"stage": stage, "expression": expression} for stage, expression in case.function],
+        "outputs": list(case.outputs),
+        "stages": [_stage(stage) for stage in case.stages],
+        "points": [_point(point) for point in case.points],
+        "variables": [_variable(variable) for variable in case.variables],
+    }
+
+
+def _variable(variable: VariableResult) -> dict[str, Any]:
+    return {
+        "name": variable.name,
+        "role": variable.role,
+        "quantity": variable.quantity,
+        "shape": list(variable.shape),
+        "file": variable.file,
+        "line": variable.line,
+        "form": variable.form,
+        "closed_forms": dict(variable.closed_forms),
+        "verdict": variable.verdict.value,
+        "passes": variable.passes,
+        "checked": variable.checked,
+        "failed": variable.failed,
+        "counts": {verdict.value: variable.counts.get(verdict, 0) for verdict in VERDICTS},
+        "differences": [_difference(difference) for difference in variable.differences],
+        "rows": _rows(variable.rows),
+    }
+
+
+def _rows(rows: Rows) -> dict[str, Any]:
+    names = [verdict.value for verdict in VERDICTS]
+    return {
+        "point": plain(rows.point),
+        "entry": plain(rows.entry),
+        "values": {method: plain(column) for method, column in rows.values.items()},
+        "expected": plain(rows.expected),
+        "verdict": [names[code] for code in rows.verdict.tolist()],
+        "passes": plain(rows.passes),
+        "reason": [rows.texts[code] for code in rows.reason.tolist()],
+        "suspect": [rows.texts[code] for code in rows.suspect.tolist()],
+    }
+
+
+def _difference(difference: PairDifference) -> dict[str, Any]:
+    return {
+        "pair": list(difference.pair),
+        "largest": plain(difference.largest),
+        "point": difference.point,
+        "entry": list(difference.entry),
+    }
+
+
+def _point(point: Point) -> dict[str, Any]:
+    return {
+        "id": point.id,
+        "origin": point.origin,
+        "own": point.own,
+        "note": point.note,
+        "line": point.line,
+        "values": {name: plain(value) for name, value in point.values.items()},
+    }
+
+
+def _stage(stage: StageRecord) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "expression": stage.expression,
+        "line": stage.line,
+        "shape": list(stage.shape),
+        "value": plain(stage.value),
+        "gradient": plain(stage.gradient),
+        "local_derivatives": dict(stage.local_derivatives),
+        "contributions": {name: plain(value) for name, value in stage.contributions.items()},
+    }

@@ -1,0 +1,103 @@
+"""Which rows a reader is shown where not all can be: those that fail first, and one of each kind of failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from verify.records import PAIRS, SEVERITY, VERDICTS, CaseResult, Row, Rows, VariableResult
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_SEVERITY_BY_CODE = tuple(SEVERITY.index(verdict) for verdict in VERDICTS)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """The failing rows of one variable that share verdict and suspect, and the worst of them."""
+
+    row: Row
+    """The one that differs most."""
+    rows: int
+    """How many kept rows there are in the group, this one included."""
+    entries: int
+    """In how many entries of the variable."""
+    points: int
+    """At how many points."""
+
+
+def differences(rows: Rows, pairs: tuple[tuple[str, str], ...] = PAIRS) -> Mapping[tuple[str, str], NDArray[np.float64]]:
+    """The absolute difference of each pair of methods, row by row; NaN where one of the two gave nothing.
+
+    Two equal infinities differ by NaN too: the methods said the same, but no number came of it.
+    """
+    import numpy as np
+
+    absent = np.full(len(rows), np.nan)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return {(a, b): np.abs(rows.values.get(a, absent) - rows.values.get(b, absent)) for a, b in pairs}
+
+
+def failure_groups(case: CaseResult) -> list[FailureGroup]:
+    """The failing rows of a case by variable, verdict and suspect, worst verdict first, values before gradients.
+
+    >>> failure_groups(CaseResult("empty", "cases/empty.yaml"))
+    []
+    """
+    groups = [group for variable in case.variables for group in _groups_of(variable)]
+    # A wrong value explains the gradients above it, so it is read first.
+    return sorted(groups, key=lambda g: (-SEVERITY.index(g.row.verdict), g.row.quantity != "value"))
+
+
+def worst_rows(case: CaseResult, limit: int) -> list[Row]:
+    """At most ``limit`` kept rows: those that do not pass, then by severity of verdict, then by point and variable.
+
+    >>> worst_rows(CaseResult("empty", "cases/empty.yaml"), 200)
+    []
+    """
+    import numpy as np
+
+    keys: list[tuple[bool, int, int, int, int, int]] = []
+    severity = np.array(_SEVERITY_BY_CODE)
+    for number, variable in enumerate(case.variables):
+        rows = variable.rows
+        rank = np.where(rows.passes, 0, 100) + severity[rows.verdict]
+        for i in _first_by_rank(rank, rows.point, limit):
+            row_key = (bool(rows.passes[i]), -int(rank[i]), int(rows.point[i]), number, int(rows.entry[i]), int(i))
+            keys.append(row_key)
+    return [case.variables[number].row(i) for *_, number, _entry, i in sorted(keys)[:limit]]
+
+
+def _first_by_rank(rank: NDArray[np.int64], point: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """Up to ``limit`` positions, of the highest rank and then the lowest point; no full sort of a million rows."""
+    import numpy as np
+
+    if len(rank) <= limit:
+        return np.arange(len(rank))
+    order = point - rank * (int(point.max()) + 2)
+    return np.argpartition(order, limit)[:limit]
+
+
+def _groups_of(variable: VariableResult) -> list[FailureGroup]:
+    import numpy as np
+
+    rows = variable.rows
+    failing = np.flatnonzero(~np.asarray(rows.passes, dtype=bool))
+    if not failing.size:
+        return []
+    largest = np.fmax.reduce([d[failing] for d in differences(rows).values()])
+    # No difference at all means that a number is missing or not finite, which is as bad as it gets.
+    largest = np.where(np.isnan(largest), np.inf, largest)
+    kinds, group = np.unique(
+        np.stack([rows.verdict[failing].astype(np.int64), rows.suspect[failing]]), axis=1, return_inverse=True
+    )
+    groups = []
+    for k in range(kinds.shape[1]):
+        members = failing[group == k]
+        worst = members[int(np.argmax(largest[group == k]))]
+        distinct = len(np.unique(rows.entry[members])), len(np.unique(rows.point[members]))
+        groups.append(FailureGroup(variable.row(int(worst)), len(members), *distinct))
+    return groups

@@ -1,0 +1,322 @@
+"""A run as text for a terminal, and plain text where the output is a pipe.
+
+Nothing is ever cut off: where a line is too long it continues. Text out of case files is printed as text, whatever
+it looks like: no markup, no terminal commands.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from verify.records import PAIRS, CaseResult, Row, Run, StageRecord, VariableResult, format_entry
+from verify.report.format import (
+    ABSENT,
+    array_text,
+    counts_text,
+    full,
+    line_of,
+    magnitude,
+    place,
+    plural,
+    point_literal,
+    printable,
+    shape_text,
+)
+from verify.report.select import FailureGroup, failure_groups
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+PIPE_WIDTH = 200
+"""Columns of a table where nobody's window sets the width."""
+
+MOST_GROUPS = 12
+"""Kinds of failure that are told in detail for each case."""
+
+_STYLE = {
+    "PASS": "green",
+    "SUBGRADIENT": "green",
+    "CONVENTION": "yellow",
+    "IMPRECISE": "yellow",
+    "UNDECIDED": "yellow",
+    "DISPUTED": "magenta",
+    "FAIL": "bold red",
+    "ERROR": "bold red",
+}
+
+
+def make_console(file: TextIO | None = None) -> Console:
+    """A console for the report: colours in a terminal only, a fixed width in a pipe.
+
+    >>> import io
+    >>> make_console(io.StringIO()).width
+    200
+    """
+    from rich.console import Console
+
+    stream = sys.stdout if file is None else file
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Prints a table with a row for each case, then what failed, what could not be read, and one line that sums up.
+
+    >>> import sys
+    >>> print_run(Run(cases=(), seed=0, points=64, seconds=0.25), make_console(sys.stdout))
+    0 cases, 0 rows: all pass in 0.2 s, seed 0
+    """
+    if run.cases:
+        console.print(_cases_table(run), soft_wrap=False)
+        console.print()
+    for case in run.cases:
+        for group in _told(case):
+            _say(console, describe_group(group, case), _STYLE[group.row.verdict.value])
+            console.print()
+        _print_whole_case(case, console)
+    _say(console, verdict_line(run), "bold green" if run.ok else "bold red", all_of_it=True)
+
+
+def print_case_passes(case_result: CaseResult, console: Console) -> None:
+    """Prints the forward and the backward pass of a case stage by stage, then its closed forms.
+
+    >>> import sys
+    >>> stages = (
+    ...     StageRecord("x", "", 3, (), 3.0, {}, 6.0),
+    ...     StageRecord("f", "x**2", 5, (), 9.0, {"x": "2*x"}, 1.0, {"x": 6.0}),
+    ... )
+    >>> print_case_passes(CaseResult("square", "cases/square.yaml", stages=stages), make_console(sys.stdout))
+    ... # doctest: +NORMALIZE_WHITESPACE
+    square  cases/square.yaml
+    <BLANKLINE>
+    forward pass
+      line  stage        value
+      3     x            3.0
+      5     f = x**2     9.0
+    <BLANKLINE>
+    backward pass, last stage first: upstream gradient times local derivative is sent back, and adds up
+      stage  upstream gradient  to  local derivative  sends back
+      f      1.0                x   2*x               6.0
+    <BLANKLINE>
+    gradient of the output with respect to
+      x      6.0
+    """
+    case = case_result
+    _say(console, "  ".join(line_of(part) for part in (case.name, case.file, case.source) if part), "bold")
+    for line in _whole_case_lines(case):
+        _say(console, line, "red")
+    if case.stages:
+        console.print()
+        _say(console, "forward pass", "bold green")
+        console.print(_forward_table(case.stages))
+        console.print()
+        title = "backward pass, last stage first: upstream gradient times local derivative is sent back, and adds up"
+        _say(console, title, "bold red")
+        console.print(_backward_table(case.stages))
+        console.print()
+        _say(console, "gradient of the output with respect to", "bold red")
+        console.print(_input_table(case.stages))
+    forms = [(variable, entry, form) for variable in case.variables for entry, form in variable.closed_forms.items()]
+    if forms:
+        console.print()
+        _say(console, "closed forms, by SymPy", "bold")
+        console.print(_forms_table(forms))
+    for note in case.notes:
+        _say(console, f"note: {printable(note)}", "")
+
+
+def describe_failure(row: Row, case_result: CaseResult) -> str:
+    """One row in plain text: where, what each method says, how they differ, who is suspected, and how to be there.
+
+    >>> from verify.records import Verdict
+    >>> values = {"symbolic": 6.0, "reverse": 6.5, "central": 6.0}
+    >>> row = Row("square", "x", (), "gradient", 0, values, float("nan"), Verdict.FAIL, False, "they differ",
+    ...           "reverse", "cases/square.yaml", 3)
+    >>> print(describe_failure(row, CaseResult("square", "cases/square.yaml", seed=7)))
+    FAIL gradient of x, case square, point 0
+      place     cases/square.yaml:3
+      symbolic  6.0
+      reverse   6.5
+      central   6.0
+      differ    symbolic-reverse 0.5, symbolic-central 0, reverse-central 0.5
+      suspect   reverse
+      reason    they differ
+      seed      7
+      # the point was not kept; seed 7 of case 'square' draws it again
+    """
+    point = next((p for p in case_result.points if p.id == row.point), None)
+    origin = f" ({line_of(point.origin)})" if point else ""
+    named = f"{row.quantity} of {line_of(row.variable)}{format_entry(row.entry)}"
+    facts = [("place", place(row.file, row.line))]
+    facts += [(method, full(value)) for method, value in row.values.items()]
+    if row.expected == row.expected:
+        facts.append(("expected", full(row.expected)))
+    facts.append(("differ", ", ".join(f"{a}-{b} {magnitude(row.difference(a, b))}" for a, b in PAIRS)))
+    facts.append(("suspect", row.suspect or "nobody"))
+    facts += [("reason", row.reason)] * bool(row.reason)
+    facts.append(("seed", str(case_result.seed)))
+    if point is not None and point.note:
+        facts.append(("note", point.note))
+    wide = max(len(name) for name, _ in facts)
+    lines = [f"{row.verdict.value} {named}, case {line_of(row.case)}, point {row.point}{origin}"]
+    lines += [f"  {name:{wide}}  {line_of(text)}" for name, text in facts]
+    lines += [f"  {line}" for line in point_literal(point, case_result).split("\n")]
+    return "\n".join(lines)
+
+
+def describe_group(group: FailureGroup, case_result: CaseResult) -> str:
+    """The worst row of a group in plain text, and how many more there are like it.
+
+    >>> from verify.records import Verdict
+    >>> row = Row("square", "x", (), "gradient", 0, {}, 6.0, Verdict.FAIL, False, "", "", "cases/square.yaml", 3)
+    >>> print(describe_group(FailureGroup(row, 4, 1, 4), CaseResult("square", "square.yaml")).splitlines()[-1])
+      and 3 rows more like it, the worst is shown (1 entry, 4 points in all)
+    """
+    text = describe_failure(group.row, case_result)
+    if group.rows == 1:
+        return text
+    entries = "1 entry" if group.entries == 1 else f"{group.entries:,} entries"
+    more = f"and {plural(group.rows - 1, 'row')} more like it, the worst is shown"
+    return f"{text}\n  {more} ({entries}, {plural(group.points, 'point')} in all)"
+
+
+def verdict_line(run: Run) -> str:
+    """The run in one line: how many cases and rows, what they came to, how long it took, the seed.
+
+    >>> verdict_line(Run(cases=(CaseResult("x", "x.yaml", problems=("x.yaml: empty",)),), seed=0, points=64))
+    '1 case, 0 rows: 1 does not pass (1 could not be read) in 0.0 s, seed 0'
+    """
+    rows = sum(variable.checked for case in run.cases for variable in case.variables)
+    failing = sum(not case.passes for case in run.cases)
+    unread = sum(bool(case.problems) for case in run.cases)
+    came_to = "all pass" if run.ok else f"{failing} {'does' if failing == 1 else 'do'} not pass"
+    came_to += f" ({unread} could not be read)" if unread else ""
+    counts = counts_text(_total(run))
+    rows_text = plural(rows, "row") + (f" ({counts})" if counts else "")
+    return f"{plural(len(run.cases), 'case')}, {rows_text}: {came_to} in {run.seconds:.1f} s, seed {run.seed}"
+
+
+def _total(run: Run) -> Any:
+    from collections import Counter
+
+    return sum((case.counts for case in run.cases), Counter())
+
+
+def _told(case: CaseResult) -> list[FailureGroup]:
+    return failure_groups(case)[:MOST_GROUPS]
+
+
+def _print_whole_case(case: CaseResult, console: Console) -> None:
+    hidden = len(failure_groups(case)) - MOST_GROUPS
+    if hidden > 0:
+        _say(console, f"{line_of(case.name)}: {plural(hidden, 'kind')} of failure more; results.csv has every row", "")
+        console.print()
+    lines = _whole_case_lines(case)
+    for line in lines:
+        _say(console, line, _STYLE["ERROR"] if not case.passes else _STYLE["UNDECIDED"])
+    if lines:
+        console.print()
+
+
+def _whole_case_lines(case: CaseResult) -> list[str]:
+    name = line_of(case.name)
+    lines = [f"ERROR {printable(problem)}" for problem in case.problems]
+    lines += [f"FAIL {name}: {line_of(failure)}" for failure in case.failures]
+    lines += [f"UNDECIDED {name}: {line_of(m)} unsupported: {line_of(why)}" for m, why in case.unsupported.items()]
+    return lines
+
+
+def _say(console: Console, text: str, style: str, *, all_of_it: bool = False) -> None:
+    """Prints text as it is, long lines left to the terminal; the first word (or all of it) in a style."""
+    from rich.text import Text
+
+    shown = Text(text)
+    end = len(text) if all_of_it or " " not in text else text.index(" ")
+    if style:
+        shown.stylize(style, 0, end if style in _STYLE.values() or all_of_it else len(text.split("\n")[0]))
+    console.print(shown, soft_wrap=True)
+
+
+def _cells(*texts: str) -> Iterable[Text]:
+    from rich.text import Text
+
+    return (Text(text) for text in texts)
+
+
+def _table(*headers: str, right: Sequence[str] = ()) -> Table:
+    """A table without lines, which reads the same in a terminal and in a pipe."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=any(headers))
+    for header in headers:
+        table.add_column(Text(header), justify="right" if header in right else "left", overflow="fold")
+    return table
+
+
+def _cases_table(run: Run) -> Table:
+    from rich.text import Text
+
+    pairs = [f"{a}-{b}" for a, b in PAIRS]
+    table = _table("case", "status", "points", "rows", *pairs, "verdicts", right=("points", "rows", *pairs))
+    for case in run.cases:
+        rows = sum(variable.checked for variable in case.variables)
+        status = case.status if case.passes or case.status in ("FAIL", "ERROR") else f"{case.status}, does not pass"
+        table.add_row(
+            Text(line_of(case.name)),
+            Text(status, _STYLE[case.status] if case.passes else _STYLE["FAIL"]),
+            *_cells(f"{case.points_checked:,}", f"{rows:,}"),
+            *_cells(*(magnitude(largest_difference(case, pair)) for pair in PAIRS)),
+            Text(counts_text(case.counts) or ABSENT),
+        )
+    return table
+
+
+def largest_difference(case: CaseResult, pair: tuple[str, str]) -> float:
+    """The largest difference of a pair over all variables of a case; NaN where it was never compared.
+
+    >>> largest_difference(CaseResult("x", "x.yaml"), ("symbolic", "reverse"))
+    nan
+    """
+    found = [d.largest for v in case.variables for d in v.differences if d.pair == pair and d.largest == d.largest]
+    return max(found, default=float("nan"))
+
+
+def _forward_table(stages: Sequence[StageRecord]) -> Table:
+    table = _table("  line", "stage", "value")
+    for stage in stages:
+        shown = f"{stage.name} = {stage.expression}" if stage.expression else stage.name
+        table.add_row(*_cells(f"  {stage.line or ABSENT}", line_of(shown), array_text(stage.value)))
+    return table
+
+
+def _backward_table(stages: Sequence[StageRecord]) -> Table:
+    table = _table("  stage", "upstream gradient", "to", "local derivative", "sends back")
+    for stage in reversed([stage for stage in stages if stage.expression]):
+        first = [f"  {line_of(stage.name)}", array_text(stage.gradient)]
+        operands = list(stage.local_derivatives) + [n for n in stage.contributions if n not in stage.local_derivatives]
+        for operand in operands or [ABSENT]:
+            formula = line_of(stage.local_derivatives.get(operand, ABSENT))
+            table.add_row(*_cells(*first, line_of(operand), formula, array_text(stage.contributions.get(operand))))
+            first = ["", ""]
+    return table
+
+
+def _input_table(stages: Sequence[StageRecord]) -> Table:
+    table = _table("", "")
+    for stage in stages:
+        if not stage.expression:
+            table.add_row(*_cells(f"  {line_of(stage.name)}", array_text(stage.gradient)))
+    return table
+
+
+def _forms_table(forms: Sequence[tuple[VariableResult, str, str]]) -> Table:
+    table = _table("", "", "")
+    for variable, entry, form in forms:
+        shape = f" ({shape_text(variable.shape)})" if variable.shape and not entry else ""
+        table.add_row(*_cells(f"  d/d {line_of(variable.name)}{line_of(entry)}{shape}", line_of(form), variable.form))
+    return table
