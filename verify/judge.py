@@ -24,9 +24,9 @@ from verify.audit import Finding, audit
 from verify.balls import Balls
 from verify.case import Case, Expected
 from verify.derivative import Derivative, Differentiator
-from verify.interpret import Values, branch_argument, constant_balls, dtype_of, kinked_nodes
+from verify.interpret import Values, branch_argument, constant_balls, dtype_of
 from verify.kinks import Corners, KinkJudge, Site, undecided_sites
-from verify.methods.central import Central, Refined, contraction, least_noise, usual_step
+from verify.methods.central import Central, Refined, contraction, granted_noise, usual_step
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic, exactly
 from verify.ops import OPS
@@ -78,6 +78,19 @@ class Block:
     suspect: Array
     expected: Array
 
+    def rows(self, where: tuple[Array, Array]) -> Block:
+        """Some rows, every column now of length R."""
+        return Block(
+            self.name,
+            self.quantity,
+            {method: column[where] for method, column in self.values.items()},
+            self.verdict[where],
+            self.passes[where],
+            self.reason[where],
+            self.suspect[where],
+            self.expected[where],
+        )
+
     def judge(
         self, where: tuple[Any, ...], verdict: Verdict, passes: Any, reason: int, suspect: int = 0
     ) -> None:
@@ -88,70 +101,128 @@ class Block:
         self.suspect[where] = suspect
 
 
+RowKey = tuple[str, Literal["gradient", "value"]]
+"""What rows are about: the gradient by a variable, or the value of a stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """What a quick look at P points found."""
+
+    suspicious: Array
+    """``(P,)`` bool: the points that need a closer look; all rows of the others pass."""
+    differences: Mapping[RowKey, Mapping[tuple[str, str], Array]]
+    """How far each pair of methods is apart ``(P, n)``."""
+    answers: Mapping[str, Derivative]
+
+
+def _columns(key: RowKey, answers: Mapping[str, Derivative], points: int) -> dict[str, Array]:
+    """Each method's values ``(P, n)`` for one kind of rows, in arrays that may be the methods' own."""
+    name, quantity = key
+    return {
+        method: np.asarray(
+            (answer.gradients if quantity == "gradient" else answer.values)[name], dtype=np.float64
+        ).reshape(points, -1)
+        for method, answer in answers.items()
+    }
+
+
+def _block(key: RowKey, columns: Mapping[str, Array], entries: int) -> Block:
+    """Rows that pass until something is found against them."""
+    shape = next((column.shape for column in columns.values()), (0, entries))
+    return Block(
+        *key,
+        {method: column.copy() for method, column in columns.items()},
+        verdict=np.zeros(shape, dtype=np.int8),
+        passes=np.ones(shape, dtype=bool),
+        reason=np.zeros(shape, dtype=np.int64),
+        suspect=np.zeros(shape, dtype=np.int64),
+        expected=np.full(shape, np.nan),
+    )
+
+
 class Judge:
     """Judges one case, batch by batch."""
 
-    def __init__(self, case: Case, methods: Mapping[str, Differentiator]) -> None:
+    def __init__(
+        self, case: Case, methods: Mapping[str, Differentiator], variables: Sequence[str] | None = None
+    ) -> None:
         """``methods`` are those that the run compares; the judge has its own engine and differences beside them."""
         self.case = case
         self.graph = case.graph
+        self.variables = tuple(case.variables if variables is None else variables)
         self.methods = dict(methods)
         self.texts = Texts()
-        self.engine = Reverse(case.graph, case.variables)
-        self.central = Central(case.graph, case.variables)
+        self.engine = Reverse(case.graph, self.variables)
+        self.central = Central(case.graph, self.variables)
         self.growth = LEAST_UNITS + len(case.graph.nodes)
         self.notes: dict[str, int] = {}
-        self._kinks = kinked_nodes(case.graph)
+        self._valued = tuple(self._stages_with_value_rows())
+
+    def screen(self, batch: Batch) -> Screened:
+        """The quick look at a large batch: how far methods are apart, and which points need a closer look.
+
+        What is not suspicious passes. The values differ by no more than a unit roundoff for every node, or for
+        central by the rounding that two evaluations are always granted over its step; :meth:`judge` allows at least
+        as much, so no row passes here that would not pass there.
+        """
+        answers = {name: method.differentiate(batch.inputs, batch.upstream) for name, method in self.methods.items()}
+        suspicious = self._near_kinks(batch)
+        unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
+        noise = self._granted(answers, batch)
+        differences: dict[RowKey, dict[tuple[str, str], Array]] = {}
+        for key in self._keys():
+            columns = _columns(key, answers, len(batch))
+            found = differences[key] = {}
+            if len(columns) < 2:
+                suspicious[:] = True
+            for pair in PAIRS:
+                if pair[0] in columns and pair[1] in columns:
+                    bound = self._least_bound(key, pair, columns, answers, noise, unit)
+                    with np.errstate(all="ignore"):
+                        found[pair] = np.abs(columns[pair[0]] - columns[pair[1]])
+                        close = found[pair] <= bound
+                    if not close.all():
+                        suspicious |= ~close.all(axis=1)
+        return Screened(suspicious, differences, answers)
 
     def judge(self, batch: Batch) -> list[Block]:
         """The rows of all variables, and of the outputs' values, at the points of a batch."""
         answers = {name: method.differentiate(batch.inputs, batch.upstream) for name, method in self.methods.items()}
-        blocks = [self._block(name, "gradient", answers, len(batch)) for name in self.case.variables]
-        blocks += [self._block(name, "value", answers, len(batch)) for name in self._valued()]
-        expected = self._write_expected(blocks, batch)
+        blocks = [_block(key, _columns(key, answers, len(batch)), self._entries(key)) for key in self._keys()]
+        expected = self._write_expected(blocks) if batch.own else {}
         near = self._near_kinks(batch)
-        suspicious = self._screen(blocks, answers, batch)
-        for block, rows in zip(blocks, suspicious, strict=True):
-            self._settle_steps(block, rows, near, batch)
-            rows |= near[:, None] | np.isfinite(block.expected)
+        noise = self._granted(answers, batch)
+        suspicious = []
+        for block in blocks:
+            rows = self._suspicious(block, answers, noise, batch)
+            self._settle_steps(block, rows, near, noise, batch)
+            suspicious.append(rows | near[:, None] | np.isfinite(block.expected))
         points = np.flatnonzero(np.any([rows.any(axis=1) for rows in suspicious], axis=0))
         if len(points):
             flagged = [rows[points] for rows in suspicious]
-            Examination(self, batch, points, blocks, flagged, expected).run()
+            Examination(self, batch, points, blocks, flagged, expected, noise).run()
         return blocks
 
-    def _valued(self) -> list[str]:
-        """What has rows for its value: the outputs, and stages whose value the case file gives."""
+    def _keys(self) -> list[RowKey]:
+        """What has rows: the gradient by each variable, and some values."""
+        return [(name, "gradient") for name in self.variables] + [(name, "value") for name in self._valued]
+
+    def _entries(self, key: RowKey) -> int:
+        return math.prod(self.graph.shape(key[0]))
+
+    def _stages_with_value_rows(self) -> list[str]:
+        """The outputs, and stages whose value the case file gives."""
         given = {e.name for point in self.case.own_points for e in point.expected if e.quantity == "value"}
         return [name for name in self.graph.stages if name in given or name in self.graph.outputs]
 
-    def _block(
-        self, name: str, quantity: Literal["gradient", "value"], answers: Mapping[str, Derivative], points: int
-    ) -> Block:
-        entries = math.prod(self.graph.shape(name))
-        values = {}
-        for method, answer in answers.items():
-            column = (answer.gradients if quantity == "gradient" else answer.values)[name]
-            values[method] = np.asarray(column, dtype=np.float64).reshape(points, entries)
-        shape = (points, entries)
-        return Block(
-            name,
-            quantity,
-            values,
-            verdict=np.zeros(shape, dtype=np.int8),
-            passes=np.ones(shape, dtype=bool),
-            reason=np.zeros(shape, dtype=np.int64),
-            suspect=np.zeros(shape, dtype=np.int64),
-            expected=np.full(shape, np.nan) if points else np.zeros(shape),
-        )
-
-    def _write_expected(self, blocks: Sequence[Block], batch: Batch) -> dict[tuple[str, str, int], Expected]:
+    def _write_expected(self, blocks: Sequence[Block]) -> dict[tuple[str, str, int], Expected]:
         """The case file's own figures, put beside the rows they belong to."""
-        found = {}
-        if batch.own:
-            for number, point in enumerate(self.case.own_points):
-                for expected in point.expected:
-                    found[expected.quantity, expected.name, number] = expected
+        found = {
+            (expected.quantity, expected.name, number): expected
+            for number, point in enumerate(self.case.own_points)
+            for expected in point.expected
+        }
         for block in blocks:
             for (quantity, name, number), expected in found.items():
                 if (quantity, name) == (block.quantity, block.name):
@@ -160,35 +231,40 @@ class Judge:
 
     # ------------------------------------------------------------------------------------------------- the screen
 
-    def _screen(self, blocks: Sequence[Block], answers: Mapping[str, Derivative], batch: Batch) -> list[Array]:
-        """For each block the rows ``(P, n)`` that need a close look.
-
-        What is let through differs by no more than the unit roundoff of every node, or for central the rounding
-        that two evaluations are always granted over its step. An examination allows at least as much, so no row
-        passes here that would not pass there.
-        """
+    def _suspicious(
+        self, block: Block, answers: Mapping[str, Derivative], noise: Array | None, batch: Batch
+    ) -> Array:
+        """The rows ``(P, n)`` that differ by more than is always allowed."""
         unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
-        noise = self._least_noise(answers, batch)
-        found = []
-        for block in blocks:
-            rows = np.full(block.verdict.shape, len(block.values) < 2)
-            relative = self.growth * unit
-            step: Array | None = None
-            if noise is not None and block.quantity == "gradient":
-                x = np.asarray(answers["central"].values[block.name])
-                step = noise[:, None] / usual_step(x).reshape(rows.shape)
-            with np.errstate(all="ignore"):
-                for first, second in PAIRS:
-                    if first in block.values and second in block.values:
-                        a, b = block.values[first], block.values[second]
-                        bound = step if second == "central" and step is not None else relative * np.abs(b)
-                        rows |= ~(np.abs(a - b) <= bound)
-            found.append(rows)
-        return found
+        rows = np.full(block.verdict.shape, len(block.values) < 2)
+        key = (block.name, block.quantity)
+        for pair in PAIRS:
+            if pair[0] in block.values and pair[1] in block.values:
+                bound = self._least_bound(key, pair, block.values, answers, noise, unit)
+                with np.errstate(all="ignore"):
+                    rows |= ~(np.abs(block.values[pair[0]] - block.values[pair[1]]) <= bound)
+        return rows
 
-    def _settle_steps(self, block: Block, rows: Array, near: Array, batch: Batch) -> None:
+    def _least_bound(
+        self,
+        key: RowKey,
+        pair: tuple[str, str],
+        columns: Mapping[str, Array],
+        answers: Mapping[str, Derivative],
+        noise: Array | None,
+        unit: float,
+    ) -> Array:
+        """What a pair may always differ by ``(P, n)``."""
+        with np.errstate(all="ignore"):
+            if pair[1] == "central" and key[1] == "gradient" and noise is not None:
+                step = usual_step(np.asarray(answers["central"].values[key[0]]))
+                return noise[:, None] / step.reshape(len(noise), -1)
+            bound: Array = np.abs(columns[pair[1]]) * (self.growth * unit)
+        return bound
+
+    def _settle_steps(self, block: Block, rows: Array, near: Array, noise: Array | None, batch: Batch) -> None:
         """Takes back the suspicion of rows where only the step was at fault: a better one agrees with the others."""
-        if block.quantity == "value" or "central" not in block.values or len(block.values) < 2:
+        if block.quantity == "value" or noise is None or len(block.values) < 2:
             return
         others = [column for method, column in block.values.items() if method != "central"]
         unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
@@ -200,18 +276,25 @@ class Judge:
             at, least = at[alike], least[alike]
             if not len(at):
                 continue
-            refined = self.refine(block, int(entry), at, *batch.take(at))
+            refined = self.refine(block, int(entry), at, noise[at], *batch.take(at))
             settled = np.ones(len(at), dtype=bool)
             for column in others:
                 settled &= np.abs(refined.gradient - column[at, entry]) <= refined.error + least
             rows[at[settled & np.isfinite(refined.error)], entry] = False
 
     def refine(
-        self, block: Block, entry: int, at: Array, inputs: Mapping[str, Array], upstream: Mapping[str, Array]
+        self,
+        block: Block,
+        entry: int,
+        at: Array,
+        noise: Array,
+        inputs: Mapping[str, Array],
+        upstream: Mapping[str, Array],
     ) -> Refined:
         """Central differences of one entry with a better step at the points ``at``; writes what it finds to the rows."""
         index = unravel(entry, self.graph.shape(block.name))
-        refined = self.central.refine(block.name, index, inputs, contraction(self.graph, upstream))
+        output = contraction(self.graph, upstream)
+        refined = self.central.refine(block.name, index, inputs, output, granted=noise)
         found = np.isfinite(refined.error)
         block.values["central"][at[found], entry] = refined.gradient[found]
         if refined.straddled.any():
@@ -222,25 +305,21 @@ class Judge:
     def _near_kinks(self, batch: Batch) -> Array:
         """The points ``(P,)`` at which some branch is nearly undecided."""
         near = np.zeros(len(batch), dtype=bool)
-        if not self._kinks:
+        if not self.central.kinks:
             return near
         values = self.engine.program.run(batch.inputs)
-        for i in self._kinks:
+        for i in self.central.kinks:
             node = self.graph.nodes[i]
             size = sum(np.abs(values[j]).reshape(len(values[j]), -1).max(axis=1, initial=0.0) for j in node.args)
             argument = np.abs(branch_argument(node, values)).reshape(len(near), -1)
             near |= ~(argument > NEAR_A_KINK * np.reshape(size, (-1, 1))).all(axis=1)
         return near
 
-    def _least_noise(self, answers: Mapping[str, Derivative], batch: Batch) -> Array | None:
-        """Rounding that central differences always show ``(P,)``, times their step."""
+    def _granted(self, answers: Mapping[str, Derivative], batch: Batch) -> Array | None:
+        """Rounding that central differences are always granted ``(P,)``, times their step."""
         if "central" not in answers:
             return None
-        total: Any = 0.0
-        for name, seed in batch.upstream.items():
-            product = np.asarray(answers["central"].values[name]) * seed
-            total = total + product.reshape(len(batch), -1).sum(axis=1)
-        return least_noise(self.graph, total)
+        return granted_noise(self.graph, answers["central"].values, batch.upstream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +346,7 @@ class Examination:
     blocks: Sequence[Block]
     flagged: Sequence[Array]
     expected: Mapping[tuple[str, str, int], Expected]
+    noise: Array | None
     inputs: dict[str, Array] = field(init=False)
     upstream: dict[str, Array] = field(init=False)
     values: Values = field(init=False)
@@ -425,9 +505,10 @@ class Examination:
 
     def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
         """Central differences with a better step; None for values, which have no step."""
-        if block.quantity == "value" or "central" not in block.values:
+        if block.quantity == "value" or self.noise is None:
             return None
-        return self.judge.refine(block, entry, self.points[at], *self._take(at))
+        points = self.points[at]
+        return self.judge.refine(block, entry, points, self.noise[points], *self._take(at))
 
     def _judge_row(self, row: OpenRow, exact: float) -> None:
         block, where = row.block, (self.points[row.p], row.entry)
@@ -454,9 +535,9 @@ class Examination:
     def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Array]) -> None:
         judge = self.judge
         kink = KinkJudge(judge.central, *self._take(slice(p, p + 1)), sites)
-        names = [item.name for item in judge.case.real_inputs]
         gradients = {block.name: i for i, block in enumerate(self.blocks) if block.quantity == "gradient"}
-        for group in (names, *([stage] for stage in judge.graph.stages)):
+        names = [item.name for item in judge.case.real_inputs if item.name in gradients]
+        for group in (names, *([stage] for stage in judge.graph.stages if stage in gradients)):
             members = [gradients[name] for name in group]
             slack = np.concatenate([_finite(bounds[i][p]) for i in members])
             self._judge_group(p, [self.blocks[i] for i in members], kink.corners(group), slack, self._ties(sites))
@@ -524,6 +605,8 @@ class Examination:
 
     def _hold_against_expected(self, bounds: Sequence[Array], smooth: Array) -> None:
         """The case file's figures, held against each method before anything else counts."""
+        if not self.expected:
+            return
         for block, known in zip(self.blocks, bounds, strict=True):
             for p, point in enumerate(self.points):
                 expected = self.expected.get((block.quantity, block.name, int(point)))
@@ -568,8 +651,8 @@ class Examination:
 
     def _name_suspects(self) -> None:
         """Puts the op row that mpmath contradicts in place of a mere method, where there is one."""
-        failing = [p for p, point in enumerate(self.points) if any(
-            np.any(block.verdict[point] == CODE[Verdict.FAIL]) for block in self.blocks)]  # fmt: skip
+        failed = [(block.verdict[self.points] == CODE[Verdict.FAIL]).any(axis=1) for block in self.blocks]
+        failing = np.flatnonzero(np.any(failed, axis=0))
         findings: dict[str, Finding] = {}
         for p in failing[:MOST_AUDITED]:
             values = [x if len(x) == 1 else x[p : p + 1] for x in self.values]

@@ -44,8 +44,8 @@ class Batch:
     """Input -> ``(P, *shape)``, in the input's dtype."""
     upstream: Mapping[str, Array]
     """Output -> its upstream gradient ``(P, *shape)``."""
-    first_id: int
-    """Id of the first point; the others follow."""
+    ids: Array
+    """``(P,)``: the id of each point, unique within the case."""
     origins: Sequence[str]
     own: bool = False
     notes: Sequence[str] = ()
@@ -53,18 +53,28 @@ class Batch:
 
     def __len__(self) -> int:
         """The number of points P."""
-        return len(self.origins)
-
-    def part(self, start: int, stop: int) -> Batch:
-        """The points from ``start`` up to ``stop``, as a batch of their own."""
-        span = slice(start, stop)
-        inputs, upstream = self.take(span)
-        return Batch(inputs, upstream, self.first_id + start, self.origins[span], self.own, self.notes[span], self.lines[span])
+        return len(self.ids)
 
     def take(self, which: Array | slice) -> tuple[dict[str, Array], dict[str, Array]]:
         """Inputs and upstream gradients of some of the points."""
         inputs = {name: value[which] for name, value in self.inputs.items()}
         return inputs, {name: value[which] for name, value in self.upstream.items()}
+
+    def part(self, which: Array | slice) -> Batch:
+        """Some of the points as a batch of their own; for points that the case file does not name."""
+        ids = self.ids[which]
+        return Batch(*self.take(which), ids, self.origins[:1] * len(ids))
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one; for points that the case file does not name."""
+    first = batches[0]
+    return Batch(
+        {name: np.concatenate([batch.inputs[name] for batch in batches]) for name in first.inputs},
+        {name: np.concatenate([batch.upstream[name] for batch in batches]) for name in first.upstream},
+        np.concatenate([batch.ids for batch in batches]),
+        [origin for batch in batches for origin in batch.origins],
+    )
 
 
 def generator(seed: int, case: str, stream: str, *numbers: int) -> np.random.Generator:
@@ -97,7 +107,7 @@ def own_points(case: Case, seed: int) -> Batch:
     return Batch(
         inputs,
         _upstream(case, inputs, rng),
-        0,
+        np.arange(len(case.own_points)),
         [point.origin for point in case.own_points],
         own=True,
         notes=[point.note for point in case.own_points],
@@ -120,7 +130,7 @@ def random_points(case: Case, seed: int, block: int, count: int, first_id: int) 
         rng = generator(seed, case.name, "random", block, place)
         inputs[item.name] = _repeat(held[item.name], count) if item.name in held else _draw(item, count, rng)
     upstream = _upstream(case, inputs, generator(seed, case.name, "random", block, len(case.inputs)))
-    return Batch(inputs, upstream, first_id, ["random"] * count)
+    return Batch(inputs, upstream, np.arange(first_id, first_id + count), ["random"] * count)
 
 
 def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch | None:
@@ -155,7 +165,8 @@ def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch
     if not found:
         return None
     inputs = {name: np.concatenate([point[name] for point in found]) for name in found[0]}
-    return Batch(inputs, _upstream(case, inputs, rng), first_id, ["kink"] * len(found))
+    ids = np.arange(first_id, first_id + len(found))
+    return Batch(inputs, _upstream(case, inputs, rng), ids, ["kink"] * len(found))
 
 
 def _crossing(

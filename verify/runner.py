@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -23,11 +23,11 @@ from verify.case import Case, load_case
 from verify.derivative import ClosedForm, Differentiator, Unsupported
 from verify.errors import CaseError, UsageError, did_you_mean
 from verify.interpret import Program
-from verify.judge import Block, Judge
+from verify.judge import Block, Judge, RowKey
 from verify.methods import available, prepare
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
-from verify.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points
+from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, random_points
 from verify.records import (
     METHODS,
     PAIRS,
@@ -246,27 +246,31 @@ def run_loaded(case: Case, settings: Settings, started: float | None = None) -> 
     """
     started = time.perf_counter() if started is None else started
     gathering = _Gathering(case, settings)
-    for batch in _batches(case, settings):
+    for batch in _small_batches(case, settings):
+        gathering.judge(batch)
+    for batch in _random_batches(case, settings, gathering.checked):
         gathering.add(batch)
+    gathering.finish()
     return gathering.result(time.perf_counter() - started)
 
 
-def _batches(case: Case, settings: Settings) -> Iterator[Batch]:
-    """Own points, points on kinks, then random points in blocks that fit the cache."""
+def _small_batches(case: Case, settings: Settings) -> Iterator[Batch]:
+    """Own points, points on kinks, and as many random points as are always judged one by one."""
     own = own_points(case, settings.seed)
     yield own
-    first = len(own)
-    kinked = kink_points(case, Program(case.graph), settings.seed, first)
-    if kinked is not None and settings.points:
+    kinked = kink_points(case, Program(case.graph), settings.seed, len(own)) if settings.points else None
+    if kinked is not None:
         yield kinked
-        first += len(kinked)
+
+
+def _random_batches(case: Case, settings: Settings, first_id: int) -> Iterator[Batch]:
+    """Random points in blocks that fit the cache."""
     size = block_size(case)
     for number in range(math.ceil(settings.points / RANDOM_BLOCK)):
         count = min(RANDOM_BLOCK, settings.points - number * RANDOM_BLOCK)
-        drawn = random_points(case, settings.seed, number, count, first)
-        first += count
+        drawn = random_points(case, settings.seed, number, count, first_id + number * RANDOM_BLOCK)
         for start in range(0, count, size):
-            yield drawn.part(start, min(start + size, count))
+            yield drawn.part(slice(start, start + size))
 
 
 def block_size(case: Case) -> int:
@@ -284,90 +288,145 @@ def block_size(case: Case) -> int:
 
 @dataclass(slots=True)
 class _Column:
-    """What is kept of one variable, block after block."""
+    """What is kept of one variable, batch after batch."""
 
-    name: str
-    quantity: str
-    kept: list[tuple[Array, Array, Block]] = field(default_factory=list)
+    entries: int
+    kept: list[Block] = field(default_factory=list)
+    kept_ids: list[Array] = field(default_factory=list)
+    kept_entries: list[Array] = field(default_factory=list)
     counts: Counter[Verdict] = field(default_factory=Counter)
     checked: int = 0
     failed: int = 0
     suspicious: int = 0
     largest: dict[tuple[str, str], tuple[float, int, int]] = field(default_factory=dict)
+    """Pair -> largest difference, id of its point, entry."""
     magnitude: float = 0.0
+
+    def measure(self, pair: tuple[str, str], difference: Array, ids: Array) -> int | None:
+        """Takes note of a pair's differences ``(P, n)``; returns the place of the point if one is the largest so far."""
+        largest = float(np.fmax.reduce(difference, axis=None, initial=-1.0))
+        if not largest > self.largest.get(pair, (-1.0, 0, 0))[0]:
+            return None
+        p, entry = divmod(int(np.flatnonzero(difference == largest)[0]), self.entries)
+        self.largest[pair] = (largest, int(ids[p]), entry)
+        return p
+
+    def see(self, values: Array) -> None:
+        """Takes note of how large the gradient is."""
+        finite = values if np.isfinite(values).all() else values[np.isfinite(values)]
+        self.magnitude = max(self.magnitude, float(np.max(np.abs(finite), initial=0.0)))
 
 
 class _Gathering:
-    """Everything that is found about one case while its batches are judged."""
+    """Everything that is found about one case while its batches are judged.
+
+    In a small run every point is judged closely and every row is kept. In a large one points are screened; those that
+    look suspicious wait until there are enough of them for one close look, and the others are counted as passing.
+    """
 
     def __init__(self, case: Case, settings: Settings) -> None:
         self.case, self.settings = case, settings
-        self.methods, self.unsupported = _prepare(case, settings)
-        self.judge = Judge(case, self.methods)
-        self.columns: dict[tuple[str, str], _Column] = {}
+        chosen = tuple(item.name for item in case.real_inputs)
+        self.variables = chosen if settings.variables == "inputs" else case.variables
+        self.methods, self.unsupported = _prepare(case, settings, self.variables)
+        self.judging = Judge(case, self.methods, self.variables)
+        self.columns: dict[RowKey, _Column] = {}
         self.points: dict[int, Point] = {}
         self.checked = 0
-        self.keep_all = settings.points + len(case.own_points) <= KEEP_ALL
+        self.is_small = settings.points + len(case.own_points) <= KEEP_ALL
+        self.waiting: list[Batch] = []
+        self.worst: dict[tuple[RowKey, tuple[str, str]], Batch] = {}
 
     def add(self, batch: Batch) -> None:
-        """Judges one batch and keeps what is worth keeping."""
-        self.checked += len(batch)
-        keep_points: set[int] = set()
-        for block in self.judge.judge(batch):
-            column = self.columns.setdefault((block.name, block.quantity), _Column(block.name, block.quantity))
-            self._count(column, block, batch)
-            points, entries = self._kept(column, block, batch)
-            if len(points):
-                column.kept.append((points + batch.first_id, entries, _taken(block, points, entries)))
-                keep_points.update(np.unique(points).tolist())
-        for p in sorted(keep_points):
-            self.points[p + batch.first_id] = _point(batch, p)
-
-    def _count(self, column: _Column, block: Block, batch: Batch) -> None:
-        codes = np.bincount(block.verdict.ravel(), minlength=len(VERDICTS))
-        column.counts.update({verdict: int(count) for verdict, count in zip(VERDICTS, codes, strict=True) if count})
-        column.checked += block.verdict.size
-        column.failed += int(np.count_nonzero(~block.passes))
-        for pair in PAIRS:
-            if pair[0] in block.values and pair[1] in block.values:
-                self._measure(column, block, batch, pair)
-        if block.quantity == "gradient" and "reverse" in block.values:
-            column.magnitude = max(column.magnitude, _largest(block.values["reverse"]))
-
-    def _measure(self, column: _Column, block: Block, batch: Batch, pair: tuple[str, str]) -> None:
-        """The largest difference of a pair so far, and where."""
-        with np.errstate(all="ignore"):
-            difference = np.abs(block.values[pair[0]] - block.values[pair[1]]).ravel()
-        if not difference.size:
+        """Takes in random points."""
+        if self.is_small:
+            self.judge(batch)
             return
-        at = int(np.argmax(difference))
-        if math.isnan(difference[at]):
-            difference = np.where(np.isnan(difference), -1.0, difference)
-            at = int(np.argmax(difference))
-        value = float(difference[at])
-        if value >= 0 and value > column.largest.get(pair, (-1.0, 0, 0))[0]:
-            p, entry = divmod(at, block.verdict.shape[1])
-            column.largest[pair] = (value, p + batch.first_id, entry)
+        sampled = max(0, SAMPLE - self.checked)
+        if sampled:
+            self.judge(batch.part(slice(0, sampled)))
+            batch = batch.part(slice(sampled, None))
+        if not len(batch):
+            return
+        screened = self.judging.screen(batch)
+        suspicious = screened.suspicious
+        clean = len(batch) - int(np.count_nonzero(suspicious))
+        if clean < len(batch):
+            self.waiting.append(batch.part(np.flatnonzero(suspicious)))
+        self.checked += clean
+        for key, differences in screened.differences.items():
+            column = self._column(key)
+            column.counts[Verdict.PASS] += clean * column.entries
+            column.checked += clean * column.entries
+            if key[1] == "gradient" and "reverse" in screened.answers:
+                column.see(screened.answers["reverse"].gradients[key[0]])
+            for pair, difference in differences.items():
+                if clean < len(batch):
+                    difference[suspicious] = -1.0
+                p = column.measure(pair, difference, batch.ids)
+                if p is not None:
+                    self.worst[key, pair] = batch.part(np.array([p]))
+        if sum(map(len, self.waiting)) >= RANDOM_BLOCK:
+            self._judge_waiting()
 
-    def _kept(self, column: _Column, block: Block, batch: Batch) -> tuple[Array, Array]:
-        """Positions (point, entry) of the rows that are kept."""
-        if self.keep_all or batch.own or batch.first_id < SAMPLE:
-            everything = np.nonzero(np.ones_like(block.passes))
-            return everything[0], everything[1]
-        odd = np.argwhere(~block.passes | (block.verdict != 0))[: MOST_SUSPICIOUS - column.suspicious]
-        column.suspicious += len(odd)
-        worst = [
-            (point - batch.first_id, entry)
-            for _, point, entry in column.largest.values()
-            if batch.first_id <= point < batch.first_id + len(batch)
-        ]
-        rows = np.array(sorted({*map(tuple, odd.tolist()), *worst}), dtype=np.int64).reshape(-1, 2)
-        return rows[:, 0], rows[:, 1]
+    def judge(self, batch: Batch) -> None:
+        """Judges every point of a batch closely, and keeps its rows: all of them, or in a large run the odd ones."""
+        keep_all = self.is_small or self.checked < SAMPLE
+        self.checked += len(batch)
+        for block in self.judging.judge(batch):
+            column = self._column((block.name, block.quantity))
+            codes = np.bincount(block.verdict.ravel(), minlength=len(VERDICTS))
+            column.counts.update({verdict: int(n) for verdict, n in zip(VERDICTS, codes, strict=True) if n})
+            column.checked += block.verdict.size
+            column.failed += int(np.count_nonzero(~block.passes))
+            if block.quantity == "gradient" and "reverse" in block.values:
+                column.see(block.values["reverse"])
+            with np.errstate(all="ignore"):
+                for pair in PAIRS:
+                    if pair[0] in block.values and pair[1] in block.values:
+                        difference = np.abs(block.values[pair[0]] - block.values[pair[1]])
+                        if column.measure(pair, difference, batch.ids) is not None:
+                            self.worst.pop(((block.name, block.quantity), pair), None)
+            odd = np.ones_like(block.passes) if keep_all else ~block.passes | (block.verdict != 0)
+            self._keep(column, block, batch, odd, MOST_SUSPICIOUS - column.suspicious if not keep_all else None)
+
+    def _keep(self, column: _Column, block: Block, batch: Batch, rows: Array, most: int | None) -> None:
+        points, entries = (index[:most] for index in np.nonzero(rows))
+        if most is not None:
+            column.suspicious += len(points)
+        if not len(points):
+            return
+        column.kept.append(block.rows((points, entries)))
+        column.kept_ids.append(batch.ids[points])
+        column.kept_entries.append(entries)
+        for p in np.unique(points).tolist():
+            self.points.setdefault(int(batch.ids[p]), _point(batch, p))
+
+    def _column(self, key: RowKey) -> _Column:
+        if key not in self.columns:
+            self.columns[key] = _Column(math.prod(self.case.graph.shape(key[0])))
+        return self.columns[key]
+
+    def _judge_waiting(self) -> None:
+        waiting, self.waiting = joined(self.waiting), []
+        self.judge(waiting)
+
+    def finish(self) -> None:
+        """Judges what still waits, and keeps the rows with the largest differences, which were counted already."""
+        if self.waiting:
+            self._judge_waiting()
+        for (key, pair), batch in self.worst.items():
+            _, point, entry = self.columns[key].largest[pair]
+            for block in self.judging.judge(batch):
+                if (block.name, block.quantity) == key and point == batch.ids[0]:
+                    rows = np.zeros_like(block.passes)
+                    rows[0, entry] = True
+                    self._keep(self.columns[key], block, batch, rows, None)
 
     def result(self, seconds: float) -> CaseResult:
         """The record of the case."""
         case, settings = self.case, self.settings
-        texts = self.judge.texts.all()
+        texts = self.judging.texts.all()
         asked = settings.methods or ()
         return CaseResult(
             name=case.name,
@@ -375,7 +434,7 @@ class _Gathering:
             source=case.source,
             function=tuple(case.expressions.items()),
             outputs=case.graph.outputs,
-            variables=tuple(self._variable(column, texts) for column in self.columns.values()),
+            variables=tuple(self._variable(key, column, texts) for key, column in self.columns.items()),
             points=tuple(self.points.values()),
             stages=_stage_records(case, settings),
             seed=settings.seed,
@@ -393,16 +452,16 @@ class _Gathering:
 
     def _notes(self) -> tuple[str, ...]:
         """What a reader should know beside the rows."""
-        notes = [f"{text} ({count} rows)" for text, count in self.judge.notes.items()]
-        for column in self.columns.values():
-            if column.quantity == "gradient" and column.checked and column.magnitude == 0.0:
-                notes.append(f"{column.name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
+        notes = [f"{text} ({count} rows)" for text, count in self.judging.notes.items()]
+        for (name, quantity), column in self.columns.items():
+            if quantity == "gradient" and column.checked and column.magnitude == 0.0:
+                notes.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
         return tuple(notes)
 
-    def _variable(self, column: _Column, texts: tuple[str, ...]) -> VariableResult:
-        case, name = self.case, column.name
+    def _variable(self, key: RowKey, column: _Column, texts: tuple[str, ...]) -> VariableResult:
+        case, (name, quantity) = self.case, key
         symbolic = self.methods.get("symbolic")
-        shown = isinstance(symbolic, Symbolic) and column.quantity == "gradient"
+        shown = isinstance(symbolic, Symbolic) and quantity == "gradient"
         closed = symbolic.closed_form(name) if isinstance(symbolic, Symbolic) and shown else ClosedForm("")
         shape = case.graph.shape(name)
         role = "output" if name in case.graph.outputs else "stage" if name in case.graph.stages else "input"
@@ -410,11 +469,11 @@ class _Gathering:
             case=case.name,
             name=name,
             role=role,
-            quantity="gradient" if column.quantity == "gradient" else "value",
+            quantity=quantity,
             shape=shape,
             file=case.file,
             line=case.lines.get(name, 0),
-            rows=_rows(column.kept, texts),
+            rows=_rows(column, texts),
             checked=column.checked,
             counts=column.counts,
             failed=column.failed,
@@ -424,11 +483,11 @@ class _Gathering:
         )
 
 
-def _prepare(case: Case, settings: Settings) -> tuple[dict[str, Differentiator], dict[str, str]]:
+def _prepare(case: Case, settings: Settings, variables: Sequence[str]) -> tuple[dict[str, Differentiator], dict[str, str]]:
     methods: dict[str, Differentiator] = {}
     unsupported: dict[str, str] = {}
     for name in settings.methods or METHODS:
-        answer = prepare(name, case.graph, case.variables)
+        answer = prepare(name, case.graph, variables)
         if isinstance(answer, Unsupported):
             unsupported[name] = answer.reason
         else:
@@ -436,49 +495,27 @@ def _prepare(case: Case, settings: Settings) -> tuple[dict[str, Differentiator],
     return methods, unsupported
 
 
-def _largest(values: Array) -> float:
-    finite = values[np.isfinite(values)]
-    return float(np.max(np.abs(finite), initial=0.0))
+def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
+    blocks = column.kept
+    length = sum(map(len, column.kept_ids))
 
-
-def _taken(block: Block, points: Array, entries: Array) -> Block:
-    """Some rows of a block, every column now of length R."""
-    where = (points, entries)
-    return Block(
-        block.name,
-        block.quantity,
-        {method: column[where] for method, column in block.values.items()},
-        block.verdict[where],
-        block.passes[where],
-        block.reason[where],
-        block.suspect[where],
-        block.expected[where],
-    )
-
-
-def _rows(kept: Iterable[tuple[Array, Array, Block]], texts: tuple[str, ...]) -> Rows:
-    parts = list(kept)
-
-    def joined(arrays: list[Array], dtype: Any) -> Array:
+    def joined_as(arrays: list[Array], dtype: Any) -> Array:
         return np.concatenate(arrays).astype(dtype) if arrays else np.zeros(0, dtype=dtype)
 
-    blocks = [block for _, _, block in parts]
-    methods = blocks[0].values if blocks else {}
-    length = sum(len(points) for points, _, _ in parts)
     return Rows(
-        point=joined([points for points, _, _ in parts], np.int64),
-        entry=joined([entries for _, entries, _ in parts], np.int64),
+        point=joined_as(column.kept_ids, np.int64),
+        entry=joined_as(column.kept_entries, np.int64),
         values={
-            method: joined([block.values[method] for block in blocks], np.float64)
-            if method in methods
+            method: joined_as([block.values[method] for block in blocks], np.float64)
+            if blocks and method in blocks[0].values
             else np.full(length, np.nan)
             for method in METHODS
         },
-        expected=joined([block.expected for block in blocks], np.float64),
-        verdict=joined([block.verdict for block in blocks], np.int8),
-        passes=joined([block.passes for block in blocks], np.bool_),
-        reason=joined([block.reason for block in blocks], np.int64),
-        suspect=joined([block.suspect for block in blocks], np.int64),
+        expected=joined_as([block.expected for block in blocks], np.float64),
+        verdict=joined_as([block.verdict for block in blocks], np.int8),
+        passes=joined_as([block.passes for block in blocks], np.bool_),
+        reason=joined_as([block.reason for block in blocks], np.int64),
+        suspect=joined_as([block.suspect for block in blocks], np.int64),
         texts=texts,
     )
 
@@ -494,7 +531,7 @@ def _point(batch: Batch, p: int) -> Point:
     values: dict[str, Any] = {name: value[p] for name, value in batch.inputs.items()}
     values |= {f"upstream of {name}": seed[p] for name, seed in batch.upstream.items() if seed[p].ndim}
     return Point(
-        id=p + batch.first_id,
+        id=int(batch.ids[p]),
         origin=batch.origins[p],
         own=batch.own,
         values=values,
