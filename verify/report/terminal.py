@@ -126,7 +126,7 @@ def print_case_passes(case_result: CaseResult, console: Console) -> None:
         _say(console, "closed forms, by SymPy", "bold")
         console.print(_forms_table(forms))
     for note in case.notes:
-        _say(console, f"note: {printable(note)}", "")
+        _say(console, f"note: {line_of(note)}", "")
 
 
 def describe_failure(row: Row, case_result: CaseResult) -> str:
@@ -318,5 +318,5 @@ def _forms_table(forms: Sequence[tuple[VariableResult, str, str]]) -> Table:
     table = _table("", "", "")
     for variable, entry, form in forms:
         shape = f" ({shape_text(variable.shape)})" if variable.shape and not entry else ""
-        table.add_row(*_cells(f"  d/d {line_of(variable.name)}{line_of(entry)}{shape}", line_of(form), variable.form))
+        table.add_row(*_cells(f"  d/d {line_of(variable.name)}{line_of(entry)}{shape}", line_of(form), line_of(variable.form)))
     return table
