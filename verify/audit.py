@@ -6,6 +6,7 @@ reuses the output, as that of exp does. The row's ``exact`` column, a third defi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,8 +23,11 @@ from verify.ops import OPS, Op
 Array = NDArray[Any]
 Column = Literal["forward", "VJP", "SymPy form"]
 
-DIGITS = 50
-"""Decimal digits of the comparison; its differences step by 1e-20."""
+DIGITS = 700
+"""Decimal digits of the comparison: the slope of a saturated tanh is 1e-300 beside a value of 1, by differences."""
+
+STEP_DIGITS = 60
+"""Differences step by ``10**-STEP_DIGITS``, relative to the argument."""
 
 MOST_ENTRIES = 256
 """Operand entries of a structural op that are looked at; larger nodes are left out."""
@@ -106,20 +110,35 @@ def _checks(node: Node, operands: Sequence[Array], value: Array) -> Iterator[Che
 
 
 def _elementwise(row: Op, params: Mapping[str, Any], static: dict[str, Any], y: float, args: list[float]) -> Iterator[Check]:
+    exact = row.exact(*map(mpmath.mpf, args), **static)
+    yield "forward", y, exact, exact
+    if row.kink is None or float(row.kink.argument(*args)) != 0:
+        yield from _slopes(row, params, static, args)
+        return
+    reach = max(1.0, abs(args[0]))  # at a tie every convention is its own: the columns are held to account beside it
+    for beside in (args[0] - reach, args[0] + reach):
+        yield from _slopes(row, params, static, [beside, *args[1:]])
+
+
+def _slopes(row: Op, params: Mapping[str, Any], static: dict[str, Any], args: list[float]) -> Iterator[Check]:
+    """Everything but the forward, which is not asked: a VJP that reads the output gets the exact one."""
     numbers = [mpmath.mpf(x) for x in args]
     exact = row.exact(*numbers, **static)
-    yield "forward", y, exact, exact
-    if row.kink is not None and float(row.kink.argument(*args)) == 0:
-        return  # at a tie every convention is its own
     symbols = [sympy.Symbol(f"s{i}", real=True) for i in range(len(args))]
     form = row.sympy(*symbols, **static)
     at = {symbol: sympy.Float(x, DIGITS) for symbol, x in zip(symbols, numbers, strict=True)}
     yield "SymPy form", _number(form, at), exact, exact
+    output = np.array([_nearest(exact)])
     for i, vjp in enumerate(row.vjps):
         slope = _slope(lambda x, i=i: row.exact(*numbers[:i], x, *numbers[i + 1 :], **static), numbers[i])
-        got = vjp(np.ones(1), np.array([y]), *(np.array([x]) for x in args), **params)
+        got = vjp(np.ones(1), output, *(np.array([x]) for x in args), **params)
         yield "VJP", float(np.asarray(got)[0]), slope, slope
         yield "SymPy form", _number(form.diff(symbols[i]), at), slope, slope
+
+
+def _nearest(exact: Any) -> float:
+    """The float nearest to an exact number; NaN for a complex one."""
+    return float(exact) if mpmath.im(exact) == 0 else math.nan
 
 
 def _number(form: Any, at: Mapping[sympy.Symbol, sympy.Float]) -> Any:
@@ -128,15 +147,16 @@ def _number(form: Any, at: Mapping[sympy.Symbol, sympy.Float]) -> Any:
 
 
 def _slope(function: Any, x: Any) -> Any:
-    """A central difference at 50 digits: 40 of them are right at ordinary points."""
-    h = mpmath.mpf(10) ** -20 * max(abs(x), mpmath.mpf(10) ** -300)
+    """A central difference at many digits."""
+    h = mpmath.mpf(10) ** -STEP_DIGITS * max(abs(x), mpmath.mpf(10) ** -300)
     return (function(x + h) - function(x - h)) / (2 * h)
 
 
 def _structural(row: Op, node: Node, static: dict[str, Any], operands: Sequence[Array], value: Array) -> Iterator[Check]:
     """Ops that are linear in each operand: exact values, and slopes by whole steps; sizes are sums of absolute terms."""
     numbers = [_mpf(x[0]) for x in operands]
-    exact, sizes = _exact(row, numbers, static), _exact(row, [abs(x) for x in numbers], static)
+    exact = _exact(row, numbers, static)
+    sizes = _exact(row, [np.asarray(np.abs(x), dtype=object) for x in numbers], static)
     symbols = [_symbols(i, x.shape[1:]) for i, x in enumerate(operands)]
     form = np.asarray(row.sympy(*symbols, **static), dtype=object)
     at = {
@@ -147,9 +167,10 @@ def _structural(row: Op, node: Node, static: dict[str, Any], operands: Sequence[
     for got, expression, true, size in zip(value[0].flat, form.flat, exact.flat, sizes.flat, strict=True):
         yield "forward", float(got), true, size
         yield "SymPy form", _number(expression, at), true, size
+    output = np.array([_nearest(x) for x in exact.flat]).reshape(value.shape)
     seeds = np.arange(1.0, 1.0 + value[0].size).reshape(value[0].shape)
     for i, vjp in enumerate(row.vjps):
-        got = np.asarray(vjp(seeds[None], value, *operands, **node.params))[0]
+        got = np.asarray(vjp(seeds[None], output, *operands, **node.params))[0]
         for index in np.ndindex(operands[i].shape[1:]):
             moved = [x.copy() for x in numbers]
             moved[i][index] = moved[i][index] + 1

@@ -105,14 +105,24 @@ class Formulas:
 
         Object arrays are taken to hold mpmath numbers and are computed with :data:`EXACT_DIGITS` digits.
         """
-        exact = any(getattr(value, "dtype", None) == object for value in values)
+        if any(getattr(value, "dtype", None) == object for value in values):
+            with mpmath.workdps(EXACT_DIGITS):
+                return self._run(values, _exact_number, EXACT_FUNCTIONS)
+        with np.errstate(all="ignore"):
+            return self._run(values, as_float, {})
+
+    def _run(
+        self,
+        values: Sequence[Any],
+        constant: Callable[[sympy.Expr], Any],
+        substitutes: Mapping[Callable[..., Any], Callable[..., Any]],
+    ) -> list[Any]:
         slots: list[Any] = [*values, *[None] * (self._size - self._arity)]
-        with np.errstate(all="ignore"), mpmath.workdps(EXACT_DIGITS):
-            for target, number in self._constants:
-                slots[target] = _exact_number(number) if exact else as_float(number)
-            for target, function, args in self._steps:
-                call = EXACT_FUNCTIONS.get(function, function) if exact else function
-                slots[target] = call(*[slots[i] for i in args])
+        for target, number in self._constants:
+            slots[target] = constant(number)
+        for target, function, args in self._steps:
+            call = substitutes.get(function, function)
+            slots[target] = call(*[slots[i] for i in args])
         return [slots[i] for i in self._results]
 
     def _compile(self, expression: sympy.Basic) -> int:

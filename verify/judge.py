@@ -47,6 +47,9 @@ MOST_EXAMINED_KINKS = 256
 MOST_AUDITED = 3
 """Failing points of a block at which the op rows are held against mpmath."""
 
+BallRun = tuple[Values, dict[str, Any]]
+"""A forward pass in balls, and the gradients that the backward pass gave."""
+
 CODE = {verdict: code for code, verdict in enumerate(VERDICTS)}
 
 
@@ -176,12 +179,13 @@ class Judge:
             found = differences[key] = {}
             if len(columns) < 2:
                 suspicious[:] = True
-            for pair in PAIRS:
-                if pair[0] in columns and pair[1] in columns:
-                    bound = self._least_bound(key, pair, columns, answers, noise, unit)
-                    with np.errstate(all="ignore"):
-                        found[pair] = np.abs(columns[pair[0]] - columns[pair[1]])
-                        close = found[pair] <= bound
+            with np.errstate(all="ignore"):
+                for pair in PAIRS:
+                    if pair[0] not in columns or pair[1] not in columns:
+                        continue
+                    difference = np.subtract(columns[pair[0]], columns[pair[1]])
+                    found[pair] = np.abs(difference, out=difference)
+                    close = difference <= self._least_bound(key, pair, columns, answers, noise, unit)
                     if not close.all():
                         suspicious |= ~close.all(axis=1)
         return Screened(suspicious, differences, answers)
@@ -193,14 +197,16 @@ class Judge:
         expected = self._write_expected(blocks) if batch.own else {}
         near = self._near_kinks(batch)
         noise = self._granted(answers, batch)
-        suspicious = []
+        suspicions = []
         for block in blocks:
-            rows = self._suspicious(block, answers, noise, batch)
-            self._settle_steps(block, rows, near, noise, batch)
-            suspicious.append(rows | near[:, None] | np.isfinite(block.expected))
-        points = np.flatnonzero(np.any([rows.any(axis=1) for rows in suspicious], axis=0))
+            suspicion = self._suspicion(block, answers, noise, batch)
+            self._settle_steps(block, suspicion, near, noise, batch)
+            suspicion.rows[near] = True
+            suspicion.rows[np.isfinite(block.expected)] = True
+            suspicions.append(suspicion)
+        points = np.flatnonzero(np.any([suspicion.rows.any(axis=1) for suspicion in suspicions], axis=0))
         if len(points):
-            flagged = [rows[points] for rows in suspicious]
+            flagged = [Suspicion(s.rows[points], s.steps[points], s.granted[points]) for s in suspicions]
             Examination(self, batch, points, blocks, flagged, expected, noise).run()
         return blocks
 
@@ -231,19 +237,25 @@ class Judge:
 
     # ------------------------------------------------------------------------------------------------- the screen
 
-    def _suspicious(
+    def _suspicion(
         self, block: Block, answers: Mapping[str, Derivative], noise: Array | None, batch: Batch
-    ) -> Array:
-        """The rows ``(P, n)`` that differ by more than is always allowed."""
+    ) -> Suspicion:
+        """The rows that differ by more than is always allowed."""
         unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
         rows = np.full(block.verdict.shape, len(block.values) < 2)
+        steps = np.zeros(rows.shape, dtype=bool)
+        granted = np.zeros(rows.shape)
         key = (block.name, block.quantity)
         for pair in PAIRS:
             if pair[0] in block.values and pair[1] in block.values:
                 bound = self._least_bound(key, pair, block.values, answers, noise, unit)
                 with np.errstate(all="ignore"):
-                    rows |= ~(np.abs(block.values[pair[0]] - block.values[pair[1]]) <= bound)
-        return rows
+                    apart = ~(np.abs(block.values[pair[0]] - block.values[pair[1]]) <= bound)
+                rows |= apart
+                if pair[1] == "central" and block.quantity == "gradient":
+                    steps |= apart
+                    granted = bound
+        return Suspicion(rows, steps, granted)
 
     def _least_bound(
         self,
@@ -262,14 +274,16 @@ class Judge:
             bound: Array = np.abs(columns[pair[1]]) * (self.growth * unit)
         return bound
 
-    def _settle_steps(self, block: Block, rows: Array, near: Array, noise: Array | None, batch: Batch) -> None:
+    def _settle_steps(
+        self, block: Block, suspicion: Suspicion, near: Array, noise: Array | None, batch: Batch
+    ) -> None:
         """Takes back the suspicion of rows where only the step was at fault: a better one agrees with the others."""
         if block.quantity == "value" or noise is None or len(block.values) < 2:
             return
         others = [column for method, column in block.values.items() if method != "central"]
         unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
-        for entry in np.flatnonzero(rows.any(axis=0)):
-            at = np.flatnonzero(rows[:, entry] & ~near)
+        for entry in np.flatnonzero(suspicion.steps.any(axis=0)):
+            at = np.flatnonzero(suspicion.steps[:, entry] & ~near)
             with np.errstate(all="ignore"):
                 least = self.growth * unit * np.abs(others[-1][at, entry])
                 alike = np.abs(others[0][at, entry] - others[-1][at, entry]) <= least
@@ -280,7 +294,8 @@ class Judge:
             settled = np.ones(len(at), dtype=bool)
             for column in others:
                 settled &= np.abs(refined.gradient - column[at, entry]) <= refined.error + least
-            rows[at[settled & np.isfinite(refined.error)], entry] = False
+            settled &= np.isfinite(refined.error)
+            suspicion.rows[at[settled], entry] = suspicion.steps[at[settled], entry] = False
 
     def refine(
         self,
@@ -323,6 +338,18 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspicion:
+    """The rows of one variable that need a closer look: arrays ``(P, n)``."""
+
+    rows: Array
+    """Whether a row does."""
+    steps: Array
+    """Whether it is central that is apart from the others, so that a better step may settle it."""
+    granted: Array
+    """What central may be off by where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenRow:
     """A row at an examined point that no bound has settled."""
 
@@ -344,7 +371,7 @@ class Examination:
     batch: Batch
     points: Array
     blocks: Sequence[Block]
-    flagged: Sequence[Array]
+    flagged: Sequence[Suspicion]
     expected: Mapping[tuple[str, str, int], Expected]
     noise: Array | None
     inputs: dict[str, Array] = field(init=False)
@@ -362,15 +389,16 @@ class Examination:
             self._write_undecided(p, self._undefined(p))
         if not usable.any():
             return
-        balls, bounds = self._bounds()
-        sites = {p: undecided_sites(judge.central, balls, p) for p in np.flatnonzero(usable)} if judge.central.kinks else {}
+        run = self._run_in_balls(self.inputs, self.upstream, 0.0)
+        bounds = [self._allowed(block, run) for block in self.blocks]
+        sites = {p: undecided_sites(judge.central, run[0], p) for p in np.flatnonzero(usable)} if judge.central.kinks else {}
         kinked = [p for p, found in sites.items() if found]
         smooth = usable.copy()
         smooth[kinked] = False
         open_rows: list[OpenRow] = []
-        for block, rows, allowed in zip(self.blocks, self.flagged, bounds, strict=True):
-            wanted = rows & (smooth if block.quantity == "gradient" else usable)[:, None]
-            open_rows += self._unsettled(block, wanted, allowed)
+        for block, suspicion, allowed in zip(self.blocks, self.flagged, bounds, strict=True):
+            judged_here = smooth if block.quantity == "gradient" else usable
+            open_rows += self._unsettled(block, suspicion, judged_here, allowed)
         self._judge_open(open_rows)
         for p in kinked[:MOST_EXAMINED_KINKS]:
             self._examine_kink(p, sites[p], bounds)
@@ -416,40 +444,44 @@ class Examination:
 
     # -------------------------------------------------------------------------------------------------- the bounds
 
-    def _bounds(self) -> tuple[Values, list[Array]]:
-        """The forward pass in balls, and for each block what its methods may be off by ``(S, n)``."""
-        engine, dtype = self.judge.engine, dtype_of(self.inputs)
-        constants = constant_balls(self.judge.graph, dtype)
-        unit = float(np.finfo(dtype).eps) / 2
-        runs = []
-        for spread in (0.0, unit):
-            balls = {name: Balls.widened(x, spread) for name, x in self.inputs.items()}
-            values = engine.program.run(balls, constants=constants)
-            runs.append((values, engine.backward(values, self.upstream)))
-        return runs[0][0], [
-            self._allowed(block, self._ball(runs[0], block), self._ball(runs[1], block)) for block in self.blocks
-        ]
+    def _run_in_balls(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], spread: float) -> BallRun:
+        """The engine's forward and backward pass in balls, from inputs widened by ``spread`` times themselves."""
+        engine, constants = self.judge.engine, constant_balls(self.judge.graph, dtype_of(inputs))
+        values = engine.program.run({name: Balls.widened(x, spread) for name, x in inputs.items()}, constants=constants)
+        return values, engine.backward(values, upstream)
 
-    def _ball(self, run: tuple[Values, dict[str, Any]], block: Block) -> Balls:
+    def _ball(self, run: BallRun, block: Block) -> Balls:
         values, gradients = run
         ball = gradients[block.name] if block.quantity == "gradient" else values[self.judge.graph.position(block.name)]
         return ball if isinstance(ball, Balls) else Balls.exact(ball)
 
-    def _allowed(self, block: Block, ball: Balls, widened: Balls) -> Array:
-        """Twice the engine's own rounding, and the rounding of the inputs, the value and every node on the way.
+    def _allowed(self, block: Block, run: BallRun) -> Array:
+        """What the float methods may be off by ``(S, n)``: twice the engine's own rounding, and the value's on every node.
 
         Unbounded where the enclosure is: something on the way overflows.
         """
-        shape = (len(self.points), block.verdict.shape[1])
-        dtype = dtype_of(self.inputs)
+        ball, dtype = self._ball(run, block), dtype_of(self.inputs)
         unit, smallest = float(np.finfo(dtype).eps) / 2, float(np.finfo(dtype).smallest_subnormal)
-        radius, wide, size = (
-            np.broadcast_to(x.reshape(len(x), -1), shape) for x in (ball.radius, widened.radius, np.abs(ball.value))
-        )
         with np.errstate(all="ignore"):
-            conditioning = np.where(np.isfinite(radius), wide - radius, np.inf)
-            allowed = 2 * radius + self.judge.growth * (unit * size + conditioning) + 16 * smallest
-        return np.where(np.isnan(allowed), np.inf, allowed)
+            allowed = 2 * ball.radius + np.abs(ball.value) * (self.judge.growth * unit) + 16 * smallest
+        allowed = np.where(np.isnan(allowed), np.inf, allowed).reshape(len(allowed), -1)
+        return np.broadcast_to(allowed, (len(self.points), block.verdict.shape[1]))
+
+    def _conditioning(self, at: Array) -> list[Array]:
+        """How far a unit roundoff of every input moves each row ``(len(at), n)``, times the rounding of every node.
+
+        What :meth:`_allowed` leaves out, because it costs a second run in balls and few rows need it.
+        """
+        inputs, upstream = self._take(at)
+        unit = float(np.finfo(dtype_of(inputs)).eps) / 2
+        narrow, wide = (self._run_in_balls(inputs, upstream, spread) for spread in (0.0, unit))
+        moved = []
+        for block in self.blocks:
+            a, b = self._ball(narrow, block).radius, self._ball(wide, block).radius
+            with np.errstate(all="ignore"):
+                spread = np.where(np.isfinite(a), b - a, np.inf).reshape(len(a), -1)
+            moved.append(np.broadcast_to(self.judge.growth * spread, (len(at), block.verdict.shape[1])))
+        return moved
 
     def _exact(self, at: Array) -> Derivative | None:
         """SymPy's form with 50 digits at some of the examined points; NaN where it has no real value."""
@@ -467,16 +499,19 @@ class Examination:
 
     # ---------------------------------------------------------------------------------------------- smooth points
 
-    def _unsettled(self, block: Block, rows: Array, allowed: Array) -> list[OpenRow]:
+    def _unsettled(self, block: Block, suspicion: Suspicion, here: Array, allowed: Array) -> list[OpenRow]:
         """Lets rows pass whose methods agree within what the balls allow; returns the others."""
         found: list[OpenRow] = []
+        rows = suspicion.rows & here[:, None]
         for entry in np.flatnonzero(rows.any(axis=0)):
             at = np.flatnonzero(rows[:, entry])
-            refined = self._refined(block, int(entry), at)
-            room = _finite(allowed[at, entry])
-            error = refined.error if refined else np.zeros(len(at))
+            room, error = _finite(allowed[at, entry]), suspicion.granted[at, entry]
+            badly_stepped = suspicion.steps[at, entry]
+            if badly_stepped.any():
+                refined = self._refined(block, int(entry), at[badly_stepped])
+                error[badly_stepped] = refined.error if refined else 0.0
             columns = {method: column[self.points[at], entry] for method, column in block.values.items()}
-            agree = np.full(len(at), len(columns) > 1 and set(columns) != {"central"})
+            agree = np.full(len(at), len(columns) > 1)
             with np.errstate(all="ignore"):
                 for first, second in PAIRS:
                     if first in columns and second in columns:
@@ -494,14 +529,16 @@ class Examination:
         if not rows:
             return
         at = np.array(sorted({row.p for row in rows}))
-        exact = self._exact(at)
+        exact, conditioning = self._exact(at), self._conditioning(at)
         place = {int(p): i for i, p in enumerate(at)}
         for row in rows:
+            moved = next(x for x, block in zip(conditioning, self.blocks, strict=True) if block is row.block)
+            allowed = row.allowed + float(moved[place[row.p], row.entry])
             truth = math.nan
             if exact is not None:
                 column = exact.gradients if row.block.quantity == "gradient" else exact.values
                 truth = float(column[row.block.name][place[row.p]].ravel()[row.entry])
-            self._judge_row(row, truth)
+            self._judge_row(row, allowed, truth)
 
     def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
         """Central differences with a better step; None for values, which have no step."""
@@ -510,10 +547,10 @@ class Examination:
         points = self.points[at]
         return self.judge.refine(block, entry, points, self.noise[points], *self._take(at))
 
-    def _judge_row(self, row: OpenRow, exact: float) -> None:
+    def _judge_row(self, row: OpenRow, allowed: float, exact: float) -> None:
         block, where = row.block, (self.points[row.p], row.entry)
         answers = {method: float(column[where]) for method, column in block.values.items()}
-        judged = compare(answers, exact, row.allowed, row.step_error)
+        judged = compare(answers, exact, allowed, row.step_error)
         passes = judged.verdict is Verdict.PASS
         if judged.verdict is Verdict.UNDECIDED:
             passes = not self.batch.own

@@ -246,12 +246,23 @@ def run_loaded(case: Case, settings: Settings, started: float | None = None) -> 
     """
     started = time.perf_counter() if started is None else started
     gathering = _Gathering(case, settings)
+    if not gathering.is_small:
+        _keep_memory()
     for batch in _small_batches(case, settings):
         gathering.judge(batch)
     for batch in _random_batches(case, settings, gathering.checked):
         gathering.add(batch)
     gathering.finish()
     return gathering.result(time.perf_counter() - started)
+
+
+def _keep_memory() -> None:
+    """Has the C library keep the memory of a long run's many small arrays.
+
+    It gives freed memory back to the kernel above a threshold, which it raises when a large array is freed; without
+    this, every block's arrays would be mapped anew, which takes as long as computing them.
+    """
+    np.ones(2**21)
 
 
 def _small_batches(case: Case, settings: Settings) -> Iterator[Batch]:
@@ -304,7 +315,9 @@ class _Column:
 
     def measure(self, pair: tuple[str, str], difference: Array, ids: Array) -> int | None:
         """Takes note of a pair's differences ``(P, n)``; returns the place of the point if one is the largest so far."""
-        largest = float(np.fmax.reduce(difference, axis=None, initial=-1.0))
+        largest = float(difference.max(initial=-1.0))
+        if math.isnan(largest):
+            largest = float(np.fmax.reduce(difference, axis=None, initial=-1.0))
         if not largest > self.largest.get(pair, (-1.0, 0, 0))[0]:
             return None
         p, entry = divmod(int(np.flatnonzero(difference == largest)[0]), self.entries)

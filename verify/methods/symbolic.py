@@ -96,7 +96,7 @@ class Symbolic:
 
         Object arrays of mpmath numbers are computed with 50 digits, see :func:`exactly`.
         """
-        inputs = {name: x if x.dtype == object else x.astype(np.float64) for name, x in inputs.items()}
+        inputs = {name: x.astype(np.float64) if x.dtype == np.float32 else x for name, x in inputs.items()}
         with np.errstate(all="ignore"), mpmath.workdps(EXACT_DIGITS):
             values = self._forward(inputs)
             named = {name: values[self.graph.position(name)] for name in (*self.graph.inputs, *self.graph.stages)}
@@ -113,7 +113,8 @@ class Symbolic:
         values = {position: inputs[name] for name, position in self.graph.inputs.items()}
         for piece in self._pieces:
             value = piece.value([values[leaf] for leaf in piece.leaves])
-            values[piece.root] = np.broadcast_to(value, (points, *self.graph.nodes[piece.root].shape))
+            shape = (points, *self.graph.nodes[piece.root].shape)
+            values[piece.root] = value if np.shape(value) == shape else np.broadcast_to(value, shape)
         return values
 
     def _whole(self, named: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,10 +133,10 @@ class Symbolic:
             gradient = np.empty(like.shape, dtype=like.dtype)
             for index in np.ndindex(entries.shape):
                 gradient[(slice(None), *index)] = next(results)
-            gradients[name] = gradient.reshape(len(like), *shape)
             if self._compiled.scalar_output:
                 seed = upstream[self._compiled.scalar_output]
-                gradients[name] = gradients[name] * seed.reshape(len(like), *(1,) * len(shape))
+                gradient *= seed.reshape(len(like), *(1,) * len(shape))
+            gradients[name] = gradient
         return gradients
 
     def _totals(self, values: Mapping[int, Any], upstream: Mapping[str, Any]) -> dict[int, Any]:
@@ -480,8 +481,8 @@ class Elementwise(Piece):
         }
 
     def _aligned(self, operands: Sequence[Any]) -> list[Any]:
-        rank = len(self.shape)
-        return [x.reshape(len(x), *(1,) * (rank - (x.ndim - 1)), *x.shape[1:]) for x in operands]
+        rank = len(self.shape) + 1
+        return [x if x.ndim == rank else x.reshape(len(x), *(1,) * (rank - x.ndim), *x.shape[1:]) for x in operands]
 
 
 def _collected(contribution: Any, shape: Shape, leaf: Shape) -> Any:
