@@ -201,6 +201,28 @@ def _exact_number(number: sympy.Expr) -> Any:
     return np.array(mpmath.mpmathify(number.evalf(EXACT_DIGITS)), dtype=object)
 
 
+def differentiated(expression: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
+    """SymPy's derivative, with ``1 - tanh(x)**2`` written as ``1/cosh(x)**2``: it keeps its digits where tanh saturates.
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> differentiated(sympy.tanh(3 * x), x), differentiated(x**2, x)
+    (3/cosh(3*x)**2, 2*x)
+    """
+    return expression.diff(symbol).replace(lambda part: _sech_squared(part) is not None, _sech_squared)
+
+
+def _sech_squared(part: sympy.Basic) -> sympy.Expr | None:
+    """``c/cosh(x)**2`` for ``c - c*tanh(x)**2``, None for anything else."""
+    if not isinstance(part, sympy.Add) or len(part.args) != 2:
+        return None
+    constant, term = part.as_coeff_Add()
+    coefficient, square = term.as_coeff_Mul()
+    base, exponent = square.as_base_exp()
+    if constant == 0 or coefficient != -constant or exponent != 2 or not isinstance(base, sympy.tanh):
+        return None
+    return constant / sympy.cosh(base.args[0]) ** 2
+
+
 def can_evaluate(expression: sympy.Basic) -> bool:
     """Whether :class:`Formulas` knows everything in an expression.
 

@@ -313,21 +313,30 @@ class _Column:
     """Pair -> largest difference, id of its point, entry."""
     magnitude: float = 0.0
 
-    def measure(self, pair: tuple[str, str], difference: Array, ids: Array) -> int | None:
-        """Takes note of a pair's differences ``(P, n)``; returns the place of the point if one is the largest so far."""
-        largest = float(difference.max(initial=-1.0))
-        if math.isnan(largest):
-            largest = float(np.fmax.reduce(difference, axis=None, initial=-1.0))
-        if not largest > self.largest.get(pair, (-1.0, 0, 0))[0]:
+    def measure(
+        self, pair: tuple[str, str], difference: Array, ids: Array, left_out: Array | None = None
+    ) -> int | None:
+        """Takes note of a pair's differences ``(P, n)``; returns the place of the point if one is the largest so far.
+
+        ``left_out`` ``(P,)`` marks points that are measured elsewhere.
+        """
+        so_far = self.largest.get(pair, (-1.0, 0, 0))[0]
+        if difference.max(initial=-1.0) <= so_far:
+            return None
+        if left_out is not None:
+            difference[left_out] = -1.0
+        largest = float(np.fmax.reduce(difference, axis=None, initial=-1.0))
+        if not largest > so_far:
             return None
         p, entry = divmod(int(np.flatnonzero(difference == largest)[0]), self.entries)
         self.largest[pair] = (largest, int(ids[p]), entry)
         return p
 
     def see(self, values: Array) -> None:
-        """Takes note of how large the gradient is."""
-        finite = values if np.isfinite(values).all() else values[np.isfinite(values)]
-        self.magnitude = max(self.magnitude, float(np.max(np.abs(finite), initial=0.0)))
+        """Takes note of whether the gradient is anywhere other than zero."""
+        if self.magnitude == 0.0:
+            finite = values[np.isfinite(values)]
+            self.magnitude = float(np.max(np.abs(finite), initial=0.0))
 
 
 class _Gathering:
@@ -374,9 +383,7 @@ class _Gathering:
             if key[1] == "gradient" and "reverse" in screened.answers:
                 column.see(screened.answers["reverse"].gradients[key[0]])
             for pair, difference in differences.items():
-                if clean < len(batch):
-                    difference[suspicious] = -1.0
-                p = column.measure(pair, difference, batch.ids)
+                p = column.measure(pair, difference, batch.ids, suspicious)
                 if p is not None:
                     self.worst[key, pair] = batch.part(np.array([p]))
         if sum(map(len, self.waiting)) >= RANDOM_BLOCK:
@@ -562,22 +569,26 @@ def _stage_records(case: Case, settings: Settings) -> tuple[StageRecord, ...]:
     first = np.array([0])
     inputs, upstream = batch.take(first)
     engine = Reverse(case.graph, case.variables)
-    derivative = engine.differentiate(inputs, upstream)
-    answer = prepare("symbolic", case.graph, case.variables)
+    values = engine.program.run(inputs)
+    gradients = engine.backward(values, upstream)
+    symbolic = prepare("symbolic", case.graph, case.variables)
     records = []
     for name in (*case.graph.inputs, *case.graph.stages):
         shape = case.graph.shape(name)
-        gradient = derivative.gradients.get(name)
+        gradient = gradients.get(name)
         is_stage = name in case.graph.stages
+        formulas = symbolic.local_derivatives(name) if is_stage and isinstance(symbolic, Symbolic) else {}
+        sent = engine.sent_back(values, name, gradient) if is_stage else {}
         records.append(
             StageRecord(
                 name=name,
                 expression=case.expressions.get(name, ""),
                 line=case.lines.get(name, 0),
                 shape=shape,
-                value=np.asarray(derivative.values[name])[0],
-                local_derivatives=answer.local_derivatives(name) if is_stage and isinstance(answer, Symbolic) else {},
-                gradient=np.full(shape, np.nan) if gradient is None else np.asarray(gradient)[0],
+                value=np.array(values[case.graph.position(name)][0]),
+                local_derivatives=formulas,
+                gradient=np.full(shape, np.nan) if gradient is None else np.array(gradient[0]),
+                contributions={operand: np.array(part[0]) for operand, part in sent.items()},
             )
         )
     return tuple(records)

@@ -27,6 +27,12 @@ Functional = Callable[[Values], Any]
 SMALLEST_SCALE = 0.25
 """What counts as the size of a variable that is (nearly) zero, so that its step is not zero too."""
 
+RELATIVE_STEP = {
+    np.dtype(dtype).char: 2.0 ** (math.floor(math.log2(float(np.finfo(dtype).eps) / 2) / 3) - 3)
+    for dtype in (np.float64, np.float32)
+}
+"""dtype -> the usual step in units of the variable, see :func:`usual_step`."""
+
 STEP_FACTORS = (1.0, 2.0**-4, 2.0**4, 2.0**-8, 2.0**8, 2.0**-12, 2.0**-16, 2.0**-24, 2.0**-36)
 """Steps that are tried beside the usual one, in units of it, until the error is small enough."""
 
@@ -182,9 +188,8 @@ def usual_step(x: Array) -> Array:
     >>> usual_step(np.array([0.0, 8.0])).tolist()
     [1.1920928955078125e-07, 3.814697265625e-06]
     """
-    exponent = math.floor(math.log2(float(np.finfo(x.dtype).eps) / 2) / 3) - 3
     size = np.maximum(np.abs(x), x.dtype.type(SMALLEST_SCALE))
-    step: Array = size * x.dtype.type(2.0**exponent)
+    step: Array = size * x.dtype.type(RELATIVE_STEP[x.dtype.char])
     return step
 
 

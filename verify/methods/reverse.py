@@ -7,7 +7,7 @@ state: use it on its own by :func:`value_and_gradient`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -82,7 +82,28 @@ class Reverse:
             gradients = self._accumulate(values, upstream, absorb=True)
         return gradients
 
+    def sent_back(self, values: Values, stage: str, gradient: Any) -> dict[str, Any]:
+        """What one stage sends back to each variable that its expression reads: upstream gradient times local derivative.
+
+        ``values`` is a finished forward pass, ``gradient`` that of the stage ``(P, *shape)``.
+        """
+        position = self.graph.position(stage)
+        inside = {i for i, node in enumerate(self.graph.nodes) if node.stage == stage} | {position}
+        totals = self._pulled(values, {stage: gradient}, absorb=False, inside=inside)
+        named = {self.graph.position(name): name for name in self.variables}
+        return {name: totals[i] for i, name in named.items() if i not in inside and totals[i] is not None}
+
     def _accumulate(self, values: Values, upstream: Mapping[str, Any], absorb: bool) -> dict[str, Any]:
+        totals = self._pulled(values, upstream, absorb)
+        return {name: self._total(totals, values, name) for name in self.variables}
+
+    def _pulled(
+        self, values: Values, upstream: Mapping[str, Any], absorb: bool, inside: Set[int] | None = None
+    ) -> Values:
+        """The backward pass: totals by position, None where nothing arrived or nobody will ask.
+
+        ``inside`` limits it to some nodes; what they send out of it is not passed on.
+        """
         nodes = self.graph.nodes
         totals: Values = [None] * len(nodes)
         for name, seed in upstream.items():
@@ -90,7 +111,7 @@ class Reverse:
         with np.errstate(all="ignore"):  # non-finite gradients are judged, not warned about
             for i, args, misaligned, pullbacks in self._steps:
                 g = totals[i]
-                if g is None:
+                if g is None or (inside is not None and i not in inside):
                     continue
                 operands = [values[j] for j in args]
                 if misaligned:
@@ -104,7 +125,7 @@ class Reverse:
                     _add_to(totals, j, contribution)
                 if i not in self._kept:
                     totals[i] = None  # nobody reads it again: let its memory go
-        return {name: self._total(totals, values, name) for name in self.variables}
+        return totals
 
     def _total(self, totals: Values, values: Values, name: str) -> Any:
         position = self.graph.position(name)

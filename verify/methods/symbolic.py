@@ -20,7 +20,7 @@ import sympy
 from numpy.typing import NDArray
 
 from verify.derivative import ClosedForm, Derivative, Unsupported
-from verify.formula import EXACT_DIGITS, Formulas, can_evaluate, formula_text
+from verify.formula import EXACT_DIGITS, Formulas, can_evaluate, differentiated, formula_text
 from verify.graph import Graph, Node
 from verify.interpret import REAL_CONSTANTS
 from verify.ops import OPS, Shape, exact_rational
@@ -69,6 +69,7 @@ class Symbolic:
             for which, leaf in enumerate(piece.leaves):
                 self._readers.setdefault(leaf, []).append((piece, which))
         self._matrix = _matrix_forms(graph, self.variables)
+        self._matrix_stages = _matrix_stages(graph) if self._matrix else {}
         self._closed = {} if self._matrix else _closed_forms(graph, self.variables)
         self._compiled = _compile_closed(graph, self._closed)
 
@@ -111,6 +112,11 @@ class Symbolic:
     def _forward(self, inputs: Mapping[str, Any]) -> dict[int, Any]:
         points = len(next(iter(inputs.values())))
         values = {position: inputs[name] for name, position in self.graph.inputs.items()}
+        if self._matrix:
+            named = dict(inputs)
+            for name, form in self._matrix_stages.items():
+                named[name] = values[self.graph.position(name)] = _evaluate_matrix(form, named)
+            return values
         for piece in self._pieces:
             value = piece.value([values[leaf] for leaf in piece.leaves])
             shape = (points, *self.graph.nodes[piece.root].shape)
@@ -296,7 +302,7 @@ def _closed_forms(graph: Graph, variables: Sequence[str]) -> dict[str, Objects]:
         total = _contracted(graph, known)
         form = np.empty(shape, dtype=object)
         for index in np.ndindex(shape):
-            form[index] = total.diff(symbols[index])
+            form[index] = differentiated(total, symbols[index])
         if all(can_evaluate(expression) for expression in form.flat):
             forms[variable] = form
     return forms
@@ -377,6 +383,24 @@ def _matrix_forms(graph: Graph, variables: Sequence[str]) -> dict[str, sympy.Mat
     return {name: _matrix_derivative(graph, name) for name in variables}
 
 
+def _matrix_stages(graph: Graph) -> dict[str, sympy.MatrixExpr]:
+    """Each stage as SymPy's matrix expression of the inputs and the stages before it."""
+    known = {at: _matrix_symbol(name, graph.nodes[at].shape) for name, at in graph.inputs.items()}
+    forms = {}
+    for name, position in graph.stages.items():
+        _expand_matrices(graph, known, position)
+        forms[name] = known[position]
+        known[position] = _matrix_symbol(name, graph.nodes[position].shape)
+    return forms
+
+
+def _expand_matrices(graph: Graph, known: dict[int, sympy.MatrixExpr], target: int) -> None:
+    """Fills ``known`` with the matrix expressions of everything that the target needs."""
+    for at in _needed(graph, known, [target]):
+        node = graph.nodes[at]
+        known[at] = OPS[node.op].sympy(*(known[arg] for arg in node.args), **_static(node))
+
+
 def _matrix_derivative(graph: Graph, variable: str) -> sympy.MatrixExpr:
     """The derivative of ``trace(upstream.T * output)``, for shapes that stay symbols: it holds for matrices of any size."""
     output = graph.outputs[0]
@@ -385,9 +409,7 @@ def _matrix_derivative(graph: Graph, variable: str) -> sympy.MatrixExpr:
     names = {at: name for name, at in graph.inputs.items()}
     names |= {at: name for name, at in graph.stages.items() if at not in after}
     known = {at: _matrix_symbol(name, graph.nodes[at].shape) for at, name in names.items()}
-    for at in _needed(graph, known, [graph.position(output)]):
-        node = graph.nodes[at]
-        known[at] = OPS[node.op].sympy(*(known[arg] for arg in node.args), **_static(node))
+    _expand_matrices(graph, known, graph.position(output))
     if position not in graph.needed_for([graph.position(output)]):
         return sympy.ZeroMatrix(*known[position].shape)
     seed = _matrix_symbol(_upstream_name(output), graph.shape(output))
@@ -618,7 +640,7 @@ def _elementwise(
     expression = known[root]
     key = (expression, len(symbols))
     if key not in templates:
-        partials = tuple(expression.diff(symbol) for symbol in symbols)
+        partials = tuple(differentiated(expression, symbol) for symbol in symbols)
         templates[key] = (partials, Formulas([expression], symbols), Formulas(partials, symbols))
     partials, forward, slopes = templates[key]
     shapes = tuple(graph.nodes[leaf].shape for leaf in leaves)
