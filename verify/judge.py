@@ -30,7 +30,7 @@ from verify.methods.central import Central, Refined, contraction, granted_noise,
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic, exactly
 from verify.ops import OPS
-from verify.points import Batch
+from verify.points import Batch, random_points
 from verify.records import PAIRS, VERDICTS, Verdict, unravel
 
 Array = NDArray[Any]
@@ -43,6 +43,9 @@ NEAR_A_KINK = 2.0**-40
 
 MOST_EXAMINED_KINKS = 256
 """Kinked points that are judged by their corners in one block; the others are UNDECIDED, and said to be."""
+
+REACH_POINTS = 64
+"""Random points that show how large a gradient is over the domain, whatever points a run looks at."""
 
 MOST_AUDITED = 3
 """Failing points of a block at which the op rows are held against mpmath."""
@@ -160,6 +163,7 @@ class Judge:
         self.central = Central(case.graph, self.variables)
         self.growth = LEAST_UNITS + len(case.graph.nodes)
         self.notes: dict[str, int] = {}
+        self._reach: dict[RowKey, float] = {}
         self._valued = tuple(self._stages_with_value_rows())
 
     def screen(self, batch: Batch) -> Screened:
@@ -209,6 +213,16 @@ class Judge:
             flagged = [Suspicion(s.rows[points], s.steps[points], s.granted[points]) for s in suspicions]
             Examination(self, batch, points, blocks, flagged, expected, noise).run()
         return blocks
+
+    def reach(self, key: RowKey) -> float:
+        """How large a gradient or value gets over the domain: its largest finite entry at some random points."""
+        if key not in self._reach:
+            batch = random_points(self.case, seed=0, block=0, count=REACH_POINTS, first_id=0)
+            answer = self.engine.differentiate(batch.inputs, batch.upstream)
+            for known in self._keys():
+                column = answer.gradients if known[1] == "gradient" else answer.values
+                self._reach[known] = _largest(column[known[0]])
+        return self._reach[key]
 
     def _keys(self) -> list[RowKey]:
         """What has rows: the gradient by each variable, and some values."""
@@ -563,7 +577,7 @@ class Examination:
 
     def _is_tail_loss(self, block: Block, error: float) -> bool:
         """Whether lost digits are small against the variable's largest value; a case may ask for every digit."""
-        largest = np.nanmax(np.abs(block.values["symbolic"]), initial=0.0)
+        largest = max(_largest(block.values["symbolic"]), self.judge.reach((block.name, block.quantity)))
         unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
         return self.judge.case.accuracy != "relative" and error <= self.judge.growth * unit * largest
 
@@ -571,13 +585,16 @@ class Examination:
 
     def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Array]) -> None:
         judge = self.judge
+        if not {"reverse", "symbolic"} & set(judge.methods):
+            self._write_undecided(p, f"tie of {self._ties(sites)}: central alone says nothing at a kink")
+            return
         kink = KinkJudge(judge.central, *self._take(slice(p, p + 1)), sites)
         gradients = {block.name: i for i, block in enumerate(self.blocks) if block.quantity == "gradient"}
         names = [item.name for item in judge.case.real_inputs if item.name in gradients]
         for group in (names, *([stage] for stage in judge.graph.stages if stage in gradients)):
             members = [gradients[name] for name in group]
             slack = np.concatenate([_finite(bounds[i][p]) for i in members])
-            self._judge_group(p, [self.blocks[i] for i in members], kink.corners(group), slack, self._ties(sites))
+            self._judge_group(p, [self.blocks[i] for i in members], kink.corners(group), slack, sites)
 
     def _ties(self, sites: Sequence[Site]) -> str:
         """What is undecided, in words."""
@@ -585,58 +602,35 @@ class Examination:
         places = dict.fromkeys(f"{nodes[s.node].op} in stage {nodes[s.node].stage!r}" for s in sites)
         return " and ".join(places)
 
-    def _judge_group(self, p: int, members: Sequence[Block], corners: Corners, slack: Array, ties: str) -> None:
-        point = self.points[p]
-        worst: dict[str, tuple[Verdict, Array]] = {}
-        smooth = corners.smooth(slack)
-        for method in members[0].values:
-            vector = np.concatenate([block.values[method][point] for block in members])
-            within = corners.within(vector, slack)
-            inside = corners.contains(vector, slack)
-            # A step that straddles the kink averages slopes entry by entry: central accuses nobody and is not accused.
-            vouches = inside or method == "central"
-            worst[method] = (Verdict.SUBGRADIENT if vouches else Verdict.CONVENTION, within)
+    def _judge_group(self, p: int, members: Sequence[Block], corners: Corners, slack: Array, sites: Sequence[Site]) -> None:
+        """Judges one point's gradient by some variables together, as given by the engine.
+
+        A step that straddles the kink averages slopes, and SymPy takes halves at a tie however branches are nested:
+        central and symbolic accuse nobody here, and only where the engine does not run is SymPy accused.
+        """
+        methods = [method for method in ("reverse", "symbolic") if method in members[0].values]
+        if not methods:
+            return
+        vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in methods}
+        accused = methods[0]
+        kinked = KinkedGroup(
+            accused,
+            corners,
+            corners.smooth(slack),
+            corners.within(vectors[accused], slack),
+            corners.contains(vectors[accused], slack),
+            any(self.judge.graph.nodes[site.node].op in self.judge.case.ties for site in sites),
+            f"tie of {self._ties(sites)}",
+            [m for m in methods[1:] if not corners.contains(vectors[m], slack)],
+        )
         start = 0
         for block in members:
-            stop = start + block.verdict.shape[1]
-            for entry in range(start, stop):
-                self._judge_kinked_row(block, p, entry - start, entry, corners, smooth, worst, ties)
-            start = stop
-
-    def _judge_kinked_row(
-        self,
-        block: Block,
-        p: int,
-        entry: int,
-        place: int,
-        corners: Corners,
-        smooth: Array,
-        worst: Mapping[str, tuple[Verdict, Array]],
-        ties: str,
-    ) -> None:
-        text = self.judge.texts.number
-        where = (self.points[p], entry)
-        low, high = float(corners.low[place]), float(corners.high[place])
-        wrong = [method for method, (_, within) in worst.items() if not within[place]]
-        if smooth[place]:
-            wrong = [method for method in wrong if method != "central"]
-        slopes = f"{low:.12g}" if smooth[place] else f"{low:.12g} to {high:.12g}"
-        if wrong:
-            kind = "every branch gives" if smooth[place] else "the one-sided slopes are"
-            reason = f"tie of {ties}: {kind} {slopes}; {', '.join(wrong)} is outside"
-            block.judge(where, Verdict.FAIL, False, text(reason), text(", ".join(wrong)))
-        elif smooth[place]:
-            block.judge(where, Verdict.PASS, True, text(f"tie of {ties}, but every branch gives the same slope"))
-        else:
-            outside = [method for method, (verdict, _) in worst.items() if verdict is Verdict.CONVENTION]
-            bound = ", an outer bound" if corners.outer else ""
-            if outside:
-                reason = (f"tie of {ties}: slopes {slopes}{bound}; the gradient of {', '.join(outside)} is a convention, "
-                          "not a subgradient")  # fmt: skip
-                block.judge(where, Verdict.CONVENTION, bool(self.judge.case.ties), text(reason))
-            else:
-                reason = f"tie of {ties}: slopes {slopes}{bound}"
-                block.judge(where, Verdict.SUBGRADIENT, True, text(reason))
+            for entry in range(block.verdict.shape[1]):
+                verdict, reason = kinked.verdict(start + entry)
+                passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT} or (verdict is Verdict.CONVENTION and kinked.declared)
+                text = self.judge.texts.number
+                block.judge((self.points[p], entry), verdict, passes, text(reason), text("" if passes else accused))
+            start += block.verdict.shape[1]
 
     # ----------------------------------------------------------------------------------------- figures from outside
 
@@ -675,7 +669,8 @@ class Examination:
         suspect = "the expected figure or the expressions" if everybody else ", ".join(off)
         text = self.judge.texts.number
         if everybody and VERDICTS[block.verdict[where]] is Verdict.FAIL:
-            suspect = ""  # the methods differ among themselves: whoever is wrong there is wrong here
+            # The methods differ among themselves: whoever is wrong there is wrong here.
+            suspect = self.judge.texts.all()[block.suspect[where]]
         block.judge(where, Verdict.FAIL, False, text(reason), text(suspect))
 
     def _step_error(self, block: Block, p: int, entry: int) -> float:
@@ -688,7 +683,7 @@ class Examination:
 
     def _name_suspects(self) -> None:
         """Puts the op row that mpmath contradicts in place of a mere method, where there is one."""
-        failed = [(block.verdict[self.points] == CODE[Verdict.FAIL]).any(axis=1) for block in self.blocks]
+        failed = [_accused(block)[self.points].any(axis=1) for block in self.blocks]
         failing = np.flatnonzero(np.any(failed, axis=0))
         findings: dict[str, Finding] = {}
         for p in failing[:MOST_AUDITED]:
@@ -702,9 +697,53 @@ class Examination:
         sentence = "; mpmath contradicts " + "; ".join(map(str, findings.values()))
         known = self.judge.texts.all()
         for block in self.blocks:
-            for row in zip(*np.nonzero(block.verdict == CODE[Verdict.FAIL]), strict=True):
+            for row in zip(*np.nonzero(_accused(block)), strict=True):
                 block.suspect[row] = suspect
                 block.reason[row] = text(known[block.reason[row]] + sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class KinkedGroup:
+    """A gradient at one kinked point, by some variables together (n entries), and the corners that it is held against."""
+
+    accused: str
+    """The method that is judged."""
+    corners: Corners
+    smooth: Array
+    """``(n,)`` bool: all branches give the same slope."""
+    within: Array
+    """``(n,)`` bool: the entry is between its one-sided slopes."""
+    inside: bool
+    """The whole vector is a subgradient."""
+    declared: bool
+    """The case states a convention for what is tied."""
+    ties: str
+    others: Sequence[str]
+    """Methods that follow a convention of their own, and are not judged."""
+
+    def verdict(self, place: int) -> tuple[Verdict, str]:
+        """What one entry came to, and why.
+
+        >>> corners = Corners(np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros(2))
+        >>> no, yes = np.array([False, False]), np.array([True, True])
+        >>> KinkedGroup("reverse", corners, no, yes, False, False, "tie of max", []).verdict(0)[0].value
+        'CONVENTION'
+        """
+        low, high = float(self.corners.low[place]), float(self.corners.high[place])
+        slopes = f"{low:.12g}" if self.smooth[place] else f"{low:.12g} to {high:.12g}"
+        aside = f"; {', '.join(self.others)} follows a convention of its own" if self.others else ""
+        if not self.within[place]:
+            if not self.smooth[place]:
+                return Verdict.FAIL, f"{self.ties}: the one-sided slopes are {slopes}; {self.accused} is outside"
+            mended = "what each op does at its tie is a convention, but together they must give this slope"
+            return Verdict.FAIL, f"{self.ties}: every branch gives {slopes}; {self.accused} is outside; {mended}"
+        if self.smooth[place]:
+            return Verdict.PASS, f"{self.ties}, but every branch gives the same slope"
+        bound = ", an outer bound" if self.corners.outer else ""
+        if not self.inside:
+            sentence = f"the gradient of {self.accused} is a convention, not a subgradient"
+            return Verdict.CONVENTION, f"{self.ties}: slopes {slopes}{bound}; {sentence}"
+        return Verdict.SUBGRADIENT, f"{self.ties}: slopes {slopes}{bound}{aside}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -796,6 +835,18 @@ def _differing(best: Mapping[str, float], room: float, step_error: float, shown:
     if broken:
         suspect, reason = ", ".join(broken), "not finite where the others are"
     return Judgement(Verdict.FAIL, reason, suspect, shown)
+
+
+def _largest(values: Any) -> float:
+    """The largest absolute value among the finite ones."""
+    sizes = np.abs(values)
+    return float(np.max(sizes, initial=0.0, where=np.isfinite(sizes)))
+
+
+def _accused(block: Block) -> Array:
+    """The rows ``(P, n)`` whose gradient is wrong, not merely unknown or imprecise."""
+    wrong: Array = ~block.passes & np.isin(block.verdict, [CODE[Verdict.FAIL], CODE[Verdict.CONVENTION]])
+    return wrong
 
 
 def _finite(allowed: Array) -> Array:
