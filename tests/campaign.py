@@ -1,0 +1,153 @@
+"""A large search for wrong verdicts: thousands of random cases through all methods and the judge, counted and printed.
+
+    python tests/campaign.py --cases 2000 --points 50 --seed 0
+
+Not part of the test suite. The op table is right (its own tests say so), hence every FAIL is a defect of a method or of
+the judge, and every exception one of the program; both are printed with the case file that shows them, and the
+command then ends with 1. What is UNDECIDED or IMPRECISE is counted by its reason, numbers in it left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from verify.case import load_case_text
+from verify.records import VERDICTS, CaseResult, Verdict
+from verify.runner import Settings, run_loaded
+from verify.strategies import case_texts
+
+PARTICULARS = (
+    (re.compile(r" ?\(?\b(in )?stage '\w+'(, line \d+)?\)?"), ""),
+    (re.compile(r"[-+]?\b(\d+(\.\d*)?(e[-+]?\d+)?|inf|nan)\b"), "#"),
+    (re.compile(r"got .*"), "got #"),
+)
+"""What is left out of a reason, so that reasons of one kind are counted together."""
+
+
+@dataclass
+class Campaign:
+    """What has been found so far."""
+
+    points: int
+    seed: int
+    cases: int = 0
+    rows: Counter[Verdict] = field(default_factory=Counter)
+    cases_with: Counter[Verdict] = field(default_factory=Counter)
+    reasons: Counter[tuple[Verdict, str]] = field(default_factory=Counter)
+    example: dict[tuple[Verdict, str], str] = field(default_factory=dict)
+    """The shortest case that shows a reason."""
+    wrong: list[str] = field(default_factory=list)
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+
+    def look_at(self, text: str) -> None:
+        """Runs one case and counts what it came to."""
+        self.cases += 1
+        started = time.perf_counter()
+        try:
+            result = run_loaded(load_case_text(text), Settings(points=self.points, seed=self.seed))
+        except Exception:  # noqa: BLE001 (whatever is raised is what is looked for)
+            self.wrong.append(f"{text}{traceback.format_exc(limit=-4)}")
+            return
+        self.slowest = sorted([*self.slowest, (time.perf_counter() - started, text)], reverse=True)[:3]
+        self.count(text, result)
+
+    def count(self, text: str, result: CaseResult) -> None:
+        """Adds the rows of one case."""
+        self.rows.update(result.counts)
+        self.cases_with.update(verdict for verdict, n in result.counts.items() if n)
+        points = {point.id: point for point in result.points}
+        for variable in result.variables:
+            kinds, counts = np.unique([variable.rows.verdict, variable.rows.reason], axis=1, return_counts=True)
+            for code, reason, n in zip(*kinds.tolist(), counts.tolist(), strict=True):
+                kind = VERDICTS[code], general(variable.rows.texts[reason])
+                self.reasons[kind] += n
+                self.example[kind] = min(self.example.get(kind, text), text, key=len)
+            bad = [row for row in variable.failing() if row.verdict in (Verdict.FAIL, Verdict.DISPUTED)]
+            for row in bad[:1]:
+                point = points[row.point]
+                self.wrong.append(
+                    f"{text}{row.quantity} by {row.variable}{list(row.entry)} at point {row.point} ({point.origin}): "
+                    f"{dict(row.values)} {row.verdict}: {row.reason}; suspect: {row.suspect}; {dict(point.values)!r}"
+                )
+
+    def report(self, examples: bool = False) -> None:
+        """Prints the counts, what is wrong, and the slowest cases."""
+        total = sum(self.rows.values())
+        print(f"{self.cases} cases, {total} rows, seed {self.seed}, {self.points} random points a case")
+        for verdict in VERDICTS:
+            if self.rows[verdict]:
+                share = self.rows[verdict] / total
+                print(f"{verdict:12} {self.rows[verdict]:9} rows ({share:.3%}) in {self.cases_with[verdict]} cases")
+        for (verdict, reason), n in sorted(self.reasons.items(), key=lambda item: (item[0][0], -item[1])):
+            if reason:
+                print(f"  {verdict:12} {n:9}  {reason}")
+                if examples and verdict in (Verdict.UNDECIDED, Verdict.IMPRECISE):
+                    print(indented(self.example[verdict, reason]))
+        for seconds, text in self.slowest:
+            print(f"slow: {seconds:.2f} s\n{indented(text)}")
+        print(f"{len(self.wrong)} wrong")
+        for text in sorted(self.wrong, key=len):
+            print(f"----\n{text}")
+
+
+def general(reason: str) -> str:
+    """A reason without its numbers and places."""
+    for pattern, instead in PARTICULARS:
+        reason = pattern.sub(instead, reason)
+    return reason
+
+
+def indented(text: str) -> str:
+    """A case file as part of a listing."""
+    return "\n".join(f"        {line}" for line in text.splitlines())
+
+
+def run(cases: int, points: int, seed_: int, *, guarded: bool = True) -> Campaign:
+    """Runs different random cases, as many as asked for."""
+    campaign = Campaign(points, seed_)
+    seen: set[str] = set()
+
+    @seed(seed_)
+    @settings(
+        max_examples=3 * cases,  # Hypothesis repeats small ones
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case_texts(guarded=guarded, max_nodes=12))
+    def look(text: str) -> None:
+        if text not in seen and len(seen) < cases:
+            seen.add(text)
+            campaign.look_at(text)
+
+    look()
+    return campaign
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; 1 where something is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--points", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--raw", action="store_true", help="operands may leave the domains of their ops")
+    parser.add_argument("--examples", action="store_true", help="show the shortest case for each reason")
+    args = parser.parse_args(arguments)
+    campaign = run(args.cases, args.points, args.seed, guarded=not args.raw)
+    campaign.report(args.examples)
+    return 1 if campaign.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
