@@ -25,6 +25,19 @@ REAL_CONSTANTS = {"pi": math.pi, "e": math.e}
 """Names that mean real numbers which no float holds."""
 
 
+BLOCK_BYTES = 2**20
+"""Memory that the values of all nodes may take at once, so that they stay in the processor's cache."""
+
+LEAST_BLOCK, LARGEST_BLOCK = 16, 4096
+"""Points that are run together at least, so that calls are worth their while, and at most."""
+
+
+def block_size(graph: Graph) -> int:
+    """How many points are best run together."""
+    floats = sum(math.prod(node.shape) for node in graph.nodes)
+    return int(min(LARGEST_BLOCK, max(LEAST_BLOCK, BLOCK_BYTES // (8 * max(floats, 1)))))
+
+
 class Program:
     """A graph ready to run.
 

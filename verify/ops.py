@@ -266,6 +266,8 @@ def _tanh_vjp(g: Any, y: Any, a: Any) -> Any:
 def _power_constant_vjp(g: Any, y: Any, a: Any, exponent: float) -> Any:
     if exponent == 0:
         return np.zeros_like(g)  # 0 * a**-1 is not a number at a = 0
+    if exponent == 2:
+        return g * (2.0 * a)
     return g * (exponent * a ** (exponent - 1.0))
 
 
@@ -292,7 +294,7 @@ _ROWS = (
        lambda a, b: a - b, mpmath.fsub, _elementwise_shape, "a - b", (REAL, REAL)),
     Op("multiply", np.multiply, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
        lambda a, b: a * b, mpmath.fmul, _elementwise_shape, "a * b", (REAL, REAL), source="CS231n, Optimization 2"),
-    Op("divide", np.divide, (lambda g, y, a, b: g / b, lambda g, y, a, b: -(g / b) * (a / b)),
+    Op("divide", np.divide, (lambda g, y, a, b: g / b, lambda g, y, a, b: -(g * y / b)),
        lambda a, b: a / b, mpmath.fdiv, _elementwise_shape, "a / b", (REAL, NONZERO)),
     Op("power", np.power, (lambda g, y, a, b: g * (b * a ** (b - 1.0)), lambda g, y, a, b: g * (a**b * np.log(a))),
        lambda a, b: a**b, _exact_power, _elementwise_shape, "a ** b", (POSITIVE, REAL), ulps=2.0),

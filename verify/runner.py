@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from verify.case import Case, load_case
 from verify.derivative import ClosedForm, Differentiator, Unsupported
 from verify.errors import CaseError, UsageError, did_you_mean
-from verify.interpret import Program
+from verify.interpret import Program, block_size
 from verify.judge import Block, Judge, RowKey
 from verify.methods import available, prepare
 from verify.methods.reverse import Reverse
@@ -53,9 +53,6 @@ SAMPLE = 256
 
 MOST_SUSPICIOUS = 2_000
 """Rows of one variable that do not simply pass and are kept in a large run."""
-
-BLOCK_BYTES = 2**20
-"""Memory that the values of one node-by-node pass may take, so that it stays in the cache."""
 
 CASE_SUFFIXES = (".yaml", ".yml")
 
@@ -276,22 +273,12 @@ def _small_batches(case: Case, settings: Settings) -> Iterator[Batch]:
 
 def _random_batches(case: Case, settings: Settings, first_id: int) -> Iterator[Batch]:
     """Random points in blocks that fit the cache."""
-    size = block_size(case)
+    size = block_size(case.graph)
     for number in range(math.ceil(settings.points / RANDOM_BLOCK)):
         count = min(RANDOM_BLOCK, settings.points - number * RANDOM_BLOCK)
         drawn = random_points(case, settings.seed, number, count, first_id + number * RANDOM_BLOCK)
         for start in range(0, count, size):
             yield drawn.part(slice(start, start + size))
-
-
-def block_size(case: Case) -> int:
-    """Points that are run together: as many as keep the values of all nodes within :data:`BLOCK_BYTES`.
-
-    >>> block_size(load_case(shipped_cases() / "add.yaml"))
-    4096
-    """
-    floats = sum(math.prod(node.shape) for node in case.graph.nodes)
-    return int(min(RANDOM_BLOCK, max(16, BLOCK_BYTES // (8 * floats))))
 
 
 # ------------------------------------------------------------------------------------------------ gathering results

@@ -15,7 +15,7 @@ import numpy as np
 
 from verify.derivative import Derivative
 from verify.graph import Graph, Node, Shape
-from verify.interpret import Program, Values, align
+from verify.interpret import Program, Values, align, block_size
 from verify.ops import OPS
 
 
@@ -36,6 +36,7 @@ def value_and_gradient(
     """Values of all outputs and gradients by all inputs of the outputs contracted with their upstream gradients.
 
     ``inputs`` maps names to ``(P, *shape)``; ``upstream`` maps outputs to arrays of their shape, ones if left out.
+    Long batches run in blocks that fit the cache.
 
     >>> from verify.graph import GraphBuilder
     >>> b = GraphBuilder()
@@ -46,10 +47,28 @@ def value_and_gradient(
     (array([-12.]), array([-4.]), array([3.]))
     """
     engine = Reverse(graph, tuple(graph.inputs))
-    values = engine.program.run(inputs)
-    outputs = {name: values[graph.position(name)] for name in graph.outputs}
-    seeds = upstream if upstream is not None else {name: np.ones_like(value) for name, value in outputs.items()}
-    return outputs, engine.backward(values, seeds)
+    points, size = len(next(iter(inputs.values()))), block_size(graph)
+    values: dict[str, Any] = {}
+    gradients: dict[str, Any] = {}
+    for start in range(0, points, size):
+        block = slice(start, start + size)
+        nodes = engine.program.run({name: x[block] for name, x in inputs.items()})
+        outputs = {name: nodes[graph.position(name)] for name in graph.outputs}
+        seeds = {name: np.ones_like(y) if upstream is None else upstream[name][block] for name, y in outputs.items()}
+        _write(values, outputs, block, points)
+        _write(gradients, engine.backward(nodes, seeds), block, points)
+    return values, gradients
+
+
+def _write(results: dict[str, Any], found: Mapping[str, Any], block: slice, points: int) -> None:
+    """Puts a block's arrays in their places; a batch of one block is its own result."""
+    for name, array in found.items():
+        if len(array) == points:
+            results[name] = array
+            continue
+        if name not in results:
+            results[name] = np.empty((points, *array.shape[1:]), dtype=array.dtype)
+        results[name][block] = array
 
 
 class Reverse:
