@@ -164,7 +164,8 @@ def _pullbacks(graph: Graph, node: Node, reached: Iterable[int]) -> tuple[Pullba
         if j not in reached:
             continue  # constants and inputs that nobody asked for cost nothing
         operand = graph.nodes[j].shape
-        fits = node.shape == operand if row.elementwise else len(node.shape) <= 2
+        # Of the structural ops only `@` broadcasts, and only where an operand is a stack of matrices.
+        fits = node.shape == operand if row.elementwise else all(len(graph.nodes[k].shape) <= 2 for k in node.args)
         found.append((j, partial(vjp, **node.params) if node.params else vjp, None if fits else operand))
     return tuple(found)
 
