@@ -74,6 +74,7 @@ class Central:
         self._after = {name: graph.depends_on([graph.position(name)]) for name in self.variables}
         self.kinks = kinked_nodes(graph)
 
+    @np.errstate(all="ignore")  # non-finite values are looked at by whoever judges them
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
         """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
         values = self.program.run(inputs)
@@ -102,7 +103,8 @@ class Central:
         """The central difference ``(P,)`` of one entry; a private copy of the variable is moved, never the caller's."""
         moved = values[self.graph.position(name)].copy()
         x = moved[where].copy()
-        above, below = x + h, x - h
+        with np.errstate(all="ignore"):  # where a value is infinite already
+            above, below = x + h, x - h
         moved[where] = above
         up = np.array(output(self._moved(name, moved, values, frozen)))  # a copy: it may be a view of what moves next
         moved[where] = below
@@ -115,6 +117,7 @@ class Central:
         """All node values with one variable moved."""
         return self.program.rerun(values, {self.graph.position(name): moved}, self._after[name], frozen)
 
+    @np.errstate(all="ignore")
     def refine(
         self,
         name: str,
