@@ -52,6 +52,8 @@ class Graph:
     """Names of the stages (or inputs) that the function returns."""
     consumers: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
     """For each node the positions of the nodes that read it."""
+    names: Mapping[int, str] = field(default_factory=dict, repr=False)
+    """Position -> name of the stage or input that it holds."""
 
     def position(self, name: str) -> int:
         """The node of a stage or an input."""
@@ -98,14 +100,10 @@ class Graph:
         >>> graph.text(1), graph.text(2)
         ('x[0]', 'f')
         """
-        names = {at: name for name, at in (*self.stages.items(), *self.inputs.items())}
-        return self._text(position, names)
-
-    def _text(self, position: int, names: Mapping[int, str]) -> str:
         node = self.nodes[position]
-        if position in names or node.kind != "op":
-            return names.get(position, node.op)
-        operands = [self._text(arg, names) for arg in node.args]
+        if position in self.names or node.kind != "op":
+            return self.names.get(position, node.op)
+        operands = [self.text(arg) for arg in node.args]
         if node.op == "index":
             return f"{operands[0]}[{', '.join(map(_index_text, node.params['index']))}]"
         if node.op == "power_constant":
@@ -136,6 +134,7 @@ class GraphBuilder:
         self._nodes: list[Node] = []
         self._inputs: dict[str, int] = {}
         self._stages: dict[str, int] = {}
+        self._named: set[int] = set()
         self._ties = dict(ties or {})
 
     def input(self, name: str, shape: Shape = (), line: int = 0) -> int:
@@ -179,9 +178,10 @@ class GraphBuilder:
 
     def name(self, stage: str, position: int) -> None:
         """Gives a node a stage's name. A node that has a name already is copied, so that every stage has its own."""
-        if position in self._stages.values() or self._nodes[position].kind != "op":
+        if position in self._named or self._nodes[position].kind != "op":
             position = self.apply("positive", position, stage=stage, line=self._nodes[position].line)
         self._stages[stage] = position
+        self._named.add(position)
 
     def build(self, outputs: Sequence[str]) -> Graph:
         """The finished graph."""
@@ -189,8 +189,14 @@ class GraphBuilder:
         for i, node in enumerate(self._nodes):
             for arg in dict.fromkeys(node.args):
                 consumers[arg].append(i)
+        names = {at: name for name, at in (*self._inputs.items(), *self._stages.items())}
         return Graph(
-            tuple(self._nodes), dict(self._inputs), dict(self._stages), tuple(outputs), tuple(map(tuple, consumers))
+            nodes=tuple(self._nodes),
+            inputs=dict(self._inputs),
+            stages=dict(self._stages),
+            outputs=tuple(outputs),
+            consumers=tuple(map(tuple, consumers)),
+            names=names,
         )
 
     def _append(self, node: Node) -> int:

@@ -201,13 +201,12 @@ class Judge:
         expected = self._write_expected(blocks) if batch.own else {}
         near = self._near_kinks(batch)
         noise = self._granted(answers, batch)
-        suspicions = []
-        for block in blocks:
-            suspicion = self._suspicion(block, answers, noise, batch)
+        suspicions = [self._suspicion(block, answers, noise, batch) for block in blocks]
+        self._add_rounding(noise, suspicions, batch)
+        for block, suspicion in zip(blocks, suspicions, strict=True):
             self._settle_steps(block, suspicion, near, noise, batch)
             suspicion.rows[near] = True
             suspicion.rows[np.isfinite(block.expected)] = True
-            suspicions.append(suspicion)
         points = np.flatnonzero(np.any([suspicion.rows.any(axis=1) for suspicion in suspicions], axis=0))
         if len(points):
             flagged = [Suspicion(s.rows[points], s.steps[points], s.granted[points]) for s in suspicions]
@@ -268,7 +267,7 @@ class Judge:
                 rows |= apart
                 if pair[1] == "central" and block.quantity == "gradient":
                     steps |= apart
-                    granted = bound
+                    granted[:] = bound
         return Suspicion(rows, steps, granted)
 
     def _least_bound(
@@ -287,6 +286,15 @@ class Judge:
                 return noise[:, None] / step.reshape(len(noise), -1)
             bound: Array = np.abs(columns[pair[1]]) * (self.growth * unit)
         return bound
+
+    def _add_rounding(self, noise: Array | None, suspicions: Sequence[Suspicion], batch: Batch) -> None:
+        """Adds to the granted noise, where a better step will be sought, what the forward pass in balls may round."""
+        if noise is None:
+            return
+        at = np.flatnonzero(np.any([suspicion.steps.any(axis=1) for suspicion in suspicions], axis=0))
+        if len(at):
+            inputs, upstream = batch.take(at)
+            noise[at] += self.central.noise(inputs, contraction(self.graph, upstream))
 
     def _settle_steps(
         self, block: Block, suspicion: Suspicion, near: Array, noise: Array | None, batch: Batch
@@ -309,6 +317,7 @@ class Judge:
             for column in others:
                 settled &= np.abs(refined.gradient - column[at, entry]) <= refined.error + least
             settled &= np.isfinite(refined.error)
+            suspicion.granted[at, entry] = refined.error
             suspicion.rows[at[settled], entry] = suspicion.steps[at[settled], entry] = False
 
     def refine(
@@ -323,7 +332,7 @@ class Judge:
         """Central differences of one entry with a better step at the points ``at``; writes what it finds to the rows."""
         index = unravel(entry, self.graph.shape(block.name))
         output = contraction(self.graph, upstream)
-        refined = self.central.refine(block.name, index, inputs, output, granted=noise)
+        refined = self.central.refine(block.name, index, inputs, output, noise=noise)
         found = np.isfinite(refined.error)
         block.values["central"][at[found], entry] = refined.gradient[found]
         if refined.straddled.any():

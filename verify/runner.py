@@ -443,7 +443,7 @@ class _Gathering:
             outputs=case.graph.outputs,
             variables=tuple(self._variable(key, column, texts) for key, column in self.columns.items()),
             points=tuple(self.points.values()),
-            stages=_stage_records(case, settings),
+            stages=_stage_records(case, settings, self.methods.get("symbolic")),
             seed=settings.seed,
             points_checked=self.checked,
             methods=tuple(name for name in METHODS if name in self.methods),
@@ -550,15 +550,18 @@ def _point(batch: Batch, p: int) -> Point:
 # ------------------------------------------------------------------------------------- the forward and backward pass
 
 
-def _stage_records(case: Case, settings: Settings) -> tuple[StageRecord, ...]:
+def _stage_records(
+    case: Case, settings: Settings, symbolic: Differentiator | Unsupported | None
+) -> tuple[StageRecord, ...]:
     """The notes' forward and backward pass, side by side, at the case's first own point."""
+    if symbolic is None:
+        symbolic = prepare("symbolic", case.graph, case.variables)
     batch = own_points(case, settings.seed)
     first = np.array([0])
     inputs, upstream = batch.take(first)
     engine = Reverse(case.graph, case.variables)
     values = engine.program.run(inputs)
     gradients = engine.backward(values, upstream)
-    symbolic = prepare("symbolic", case.graph, case.variables)
     records = []
     for name in (*case.graph.inputs, *case.graph.stages):
         shape = case.graph.shape(name)

@@ -103,8 +103,7 @@ class Central:
         """The central difference ``(P,)`` of one entry; a private copy of the variable is moved, never the caller's."""
         moved = values[self.graph.position(name)].copy()
         x = moved[where].copy()
-        with np.errstate(all="ignore"):  # where a value is infinite already
-            above, below = x + h, x - h
+        above, below = x + h, x - h
         moved[where] = above
         up = np.array(output(self._moved(name, moved, values, frozen)))  # a copy: it may be a view of what moves next
         moved[where] = below
@@ -125,12 +124,12 @@ class Central:
         inputs: Mapping[str, Any],
         output: Functional,
         frozen: Mapping[int, Any] | None = None,
-        granted: Array | float = 0.0,
+        noise: Array | None = None,
     ) -> Refined:
         """One entry of the gradient with the best of several steps, and an estimate of its error.
 
-        ``output`` is what is differentiated, usually :func:`contraction`; ``granted`` is rounding of it ``(P,)`` that
-        counts whatever the balls say, see :func:`granted_noise`.
+        ``output`` is what is differentiated, usually :func:`contraction`; ``noise`` is how far rounding may move
+        it ``(P,)``, if that is known already (see :meth:`noise`).
 
         Truncation is the difference between a step and its double, which is three times the error of the smaller
         one while the third derivative dominates; it is taken whole. Rounding is the radius of the forward pass in
@@ -139,7 +138,8 @@ class Central:
         """
         where = (slice(None), *entry)
         values = self.program.run(inputs, frozen)
-        noise = self._noise(inputs, output, frozen) + granted
+        if noise is None:
+            noise = self.noise(inputs, output, frozen)
         x = values[self.graph.position(name)][where]
         h = usual_step(x)
         straddled = np.zeros(len(h), dtype=bool)
@@ -159,7 +159,9 @@ class Central:
                 break
         return Refined(best, error, straddled)
 
-    def _noise(self, inputs: Mapping[str, Any], output: Functional, frozen: Mapping[int, Any] | None) -> Array:
+    def noise(
+        self, inputs: Mapping[str, Any], output: Functional, frozen: Mapping[int, Any] | None = None
+    ) -> Array:
         """How far rounding may move the output at both ends of a step together ``(P,)``."""
         balls = {name: Balls.exact(value) for name, value in inputs.items()}
         total = output(self.program.run(balls, frozen, constant_balls(self.graph, dtype_of(inputs))))

@@ -68,6 +68,10 @@ class Symbolic:
         for piece in self._pieces:
             for which, leaf in enumerate(piece.leaves):
                 self._readers.setdefault(leaf, []).append((piece, which))
+        self._pieces_of: dict[str, list[Piece]] = {}
+        for piece in self._pieces:
+            owner = graph.names.get(piece.root, graph.nodes[piece.root].stage)
+            self._pieces_of.setdefault(owner, []).append(piece)
         self._matrix = _matrix_forms(graph, self.variables)
         self._matrix_stages = _matrix_stages(graph) if self._matrix else {}
         self._closed = {} if self._matrix else _closed_forms(graph, self.variables)
@@ -85,11 +89,9 @@ class Symbolic:
 
     def local_derivatives(self, stage: str) -> dict[str, str]:
         """SymPy's formula for the derivative of a stage by each of its operands."""
-        root = self.graph.stages[stage]
         formulas: dict[str, str] = {}
-        for piece in self._pieces:
-            if piece.root == root or self.graph.nodes[piece.root].stage == stage:
-                formulas.update(piece.local_derivatives(self.graph))
+        for piece in self._pieces_of.get(stage, ()):
+            formulas.update(piece.local_derivatives(self.graph))
         return formulas
 
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
