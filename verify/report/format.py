@@ -100,6 +100,16 @@ def counts_text(counts: Mapping[Verdict, int]) -> str:
     return ", ".join(f"{counts[verdict]:,} {verdict.value}" for verdict in Verdict if counts.get(verdict))
 
 
+def largest_difference(case: CaseResult, pair: tuple[str, str]) -> float:
+    """The largest difference of a pair over all variables of a case; NaN where it was never compared.
+
+    >>> largest_difference(CaseResult("x", "x.yaml"), ("symbolic", "reverse"))
+    nan
+    """
+    found = [d.largest for v in case.variables for d in v.differences if d.pair == pair and d.largest == d.largest]
+    return max(found, default=float("nan"))
+
+
 def summary_of(array: Any) -> str:
     """A large array in a few words: shape, smallest, largest, and whether any entry is not finite.
 
@@ -124,13 +134,13 @@ def array_text(array: Any) -> str:
     """
     import numpy as np
 
-    if array is None:
+    a = np.asarray(np.nan if array is None else array, dtype=float)
+    if np.isnan(a).all():
         return ABSENT
-    a = np.asarray(array, dtype=float)
     if a.size > LARGE:
         return summary_of(a)
     if a.ndim == 0:
-        return ABSENT if np.isnan(a) else full(float(a))
+        return full(float(a))
     return np.array2string(a, separator=", ", max_line_width=1000, formatter={"float_kind": short})
 
 

@@ -16,6 +16,7 @@ from verify.report.format import (
     array_text,
     counts_text,
     full,
+    largest_difference,
     line_of,
     magnitude,
     place,
@@ -274,16 +275,6 @@ def _cases_table(run: Run) -> Table:
             Text(counts_text(case.counts) or ABSENT),
         )
     return table
-
-
-def largest_difference(case: CaseResult, pair: tuple[str, str]) -> float:
-    """The largest difference of a pair over all variables of a case; NaN where it was never compared.
-
-    >>> largest_difference(CaseResult("x", "x.yaml"), ("symbolic", "reverse"))
-    nan
-    """
-    found = [d.largest for v in case.variables for d in v.differences if d.pair == pair and d.largest == d.largest]
-    return max(found, default=float("nan"))
 
 
 def _forward_table(stages: Sequence[StageRecord]) -> Table:
