@@ -25,9 +25,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.case import load_case, load_case_text
+from verify.case import Case, load_case, load_case_text
+from verify.derivative import Unsupported
+from verify.errors import UsageError
 from verify.graph import Graph, GraphBuilder
+from verify.methods import prepare
 from verify.methods.reverse import Reverse, value_and_gradient
+from verify.points import Batch, own_points
 from verify.report.atomic import write_text
 from verify.runner import Settings, run_loaded, shipped_cases, versions
 
@@ -255,23 +259,31 @@ def _growth(points: Sequence[int], ops: Sequence[int], depths: Sequence[int], re
     """How cost grows: the exponent of a straight line through the logarithms; 1 is linear."""
     staged = load_case(shipped_cases() / "staged_function.yaml")
     swish = [load_case_text(swish_text(depth)) for depth in depths]
+    point = own_points(swish[-1], 0)
     chains = [chain(length) for length in ops]
     at = {"x": np.array([0.5])}
     series = {
         "points": (points, [lambda n=n: run_loaded(staged, Settings(points=n)) for n in points]),
         "ops": (ops, [lambda g=g: value_and_gradient(g, at) for g in chains]),
-        "stages": (depths, [lambda c=c: run_loaded(c, Settings(points=64)) for c in swish]),
+        "stages, of symbolic": (depths, [lambda c=c: _symbolically(c, point) for c in swish]),
     }
-    found = []
+    deep = median(interleaved([lambda: run_loaded(swish[-1], Settings(points=64))], repeats)[0])
+    text = f"x * sigmoid(x) iterated {depths[-1]} deep, three ways at 65 points, every stage a row"
+    found = [Measurement(text, deep, "s", "under 4", deep < 4)]
     for name, (sizes, calls) in series.items():
         seconds = [median(times) for times in interleaved(calls, repeats)]
         slope = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
         detail = ", ".join(f"{size:,}: {second:.3g} s" for size, second in zip(sizes, seconds, strict=True))
         found.append(Measurement(f"growth with {name}, exponent", slope, "", "at most 1.1", slope <= 1.1, 1.0, detail))
-        if name == "stages":
-            text = f"x * sigmoid(x) iterated {depths[-1]} deep, every stage a row"
-            found.append(Measurement(text, seconds[-1], "s", "under 4", seconds[-1] < 4))
     return found
+
+
+def _symbolically(case: Case, point: Batch) -> None:
+    """SymPy's derivatives by every stage, made and evaluated."""
+    method = prepare("symbolic", case.graph, case.variables)
+    if isinstance(method, Unsupported):
+        raise UsageError(f"the symbolic method cannot do the benchmark: {method.reason}")
+    method.differentiate(point.inputs, {case.graph.outputs[0]: np.ones(1)})
 
 
 def measure(quick: bool = False) -> list[Measurement]:
