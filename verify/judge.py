@@ -471,7 +471,8 @@ class Examination:
         """The engine's forward and backward pass in balls, from inputs widened by ``spread`` times themselves."""
         engine, constants = self.judge.engine, constant_balls(self.judge.graph, dtype_of(inputs))
         values = engine.program.run({name: Balls.widened(x, spread) for name, x in inputs.items()}, constants=constants)
-        return values, engine.backward(values, upstream)
+        # As balls too: a sum of plain upstream gradients would round and nobody would know.
+        return values, engine.backward(values, {name: Balls.exact(seed) for name, seed in upstream.items()})
 
     def _ball(self, run: BallRun, block: Block) -> Balls:
         values, gradients = run
