@@ -194,6 +194,7 @@ class Judge:
                         suspicious |= ~close.all(axis=1)
         return Screened(suspicious, differences, answers)
 
+    @np.errstate(all="ignore")  # non-finite values are judged, not warned about
     def judge(self, batch: Batch) -> list[Block]:
         """The rows of all variables, and of the outputs' values, at the points of a batch."""
         answers = {name: method.differentiate(batch.inputs, batch.upstream) for name, method in self.methods.items()}
