@@ -207,8 +207,9 @@ def _in_hull(gradient: Array, vectors: Array, tolerance: Array) -> bool:
     """Whether weights t >= 0 with sum 1 bring ``t @ vectors`` within the tolerance of the gradient, entry by entry."""
     if len(vectors) == 2:
         span = vectors[1] - vectors[0]
-        length = float(span @ span)  # zero for an outer bound whose corners fall together
-        weight = float(np.clip(span @ (gradient - vectors[0]) / length, 0.0, 1.0)) if length else 0.0
+        size = float(np.abs(span).max())  # zero for an outer bound whose corners fall together
+        unit = span / size if size else span  # scaled: the square of a slope may overflow
+        weight = float(np.clip(unit @ ((gradient - vectors[0]) / size) / (unit @ unit), 0.0, 1.0)) if size else 0.0
         return bool(np.all(np.abs(vectors[0] + weight * span - gradient) <= tolerance))
     from scipy.optimize import linprog
 
