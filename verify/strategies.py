@@ -186,22 +186,27 @@ class _Grammar:
         usable = [op for op in OPS if op in ops and (arrays or op not in {"matmul", "index", "transpose", "mean"})]
         self.unary = [op for op in usable if OPS[op].arity == 1]
         self.binary = [op for op in usable if OPS[op].arity == 2]
+        self.reserve = 0 if not guarded else 1 if ops & {"exp", "sigmoid"} else 3
 
     def term(self, budget: int, depth: int) -> _Term:
         """A term of at most ``budget`` nodes that depends on a name."""
         deep = depth + STEPS_TO_THE_EDGE > MAX_DEPTH
-        choices = [] if budget < 2 or deep else self.unary + (self.binary if budget > 2 else [])
+        choices = [] if deep else [op for op in (*self.unary, *self.binary) if self._needs(op) < budget]
         op = self.draw(st.sampled_from(["", *choices]))
         if not op:
             return self.draw(st.sampled_from(self.leaves))
-        if op in self.unary:
-            return self._one_operand(op, self.term(budget - 1, depth + 1), budget)
+        if OPS[op].arity == 1:
+            a = self.term(budget - self._needs(op), depth + 1)
+            return self._one_operand(op, a, budget - 1 - a.nodes)
         return self._two_operands(op, budget, depth + 1)
+
+    def _needs(self, op: str) -> int:
+        """The nodes of an op, its guard, and its second operand."""
+        return OPS[op].arity + self.reserve * (op in {"log", "sqrt", "divide", "power"})
 
     # --------------------------------------------------------------------------------------------------- one operand
 
-    def _one_operand(self, op: str, a: _Term, budget: int) -> _Term:
-        room = budget - a.nodes - 1
+    def _one_operand(self, op: str, a: _Term, room: int) -> _Term:
         if op == "power_constant":
             return self._constant_power(a, room)
         if op == "index":
@@ -216,6 +221,8 @@ class _Grammar:
             return _Term(f"{sign}{a.operand}", a.shape, a.nodes + 1, kept, tight=False)
         if op in {"log", "sqrt"}:
             a = self._inside(a, room)
+            if self.guarded and not a.positive:
+                return a
         above = op in {"exp", "sigmoid"} or (op in {"sqrt", "abs", "relu"} and a.positive)
         return _Term(f"{op}({a.text})", a.shape, a.nodes + 1, above)
 
@@ -273,13 +280,14 @@ class _Grammar:
     def _two_operands(self, op: str, budget: int, depth: int) -> _Term:
         if op == "matmul":
             return self._product(budget, depth)
+        free = budget - self._needs(op)
         side = self.draw(st.sampled_from(("none", "right", "left")))
         if side == "none":
-            a = self.term(self.draw(st.integers(1, budget - 2)), depth)
-            b = self.term(budget - 1 - a.nodes, depth)
+            a = self.term(self.draw(st.integers(1, free)), depth)
+            b = self.term(free + 1 - a.nodes, depth)
         else:
             number = _Term(self.draw(st.sampled_from(self.literals)), (), 1, positive=True)
-            term = self.term(budget - 2, depth)
+            term = self.term(free, depth)
             a, b = (term, number) if side == "right" else (number, term)
         try:
             OPS["add"].shape(a.shape, b.shape)
@@ -292,6 +300,8 @@ class _Grammar:
             b = self._inside(b, room)
         if op == "power":
             a = self._inside(a, room)
+        if self.guarded and ((op == "divide" and not b.positive) or (op == "power" and not a.positive)):
+            return a
         return self._joined(op, a, b)
 
     def _joined(self, op: str, a: _Term, b: _Term) -> _Term:
