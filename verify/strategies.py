@@ -240,7 +240,7 @@ class _Grammar:
         if "sigmoid" in self.ops and room >= 1:
             guards.append(_Term(f"sigmoid({a.text})", a.shape, a.nodes + 1, positive=True))
         if not guards:
-            known = [name for name in self.names if name.positive]
+            known = [name for name in self.names if name.positive and name.shape in {a.shape, ()}]
             return self.draw(st.sampled_from(known)) if known else a
         return self.draw(st.sampled_from(guards))
 
