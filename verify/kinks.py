@@ -180,8 +180,9 @@ class KinkJudge:
         for site, first in zip(self._all, pattern, strict=True):
             frozen[site.node][(0, *site.entry)] = first
         shape = self._central.graph.shape(name)
+        noise = self._central.noise(self._inputs, output, frozen)
         refined = [
-            self._central.refine(name, entry, self._inputs, output, frozen) for entry in np.ndindex(shape)
+            self._central.refine(name, entry, self._inputs, output, frozen, noise, enough=2) for entry in np.ndindex(shape)
         ]
         return np.array([r.gradient[0] for r in refined]), np.array([r.error[0] for r in refined])
 

@@ -125,11 +125,12 @@ class Central:
         output: Functional,
         frozen: Mapping[int, Any] | None = None,
         noise: Array | None = None,
+        enough: int = len(STEP_FACTORS),
     ) -> Refined:
         """One entry of the gradient with the best of several steps, and an estimate of its error.
 
         ``output`` is what is differentiated, usually :func:`contraction`; ``noise`` is how far rounding may move
-        it ``(P,)``, if that is known already (see :meth:`noise`).
+        it ``(P,)``, if that is known already (see :meth:`noise`). After ``enough`` steps any finite error will do.
 
         Truncation is the difference between a step and its double, which is three times the error of the smaller
         one while the third derivative dominates; it is taken whole. Rounding is the radius of the forward pass in
@@ -147,7 +148,7 @@ class Central:
             straddled = self._straddles(name, where, 2 * h, values)
             frozen = {i: np.asarray(branch_argument(self.graph.nodes[i], values) > 0) for i in self.kinks}
         best, error = np.full(len(h), np.nan), np.full(len(h), np.inf)
-        for factor in STEP_FACTORS:
+        for number, factor in enumerate(STEP_FACTORS, start=1):
             step = np.maximum(h * factor, np.abs(x) * (8 * np.finfo(x.dtype).eps))
             small = self._difference(name, where, step, values, output, frozen)
             large = self._difference(name, where, 2 * step, values, output, frozen)
@@ -155,7 +156,7 @@ class Central:
                 estimate = np.abs(large - small) + noise / step
                 better = np.isfinite(small) & (estimate < error)
             best, error = np.where(better, small, best), np.where(better, estimate, error)
-            if np.all(error <= GOOD_ENOUGH * np.abs(best)):
+            if np.all(error <= GOOD_ENOUGH * np.abs(best)) or (number >= enough and np.all(np.isfinite(error))):
                 break
         return Refined(best, error, straddled)
 
