@@ -182,7 +182,7 @@ class KinkJudge:
         shape = self._central.graph.shape(name)
         noise = self._central.noise(self._inputs, output, frozen)
         refined = [
-            self._central.refine(name, entry, self._inputs, output, frozen, noise, enough=2) for entry in np.ndindex(shape)
+            self._central.refine(name, entry, self._inputs, output, frozen, noise, enough=5) for entry in np.ndindex(shape)
         ]
         return np.array([r.gradient[0] for r in refined]), np.array([r.error[0] for r in refined])
 
