@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from verify.graph import Graph, Node
 from verify.interpret import Values, align
+from verify.methods.reverse import unbroadcast
 from verify.ops import OPS, Op
 
 Array = NDArray[Any]
@@ -170,7 +171,7 @@ def _structural(row: Op, node: Node, static: dict[str, Any], operands: Sequence[
     output = np.array([_nearest(x) for x in exact.flat]).reshape(value.shape)
     seeds = np.arange(1.0, 1.0 + value[0].size).reshape(value[0].shape)
     for i, vjp in enumerate(row.vjps):
-        got = np.asarray(vjp(seeds[None], output, *operands, **node.params))[0]
+        got = unbroadcast(np.asarray(vjp(seeds[None], output, *operands, **node.params)), operands[i].shape[1:])[0]
         for index in np.ndindex(operands[i].shape[1:]):
             moved = [x.copy() for x in numbers]
             moved[i][index] = moved[i][index] + 1
