@@ -105,7 +105,7 @@ class Campaign:
         for (verdict, reason), n in sorted(self.reasons.items(), key=lambda item: (item[0][0], -item[1])):
             if reason:
                 print(f"  {verdict:12} {n:9}  {reason}")
-                if examples and verdict in (Verdict.UNDECIDED, Verdict.IMPRECISE):
+                if examples and verdict in (Verdict.UNDECIDED, Verdict.IMPRECISE, Verdict.FAIL):
                     print(indented(self.example[verdict, reason]))
         for seconds, text in self.slowest:
             print(f"slow: {seconds:.2f} s\n{indented(text)}")
