@@ -36,8 +36,12 @@ MOST_ENTRIES = 256
 MOST_ELEMENTS = 16
 """Entries of an elementwise node that are looked at."""
 
-TOLERANCE = 2.0**-40
-"""Relative difference from which a column is called wrong: far above rounding, far below any planted fault."""
+RANGES: Mapping[np.dtype[Any], tuple[float, float, float]] = {
+    np.dtype(np.float64): (2.0**-40, float(np.finfo(np.float64).max), 2.0**-1060),
+    np.dtype(np.float32): (2.0**-18, float(np.finfo(np.float32).max), 2.0**-135),
+}
+"""dtype -> relative difference from which a column is called wrong, far above rounding, and an absolute one for
+subnormal results; in between the largest number: beyond it nothing is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Finding:
 
 
 def audit(graph: Graph, values: Values) -> list[Finding]:
-    """All wrong columns among the rows that a graph uses, at the values of one point (P = 1), one finding a row and column.
+    """All wrong columns among the rows that a graph uses, at the values of one point (P = 1), once each.
 
     >>> from verify.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "exp(x) * 2"})
@@ -78,7 +82,9 @@ def audit(graph: Graph, values: Values) -> list[Finding]:
                 continue
             operands = [np.asarray(x, dtype=np.float64) for x in align(node, [values[j] for j in node.args])]
             for column, got, exact, scale in _checks(node, operands, np.asarray(value, dtype=np.float64)):
-                if _differs(got, exact, scale) and (node.op, column) not in findings:
+                # Values come in the case's dtype; everything else is computed here, in float64.
+                dtype = np.asarray(value).dtype if column == "forward" else np.dtype(np.float64)
+                if _differs(got, exact, scale, dtype) and (node.op, column) not in findings:
                     finding = Finding(node.op, column, node.stage, node.line, float(got), float(exact))
                     findings[node.op, column] = finding
     return list(findings.values())
@@ -88,11 +94,12 @@ Check = tuple[Column, Any, Any, Any]
 """Column, what it gives, what is exact, and the size that a difference is measured by."""
 
 
-def _differs(got: Any, exact: Any, scale: Any) -> bool:
-    if not mpmath.isfinite(exact):
+def _differs(got: Any, exact: Any, scale: Any, dtype: np.dtype[Any]) -> bool:
+    tolerance, largest, smallest = RANGES[dtype]
+    if not mpmath.isfinite(exact) or abs(exact) > largest:
         return False  # at the end of the domain or past the range: nothing is shown
     got = mpmath.mpmathify(got)
-    return not mpmath.isfinite(got) or abs(got - exact) > TOLERANCE * abs(scale) + mpmath.mpf(2) ** -1060
+    return not mpmath.isfinite(got) or abs(got - exact) > tolerance * abs(scale) + smallest
 
 
 def _checks(node: Node, operands: Sequence[Array], value: Array) -> Iterator[Check]:
@@ -110,7 +117,9 @@ def _checks(node: Node, operands: Sequence[Array], value: Array) -> Iterator[Che
         yield from _structural(row, node, static, operands, value)
 
 
-def _elementwise(row: Op, params: Mapping[str, Any], static: dict[str, Any], y: float, args: list[float]) -> Iterator[Check]:
+def _elementwise(
+    row: Op, params: Mapping[str, Any], static: dict[str, Any], y: float, args: list[float]
+) -> Iterator[Check]:
     exact = row.exact(*map(mpmath.mpf, args), **static)
     yield "forward", y, exact, exact
     if row.kink is None or float(row.kink.argument(*args)) != 0:
@@ -153,8 +162,10 @@ def _slope(function: Any, x: Any) -> Any:
     return (function(x + h) - function(x - h)) / (2 * h)
 
 
-def _structural(row: Op, node: Node, static: dict[str, Any], operands: Sequence[Array], value: Array) -> Iterator[Check]:
-    """Ops that are linear in each operand: exact values, and slopes by whole steps; sizes are sums of absolute terms."""
+def _structural(
+    row: Op, node: Node, static: dict[str, Any], operands: Sequence[Array], value: Array
+) -> Iterator[Check]:
+    """Ops linear in each operand: exact values, and slopes by whole steps; sizes are sums of absolute terms."""
     numbers = [_mpf(x[0]) for x in operands]
     exact = _exact(row, numbers, static)
     sizes = _exact(row, [np.asarray(np.abs(x), dtype=object) for x in numbers], static)
@@ -175,7 +186,8 @@ def _structural(row: Op, node: Node, static: dict[str, Any], operands: Sequence[
         for index in np.ndindex(operands[i].shape[1:]):
             moved = [x.copy() for x in numbers]
             moved[i][index] = moved[i][index] + 1
-            parts = np.ravel(_exact(row, moved, static) - exact) * seeds.ravel()  # 0-d object arrays subtract to a number
+            # 0-d object arrays subtract to a number.
+            parts = np.ravel(_exact(row, moved, static) - exact) * seeds.ravel()
             yield "VJP", float(got[index]), sum(parts), sum(abs(parts))
 
 

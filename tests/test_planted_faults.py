@@ -1,0 +1,409 @@
+"""The tester tested: a fault planted in any column of any row of the op table is caught, and that column is named.
+
+The confusion matrix, planted fault x named suspect, is :data:`MATRIX`. Each cell of it is one run of the whole
+command on a case file that uses the op among others; ``=`` means that every failing row names the planted column and
+nothing else. A cell that reads anything else is a defect, or its reason stands beside the matrix.
+"""
+
+# ruff: noqa: ARG005 - a planted column takes the arguments of the one that it replaces
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+
+import verify.methods.reverse as engine
+from verify.audit import audit
+from verify.cli import main
+from verify.expression import graph_from_expressions
+from verify.interpret import Program
+from verify.methods.central import Central
+from verify.ops import OPS, Op
+from verify.records import CaseResult, Run
+from verify.runner import Settings, run_cases
+
+Column = Callable[..., Any]
+
+# ------------------------------------------------------------------------------------------------------- the cases
+
+STAGES: Mapping[str, str] = {
+    "add": "u + b",
+    "subtract": "u - b",
+    "multiply": "u * b",
+    "divide": "u / b",
+    "power": "u ** b",
+    "power_constant": "u ** 3",
+    "negative": "-u",
+    "positive": "+u",
+    "exp": "exp(u)",
+    "log": "log(u)",
+    "sqrt": "sqrt(u)",
+    "sigmoid": "sigmoid(u)",
+    "tanh": "tanh(u)",
+    "max": "max(u, b)",
+    "min": "min(u, b)",
+    "relu": "relu(u - 1)",
+    "abs": "abs(u - 1)",
+    "matmul": "u @ b",
+    "sum": "sum(u)",
+    "mean": "mean(u)",
+    "transpose": "transpose(u)",
+    "index": "u[0]",
+}
+"""Op -> the stage that uses it; u = exp(a) comes before it and a sum of q * sigmoid(q) after, so that neighbours are
+under suspicion too. The domain of a lets u fall on either side of b and of 1."""
+
+
+def case_text(op: str) -> str:
+    """A case file that uses the op among others, at points where every operand matters."""
+    shape = "[2, 2]" if op in {"matmul", "transpose"} else "[2]"
+    b = "" if OPS[op].arity == 1 else f"  b: {{shape: {shape}, at: uniform, domain: [0.6, 1.7]}}\n"
+    return (
+        f"case: a case for {op}\ninputs:\n  a: {{shape: {shape}, at: uniform, domain: [-0.5, 0.5]}}\n{b}"
+        f"stages:\n  u: exp(a)\n  q: {STAGES[op]}\n  f: {'mean' if op == 'sum' else 'sum'}(q * sigmoid(q))\n"
+    )
+
+
+def run_text(text: str, folder: Path, points: int = 6) -> CaseResult:
+    """The result of one case file; its exit code says the same as its rows."""
+    path = folder / "case.yaml"
+    path.write_text(text, encoding="utf-8")
+    run: Run = run_cases([path], Settings(points=points))
+    (result,) = run.cases
+    assert not result.problems, result.problems
+    assert run.exit_code == int(not result.passes)
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------ the faults
+
+
+def scaled(column: Column, factor: Any) -> Column:
+    """A column whose result is multiplied by a number."""
+    return lambda *args, **params: column(*args, **params) * factor
+
+
+def first(a: Any, b: Any, **_: Any) -> Any:
+    """The first operand alone, in the shape of the result."""
+    return a + 0 * b
+
+
+def unchanged(a: Any, **_: Any) -> Any:
+    """The operand as it came."""
+    return a
+
+
+def upstream_alone(g: Any, y: Any, *_: Any, **__: Any) -> Any:
+    """The upstream gradient without the local derivative."""
+    return g + 0 * y
+
+
+DROPPED_FORWARD: Mapping[str, Column] = {
+    **dict.fromkeys(("add", "subtract", "multiply", "divide", "power", "max", "min"), first),
+    **dict.fromkeys(("power_constant", "exp", "log", "sqrt", "tanh", "relu", "abs", "transpose"), unchanged),
+    "sigmoid": np.exp,
+    "matmul": lambda a, b: a @ np.ones_like(b),
+    "sum": lambda a: np.sum(a[:, :-1], axis=1),
+    "mean": lambda a: np.sum(a, axis=1),
+    "index": lambda a, index: a[:, 1],
+}
+"""An operand or a factor left out of the value; negative and positive have none to lose."""
+
+DROPPED_SYMPY: Mapping[str, Column] = {
+    **{name: column for name, column in DROPPED_FORWARD.items() if column in (first, unchanged)},
+    "sigmoid": sympy.exp,
+    "matmul": lambda a, b: a @ (b**0 if isinstance(b, np.ndarray) else sympy.OneMatrix(*b.shape)),
+    "sum": lambda a: a[0],
+    "mean": np.sum,
+    "index": lambda a, index: a[1],
+}
+
+DROPPED_VJPS: Mapping[str, tuple[Column | None, ...]] = {
+    "multiply": (upstream_alone, upstream_alone),
+    "divide": (upstream_alone, upstream_alone),
+    "power": (upstream_alone, upstream_alone),
+    **dict.fromkeys(("power_constant", "exp", "log", "sqrt", "sigmoid", "tanh", "relu", "abs"), (upstream_alone,)),
+    "max": (upstream_alone, upstream_alone),
+    "min": (upstream_alone, upstream_alone),
+    "matmul": (
+        lambda g, y, a, b: g @ np.swapaxes(np.ones_like(b), 1, 2),
+        lambda g, y, a, b: np.swapaxes(np.ones_like(a), 1, 2) @ g,
+    ),
+    "mean": (lambda g, y, a: np.broadcast_to(g[:, None], a.shape),),
+    "transpose": (lambda g, y, a: g,),
+    "index": (lambda g, y, a, index: np.broadcast_to(g[:, None], a.shape),),
+}
+"""The local derivative left out; where it is 1 or -1 that is no fault, or the one with the sign."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the table with one column made wrong."""
+
+    place: str
+    """``forward``, ``VJP a``, ``VJP b`` or ``SymPy form``."""
+    kind: str
+    row: Op
+
+    @property
+    def column(self) -> str:
+        """The column as a report names it."""
+        return self.place.removesuffix(" a").removesuffix(" b")
+
+
+def with_vjp(row: Op, which: int, vjp: Column) -> Op:
+    """A row with one VJP replaced."""
+    return replace(row, vjps=(*row.vjps[:which], vjp, *row.vjps[which + 1 :]))
+
+
+def faults(op: str) -> Iterator[Fault]:
+    """All faults that are planted in one row."""
+    row = OPS[op]
+    factors = {"scale": sympy.Rational(1_000_001, 1_000_000), "sign": sympy.Integer(-1),
+               "small": sympy.Rational(1_000_000_001, 1_000_000_000)}  # fmt: skip
+    for kind, factor in factors.items():
+        yield Fault("forward", kind, replace(row, forward=scaled(row.forward, float(factor))))
+        yield Fault("SymPy form", kind, replace(row, sympy=scaled(row.sympy, factor)))
+        for which, name in zip(range(row.arity), "ab", strict=False):
+            yield Fault(f"VJP {name}", kind, with_vjp(row, which, scaled(row.vjps[which], float(factor))))
+    yield Fault("forward", "plus", replace(row, forward=lambda *args, **params: row.forward(*args, **params) + 1e-6))
+    if op in DROPPED_FORWARD:
+        yield Fault("forward", "drop", replace(row, forward=DROPPED_FORWARD[op]))
+        yield Fault("SymPy form", "drop", replace(row, sympy=DROPPED_SYMPY[op]))
+    for which, (name, vjp) in enumerate(zip("ab", DROPPED_VJPS.get(op, ()), strict=False)):
+        if vjp is not None:
+            yield Fault(f"VJP {name}", "drop", with_vjp(row, which, vjp))
+
+
+# ------------------------------------------------------------------------------------------------------ the matrix
+
+KINDS = ("scale", "sign", "drop", "small", "plus")
+"""1 + 1e-6, -1, a factor or an operand left out, 1 + 1e-9, and (forward alone) 1e-6 added."""
+
+MATRIX = """
+op              planted in   scale  sign   drop   small  plus
+add             forward      =      =      =      =      =
+add             VJP a        =      =      -      =      -
+add             VJP b        =      =      -      =      -
+add             SymPy form   =      =      =      =      -
+subtract        forward      =      =      =      =      =
+subtract        VJP a        =      =      -      =      -
+subtract        VJP b        =      =      -      =      -
+subtract        SymPy form   =      =      =      =      -
+multiply        forward      =      =      =      =      =
+multiply        VJP a        =      =      =      =      -
+multiply        VJP b        =      =      =      =      -
+multiply        SymPy form   =      =      =      =      -
+divide          forward      =      =      =      =      =
+divide          VJP a        =      =      =      =      -
+divide          VJP b        =      =      =      =      -
+divide          SymPy form   =      =      =      =      -
+power           forward      =      =      =      =      =
+power           VJP a        =      =      =      =      -
+power           VJP b        =      =      =      =      -
+power           SymPy form   =      =      =      =      -
+power_constant  forward      =      =      =      =      =
+power_constant  VJP a        =      =      =      =      -
+power_constant  SymPy form   =      =      =      =      -
+negative        forward      =      =      -      =      =
+negative        VJP a        =      =      -      =      -
+negative        SymPy form   =      =      -      =      -
+positive        forward      =      =      -      =      =
+positive        VJP a        =      =      -      =      -
+positive        SymPy form   =      =      -      =      -
+exp             forward      =      =      =      =      =
+exp             VJP a        =      =      =      =      -
+exp             SymPy form   =      =      =      =      -
+log             forward      =      =      =      =      =
+log             VJP a        =      =      =      =      -
+log             SymPy form   =      =      =      =      -
+sqrt            forward      =      =      =      =      =
+sqrt            VJP a        =      =      =      =      -
+sqrt            SymPy form   =      =      =      =      -
+sigmoid         forward      =      =      =      =      =
+sigmoid         VJP a        =      =      =      =      -
+sigmoid         SymPy form   =      =      =      =      -
+tanh            forward      =      =      =      =      =
+tanh            VJP a        =      =      =      =      -
+tanh            SymPy form   =      =      =      =      -
+max             forward      =      =      =      =      =
+max             VJP a        =      =      =      =      -
+max             VJP b        =      =      =      =      -
+max             SymPy form   =      =      =      =      -
+min             forward      =      =      =      =      =
+min             VJP a        =      =      =      =      -
+min             VJP b        =      =      =      =      -
+min             SymPy form   =      =      =      =      -
+relu            forward      =      =      =      =      =
+relu            VJP a        =      =      =      =      -
+relu            SymPy form   =      =      =      =      -
+abs             forward      =      =      =      =      =
+abs             VJP a        =      =      =      =      -
+abs             SymPy form   =      =      =      =      -
+matmul          forward      =      =      =      =      =
+matmul          VJP a        =      =      =      =      -
+matmul          VJP b        =      =      =      =      -
+matmul          SymPy form   =      =      =      =      -
+sum             forward      =      =      =      =      =
+sum             VJP a        =      =      -      =      -
+sum             SymPy form   =      =      =      =      -
+mean            forward      =      =      =      =      =
+mean            VJP a        =      =      =      =      -
+mean            SymPy form   =      =      =      =      -
+transpose       forward      =      =      =      =      =
+transpose       VJP a        =      =      =      =      -
+transpose       SymPy form   =      =      =      =      -
+index           forward      =      =      =      =      =
+index           VJP a        =      =      =      =      -
+index           SymPy form   =      =      =      =      -
+"""
+"""Every cell is on the diagonal. One that is not would read who was named instead, with the reason beside it here."""
+
+
+def expected_cells(op: str) -> dict[tuple[str, str], str]:
+    """What the matrix says of one op: column and kind of fault to the named suspect; ``-`` for no such fault."""
+    cells: dict[tuple[str, str], str] = {}
+    for line in MATRIX.strip().splitlines()[1:]:
+        name, place, *found = [part.strip() for part in line.split("  ") if part.strip()]
+        if name == op:
+            cells |= {(place, kind): cell for kind, cell in zip(KINDS, found, strict=True) if cell != "-"}
+    return cells
+
+
+def cell(fault: Fault, op: str, result: CaseResult) -> str:
+    """``=`` where every failing row names the planted column, else whom they name."""
+    named = {row.suspect for row in result.failing()}
+    return "=" if named == {f"{fault.column} of {op}"} else " + ".join(sorted(named)) or "missed"
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_planted_fault_is_caught_and_named(op: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The matrix of one op is the committed one."""
+    found = {}
+    for fault in faults(op):
+        with monkeypatch.context() as patch:
+            patch.setitem(OPS, op, fault.row)
+            found[fault.place, fault.kind] = cell(fault, op, run_text(case_text(op), tmp_path))
+    assert expected_cells(op) == found
+
+
+def test_a_fault_is_named_in_float32_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding of the coarser dtype accuses no column, and hides no fault above it."""
+    text = case_text("exp").replace("at: uniform", "at: uniform, dtype: float32")
+    assert run_text(text, tmp_path).passes
+    monkeypatch.setitem(OPS, "exp", with_vjp(OPS["exp"], 0, scaled(OPS["exp"].vjps[0], np.float32(1.001))))
+    assert {"VJP of exp"} == {row.suspect for row in run_text(text, tmp_path).failing()}
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_without_a_fault_every_case_passes(op: str, tmp_path: Path) -> None:
+    """The twin: the same case files, nothing planted, and many more points."""
+    result = run_text(case_text(op), tmp_path, points=64)
+    assert [] == [(row.variable, row.reason) for row in result.failing()]
+    assert result.passes
+
+
+def test_the_command_ends_with_1_and_prints_the_suspect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same by the command itself, and 0 without the fault."""
+    path = tmp_path / "case.yaml"
+    path.write_text(case_text("exp"), encoding="utf-8")
+    arguments = ["run", str(path), "--points", "4", "--json", str(tmp_path / "run.json")]
+    with monkeypatch.context() as patch:
+        patch.setitem(OPS, "exp", with_vjp(OPS["exp"], 0, scaled(OPS["exp"].vjps[0], 1 + 1e-6)))
+        assert 1 == main(arguments)
+    assert "VJP of exp" in capsys.readouterr().out
+    assert 0 == main(arguments)
+    assert "VJP of exp" not in capsys.readouterr().out
+
+
+def test_the_exact_column_accuses_nobody_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked only where methods part, so that a fault of its own makes no right case fail."""
+    monkeypatch.setitem(OPS, "exp", replace(OPS["exp"], exact=lambda a: a))
+    assert run_text(case_text("exp"), tmp_path).passes
+
+
+# ----------------------------------------------------------------------------------------- faults outside the table
+
+SHARED = """
+case: shared
+inputs:
+  a: {at: [0.3, 0.7, 1.1]}
+  c: {at: 0.4}
+stages:
+  u: exp(a * c)
+  f: sum(u * a + c)
+"""
+"""c is broadcast, and a, c and u are read more than once."""
+
+
+def last_only(totals: list[Any], position: int, contribution: Any) -> None:
+    """``=`` where ``+=`` belongs."""
+    totals[position] = contribution
+
+
+def one_slice(g: Any, shape: tuple[int, ...]) -> Any:
+    """Undoes broadcasting by taking one slice where all belong summed."""
+    extra = g.ndim - 1 - len(shape)
+    g = g[(slice(None), *(0,) * extra)]
+    return g[(slice(None), *(slice(0, 1) if size == 1 else slice(None) for size in shape))]
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("_add_to", last_only), ("unbroadcast", one_slice)])
+def test_a_fault_of_the_engine_is_laid_on_the_engine(
+    name: str, wrong: Column, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row of the table is at fault, so the method is named by the signature of the three pairs."""
+    assert run_text(SHARED, tmp_path).passes
+    monkeypatch.setattr(engine, name, wrong)
+    result = run_text(SHARED, tmp_path)
+    assert {"reverse"} == {row.suspect for row in result.failing()}
+    assert any(row.reason == "symbolic and central agree" for row in result.failing())
+
+
+@pytest.mark.parametrize("divisor", [2.0, 1 + 1e-4])
+def test_a_wrong_divisor_is_laid_on_central(divisor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is wrong by as little as central differences can show."""
+    right = Central._difference
+
+    def wrong(self: Central, *args: Any, **keywords: Any) -> Any:
+        return right(self, *args, **keywords) / divisor
+
+    monkeypatch.setattr(Central, "_difference", wrong)
+    result = run_text(SHARED, tmp_path)
+    assert {"central: the forward function or the step"} == {row.suspect for row in result.failing()}
+
+
+# ------------------------------------------------------------------------------------------------------- the audit
+
+
+@pytest.mark.parametrize("x", [-700.0, -40.0, -1.0, 0.0, 0.5, 27.0, 300.0])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_audit_contradicts_no_right_row(x: float, dtype: Any) -> None:
+    """Saturated slopes, ties, overflow, scalars that are summed: what is right is never accused, in either dtype."""
+    graph = graph_from_expressions(
+        {"x": (), "W": (3, 4), "v": (4,)},
+        {
+            "q": "tanh(x) * exp(x) + sigmoid(x) - x**3 / 7",
+            "r": "sum(tanh(W @ v)) + mean(q) + sum(W[0, 1:]) * sum(transpose(W))",
+            "f": "max(x, 3) + min(x, 0.5) * relu(0 * x) + abs(q) + sqrt(abs(x) + 1) * log(2 + x * x) ** x + r",
+        },
+    )
+    at = {"x": np.array([x], dtype), "W": np.full((1, 3, 4), 0.7, dtype), "v": np.full((1, 4), 9.0, dtype)}
+    assert [] == audit(graph, Program(graph).run(at))
+
+
+def test_the_audit_finds_a_fault_at_a_tie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every convention is its own, the columns are held to account beside the tie."""
+    graph = graph_from_expressions({"x": ()}, {"f": "relu(x)"})
+    values = Program(graph).run({"x": np.zeros(1)})
+    assert [] == audit(graph, values)
+    monkeypatch.setitem(OPS, "relu", with_vjp(OPS["relu"], 0, upstream_alone))
+    assert ["VJP of relu"] == [finding.suspect for finding in audit(graph, values)]
