@@ -32,12 +32,12 @@ SEED = 20240607
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
-    "=HYPERLINK(\"http://example.com\")",
+    '=HYPERLINK("http://example.com")',
     "{{ 7 * 7 }}{% raw %}",
     "[bold red]not markup[/]",
     "\x1b[31mred\x1b[0m\u202etrap",
     "+1\r\nSet: 1",
-    " -2+3,\"quoted\"",
+    ' -2+3,"quoted"',
     "@SUM(A1)\ttab",
     "'=quoted",
     "'plain",
@@ -189,10 +189,8 @@ def staged_case(name: str, points: int = 12, fault: Mapping[str, float] | None =
     at = np.arange(points)
     none = np.zeros(points, int)
     given = np.where(at == 0, values["f"], np.nan)
-    exact = {m: values["f"] for m in METHODS}
-    found = [
-        variable_of(name, "f", rows_of(at, none, exact, expected=given), role="output", quantity="value", line=15)
-    ]
+    exact = dict.fromkeys(METHODS, values["f"])
+    found = [variable_of(name, "f", rows_of(at, none, exact, expected=given), role="output", quantity="value", line=15)]
     for line, variable in enumerate(("x", "y", *stages), start=5):
         truth = gradients[variable]
         wrong = truth * (fault or {}).get(variable, 1.0)
@@ -213,9 +211,7 @@ def staged_case(name: str, points: int = 12, fault: Mapping[str, float] | None =
         found.append(variable_of(name, variable, rows, role=role, line=line, closed_forms=forms))
     records = [StageRecord(n, "", i + 4, (), values[n][0], {}, gradients[n][0]) for i, n in enumerate("xy")]
     records += [
-        StageRecord(
-            n, text, i + 7, (), values[n][0], LOCAL[n], gradients[n][0], {k: a[0] for k, a in back[n].items()}
-        )
+        StageRecord(n, text, i + 7, (), values[n][0], LOCAL[n], gradients[n][0], {k: a[0] for k, a in back[n].items()})
         for i, (n, text) in enumerate(STAGED)
     ]
     return CaseResult(
@@ -239,7 +235,9 @@ def staged_case(name: str, points: int = 12, fault: Mapping[str, float] | None =
 
 def kinked_case(name: str, declared: bool = True) -> CaseResult:
     """max(x, y) at and beside the tie; a convention that is not declared does not pass."""
-    points = tuple(Point(i, "at" if i < 3 else "kink", i < 3, {"x": 1.0 + (i == 1), "y": 1.0 + (i == 0)}) for i in range(4))
+    points = tuple(
+        Point(i, "at" if i < 3 else "kink", i < 3, {"x": 1.0 + (i == 1), "y": 1.0 + (i == 0)}) for i in range(4)
+    )
     codes = np.array([VERDICTS.index(v) for v in ("PASS", "PASS", "CONVENTION", "SUBGRADIENT")], np.int8)
     passes = np.array([True, True, declared, True])
     reason = "both partials are 1 at the tie, as `ties: {max: both}` says; the subgradients of max are (t, 1 - t)"
@@ -271,7 +269,9 @@ def broken_case(name: str) -> CaseResult:
     """A file that could not be read."""
     file = f"cases/{name.replace(' ', '_')}.yaml"
     first = f"{file}:7:10: unknown op 'sigmiod'. Did you mean 'sigmoid'?\n    f: 2 * sigmiod(x)\n           ^"
-    return CaseResult(name=name, file=file, problems=(first, f"{file}:9: unknown field 'otput'. Did you mean 'output'?"))
+    return CaseResult(
+        name=name, file=file, problems=(first, f"{file}:9: unknown field 'otput'. Did you mean 'output'?")
+    )
 
 
 def unsupported_case(name: str, asked: bool = False) -> CaseResult:
@@ -307,7 +307,9 @@ def large_case(name: str, points: int = 9) -> CaseResult:
         rows = rows_of(np.repeat(np.arange(points), size), np.tile(np.arange(size), points), columns)
         role: Literal["input", "output"] = "output" if variable == "D" else "input"
         variables.append(
-            variable_of(name, variable, rows, role=role, shape=gradient.shape[1:], form="by stages", closed_forms={"": form})
+            variable_of(
+                name, variable, rows, role=role, shape=gradient.shape[1:], form="by stages", closed_forms={"": form}
+            )
         )
     stages = (
         StageRecord("W", "", 4, (5, 10), W[0], {}, dW[0]),
@@ -341,7 +343,9 @@ def hostile_case(shift: int) -> CaseResult:
     columns = {"symbolic": [1.0, 2.0, -3.0], "reverse": [1.5, 2.0, -3.0], "central": [1.0, 2.1, -3.0]}
     rows = rows_of([0, 0, 0], [0, 1, 2], columns, codes, reason, suspect)
     variable = variable_of(name, next(t), rows, shape=(3,), form=next(t), closed_forms={next(t): next(t)}, file=file)
-    stage = StageRecord(next(t), next(t), 3, (3,), np.arange(3.0), {next(t): next(t)}, np.ones(3), {next(t): np.ones(3)})
+    stage = StageRecord(
+        next(t), next(t), 3, (3,), np.arange(3.0), {next(t): next(t)}, np.ones(3), {next(t): np.ones(3)}
+    )
     return CaseResult(
         name=name,
         file=file,

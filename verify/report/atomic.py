@@ -64,9 +64,11 @@ def write_text(path: str | Path, text: str, *, durable: bool = False) -> Path:
 
 def _remedy(path: Path, error: OSError) -> str:
     if path.is_dir():
-        return f"cannot write {path}: expected the name of a file, got a folder. Name a file in it, such as {path / 'report'}"
+        return f"cannot write {path}: expected the name of a file, got a folder. Name a file in it"
     obstacle = next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
     if obstacle is not None:
-        return f"cannot write {path}: expected {obstacle} to be a folder, got a file. Name another folder for the report"
+        return (
+            f"cannot write {path}: expected {obstacle} to be a folder, got a file. Name another folder for the report"
+        )
     reason = error.strerror or type(error).__name__
     return f"cannot write {path}: {reason}. Make the folder {path.parent} writable, or name another one for the report"

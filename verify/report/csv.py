@@ -16,7 +16,7 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from verify.errors import UsageError
 from verify.records import (
@@ -355,7 +355,7 @@ def _write(frame: pd.DataFrame, path: Path) -> Path:
     shown = frame.assign(**{name: frame[name].cat.rename_categories(defuse) for name in text})
     # A lone carriage return ends a row for readers unless it is quoted, and Python quotes only what it must.
     bare_return = any("\r" in category for name in text for category in shown[name].cat.categories)
-    quoting = csv.QUOTE_NONNUMERIC if bare_return else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if bare_return else csv.QUOTE_MINIMAL
     with replacing(path) as file:
         shown.to_csv(file, index=False, na_rep="nan", lineterminator="\n", quoting=quoting)
     return path
@@ -365,7 +365,8 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
     import pandas as pd
 
     path = folder / f"{name}.csv"
-    kinds = dict.fromkeys(_TEXT[name], "category")
+    # Not as categories: those turn texts that all look like numbers into numbers.
+    kinds = dict.fromkeys(_TEXT[name], "str")
     kinds |= dict.fromkeys(map(str, _WHOLE[name]), "int64") | dict.fromkeys(_TRUTH[name], "bool")
     try:
         header = list(pd.read_csv(path, nrows=0).columns)
@@ -379,4 +380,5 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
 
 
 def _restored(column: pd.Series[Any]) -> pd.Series[Any]:
-    return column.map(restore).astype("category" if column.name == "verdict" else "str")
+    texts = {text: restore(text) for text in column.unique()}
+    return column.map(texts).astype("category" if column.name == "verdict" else "str")

@@ -127,10 +127,10 @@ def summary_of(array: Any) -> str:
 
 
 def array_text(array: Any) -> str:
-    """A scalar with all its digits, a small array entry by entry, a large one summarised; ``-`` for none at all.
+    r"""A scalar with all its digits, a small array entry by entry, a large one summarised; ``-`` for none at all.
 
     >>> array_text(2.0595697955721652), array_text([[1, 2.5], [3, 4]])
-    ('2.0595697955721652', '[[1, 2.5],\\n [3, 4]]')
+    ('2.0595697955721652', '[[1, 2.5],\n [3, 4]]')
     """
     import numpy as np
 
@@ -141,7 +141,8 @@ def array_text(array: Any) -> str:
         return summary_of(a)
     if a.ndim == 0:
         return full(float(a))
-    return np.array2string(a, separator=", ", max_line_width=1000, formatter={"float_kind": short})
+    formatter: Any = {"float_kind": short}
+    return np.array2string(a, separator=", ", max_line_width=1000, formatter=formatter)
 
 
 def literal(array: Any) -> str:

@@ -107,13 +107,17 @@ def render(run: Run) -> str:
     # What fails is read first; within that the order of the run stays.
     sections.sort(key=lambda section: section.case.passes)
     counts: Counter[Verdict] = sum((case.counts for case in run.cases), Counter())
-    return _environment().from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        run=run,
-        sections=sections,
-        failing=[section for section in sections if not section.case.passes],
-        counts={verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]},
-        checked=sum(section.checked for section in sections),
-        unread=sum(bool(case.problems) for case in run.cases),
+    return (
+        _environment()
+        .from_string(TEMPLATE.read_text(encoding="utf-8"))
+        .render(
+            run=run,
+            sections=sections,
+            failing=[section for section in sections if not section.case.passes],
+            counts={verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]},
+            checked=sum(section.checked for section in sections),
+            unread=sum(bool(case.problems) for case in run.cases),
+        )
     )
 
 
@@ -161,7 +165,7 @@ def _titled(shown: str, x: float) -> Markup:
     from markupsafe import Markup
 
     exact = full(x)
-    if math.isnan(x) or shown == exact or f"{shown}.0" == exact:
+    if math.isnan(x) or exact in (shown, f"{shown}.0"):
         return Markup(shown)  # noqa: S704 - the digits of a float
     return Markup(f'<span title="{exact}">{shown}</span>')  # noqa: S704 - the same
 

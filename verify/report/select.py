@@ -29,7 +29,7 @@ class FailureGroup:
     """At how many points."""
 
 
-def differences(rows: Rows, pairs: tuple[tuple[str, str], ...] = PAIRS) -> Mapping[tuple[str, str], NDArray[np.float64]]:
+def differences(rows: Rows) -> Mapping[tuple[str, str], NDArray[np.float64]]:
     """The absolute difference of each pair of methods, row by row; NaN where one of the two gave nothing.
 
     Two equal infinities differ by NaN too: the methods said the same, but no number came of it.
@@ -38,7 +38,7 @@ def differences(rows: Rows, pairs: tuple[tuple[str, str], ...] = PAIRS) -> Mappi
 
     absent = np.full(len(rows), np.nan)
     with np.errstate(invalid="ignore", over="ignore"):
-        return {(a, b): np.abs(rows.values.get(a, absent) - rows.values.get(b, absent)) for a, b in pairs}
+        return {(a, b): np.abs(rows.values.get(a, absent) - rows.values.get(b, absent)) for a, b in PAIRS}
 
 
 def failure_groups(case: CaseResult) -> list[FailureGroup]:

@@ -107,24 +107,25 @@ def print_case_passes(case_result: CaseResult, console: Console) -> None:
       x      6.0
     """
     case = case_result
-    _say(console, "  ".join(line_of(part) for part in (case.name, case.file, case.source) if part), "bold")
+    title = "  ".join(line_of(part) for part in (case.name, case.file, case.source) if part)
+    _say(console, title, "bold", all_of_it=True)
     for line in _whole_case_lines(case):
         _say(console, line, "red")
     if case.stages:
         console.print()
-        _say(console, "forward pass", "bold green")
+        _say(console, "forward pass", "bold green", all_of_it=True)
         console.print(_forward_table(case.stages))
         console.print()
         title = "backward pass, last stage first: upstream gradient times local derivative is sent back, and adds up"
-        _say(console, title, "bold red")
+        _say(console, title, "bold red", all_of_it=True)
         console.print(_backward_table(case.stages))
         console.print()
-        _say(console, "gradient of the output with respect to", "bold red")
+        _say(console, "gradient of the output with respect to", "bold red", all_of_it=True)
         console.print(_input_table(case.stages))
     forms = [(variable, entry, form) for variable in case.variables for entry, form in variable.closed_forms.items()]
     if forms:
         console.print()
-        _say(console, "closed forms, by SymPy", "bold")
+        _say(console, "closed forms, by SymPy", "bold", all_of_it=True)
         console.print(_forms_table(forms))
     for note in case.notes:
         _say(console, f"note: {line_of(note)}", "")
@@ -236,9 +237,8 @@ def _say(console: Console, text: str, style: str, *, all_of_it: bool = False) ->
     from rich.text import Text
 
     shown = Text(text)
-    end = len(text) if all_of_it or " " not in text else text.index(" ")
     if style:
-        shown.stylize(style, 0, end if style in _STYLE.values() or all_of_it else len(text.split("\n")[0]))
+        shown.stylize(style, 0, len(text) if all_of_it else len(text.partition(" ")[0]))
     console.print(shown, soft_wrap=True)
 
 
@@ -309,5 +309,6 @@ def _forms_table(forms: Sequence[tuple[VariableResult, str, str]]) -> Table:
     table = _table("", "", "")
     for variable, entry, form in forms:
         shape = f" ({shape_text(variable.shape)})" if variable.shape and not entry else ""
-        table.add_row(*_cells(f"  d/d {line_of(variable.name)}{line_of(entry)}{shape}", line_of(form), line_of(variable.form)))
+        name = f"  d/d {line_of(variable.name)}{line_of(entry)}{shape}"
+        table.add_row(*_cells(name, line_of(form), line_of(variable.form)))
     return table

@@ -1,0 +1,216 @@
+"""Text for terminals and pipes: whole, plain where it must be, and harmless whatever the names."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sample_run
+
+from verify.records import CaseResult, Point, Run
+from verify.report.select import failure_groups, worst_rows
+from verify.report.terminal import (
+    MOST_GROUPS,
+    describe_failure,
+    describe_group,
+    make_console,
+    print_case_passes,
+    print_run,
+    verdict_line,
+)
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
+def printed(run: Run, stream: io.StringIO | None = None) -> str:
+    """What a run prints."""
+    stream = stream or io.StringIO()
+    print_run(run, make_console(stream))
+    return stream.getvalue()
+
+
+def passes_of(case: CaseResult) -> str:
+    """What the passes of a case print."""
+    stream = io.StringIO()
+    print_case_passes(case, make_console(stream))
+    return stream.getvalue()
+
+
+def failing_case() -> CaseResult:
+    """A case whose engine is wrong in x."""
+    return sample_run.staged_case("wrong engine", fault={"x": 1.001})
+
+
+def test_a_pipe_gets_plain_text() -> None:
+    """No colour, no lines of boxes, nothing but ASCII where the names are."""
+    text = printed(sample_run.run_of(sample_run.staged_case("staged function"), failing_case()))
+    assert text.isascii()
+    assert "\x1b" not in text
+
+
+def test_a_terminal_gets_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: where a person looks, verdicts are coloured."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in printed(sample_run.right_run(), Terminal())
+
+
+def test_a_table_row_for_each_case() -> None:
+    """Name, status, points, rows and the largest differences stand in one line."""
+    lines = printed(sample_run.right_run()).splitlines()
+    assert ["case", "status", "points", "rows"] == lines[0].split()[:4]
+    assert ["staged", "function", "PASS", "12", "132", "8.9e-16", "3e-10", "3e-10", "132", "PASS"] == lines[1].split()
+    assert "3 cases, 995 rows (991 PASS, 2 SUBGRADIENT, 2 CONVENTION): all pass in 1.2 s" in lines[-1]
+
+
+def test_every_case_is_told() -> None:
+    """Failing rows, whole-case failures, problems and unsupported methods all appear."""
+    text = printed(sample_run.sample_run())
+    for part in (
+        "FAIL gradient of den, case wrong sign",
+        "and 29 rows more like it, the worst is shown (1 entry, 30 points in all)",
+        "ERROR cases/misspelt.yaml:7:10: unknown op 'sigmiod'. Did you mean 'sigmoid'?",
+        "FAIL condition asked: symbolic was asked for by name and cannot do this case",
+        "UNDECIDED condition number: symbolic unsupported: op 'cond' has no SymPy form",
+        "CONVENTION, does not pass",
+    ):
+        assert part in text
+
+
+def test_nothing_is_cut_off() -> None:
+    """A name and a reason longer than any window are there to their ends, in one line where text is plain."""
+    name, reason = "n" * 300 + "END", "r" * 500 + "END"
+    rows = sample_run.rows_of([0], [0], {"symbolic": 1.0}, np.array([4], np.int8), reason, "s")
+    case = CaseResult(name, "f.yaml", variables=(sample_run.variable_of(name, "x", rows),))
+    text = printed(sample_run.run_of(case))
+    assert reason in text
+    assert name in text
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+
+
+def test_terminal_commands_and_markup_are_shown() -> None:
+    """Escape sequences and direction marks are text; so is what looks like markup."""
+    for case in (sample_run.hostile_case(0), sample_run.hostile_case(5)):
+        text = printed(sample_run.run_of(case)) + passes_of(case)
+        assert re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", text) is None
+        assert "\\x1b[31mred\\x1b[0m\\u202etrap" in text
+        assert "[bold red]not markup[/]" in text
+
+
+def test_a_failure_names_everything() -> None:
+    """Variable, all values by method, differences, suspect, verdict, reason, place, seed."""
+    case = failing_case()
+    text = describe_failure(next(case.failing()), case)
+    for part in (
+        "FAIL gradient of x, case wrong engine, point 0 (at)",
+        "cases/wrong_engine.yaml:5",
+        "symbolic  2.0595697955721657",
+        "reverse   2.0616293653677373",
+        "expected  2.0595697955721652",
+        "symbolic-reverse 0.0021",
+        "suspect   reverse: a wrong local derivative",
+        f"seed      {sample_run.SEED}",
+    ):
+        assert part in text
+
+
+def test_the_point_can_be_pasted() -> None:
+    """The line is Python, and gives the point's own numbers back."""
+    case = failing_case()
+    row = list(case.failing())[3]
+    line = next(line for line in describe_failure(row, case).splitlines() if line.startswith("  at = "))
+    expected = {name: float(value) for name, value in case.points[row.point].values.items()}
+    assert expected == ast.literal_eval(line.removeprefix("  at = "))
+
+
+def test_large_arrays_of_a_point_are_summarised() -> None:
+    """Arrays over 16 entries are a comment with seed and point; the small ones stay pasteable."""
+    case = sample_run.large_case("matmul")
+    text = describe_failure(case.variables[0].row(57), case)
+    assert "  # W: array 5x10, " in text
+    assert f"seed {sample_run.SEED} gives it again, as point 1 of case 'matmul'" in text
+    at = ast.literal_eval(next(line for line in text.splitlines() if "at = " in line).split("at = ")[1])
+    assert {"upstream of D": case.points[1].values["upstream of D"].tolist()} == at
+    assert "W[0, 7]" in text
+
+
+def test_points_that_are_not_finite_can_be_pasted() -> None:
+    """An infinity is written as a call that Python knows."""
+    case = replace(failing_case(), points=(Point(0, "at", True, {"x": np.inf, "y": [1.0, np.nan]}),))
+    text = describe_failure(next(case.failing()), case)
+    assert "at = {'x': float('inf'), 'y': [1.0, float('nan')]}" in text
+
+
+def test_kinds_of_failure_are_bounded() -> None:
+    """A case that fails everywhere tells a dozen kinds and counts the rest."""
+    case = sample_run.staged_case("all wrong", fault=dict.fromkeys(["x", "y", *dict(sample_run.STAGED)], 2.0))
+    parts = [replace(v, name=f"{v.name}{k}") for k in range(2) for v in case.variables]
+    text = printed(sample_run.run_of(replace(case, variables=tuple(parts))))
+    assert MOST_GROUPS == text.count("FAIL gradient of ")
+    assert "all wrong: 8 kinds of failure more; results.csv has every row" in text
+
+
+def test_groups_have_the_worst_row() -> None:
+    """One group a variable and suspect; its row is the one that differs most; right cases have none."""
+    case = sample_run.staged_case("wrong sign", points=30, fault={"den": -1.0})
+    (group,) = failure_groups(case)
+    largest = max(row.difference("symbolic", "reverse") for row in case.failing())
+    assert (30, 1, 30, largest) == (
+        group.rows,
+        group.entries,
+        group.points,
+        group.row.difference("symbolic", "reverse"),
+    )
+    assert [] == failure_groups(sample_run.staged_case("right"))
+    assert "more like it" not in describe_group(replace(group, rows=1), case)
+
+
+def test_rows_are_chosen_by_severity_then_point() -> None:
+    """Failing rows stand first, then the own point's rows of all variables; the limit holds."""
+    case = failing_case()
+    rows = worst_rows(case, 20)
+    assert (20, [False] * 12 + [True] * 8) == (len(rows), [row.passes for row in rows])
+    assert [0] * 8 == [row.point for row in rows[12:]]
+    assert sum(len(v.rows) for v in case.variables) == len(worst_rows(case, 10_000))
+
+
+def test_the_passes_show_the_notes_figures() -> None:
+    """Values going forward, upstream gradients and what is sent back going backward, then inputs and closed forms."""
+    text = passes_of(sample_run.staged_case("staged function"))
+    forward, backward = text.index("forward pass"), text.index("backward pass")
+    assert forward < text.index("den = sigx + xpysqr") < backward
+    line = next(line for line in text[backward:].splitlines() if line.startswith("  invden"))
+    assert ["invden", "3.0179862099620918", "den", "-1/den**2", "-0.7915934472725935"] == line.split()
+    assert "  x  2.0595697955721652" in text
+    assert re.search(r"d/d den +-num/den\*\*2 +closed form", text)
+
+
+def test_the_passes_show_small_arrays_and_summarise_large_ones() -> None:
+    """D has 15 entries and is printed, W has 50 and is not."""
+    text = passes_of(sample_run.large_case("matmul"))
+    assert "array 5x10, " in text
+    assert 5 == len(re.findall(r"^ .*\[ ?-?\d[^\]]*\]", text[: text.index("backward pass")], re.MULTILINE))
+
+
+def test_a_case_that_could_not_be_read_shows_why() -> None:
+    """There are no passes, but the problem is told."""
+    assert "unknown op 'sigmiod'" in passes_of(sample_run.broken_case("misspelt"))
+
+
+def test_the_last_line_counts() -> None:
+    """Failing and unreadable cases are counted, one and several."""
+    line = verdict_line(sample_run.run_of(sample_run.broken_case("a"), sample_run.staged_case("b", points=1)))
+    assert "2 cases, 11 rows (11 PASS): 1 does not pass (1 could not be read) in 1.2 s, seed 20240607" == line
