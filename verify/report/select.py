@@ -33,6 +33,13 @@ def differences(rows: Rows) -> Mapping[tuple[str, str], NDArray[np.float64]]:
     """The absolute difference of each pair of methods, row by row; NaN where one of the two gave nothing.
 
     Two equal infinities differ by NaN too: the methods said the same, but no number came of it.
+
+    >>> import numpy as np
+    >>> none = np.zeros(1, int)
+    >>> values = {"symbolic": np.ones(1), "reverse": np.array([3.0])}
+    >>> rows = Rows(none, none, values, np.ones(1), np.zeros(1, np.int8), none == 0, none, none, ("",))
+    >>> [d.tolist() for d in differences(rows).values()]
+    [[2.0], [nan], [nan]]
     """
     import numpy as np
 
