@@ -23,9 +23,12 @@ HEAVY = ("numpy", "sympy", "mpmath", "pandas", "scipy", "hypothesis", "pydantic"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "records"),
     ("ops",),
-    ("graph", "balls", "interpret", "formula", "syntax", "expression"),
+    ("graph", "balls", "interpret", "formula", "syntax", "expression", "symbols"),
     (
         "derivative",
+        "closed_forms",
+        "matrix_forms",
+        "pieces",
         "methods.symbolic",
         "methods.reverse",
         "methods.central",

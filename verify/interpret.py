@@ -33,7 +33,14 @@ LEAST_BLOCK, LARGEST_BLOCK = 16, 4096
 
 
 def block_size(graph: Graph) -> int:
-    """How many points are best run together."""
+    """How many points are best run together.
+
+    >>> from verify.graph import GraphBuilder
+    >>> b = GraphBuilder()
+    >>> b.name("f", b.apply("exp", b.input("x", (1000,))))
+    >>> block_size(b.build(["f"]))
+    65
+    """
     floats = sum(math.prod(node.shape) for node in graph.nodes)
     return int(min(LARGEST_BLOCK, max(LEAST_BLOCK, BLOCK_BYTES // (8 * max(floats, 1)))))
 
@@ -180,7 +187,14 @@ def constant_values(graph: Graph, dtype: np.dtype[Any]) -> Values:
 
 
 def constant_balls(graph: Graph, dtype: np.dtype[Any]) -> Values:
-    """The same as balls: exact, but for literals that the dtype cannot hold and for ``pi`` and ``e``."""
+    """The same as balls: exact, but for literals that the dtype cannot hold and for ``pi`` and ``e``.
+
+    >>> from verify.graph import GraphBuilder
+    >>> b = GraphBuilder()
+    >>> b.name("f", b.apply("add", b.input("x"), b.constant(0.1)))
+    >>> bool(constant_balls(b.build(["f"]), np.dtype(np.float32))[1].radius[0] > 0)
+    True
+    """
     balls: Values = []
     for node in graph.nodes:
         if node.kind != "constant" or node.value is None:

@@ -63,11 +63,16 @@ class Batch:
     def part(self, which: Array | slice) -> Batch:
         """Some of the points as a batch of their own; for points that the case file does not name."""
         ids = self.ids[which]
-        return Batch(*self.take(which), ids, self.origins[:1] * len(ids))
+        return Batch(*self.take(which), ids, list(self.origins[:1]) * len(ids))
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """Several batches as one; for points that the case file does not name."""
+    """Several batches as one; for points that the case file does not name.
+
+    >>> one = Batch({"x": np.array([3.0])}, {"f": np.ones(1)}, np.array([7]), ["random"])
+    >>> joined([one, one]).inputs["x"]
+    array([3., 3.])
+    """
     first = batches[0]
     return Batch(
         {name: np.concatenate([batch.inputs[name] for batch in batches]) for name in first.inputs},

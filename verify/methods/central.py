@@ -204,6 +204,11 @@ def granted_noise(graph: Graph, values: Mapping[str, Any], upstream: Mapping[str
 
     It is measured by the absolute terms of the contraction, since a sum that cancels rounds no less. ``values`` maps
     the outputs to their values.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "x**2"})
+    >>> granted_noise(graph, {"f": np.array([4.0])}, {"f": np.ones(1)}).tolist()
+    [1.7763568394002505e-15]
     """
     total: Any = 0.0
     eps = 0.0

@@ -7,7 +7,8 @@ state: use it on its own by :func:`value_and_gradient`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
 
@@ -102,22 +103,29 @@ class Reverse:
         return gradients
 
     def sent_back(self, values: Values, stage: str, gradient: Any) -> dict[str, Any]:
-        """What one stage sends back to each variable that its expression reads: upstream gradient times local derivative.
+        """What one stage sends back to what its expression reads: upstream gradient times local derivative.
 
-        ``values`` is a finished forward pass, ``gradient`` that of the stage ``(P, *shape)``.
+        ``values`` is a finished forward pass, ``gradient`` that of the stage ``(P, *shape)``. The keys are variables,
+        or entries of them such as ``w[0]`` where the expression reads entries.
         """
-        position = self.graph.position(stage)
-        inside = {i for i, node in enumerate(self.graph.nodes) if node.stage == stage} | {position}
+        graph = self.graph
+        root = graph.position(stage)
+        own = [i for i, node in enumerate(graph.nodes) if node.stage == stage and i != root]
+        inside = {root, *(i for i in own if graph.nodes[i].op != "index")}
         totals = self._pulled(values, {stage: gradient}, absorb=False, inside=inside)
-        named = {self.graph.position(name): name for name in self.variables}
-        return {name: totals[i] for i, name in named.items() if i not in inside and totals[i] is not None}
+        sent: dict[str, Any] = {}
+        for i in (*(graph.position(name) for name in self.variables), *own):
+            if i not in inside and totals[i] is not None:
+                text = graph.text(i)
+                sent[text] = sent[text] + totals[i] if text in sent else totals[i]
+        return sent
 
     def _accumulate(self, values: Values, upstream: Mapping[str, Any], absorb: bool) -> dict[str, Any]:
         totals = self._pulled(values, upstream, absorb)
         return {name: self._total(totals, values, name) for name in self.variables}
 
     def _pulled(
-        self, values: Values, upstream: Mapping[str, Any], absorb: bool, inside: Set[int] | None = None
+        self, values: Values, upstream: Mapping[str, Any], absorb: bool, inside: AbstractSet[int] | None = None
     ) -> Values:
         """The backward pass: totals by position, None where nothing arrived or nobody will ask.
 
