@@ -54,6 +54,12 @@ class Corners:
         """The largest value of each entry ``(n,)``."""
         return self.vectors.max(axis=0)
 
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """The entries whose slopes were had on every branch ``(n,)``; where values overflow, no step gives one."""
+        found: NDArray[np.bool_] = np.isfinite(self.vectors).all(axis=0)
+        return found
+
     def smooth(self, slack: Array) -> NDArray[np.bool_]:
         """The entries on which all branches agree ``(n,)``."""
         return self.high - self.low <= 2 * self.error + slack
@@ -64,16 +70,19 @@ class Corners:
         return (gradient >= self.low - tolerance) & (gradient <= self.high + tolerance)
 
     def contains(self, gradient: Array, slack: Array) -> bool:
-        """Whether the whole vector ``(n,)`` is in the hull of the corners, within error and slack.
+        """Whether the whole vector ``(n,)``, as far as slopes are known, is in the hull of the corners, within error and slack.
 
         >>> corners = Corners(np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros(2))
         >>> slack = np.full(2, 1e-9)
         >>> corners.contains(np.array([0.25, 0.75]), slack), corners.contains(np.array([1.0, 1.0]), slack)
         (True, False)
         """
-        if not np.all(self.within(gradient, slack)):
+        known = self.known
+        if not np.all(self.within(gradient, slack)[known]):
             return False
-        return self.outer or len(self.vectors) == 1 or _in_hull(gradient, self.vectors, self.error + slack)
+        if self.outer or len(self.vectors) == 1 or not known.any():
+            return True
+        return _in_hull(gradient[known], self.vectors[:, known], (self.error + slack)[known])
 
 
 def undecided_sites(central: Central, balls: Values, point: int) -> list[Site]:
@@ -145,7 +154,7 @@ class KinkJudge:
                 pattern[i] = first
             arguments = [self._argument_gradient(variables, tuple(pattern), i) for i in moving]
             signs = np.where(choice, 1.0, -1.0)
-            flat = any(np.all(np.abs(vector) <= error) for vector, error in arguments)
+            flat = any(not np.all(np.abs(vector) < np.inf) or np.all(np.abs(vector) <= error) for vector, error in arguments)
             unsure |= flat
             if flat or _realisable(signs[:, None] * np.array([vector for vector, _ in arguments])):
                 vector, error = self._gradient(variables, tuple(pattern))
