@@ -70,7 +70,7 @@ class Corners:
         return (gradient >= self.low - tolerance) & (gradient <= self.high + tolerance)
 
     def contains(self, gradient: Array, slack: Array) -> bool:
-        """Whether the whole vector ``(n,)``, as far as slopes are known, is in the hull of the corners, within error and slack.
+        """Whether the vector ``(n,)``, as far as slopes are known, is in the hull of the corners, within error and slack.
 
         >>> corners = Corners(np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros(2))
         >>> slack = np.full(2, 1e-9)
@@ -154,9 +154,10 @@ class KinkJudge:
                 pattern[i] = first
             arguments = [self._argument_gradient(variables, tuple(pattern), i) for i in moving]
             signs = np.where(choice, 1.0, -1.0)
-            flat = any(not np.all(np.abs(vector) < np.inf) or np.all(np.abs(vector) <= error) for vector, error in arguments)
+            flat = any(np.all(~np.isfinite(vector) | (np.abs(vector) <= error)) for vector, error in arguments)
             unsure |= flat
-            if flat or _realisable(signs[:, None] * np.array([vector for vector, _ in arguments])):
+            known = np.nan_to_num([vector for vector, _ in arguments], posinf=0.0, neginf=0.0)
+            if flat or _realisable(signs[:, None] * known):
                 vector, error = self._gradient(variables, tuple(pattern))
                 vectors.append(vector)
                 errors.append(error)
