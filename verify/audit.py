@@ -85,7 +85,7 @@ def audit(graph: Graph, values: Values) -> list[Finding]:
                 # Values come in the case's dtype; everything else is computed here, in float64.
                 dtype = np.asarray(value).dtype if column == "forward" else np.dtype(np.float64)
                 if _differs(got, exact, scale, dtype) and (node.op, column) not in findings:
-                    finding = Finding(node.op, column, node.stage, node.line, float(got), float(exact))
+                    finding = Finding(node.op, column, node.stage, node.line, float(got), _nearest(exact))
                     findings[node.op, column] = finding
     return list(findings.values())
 
@@ -96,7 +96,7 @@ Check = tuple[Column, Any, Any, Any]
 
 def _differs(got: Any, exact: Any, scale: Any, dtype: np.dtype[Any]) -> bool:
     tolerance, largest, smallest = RANGES[dtype]
-    if not mpmath.isfinite(exact) or abs(exact) > largest:
+    if not mpmath.isfinite(exact) or mpmath.im(exact) != 0 or abs(exact) > largest:
         return False  # at the end of the domain or past the range: nothing is shown
     got = mpmath.mpmathify(got)
     return not mpmath.isfinite(got) or abs(got - exact) > tolerance * abs(scale) + smallest

@@ -61,6 +61,8 @@ class Program:
         self.graph = graph
         self.calls: tuple[Callable[..., Any] | None, ...] = tuple(_call(node) for node in graph.nodes)
         self.order: tuple[int, ...] = tuple(i for i, node in enumerate(graph.nodes) if node.kind == "op")
+        changing = set(graph.depends_on(graph.inputs.values()))
+        self._alone = tuple(position for position in graph.stages.values() if position not in changing)
 
     def run(
         self, inputs: Mapping[str, Any], frozen: Mapping[int, Any] | None = None, constants: Values | None = None
@@ -74,6 +76,9 @@ class Program:
         for name, position in self.graph.inputs.items():
             values[position] = inputs[name]
         self._execute(values, self.order, frozen)
+        for i in self._alone:  # a stage that no input changes still has a value at every point
+            points = len(next(iter(inputs.values())))
+            values[i] = np.broadcast_to(values[i], (points, *self.graph.nodes[i].shape))
         return values
 
     def rerun(

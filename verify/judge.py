@@ -350,7 +350,8 @@ class Judge:
         for i in self.central.kinks:
             node = self.graph.nodes[i]
             size = sum(np.abs(values[j]).reshape(len(values[j]), -1).max(axis=1, initial=0.0) for j in node.args)
-            argument = np.abs(branch_argument(node, values)).reshape(len(near), -1)
+            argument = np.abs(branch_argument(node, values))
+            argument = argument.reshape(len(argument), -1)
             near |= ~(argument > NEAR_A_KINK * np.reshape(size, (-1, 1))).all(axis=1)
         return near
 
@@ -638,9 +639,14 @@ class Examination:
         for block in members:
             for entry in range(block.verdict.shape[1]):
                 verdict, reason = kinked.verdict(start + entry)
-                passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT} or (verdict is Verdict.CONVENTION and kinked.declared)
+                passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT}
+                if verdict is Verdict.CONVENTION:
+                    passes = kinked.declared
+                elif verdict is Verdict.UNDECIDED:
+                    passes = not self.batch.own
+                suspect = "" if passes or verdict is Verdict.UNDECIDED else accused
                 text = self.judge.texts.number
-                block.judge((self.points[p], entry), verdict, passes, text(reason), text("" if passes else accused))
+                block.judge((self.points[p], entry), verdict, passes, text(reason), text(suspect))
             start += block.verdict.shape[1]
 
     # ----------------------------------------------------------------------------------------- figures from outside
@@ -741,6 +747,8 @@ class KinkedGroup:
         'CONVENTION'
         """
         low, high = float(self.corners.low[place]), float(self.corners.high[place])
+        if not all(map(math.isfinite, (low, high, self.corners.error[place]))):
+            return Verdict.UNDECIDED, f"{self.ties}: the one-sided slopes are infinite or undefined"
         slopes = f"{low:.12g}" if self.smooth[place] else f"{low:.12g} to {high:.12g}"
         aside = f"; {', '.join(self.others)} follows a convention of its own" if self.others else ""
         if not self.within[place]:
