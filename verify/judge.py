@@ -41,8 +41,9 @@ LEAST_UNITS = 8
 NEAR_A_KINK = 2.0**-40
 """A branch argument this small against its operands is looked at closely."""
 
-MOST_EXAMINED_KINKS = 256
-"""Kinked points that are judged by their corners in one block; the others are UNDECIDED, and said to be."""
+MOST_EXAMINED_KINKS = 1024
+"""Kinked points of one case that are judged by their corners (a millisecond each), in the order of their ids, so that
+it does not matter which points are judged together; the others are UNDECIDED, and said to be."""
 
 REACH_POINTS = 64
 """Random points that show how large a gradient is over the domain, whatever points a run looks at."""
@@ -163,6 +164,7 @@ class Judge:
         self.central = Central(case.graph, self.variables)
         self.growth = LEAST_UNITS + len(case.graph.nodes)
         self.notes: dict[str, int] = {}
+        self.kinks_examined = 0
         self._reach: dict[RowKey, float] = {}
         self._valued = tuple(self._stages_with_value_rows())
 
@@ -425,10 +427,13 @@ class Examination:
             judged_here = smooth if block.quantity == "gradient" else usable
             open_rows += self._unsettled(block, suspicion, judged_here, allowed)
         self._judge_open(open_rows)
-        for p in kinked[:MOST_EXAMINED_KINKS]:
+        room = MOST_EXAMINED_KINKS - judge.kinks_examined
+        judge.kinks_examined += len(kinked[:room])
+        for p in kinked[:room]:
             self._examine_kink(p, sites[p], bounds)
-        for p in kinked[MOST_EXAMINED_KINKS:]:
-            self._write_undecided(p, f"one of more than {MOST_EXAMINED_KINKS} kinked points of a block")
+        for p in kinked[room:]:
+            reason = f"one of more than {MOST_EXAMINED_KINKS} kinked points of this case"
+            self._write_undecided(p, reason, but_values=True)
         self._hold_against_expected(bounds, smooth)
         self._name_suspects()
 
@@ -462,9 +467,11 @@ class Examination:
         value: Array = self.values[position]
         return value[p] if len(value) > 1 else value[0]
 
-    def _write_undecided(self, p: int, reason: str) -> None:
+    def _write_undecided(self, p: int, reason: str, *, but_values: bool = False) -> None:
         number = self.judge.texts.number(reason)
         for block in self.blocks:
+            if but_values and block.quantity == "value":
+                continue  # values have no kinks: they were compared
             block.judge((self.points[p],), Verdict.UNDECIDED, not self.batch.own, number)
 
     # -------------------------------------------------------------------------------------------------- the bounds
@@ -598,7 +605,8 @@ class Examination:
     def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Array]) -> None:
         judge = self.judge
         if not {"reverse", "symbolic"} & set(judge.methods):
-            self._write_undecided(p, f"tie of {self._ties(sites)}: central alone says nothing at a kink")
+            reason = f"tie of {self._ties(sites)}: central alone says nothing at a kink"
+            self._write_undecided(p, reason, but_values=True)
             return
         kink = KinkJudge(judge.central, *self._take(slice(p, p + 1)), sites)
         gradients = {block.name: i for i, block in enumerate(self.blocks) if block.quantity == "gradient"}
