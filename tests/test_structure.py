@@ -40,8 +40,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "points",
     ),
     (
+        "rows",
+        "compare",
         "kinks",
         "audit",
+        "context",
+        "examine",
         "judge",
         "runner",
         "matrix",

@@ -207,5 +207,3 @@ def _symbols(number: int, shape: tuple[int, ...]) -> NDArray[np.object_]:
     for position, index in enumerate(np.ndindex(shape)):
         out[index] = sympy.Symbol(f"s{number}_{position}", real=True)
     return out
-
-

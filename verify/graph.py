@@ -89,7 +89,6 @@ class Graph:
                 needed.update(self.nodes[i].args)
         return frozenset(needed)
 
-
     def text(self, position: int) -> str:
         """A node as a case file would write it, down to inputs and stages.
 
@@ -144,7 +143,9 @@ class GraphBuilder:
 
     def constant(self, value: float, text: str = "", stage: str = "", line: int = 0, column: int = 0) -> int:
         """A literal, the double that it parses to; ``pi`` and ``e`` as ``text`` mean the real numbers."""
-        node = Node("constant", text or repr(value), (), {}, (), value=float(value), stage=stage, line=line, column=column)
+        node = Node(
+            "constant", text or repr(value), (), {}, (), value=float(value), stage=stage, line=line, column=column
+        )
         return self._append(node)
 
     def apply(

@@ -7,6 +7,7 @@ function by central differences, so no method's own convention at ties enters th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from verify.balls import Balls
 from verify.interpret import Values, branch_argument
 from verify.methods.central import Central, Functional, contraction
+from verify.records import Verdict
 
 Array = NDArray[Any]
 
@@ -83,6 +85,52 @@ class Corners:
         if self.outer or len(self.vectors) == 1 or not known.any():
             return True
         return _in_hull(gradient[known], self.vectors[:, known], (self.error + slack)[known])
+
+
+@dataclass(frozen=True, slots=True)
+class KinkedGroup:
+    """A gradient at one kinked point, by some variables together (n entries), and the corners that it is held against."""
+
+    accused: str
+    """The method that is judged."""
+    corners: Corners
+    smooth: Array
+    """``(n,)`` bool: all branches give the same slope."""
+    within: Array
+    """``(n,)`` bool: the entry is between its one-sided slopes."""
+    inside: bool
+    """The whole vector is a subgradient."""
+    declared: bool
+    """The case states a convention for what is tied."""
+    ties: str
+    others: Sequence[str]
+    """Methods that follow a convention of their own, and are not judged."""
+
+    def verdict(self, place: int) -> tuple[Verdict, str]:
+        """What one entry came to, and why.
+
+        >>> corners = Corners(np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros(2))
+        >>> no, yes = np.array([False, False]), np.array([True, True])
+        >>> KinkedGroup("reverse", corners, no, yes, False, False, "tie of max", []).verdict(0)[0].value
+        'CONVENTION'
+        """
+        low, high = float(self.corners.low[place]), float(self.corners.high[place])
+        if not all(map(math.isfinite, (low, high, self.corners.error[place]))):
+            return Verdict.UNDECIDED, f"{self.ties}: the one-sided slopes are infinite or undefined"
+        slopes = f"{low:.12g}" if self.smooth[place] else f"{low:.12g} to {high:.12g}"
+        aside = f"; {', '.join(self.others)} follows a convention of its own" if self.others else ""
+        if not self.within[place]:
+            if not self.smooth[place]:
+                return Verdict.FAIL, f"{self.ties}: the one-sided slopes are {slopes}; {self.accused} is outside"
+            mended = "what each op does at its tie is a convention, but together they must give this slope"
+            return Verdict.FAIL, f"{self.ties}: every branch gives {slopes}; {self.accused} is outside; {mended}"
+        if self.smooth[place]:
+            return Verdict.PASS, f"{self.ties}, but every branch gives the same slope"
+        bound = ", an outer bound" if self.corners.outer else ""
+        if not self.inside:
+            sentence = f"the gradient of {self.accused} is a convention, not a subgradient"
+            return Verdict.CONVENTION, f"{self.ties}: slopes {slopes}{bound}; {sentence}"
+        return Verdict.SUBGRADIENT, f"{self.ties}: slopes {slopes}{bound}{aside}"
 
 
 def undecided_sites(central: Central, balls: Values, point: int) -> list[Site]:
@@ -173,9 +221,7 @@ class KinkJudge:
             found.append(self._gradients[key])
         return np.concatenate([vector for vector, _ in found]), np.concatenate([error for _, error in found])
 
-    def _argument_gradient(
-        self, variables: Sequence[str], pattern: tuple[bool, ...], site: int
-    ) -> tuple[Array, Array]:
+    def _argument_gradient(self, variables: Sequence[str], pattern: tuple[bool, ...], site: int) -> tuple[Array, Array]:
         """The gradient of what decides one branch, along the pattern: nested kinks have it depend on the others."""
         node, entry = self._all[site].node, self._all[site].entry
 
@@ -192,7 +238,8 @@ class KinkJudge:
         shape = self._central.graph.shape(name)
         noise = self._central.noise(self._inputs, output, frozen)
         refined = [
-            self._central.refine(name, entry, self._inputs, output, frozen, noise, enough=5) for entry in np.ndindex(shape)
+            self._central.refine(name, entry, self._inputs, output, frozen, noise, enough=5)
+            for entry in np.ndindex(shape)
         ]
         return np.array([r.gradient[0] for r in refined]), np.array([r.error[0] for r in refined])
 

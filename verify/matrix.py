@@ -180,9 +180,7 @@ def problems(trial: Trial) -> dict[str, str]:
     return found
 
 
-def _compared(
-    graph: Graph, variables: Sequence[str], points: int, answers: Mapping[str, Derivative]
-) -> dict[str, str]:
+def _compared(graph: Graph, variables: Sequence[str], points: int, answers: Mapping[str, Derivative]) -> dict[str, str]:
     """Which of the answers have the wrong shape, or differ from the others."""
     found: dict[str, str] = {}
     for name in variables:

@@ -82,9 +82,7 @@ class Elementwise(Piece):
         """See :class:`Piece`."""
         texts = [graph.text(leaf) for leaf in self.leaves]
         shown = {symbol: sympy.Symbol(text) for symbol, text in zip(self.symbols, texts, strict=True)}
-        return {
-            text: formula_text(partial.xreplace(shown)) for text, partial in zip(texts, self.partials, strict=True)
-        }
+        return {text: formula_text(partial.xreplace(shown)) for text, partial in zip(texts, self.partials, strict=True)}
 
     def _aligned(self, operands: Sequence[Any]) -> list[Any]:
         rank = len(self.shape) + 1
@@ -253,14 +251,14 @@ def _structural(graph: Graph, position: int) -> Structural:
     operands = list(dict.fromkeys(arg for arg in node.args if graph.nodes[arg].kind != "constant"))
     shapes = tuple(graph.nodes[arg].shape for arg in operands)
     if uses(graph, node, shapes[0]) > MOST_MONOMIALS:
-        raise TooLargeError(f"stage {node.stage or graph.text(position)!r} expands into more than {MOST_MONOMIALS} terms")
+        raise TooLargeError(
+            f"stage {node.stage or graph.text(position)!r} expands into more than {MOST_MONOMIALS} terms"
+        )
     symbols = {arg: entry_symbols(f"s{i}", shape) for i, (arg, shape) in enumerate(zip(operands, shapes, strict=True))}
     known = [symbols[arg] if arg in symbols else objects(constant(graph.nodes[arg])) for arg in node.args]
     entries = apply(node, known)
     where = {symbol: (i, at) for i, arg in enumerate(operands) for at, symbol in enumerate(symbols[arg].flat)}
-    terms = [
-        (at, term) for at, entry in enumerate(entries.flat) for term in sympy.Add.make_args(sympy.expand(entry))
-    ]
+    terms = [(at, term) for at, entry in enumerate(entries.flat) for term in sympy.Add.make_args(sympy.expand(entry))]
     forward = _monomials([(at, term) for at, term in terms], where)
     slopes = []
     for i in range(len(operands)):
@@ -275,9 +273,7 @@ def _structural(graph: Graph, position: int) -> Structural:
     return Structural(position, tuple(operands), shapes, node.shape, forward, tuple(slopes), graph.text(position))
 
 
-def _monomials(
-    terms: Sequence[tuple[int, sympy.Expr]], where: Mapping[sympy.Symbol, tuple[int, int]]
-) -> Monomials:
+def _monomials(terms: Sequence[tuple[int, sympy.Expr]], where: Mapping[sympy.Symbol, tuple[int, int]]) -> Monomials:
     """Terms with their group, taken apart into coefficient and factors."""
     coefficients, exact = np.empty(len(terms)), np.empty(len(terms), dtype=object)
     reads: dict[tuple[int, int], tuple[list[int], list[int]]] = {}

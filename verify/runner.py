@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.case import Case, load_case
+from verify.context import Context
 from verify.derivative import ClosedForm, Differentiator, Unsupported
 from verify.errors import CaseError, UsageError, did_you_mean
 from verify.interpret import Program, block_size
-from verify.judge import Block, Judge, RowKey
+from verify.judge import Judge
 from verify.methods import available, prepare
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
@@ -42,6 +43,7 @@ from verify.records import (
     Verdict,
     unravel,
 )
+from verify.rows import Block, RowKey
 
 Array = NDArray[Any]
 
@@ -175,7 +177,9 @@ def _check(settings: Settings, jobs: int) -> None:
     known = available()
     for name in settings.methods or ():
         if name not in known:
-            raise UsageError(f"unknown method {name!r}; there are {', '.join(known)}. {did_you_mean(name, known)}".strip())
+            raise UsageError(
+                f"unknown method {name!r}; there are {', '.join(known)}. {did_you_mean(name, known)}".strip()
+            )
     if settings.methods is not None and not settings.methods:
         raise UsageError(f"no method is left to run; there are {', '.join(known)}")
     if settings.points < 0:
@@ -338,7 +342,8 @@ class _Gathering:
         chosen = tuple(item.name for item in case.real_inputs)
         self.variables = chosen if settings.variables == "inputs" else case.variables
         self.methods, self.unsupported = _prepare(case, settings, self.variables)
-        self.judging = Judge(case, self.methods, self.variables)
+        self.context = Context(case, self.methods, self.variables)
+        self.judging = Judge(self.context)
         self.columns: dict[RowKey, _Column] = {}
         self.points: dict[int, Point] = {}
         self.checked = 0
@@ -433,7 +438,7 @@ class _Gathering:
     def result(self, seconds: float) -> CaseResult:
         """The record of the case."""
         case, settings = self.case, self.settings
-        texts = self.judging.texts.all()
+        texts = self.context.texts.all()
         asked = settings.methods or ()
         return CaseResult(
             name=case.name,
@@ -459,7 +464,7 @@ class _Gathering:
 
     def _notes(self) -> tuple[str, ...]:
         """What a reader should know beside the rows."""
-        notes = [f"{text} ({count} rows)" for text, count in self.judging.notes.items()]
+        notes = [f"{text} ({count} rows)" for text, count in self.context.notes.items()]
         for (name, quantity), column in self.columns.items():
             if quantity == "gradient" and column.checked and column.magnitude == 0.0:
                 notes.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
@@ -490,7 +495,9 @@ class _Gathering:
         )
 
 
-def _prepare(case: Case, settings: Settings, variables: Sequence[str]) -> tuple[dict[str, Differentiator], dict[str, str]]:
+def _prepare(
+    case: Case, settings: Settings, variables: Sequence[str]
+) -> tuple[dict[str, Differentiator], dict[str, str]]:
     methods: dict[str, Differentiator] = {}
     unsupported: dict[str, str] = {}
     for name in settings.methods or METHODS:

@@ -160,9 +160,7 @@ class Central:
                 break
         return Refined(best, error, straddled)
 
-    def noise(
-        self, inputs: Mapping[str, Any], output: Functional, frozen: Mapping[int, Any] | None = None
-    ) -> Array:
+    def noise(self, inputs: Mapping[str, Any], output: Functional, frozen: Mapping[int, Any] | None = None) -> Array:
         """How far rounding may move the output at both ends of a step together ``(P,)``."""
         balls = {name: Balls.exact(value) for name, value in inputs.items()}
         total = output(self.program.run(balls, frozen, constant_balls(self.graph, dtype_of(inputs))))

@@ -1,0 +1,94 @@
+"""What stays the same while one case is judged: its methods, its own engine and differences, what it has to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.case import Case
+from verify.compare import LEAST_UNITS
+from verify.derivative import Differentiator
+from verify.methods.central import Central, Refined, contraction
+from verify.methods.reverse import Reverse
+from verify.points import random_points
+from verify.records import unravel
+from verify.rows import Block, RowKey, Texts
+
+Array = NDArray[Any]
+
+REACH_POINTS = 64
+"""Random points that show how large a gradient is over the domain, whatever points a run looks at."""
+
+
+class Context:
+    """One case that is being judged."""
+
+    def __init__(
+        self, case: Case, methods: Mapping[str, Differentiator], variables: Sequence[str] | None = None
+    ) -> None:
+        """``methods`` are those that the run compares; the engine and the differences beside them serve the judge."""
+        self.case = case
+        self.graph = case.graph
+        self.variables = tuple(case.variables if variables is None else variables)
+        self.methods = dict(methods)
+        self.texts = Texts()
+        self.engine = Reverse(case.graph, self.variables)
+        self.central = Central(case.graph, self.variables)
+        self.growth = LEAST_UNITS + len(case.graph.nodes)
+        self.notes: dict[str, int] = {}
+        """Sentence -> how many rows it is about."""
+        self.kinks_examined = 0
+        self._reach: dict[RowKey, float] = {}
+        self._valued = tuple(self._stages_with_value_rows())
+
+    def row_keys(self) -> list[RowKey]:
+        """What has rows: the gradient by each variable, and some values."""
+        return [(name, "gradient") for name in self.variables] + [(name, "value") for name in self._valued]
+
+    def _stages_with_value_rows(self) -> list[str]:
+        """The outputs, and stages whose value the case file gives."""
+        given = {e.name for point in self.case.own_points for e in point.expected if e.quantity == "value"}
+        return [name for name in self.graph.stages if name in given or name in self.graph.outputs]
+
+    def reach(self, key: RowKey) -> float:
+        """How large a gradient or value gets over the domain: its largest finite entry at some random points."""
+        if key not in self._reach:
+            batch = random_points(self.case, seed=0, block=0, count=REACH_POINTS, first_id=0)
+            answer = self.engine.differentiate(batch.inputs, batch.upstream)
+            for known in self.row_keys():
+                column = answer.gradients if known[1] == "gradient" else answer.values
+                self._reach[known] = largest(column[known[0]])
+        return self._reach[key]
+
+    def refine(
+        self,
+        block: Block,
+        entry: int,
+        at: Array,
+        noise: Array,
+        inputs: Mapping[str, Array],
+        upstream: Mapping[str, Array],
+    ) -> Refined:
+        """Central differences of one entry with a better step at the points ``at``; writes what it finds to the rows."""
+        index = unravel(entry, self.graph.shape(block.name))
+        output = contraction(self.graph, upstream)
+        refined = self.central.refine(block.name, index, inputs, output, noise=noise)
+        found = np.isfinite(refined.error)
+        block.values["central"][at[found], entry] = refined.gradient[found]
+        if refined.straddled.any():
+            text = f"{block.name}: a step straddled a kink; the branch of the point itself was followed"
+            self.notes[text] = self.notes.get(text, 0) + int(refined.straddled.sum())
+        return refined
+
+
+def largest(values: Any) -> float:
+    """The largest absolute value among the finite ones.
+
+    >>> largest(np.array([-3.0, np.inf]))
+    3.0
+    """
+    sizes = np.abs(values)
+    return float(np.max(sizes, initial=0.0, where=np.isfinite(sizes)))

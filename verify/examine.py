@@ -1,0 +1,436 @@
+"""The close look: what the screen does not let pass is settled by bounds, by 50 digits, or by its subgradients.
+
+The engine is run in balls, which bounds its rounding; SymPy's form is evaluated with 50 digits; central differences
+look for a better step and estimate their error; undecided branches are judged by their subgradients; and where
+methods still differ, :mod:`verify.audit` finds the op row that is wrong. The bounds are estimates of each method's
+own error. They are kept in one place, :meth:`Examination.run` passes them on, so that a certified reference can take
+their part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.audit import Finding, audit
+from verify.balls import Balls
+from verify.case import Expected
+from verify.compare import LEAST_UNITS, compare
+from verify.context import Context, largest
+from verify.derivative import Derivative
+from verify.interpret import Values, constant_balls, dtype_of
+from verify.kinks import Corners, KinkedGroup, KinkJudge, Site, undecided_sites
+from verify.methods.central import Refined
+from verify.methods.symbolic import Symbolic, exactly
+from verify.ops import OPS
+from verify.points import Batch
+from verify.records import PAIRS, VERDICTS, Verdict
+from verify.rows import CODE, Block, OpenRow, Suspicion
+
+Array = NDArray[Any]
+
+MOST_EXAMINED_KINKS = 1024
+"""Kinked points of a case that are judged by their corners; the others are UNDECIDED, and said to be."""
+
+MOST_AUDITED = 3
+"""Failing points of a batch at which the op rows are held against mpmath."""
+
+BallRun = tuple[Values, dict[str, Any]]
+"""A forward pass in balls, and the gradients that the backward pass gave."""
+
+
+@dataclass(slots=True)
+class Examination:
+    """The close look at some points of a batch."""
+
+    context: Context
+    batch: Batch
+    points: Array
+    blocks: Sequence[Block]
+    flagged: Sequence[Suspicion]
+    expected: Mapping[tuple[str, str, int], Expected]
+    noise: Array | None
+    inputs: dict[str, Array] = field(init=False)
+    upstream: dict[str, Array] = field(init=False)
+    values: Values = field(init=False)
+    findings: list[Finding] | None = field(init=False, default=None)
+
+    def run(self) -> None:
+        """Judges every flagged row."""
+        context = self.context
+        self.inputs, self.upstream = self.batch.take(self.points)
+        self.values = context.engine.program.run(self.inputs)
+        usable = self._defined()
+        for p in np.flatnonzero(~usable):
+            self._write_undecided(p, self._undefined(p))
+        if not usable.any():
+            return
+        run = self._run_in_balls(self.inputs, self.upstream, 0.0)
+        bounds = [self._allowed(block, run) for block in self.blocks]
+        sites = (
+            {p: undecided_sites(context.central, run[0], p) for p in np.flatnonzero(usable)}
+            if context.central.kinks
+            else {}
+        )
+        kinked = [p for p, found in sites.items() if found]
+        smooth = usable.copy()
+        smooth[kinked] = False
+        open_rows: list[OpenRow] = []
+        for block, suspicion, allowed in zip(self.blocks, self.flagged, bounds, strict=True):
+            judged_here = smooth if block.quantity == "gradient" else usable
+            open_rows += self._unsettled(block, suspicion, judged_here, allowed)
+        self._judge_open(open_rows)
+        room = MOST_EXAMINED_KINKS - context.kinks_examined
+        context.kinks_examined += len(kinked[:room])
+        for p in kinked[:room]:
+            self._examine_kink(p, sites[p], bounds)
+        for p in kinked[room:]:
+            reason = f"one of more than {MOST_EXAMINED_KINKS} kinked points of this case"
+            self._write_undecided(p, reason, but_values=True)
+        self._hold_against_expected(bounds, smooth)
+        self._name_suspects()
+
+    # --------------------------------------------------------------------------------------------- without a value
+
+    def _defined(self) -> Array:
+        """The points ``(S,)`` at which every node has a finite value."""
+        defined = np.ones(len(self.points), dtype=bool)
+        for value in self.values:
+            defined &= np.isfinite(value).reshape(len(value), -1).all(axis=1)
+        return defined
+
+    def _undefined(self, p: int) -> str:
+        """Why the function has no finite value at a point, empty where it has one."""
+        for position, node in enumerate(self.context.graph.nodes):
+            value = self._at(position, p)
+            if np.all(np.isfinite(value)):
+                continue
+            place = f" (stage {node.stage!r}, line {node.line})" if node.stage else ""
+            if node.kind == "input":
+                return f"input {node.op!r} is not finite"
+            for name, interval, arg in zip("ab", OPS[node.op].domain, node.args, strict=False):
+                operand = np.ravel(self._at(arg, p))
+                outside = operand[~interval.contains(operand)]
+                if len(outside):
+                    return f"outside the domain of {node.op}: {interval.text(name)}, got {outside[0]:.6g}{place}"
+            return f"intermediate overflow or undefined value in {node.op}{place}"
+        return ""
+
+    def _at(self, position: int, p: int) -> Array:
+        value: Array = self.values[position]
+        return value[p] if len(value) > 1 else value[0]
+
+    def _write_undecided(self, p: int, reason: str, *, but_values: bool = False) -> None:
+        number = self.context.texts.number(reason)
+        for block in self.blocks:
+            if but_values and block.quantity == "value":
+                continue  # values have no kinks: they were compared
+            block.judge((self.points[p],), Verdict.UNDECIDED, not self.batch.own, number)
+
+    # -------------------------------------------------------------------------------------------------- the bounds
+
+    def _run_in_balls(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], spread: float) -> BallRun:
+        """The engine's forward and backward pass in balls, from inputs widened by ``spread`` times themselves."""
+        engine, constants = self.context.engine, constant_balls(self.context.graph, dtype_of(inputs))
+        values = engine.program.run({name: Balls.widened(x, spread) for name, x in inputs.items()}, constants=constants)
+        # As balls too: a sum of plain upstream gradients would round and nobody would know.
+        return values, engine.backward(values, {name: Balls.exact(seed) for name, seed in upstream.items()})
+
+    def _ball(self, run: BallRun, block: Block) -> Balls:
+        values, gradients = run
+        ball = (
+            gradients[block.name] if block.quantity == "gradient" else values[self.context.graph.position(block.name)]
+        )
+        return ball if isinstance(ball, Balls) else Balls.exact(ball)
+
+    def _allowed(self, block: Block, run: BallRun) -> Array:
+        """What the float methods may be off by ``(S, n)``: twice the engine's own rounding, and the value's on every node.
+
+        Unbounded where the enclosure is: something on the way overflows.
+        """
+        ball, dtype = self._ball(run, block), dtype_of(self.inputs)
+        unit, smallest = float(np.finfo(dtype).eps) / 2, float(np.finfo(dtype).smallest_subnormal)
+        with np.errstate(all="ignore"):
+            allowed = 2 * ball.radius + np.abs(ball.value) * (self.context.growth * unit) + 16 * smallest
+        allowed = np.where(np.isnan(allowed), np.inf, allowed).reshape(len(allowed), -1)
+        return np.broadcast_to(allowed, (len(self.points), block.verdict.shape[1]))
+
+    def _conditioning(self, at: Array) -> list[Array]:
+        """How far a unit roundoff of every input moves each row ``(len(at), n)``, times the rounding of every node.
+
+        What :meth:`_allowed` leaves out, because it costs a second run in balls and few rows need it.
+        """
+        inputs, upstream = self._take(at)
+        unit = float(np.finfo(dtype_of(inputs)).eps) / 2
+        narrow, wide = (self._run_in_balls(inputs, upstream, spread) for spread in (0.0, unit))
+        moved = []
+        for block in self.blocks:
+            a, b = self._ball(narrow, block).radius, self._ball(wide, block).radius
+            with np.errstate(all="ignore"):
+                spread = np.where(np.isfinite(a), b - a, np.inf).reshape(len(a), -1)
+            moved.append(np.broadcast_to(self.context.growth * spread, (len(at), block.verdict.shape[1])))
+        return moved
+
+    def _exact(self, at: Array) -> Derivative | None:
+        """SymPy's form with 50 digits at some of the examined points; NaN where it has no real value."""
+        symbolic = self.context.methods.get("symbolic")
+        if not isinstance(symbolic, Symbolic):
+            return None
+        together = _exact_answer(symbolic, *self._take(at))
+        answers = (
+            [together] if together else [_exact_answer(symbolic, *self._take(at[i : i + 1])) for i in range(len(at))]
+        )
+        return _joined(answers, self.context.graph.shape)
+
+    def _take(self, at: Array | slice) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Inputs and upstream gradients of some of the examined points."""
+        inputs = {name: x[at] for name, x in self.inputs.items()}
+        return inputs, {name: x[at] for name, x in self.upstream.items()}
+
+    # ---------------------------------------------------------------------------------------------- smooth points
+
+    def _unsettled(self, block: Block, suspicion: Suspicion, here: Array, allowed: Array) -> list[OpenRow]:
+        """Lets rows pass whose methods agree within what the balls allow; returns the others."""
+        found: list[OpenRow] = []
+        rows = suspicion.rows & here[:, None]
+        for entry in np.flatnonzero(rows.any(axis=0)):
+            at = np.flatnonzero(rows[:, entry])
+            room, error = _finite(allowed[at, entry]), suspicion.granted[at, entry]
+            badly_stepped = suspicion.steps[at, entry]
+            if badly_stepped.any():
+                refined = self._refined(block, int(entry), at[badly_stepped])
+                error[badly_stepped] = refined.error if refined else 0.0
+            columns = {method: column[self.points[at], entry] for method, column in block.values.items()}
+            agree = np.full(len(at), len(columns) > 1)
+            with np.errstate(all="ignore"):
+                for first, second in PAIRS:
+                    if first in columns and second in columns:
+                        least = self.context.growth * 2.0**-53 * np.abs(columns[second])
+                        bound = np.maximum(room, least) + (error if second == "central" else 0.0)
+                        agree &= np.isfinite(bound) & (np.abs(columns[first] - columns[second]) <= bound)
+            found += [
+                OpenRow(block, int(at[i]), int(entry), float(allowed[at[i], entry]), float(error[i]))
+                for i in np.flatnonzero(~agree)
+            ]
+        return found
+
+    def _judge_open(self, rows: Sequence[OpenRow]) -> None:
+        """Judges the rows whose methods seem to differ, with SymPy's form evaluated exactly."""
+        if not rows:
+            return
+        at = np.array(sorted({row.p for row in rows}))
+        exact, conditioning = self._exact(at), self._conditioning(at)
+        place = {int(p): i for i, p in enumerate(at)}
+        for row in rows:
+            moved = next(x for x, block in zip(conditioning, self.blocks, strict=True) if block is row.block)
+            allowed = row.allowed + float(moved[place[row.p], row.entry])
+            truth = math.nan
+            if exact is not None:
+                column = exact.gradients if row.block.quantity == "gradient" else exact.values
+                truth = float(column[row.block.name][place[row.p]].ravel()[row.entry])
+            self._judge_row(row, allowed, truth)
+
+    def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
+        """Central differences with a better step; None for values, which have no step."""
+        if block.quantity == "value" or self.noise is None:
+            return None
+        points = self.points[at]
+        return self.context.refine(block, entry, points, self.noise[points], *self._take(at))
+
+    def _judge_row(self, row: OpenRow, allowed: float, exact: float) -> None:
+        block, where = row.block, (self.points[row.p], row.entry)
+        answers = {method: float(column[where]) for method, column in block.values.items()}
+        judged = compare(answers, exact, allowed, row.step_error)
+        passes = judged.verdict is Verdict.PASS
+        if judged.verdict is Verdict.UNDECIDED:
+            passes = not self.batch.own
+        elif judged.verdict is Verdict.IMPRECISE:
+            passes = self._is_tail_loss(block, abs(answers["symbolic"] - exact))
+        text = self.context.texts.number
+        block.judge(where, judged.verdict, passes, text(judged.reason), text(judged.suspect))
+        if judged.exact_shown:
+            block.values["symbolic"][where] = exact
+
+    def _is_tail_loss(self, block: Block, error: float) -> bool:
+        """Whether lost digits are small against the variable's largest value; a case may ask for every digit."""
+        size = max(largest(block.values["symbolic"]), self.context.reach((block.name, block.quantity)))
+        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
+        return self.context.case.accuracy != "relative" and error <= self.context.growth * unit * size
+
+    # -------------------------------------------------------------------------------------------------------- kinks
+
+    def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Array]) -> None:
+        context = self.context
+        if not {"reverse", "symbolic"} & set(context.methods):
+            reason = f"tie of {self._ties(sites)}: central alone says nothing at a kink"
+            self._write_undecided(p, reason, but_values=True)
+            return
+        kink = KinkJudge(context.central, *self._take(slice(p, p + 1)), sites)
+        gradients = {block.name: i for i, block in enumerate(self.blocks) if block.quantity == "gradient"}
+        names = [item.name for item in context.case.real_inputs if item.name in gradients]
+        for group in (names, *([stage] for stage in context.graph.stages if stage in gradients)):
+            members = [gradients[name] for name in group]
+            slack = np.concatenate([_finite(bounds[i][p]) for i in members])
+            self._judge_group(p, [self.blocks[i] for i in members], kink.corners(group), slack, sites)
+
+    def _ties(self, sites: Sequence[Site]) -> str:
+        """What is undecided, in words."""
+        nodes = self.context.graph.nodes
+        places = dict.fromkeys(f"{nodes[s.node].op} in stage {nodes[s.node].stage!r}" for s in sites)
+        return " and ".join(places)
+
+    def _judge_group(
+        self, p: int, members: Sequence[Block], corners: Corners, slack: Array, sites: Sequence[Site]
+    ) -> None:
+        """Judges one point's gradient by some variables together, as given by the engine.
+
+        A step that straddles the kink averages slopes, and SymPy takes halves at a tie however branches are nested:
+        central and symbolic accuse nobody here, and only where the engine does not run is SymPy accused.
+        """
+        methods = [method for method in ("reverse", "symbolic") if method in members[0].values]
+        if not methods:
+            return
+        vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in methods}
+        accused = methods[0]
+        kinked = KinkedGroup(
+            accused,
+            corners,
+            corners.smooth(slack),
+            corners.within(vectors[accused], slack),
+            corners.contains(vectors[accused], slack),
+            any(self.context.graph.nodes[site.node].op in self.context.case.ties for site in sites),
+            f"tie of {self._ties(sites)}",
+            [m for m in methods[1:] if not corners.contains(vectors[m], slack)],
+        )
+        start = 0
+        for block in members:
+            for entry in range(block.verdict.shape[1]):
+                verdict, reason = kinked.verdict(start + entry)
+                passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT}
+                if verdict is Verdict.CONVENTION:
+                    passes = kinked.declared
+                elif verdict is Verdict.UNDECIDED:
+                    passes = not self.batch.own
+                suspect = "" if passes or verdict is Verdict.UNDECIDED else accused
+                text = self.context.texts.number
+                block.judge((self.points[p], entry), verdict, passes, text(reason), text(suspect))
+            start += block.verdict.shape[1]
+
+    # ----------------------------------------------------------------------------------------- figures from outside
+
+    def _hold_against_expected(self, bounds: Sequence[Array], smooth: Array) -> None:
+        """The case file's figures, held against each method before anything else counts."""
+        if not self.expected:
+            return
+        for block, known in zip(self.blocks, bounds, strict=True):
+            for p, point in enumerate(self.points):
+                expected = self.expected.get((block.quantity, block.name, int(point)))
+                if expected is None:
+                    continue
+                slack = _finite(known[p]) + expected.half_unit.ravel()
+                for entry, figure in enumerate(expected.figures.ravel()):
+                    self._hold_entry(block, p, entry, float(figure), float(slack[entry]), bool(smooth[p]), expected)
+
+    def _hold_entry(
+        self, block: Block, p: int, entry: int, figure: float, slack: float, smooth: bool, expected: Expected
+    ) -> None:
+        where = (self.points[p], entry)
+        if VERDICTS[block.verdict[where]] is Verdict.UNDECIDED:
+            return
+        step = self._step_error(block, p, entry) if smooth and block.quantity == "gradient" else 0.0
+        off = []
+        for method, column in block.values.items():
+            if not smooth and method != "reverse":
+                continue  # at a kink the figure states a convention, and only the engine can follow one
+            room = slack + (step if method == "central" else 0.0) + LEAST_UNITS * 2.0**-53 * abs(figure)
+            if not abs(float(column[where]) - figure) <= room:
+                off.append(method)
+        if not off:
+            return
+        found = ", ".join(f"{method} {float(block.values[method][where])!r}" for method in off)
+        reason = f"line {expected.line} expects {figure!r}, got {found}"
+        everybody = len(off) == len([m for m in block.values if smooth or m == "reverse"])
+        suspect = "the expected figure or the expressions" if everybody else ", ".join(off)
+        text = self.context.texts.number
+        if everybody and VERDICTS[block.verdict[where]] is Verdict.FAIL:
+            # The methods differ among themselves: whoever is wrong there is wrong here.
+            suspect = self.context.texts.all()[block.suspect[where]]
+        block.judge(where, Verdict.FAIL, False, text(reason), text(suspect))
+
+    def _step_error(self, block: Block, p: int, entry: int) -> float:
+        if "central" not in block.values:
+            return 0.0
+        refined = self._refined(block, entry, np.array([p]))
+        return float(refined.error[0]) if refined else 0.0
+
+    # -------------------------------------------------------------------------------------------------- who is wrong
+
+    def _name_suspects(self) -> None:
+        """Puts the op row that mpmath contradicts in place of a mere method, where there is one."""
+        failed = [_accused(block)[self.points].any(axis=1) for block in self.blocks]
+        failing = np.flatnonzero(np.any(failed, axis=0))
+        findings: dict[str, Finding] = {}
+        for p in failing[:MOST_AUDITED]:
+            values = [x if len(x) == 1 else x[p : p + 1] for x in self.values]
+            for finding in audit(self.context.graph, values):
+                findings.setdefault(finding.suspect, finding)
+        if not findings:
+            return
+        text = self.context.texts.number
+        suspect = text(" and ".join(findings))
+        sentence = "; mpmath contradicts " + "; ".join(map(str, findings.values()))
+        known = self.context.texts.all()
+        for block in self.blocks:
+            for row in zip(*np.nonzero(_accused(block)), strict=True):
+                block.suspect[row] = suspect
+                block.reason[row] = text(known[block.reason[row]] + sentence)
+
+
+def _accused(block: Block) -> Array:
+    """The rows ``(P, n)`` whose gradient is wrong, not merely unknown or imprecise."""
+    wrong: Array = ~block.passes & np.isin(block.verdict, [CODE[Verdict.FAIL], CODE[Verdict.CONVENTION]])
+    return wrong
+
+
+def _finite(allowed: Array) -> Array:
+    return np.where(np.isfinite(allowed), allowed, 0.0)
+
+
+def _exact_answer(symbolic: Symbolic, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> Derivative | None:
+    try:
+        return symbolic.differentiate(exactly(inputs), exactly(upstream))
+    except (ZeroDivisionError, ValueError, TypeError, OverflowError):
+        return None  # mpmath's word for a pole or a complex value: the form has no real value here
+
+
+def _joined(parts: Sequence[Derivative | None], shape: Any) -> Derivative | None:
+    """Answers at some points one after the other, NaN at a point that has none."""
+    known = next((part for part in parts if part is not None), None)
+    if known is None:
+        return None
+
+    def column(kind: str, name: str) -> Array:
+        nothing = np.full((1, *shape(name)), np.nan)
+        return np.concatenate([nothing if part is None else _floats(getattr(part, kind)[name]) for part in parts])
+
+    return Derivative(
+        {name: column("values", name) for name in known.values},
+        {name: column("gradients", name) for name in known.gradients},
+    )
+
+
+def _floats(column: Any) -> Array:
+    """Floats from mpmath numbers, NaN for complex ones."""
+    if np.asarray(column).dtype != object:
+        return np.asarray(column, dtype=np.float64)
+
+    def nearest(x: Any) -> float:
+        real = getattr(x, "imag", 0) == 0
+        return float(getattr(x, "real", x)) if real else math.nan
+
+    return np.array([nearest(x) for x in np.ravel(column)]).reshape(np.shape(column))
