@@ -22,10 +22,15 @@ class MatrixForms:
 
     def __init__(self, graph: Graph, variables: Sequence[str]) -> None:
         self.graph = graph
-        self.applies = _is_made_of_matrices(graph)
-        """Whether the function is made of sums and products of matrices alone; all else is empty if not."""
-        self._stages = _matrix_stages(graph) if self.applies else {}
-        self._forms = {name: _matrix_derivative(graph, name) for name in variables} if self.applies else {}
+        self._stages = _matrix_stages(graph) if _is_made_of_matrices(graph) else {}
+        self._forms: dict[str, sympy.MatrixExpr] = {}
+        contracted = {name: _contracted(graph, name) for name in variables} if self._stages else {}
+        # A matrix times itself is a power to SymPy, and its calculus fails on powers of anything but a symbol.
+        powers = any(form.has(sympy.MatPow) for form in (*self._stages.values(), *(trace for trace, _ in contracted.values())))
+        self.applies = bool(self._stages) and not powers
+        """Whether the function is made of sums and products of matrices alone; nothing else is of use if not."""
+        if self.applies:
+            self._forms = {name: _matrix_derivative(trace, x) for name, (trace, x) in contracted.items()}
 
     def formula(self, variable: str) -> str:
         """The derivative by one variable, such as ``dD*X.T``."""
@@ -34,14 +39,19 @@ class MatrixForms:
     def values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs and all stages ``(P, rows, columns)``."""
         named = dict(inputs)
+        points = len(next(iter(inputs.values())))
         for name, form in self._stages.items():
-            named[name] = _evaluate_matrix(form, named)
+            shape = self.graph.shape(name)
+            named[name] = np.zeros((points, *shape)) if form.is_ZeroMatrix else _evaluate_matrix(form, named)
         return named
 
     def gradients(self, named: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, Any]:
         """The gradients ``(P, rows, columns)`` by all variables; ``named`` holds all values."""
         matrices = {**named, **{upstream_name(self.graph, name): seed for name, seed in upstream.items()}}
-        return {name: _evaluate_matrix(form, matrices) for name, form in self._forms.items()}
+        return {
+            name: np.zeros_like(named[name]) if form.is_ZeroMatrix else _evaluate_matrix(form, matrices)
+            for name, form in self._forms.items()
+        }
 
 
 def _is_made_of_matrices(graph: Graph) -> bool:
@@ -76,8 +86,8 @@ def _expand_matrices(graph: Graph, known: dict[int, sympy.MatrixExpr], target: i
         known[at] = OPS[node.op].sympy(*(known[arg] for arg in node.args), **static_params(node))
 
 
-def _matrix_derivative(graph: Graph, variable: str) -> sympy.MatrixExpr:
-    """The derivative of ``trace(upstream.T * output)``, for shapes that stay symbols: it holds at any size."""
+def _contracted(graph: Graph, variable: str) -> tuple[sympy.Expr, sympy.MatrixExpr]:
+    """``trace(upstream.T * output)`` with one variable as a symbol, for shapes that stay symbols, and that symbol."""
     output = graph.outputs[0]
     position = graph.position(variable)
     after = set(graph.depends_on([position]))
@@ -85,10 +95,13 @@ def _matrix_derivative(graph: Graph, variable: str) -> sympy.MatrixExpr:
     names |= {at: name for name, at in graph.stages.items() if at not in after}
     known = {at: _matrix_symbol(name, graph.nodes[at].shape) for at, name in names.items()}
     _expand_matrices(graph, known, graph.position(output))
-    if position not in graph.needed_for([graph.position(output)]):
-        return sympy.ZeroMatrix(*known[position].shape)
     seed = _matrix_symbol(upstream_name(graph, output), graph.shape(output))
-    return sympy.Trace(seed.T * known[graph.position(output)]).diff(known[position]).doit()
+    return sympy.Trace((seed.T * known[graph.position(output)]).doit()), known[position]
+
+
+def _matrix_derivative(trace: sympy.Expr, x: sympy.MatrixExpr) -> sympy.MatrixExpr:
+    """The derivative of a trace: it holds at any size."""
+    return trace.diff(x).doit() if trace.has(x) else sympy.ZeroMatrix(*x.shape)
 
 
 def _matrix_symbol(name: str, shape: Shape) -> sympy.MatrixSymbol:
