@@ -26,7 +26,8 @@ class MatrixForms:
         self._forms: dict[str, sympy.MatrixExpr] = {}
         contracted = {name: _contracted(graph, name) for name in variables} if self._stages else {}
         # A matrix times itself is a power to SymPy, and its calculus fails on powers of anything but a symbol.
-        powers = any(form.has(sympy.MatPow) for form in (*self._stages.values(), *(trace for trace, _ in contracted.values())))
+        forms = (*self._stages.values(), *(trace for trace, _ in contracted.values()))
+        powers = any(form.has(sympy.MatPow) for form in forms)
         self.applies = bool(self._stages) and not powers
         """Whether the function is made of sums and products of matrices alone; nothing else is of use if not."""
         if self.applies:
