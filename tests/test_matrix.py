@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import sympy
 
+from verify import pieces
 from verify.matrix import BINARY, PRODUCTS, YES, Support, Trial, support_matrix, trials
-from verify.methods import symbolic
 from verify.ops import OPS
 from verify.records import METHODS
 
@@ -110,7 +110,7 @@ def test_points_paired_with_rows_are_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_unsupported_is_shown_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """A method that declines is a cell, never a gap."""
-    monkeypatch.setattr(symbolic, "MOST_MONOMIALS", 0)
+    monkeypatch.setattr(pieces, "MOST_MONOMIALS", 0)
     found = status("sum")
     assert "no: stage 'f' expands into more than 0 terms" == found["symbolic"]
     assert YES == found["reverse"] == found["central"]
