@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -103,10 +104,11 @@ def hand_check(x: Array, y: Array, block: int = 8192) -> bool:
     for start in range(0, len(x), block):
         a, b = x[start : start + block], y[start : start + block]
         dx, dy = hand_backward(hand_forward(a, b)[1])
-        for gradient, moved in ((dx, lambda h, a=a, b=b: (a + h, b)), (dy, lambda h, a=a, b=b: (a, b + h))):
-            h = 1e-6 * np.maximum(np.abs(a if gradient is dx else b), 1.0)
-            numeric = (hand_forward(*moved(h))[0] - hand_forward(*moved(-h))[0]) / (2.0 * h)
-            good &= bool(np.allclose(gradient, numeric, rtol=1e-4, atol=1e-6))
+        h, k = 1e-6 * np.maximum(np.abs(a), 1.0), 1e-6 * np.maximum(np.abs(b), 1.0)
+        numeric_x = (hand_forward(a + h, b)[0] - hand_forward(a - h, b)[0]) / (2.0 * h)
+        numeric_y = (hand_forward(a, b + k)[0] - hand_forward(a, b - k)[0]) / (2.0 * k)
+        good &= bool(np.allclose(dx, numeric_x, rtol=1e-4, atol=1e-6))
+        good &= bool(np.allclose(dy, numeric_y, rtol=1e-4, atol=1e-6))
     return good
 
 
@@ -119,7 +121,8 @@ def hand_matmul_check(w: Array, x: Array, seed: Array) -> bool:
     """
     h, good = 1e-6, True
     gradients = (seed @ np.swapaxes(x, -1, -2), np.swapaxes(w, -1, -2) @ seed)
-    for gradient, array, product in ((gradients[0], w, lambda a: a @ x), (gradients[1], x, lambda a: w @ a)):
+    products: tuple[Callable[[Array], Array], ...] = (lambda a: a @ x, lambda a: w @ a)
+    for gradient, array, product in zip(gradients, (w, x), products, strict=True):
         numeric, moved = np.empty_like(gradient), array.copy()
         for i, j in np.ndindex(array.shape[1:]):
             moved[:, i, j] += h
@@ -167,8 +170,8 @@ def _processes(repeats: int) -> list[Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         run = [*command, "run", str(shipped_cases()), "--reports", folder]
         calls = [
-            lambda: subprocess.run(run, check=True, capture_output=True),
-            lambda: subprocess.run([*command, "--help"], check=True, capture_output=True),
+            lambda: subprocess.run(run, check=True, capture_output=True),  # noqa: S603 - our own command
+            lambda: subprocess.run([*command, "--help"], check=True, capture_output=True),  # noqa: S603 - as above
             lambda: subprocess.run([sys.executable, "-c", "pass"], check=True, capture_output=True),
         ]
         whole, help_, bare = interleaved(calls, repeats)
@@ -260,10 +263,10 @@ def _growth(points: Sequence[int], ops: Sequence[int], depths: Sequence[int], re
     point = own_points(swish[-1], 0)
     chains = [chain(length) for length in ops]
     at = {"x": np.array([0.5])}
-    series = {
-        "points": (points, [lambda n=n: run_loaded(staged, Settings(points=n)) for n in points]),
-        "ops": (ops, [lambda g=g: value_and_gradient(g, at) for g in chains]),
-        "stages, of symbolic": (depths, [lambda c=c: _symbolically(c, point) for c in swish]),
+    series: dict[str, tuple[Sequence[int], Sequence[Call]]] = {
+        "points": (points, [partial(run_loaded, staged, Settings(points=n)) for n in points]),
+        "ops": (ops, [partial(value_and_gradient, graph, at) for graph in chains]),
+        "stages, of symbolic": (depths, [partial(_symbolically, case, point) for case in swish]),
     }
     deep = median(interleaved([lambda: run_loaded(swish[-1], Settings(points=64))], repeats)[0])
     text = f"x * sigmoid(x) iterated {depths[-1]} deep, three ways at 65 points, every stage a row"
@@ -316,7 +319,7 @@ def machine() -> dict[str, Any]:
 
 def _commit() -> str:
     """The commit of the source, empty where it is installed without its history."""
-    answer = subprocess.run(
+    answer = subprocess.run(  # noqa: S603 - nothing of it comes from outside
         ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],  # noqa: S607 - whichever git there is
         check=False,
         capture_output=True,
@@ -354,7 +357,7 @@ def main(args: argparse.Namespace) -> int:
     figures = measure(args.quick)
     command = "verify bench" + (" --quick" if args.quick else "")
     report = {"command": command, "commit": _commit(), "machine": machine(), "figures": [asdict(f) for f in figures]}
-    print(markdown_table(report))
+    print(markdown_table(report))  # noqa: T201 - what the command is for
     if args.out:
         write_text(Path(args.out), json.dumps(report, indent=2) + "\n")
     return 0

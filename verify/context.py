@@ -72,7 +72,7 @@ class Context:
         inputs: Mapping[str, Array],
         upstream: Mapping[str, Array],
     ) -> Refined:
-        """Central differences of one entry with a better step at the points ``at``; writes what it finds to the rows."""
+        """Central differences of one entry with a better step at the points ``at``, written to the rows."""
         index = unravel(entry, self.graph.shape(block.name))
         output = contraction(self.graph, upstream)
         refined = self.central.refine(block.name, index, inputs, output, noise=noise)

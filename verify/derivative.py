@@ -14,7 +14,7 @@ class Derivative:
     values: Mapping[str, Any]
     """Input or stage -> its value ``(P, *shape)``: the method's own forward pass."""
     gradients: Mapping[str, Any]
-    """Variable -> gradient of the contracted output ``(P, *shape)``, in units of the output per unit of the variable."""
+    """Variable -> gradient of the contracted output ``(P, *shape)``, in units of the output by the variable's."""
 
 
 @dataclass(frozen=True, slots=True)

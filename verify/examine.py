@@ -66,14 +66,14 @@ class Examination:
         self.inputs, self.upstream = self.batch.take(self.points)
         self.values = context.engine.program.run(self.inputs)
         usable = self._defined()
-        for p in np.flatnonzero(~usable):
+        for p in np.flatnonzero(~usable).tolist():
             self._write_undecided(p, self._undefined(p))
         if not usable.any():
             return
         run = self._run_in_balls(self.inputs, self.upstream, 0.0)
         bounds = [self._allowed(block, run) for block in self.blocks]
         sites = (
-            {p: undecided_sites(context.central, run[0], p) for p in np.flatnonzero(usable)}
+            {p: undecided_sites(context.central, run[0], p) for p in np.flatnonzero(usable).tolist()}
             if context.central.kinks
             else {}
         )
@@ -123,7 +123,8 @@ class Examination:
 
     def _at(self, position: int, p: int) -> Array:
         value: Array = self.values[position]
-        return value[p] if len(value) > 1 else value[0]
+        here: Array = value[p] if len(value) > 1 else value[0]
+        return here
 
     def _write_undecided(self, p: int, reason: str, *, but_values: bool = False) -> None:
         number = self.context.texts.number(reason)
@@ -149,7 +150,7 @@ class Examination:
         return ball if isinstance(ball, Balls) else Balls.exact(ball)
 
     def _allowed(self, block: Block, run: BallRun) -> Array:
-        """What the float methods may be off by ``(S, n)``: twice the engine's own rounding, and the value's on every node.
+        """What float methods may be off by ``(S, n)``: twice the engine's own rounding, and the value's on every node.
 
         Unbounded where the enclosure is: something on the way overflows.
         """

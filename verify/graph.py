@@ -157,7 +157,7 @@ class GraphBuilder:
         line: int = 0,
         column: int = 0,
     ) -> int:
-        """One op applied to earlier nodes; returns the new node's position. Raises ShapeError where shapes do not fit."""
+        """One op applied to earlier nodes; returns the new position. Raises ShapeError where shapes do not fit."""
         row = OPS[op]
         if not row.elementwise:
             args = tuple(self._computed(i) for i in args)

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.case import Expected
 from verify.context import Context
 from verify.derivative import Derivative
 from verify.examine import Examination
 from verify.interpret import branch_argument, dtype_of
 from verify.methods.central import contraction, granted_noise, usual_step
-from verify.case import Expected
 from verify.points import Batch
 from verify.records import PAIRS
 from verify.rows import Block, RowKey, Suspicion, columns_of, new_block
@@ -108,7 +108,7 @@ class Judge:
 
     def _write_expected(self, blocks: Sequence[Block]) -> dict[tuple[str, str, int], Expected]:
         """The case file's own figures, put beside the rows they belong to."""
-        found = {
+        found: dict[tuple[str, str, int], Expected] = {
             (expected.quantity, expected.name, number): expected
             for number, point in enumerate(self.context.case.own_points)
             for expected in point.expected

@@ -49,17 +49,19 @@ class Corners:
     @property
     def low(self) -> Array:
         """The smallest value of each entry ``(n,)``."""
-        return self.vectors.min(axis=0)
+        low: Array = self.vectors.min(axis=0)
+        return low
 
     @property
     def high(self) -> Array:
         """The largest value of each entry ``(n,)``."""
-        return self.vectors.max(axis=0)
+        high: Array = self.vectors.max(axis=0)
+        return high
 
     @property
     def known(self) -> NDArray[np.bool_]:
         """The entries whose slopes were had on every branch ``(n,)``; where values overflow, no step gives one."""
-        found: NDArray[np.bool_] = np.isfinite(self.vectors).all(axis=0)
+        found: NDArray[np.bool_] = np.all(np.isfinite(self.vectors), axis=0)
         return found
 
     def smooth(self, slack: Array) -> NDArray[np.bool_]:
@@ -69,10 +71,11 @@ class Corners:
     def within(self, gradient: Array, slack: Array) -> NDArray[np.bool_]:
         """The entries that lie between their one-sided slopes ``(n,)``."""
         tolerance = self.error + slack
-        return (gradient >= self.low - tolerance) & (gradient <= self.high + tolerance)
+        between: NDArray[np.bool_] = (gradient >= self.low - tolerance) & (gradient <= self.high + tolerance)
+        return between
 
     def contains(self, gradient: Array, slack: Array) -> bool:
-        """Whether the vector ``(n,)``, as far as slopes are known, is in the hull of the corners, within error and slack.
+        """Whether the vector ``(n,)``, as far as slopes are known, is in the hull, within error and slack.
 
         >>> corners = Corners(np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros(2))
         >>> slack = np.full(2, 1e-9)
@@ -89,7 +92,7 @@ class Corners:
 
 @dataclass(frozen=True, slots=True)
 class KinkedGroup:
-    """A gradient at one kinked point, by some variables together (n entries), and the corners that it is held against."""
+    """A gradient at one kinked point, by some variables together (n entries), and the corners to hold it against."""
 
     accused: str
     """The method that is judged."""
@@ -182,7 +185,7 @@ class KinkJudge:
     def corners(self, variables: Sequence[str]) -> Corners:
         """The corners of the subdifferential with respect to some variables, all of them together."""
         base = (True,) * len(self._all)
-        flips = [base[:i] + (False,) + base[i + 1 :] for i in range(len(self._all))]
+        flips = [(*base[:i], False, *base[i + 1 :]) for i in range(len(self._all))]
         start, error = self._gradient(variables, base)
         flipped = [self._gradient(variables, pattern) for pattern in flips]
         moving = [i for i, (vector, e) in enumerate(flipped) if np.any(np.abs(vector - start) > 2 * (error + e))]

@@ -236,7 +236,7 @@ class Point:
     own: bool
     """Whether the case file itself names this point."""
     values: Mapping[str, Any]
-    """Input name -> array of the input's shape (upstream gradients that were drawn are included, as ``upstream of D``)."""
+    """Input name -> array of the input's shape; drawn upstream gradients are included, as ``upstream of D``."""
     note: str = ""
     line: int = 0
 
@@ -255,9 +255,9 @@ class StageRecord:
     local_derivatives: Mapping[str, str]
     """Operand name -> SymPy's formula for d(stage)/d(operand); empty for an input."""
     gradient: Any
-    """Array of ``shape``: d(output)/d(stage) by the reverse-mode engine (the upstream gradient of the stage), NaN where it has none."""
+    """Array of ``shape``: d(output)/d(stage), the stage's upstream gradient, by the engine; NaN where it has none."""
     contributions: Mapping[str, Any] = field(default_factory=dict)
-    """Operand name -> array of the operand's shape: what this stage sends back to that operand (upstream gradient times local derivative)."""
+    """Operand name -> array of its shape: what the stage sends back to it, upstream gradient times local derivative."""
 
 
 @dataclass(frozen=True, slots=True)

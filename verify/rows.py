@@ -71,10 +71,6 @@ class Block:
         self.suspect[where] = suspect
 
 
-RowKey = tuple[str, Literal["gradient", "value"]]
-"""What rows are about: the gradient by a variable, or the value of a stage."""
-
-
 def columns_of(key: RowKey, answers: Mapping[str, Derivative], points: int) -> dict[str, Array]:
     """Each method's values ``(P, n)`` for one kind of rows, in arrays that may be the methods' own.
 

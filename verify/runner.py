@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib
 import math
 import os
@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +168,7 @@ def run_cases(
         methods=settings.methods or METHODS,
         versions=versions(),
         command=_command(files, settings),
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
     )
 
@@ -476,11 +476,10 @@ class _Gathering:
         shown = isinstance(symbolic, Symbolic) and quantity == "gradient"
         closed = symbolic.closed_form(name) if isinstance(symbolic, Symbolic) and shown else ClosedForm("")
         shape = case.graph.shape(name)
-        role = "output" if name in case.graph.outputs else "stage" if name in case.graph.stages else "input"
         return VariableResult(
             case=case.name,
             name=name,
-            role=role,
+            role=_role(case, name),
             quantity=quantity,
             shape=shape,
             file=case.file,
@@ -532,6 +531,12 @@ def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
         suspect=joined_as([block.suspect for block in blocks], np.int64),
         texts=texts,
     )
+
+
+def _role(case: Case, name: str) -> Literal["input", "stage", "output"]:
+    if name in case.graph.outputs:
+        return "output"
+    return "stage" if name in case.graph.stages else "input"
 
 
 def _pair_difference(column: _Column, pair: tuple[str, str], shape: tuple[int, ...]) -> PairDifference:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from verify.derivative import Derivative
-from verify.graph import Graph, Node, Shape
+from verify.graph import Graph, Node
 from verify.interpret import Program, Values, align, block_size
-from verify.ops import OPS
+from verify.ops import OPS, Shape
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Reverse:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import flint
 import mpmath
 import numpy as np
 
@@ -74,7 +75,8 @@ class Symbolic:
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
         """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`.
 
-        Object arrays of mpmath numbers are computed with 50 digits, see :func:`exactly`.
+        Object arrays of mpmath numbers are computed with 50 digits, see :func:`exactly`; object arrays of balls give
+        balls that hold the true values, see :func:`enclosed`.
         """
         inputs = {name: x.astype(np.float64) if x.dtype == np.float32 else x for name, x in inputs.items()}
         with np.errstate(all="ignore"), mpmath.workdps(EXACT_DIGITS):
@@ -92,10 +94,11 @@ class Symbolic:
 
     def _forward(self, inputs: Mapping[str, Any]) -> dict[int, Any]:
         """SymPy's own forward pass: the value of every piece and input."""
-        points = len(next(iter(inputs.values())))
+        like = next(iter(inputs.values()))
+        points = len(like)
         values = {position: inputs[name] for name, position in self.graph.inputs.items()}
         for piece in self._pieces:
-            value = piece.value([values[leaf] for leaf in piece.leaves])
+            value = piece.value([values[leaf] for leaf in piece.leaves], like)
             shape = (points, *self.graph.nodes[piece.root].shape)
             values[piece.root] = value if np.shape(value) == shape else np.broadcast_to(value, shape)
         return values
@@ -123,4 +126,14 @@ def exactly(inputs: Mapping[str, Any]) -> dict[str, Objects]:
     array([mpf('0.5')], dtype=object)
     """
     convert = np.frompyfunc(lambda x: mpmath.mpf(float(x)), 1, 1)
+    return {name: np.asarray(convert(value), dtype=object).reshape(value.shape) for name, value in inputs.items()}
+
+
+def enclosed(inputs: Mapping[str, Any]) -> dict[str, Objects]:
+    """The same numbers as object arrays of balls without radius, for an evaluation whose error is proved.
+
+    >>> enclosed({"x": np.array([0.5])})["x"]
+    array([0.500000000000000], dtype=object)
+    """
+    convert = np.frompyfunc(lambda x: flint.arb(float(x)), 1, 1)
     return {name: np.asarray(convert(value), dtype=object).reshape(value.shape) for name, value in inputs.items()}
