@@ -1,31 +1,45 @@
 """SymPy expressions made ready to be evaluated on arrays, without executing any generated text.
 
 SymPy's ``lambdify`` writes Python source and runs it; here the tree is walked once and becomes a list of calls, which
-run on float arrays and, where every digit counts, on object arrays of mpmath numbers.
+run on float arrays, on object arrays of mpmath numbers where every digit counts, and on object arrays of python-flint's
+balls (``arb``) where the result must be proved.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+import flint
 import mpmath
 import numpy as np
 import sympy
+
+OBJECTS = np.dtype(object)
 
 EXACT_DIGITS = 50
 """Decimal digits of an evaluation on mpmath numbers."""
 
 
-def _step(x: Any) -> Any:
+def _step(x: Any, _half: Any = 0.5) -> Any:
     """Heaviside's step with 1/2 at zero, which is how SymPy defines the slope of a tied maximum."""
     return np.where(x > 0, 1.0, np.where(x < 0, 0.0, 0.5))
 
 
 def _sign(x: Any) -> Any:
     return np.where(x > 0, 1.0, np.where(x < 0, -1.0, 0.0))
+
+
+def _greatest(*xs: Any) -> Any:
+    return reduce(np.maximum, xs)
+
+
+def _least(*xs: Any) -> Any:
+    return reduce(np.minimum, xs)
 
 
 def _negated(x: Any) -> Any:
@@ -65,7 +79,7 @@ FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
     sympy.Abs: np.abs,
     sympy.Max: lambda *xs: reduce(np.maximum, xs),
     sympy.Min: lambda *xs: reduce(np.minimum, xs),
-    sympy.Heaviside: lambda x, half=0.5: _step(x),
+    sympy.Heaviside: _step,
     sympy.sign: _sign,
 }
 """SymPy function -> NumPy function."""
@@ -79,6 +93,37 @@ EXACT_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     np.sqrt: np.frompyfunc(mpmath.sqrt, 1, 1),
 }
 """NumPy function -> the same on mpmath numbers; all others run on object arrays as they are."""
+
+
+def _ball_step(x: flint.arb) -> flint.arb:
+    """0 or 1 where the sign is decided, else both: the hull of the slopes that meet there."""
+    if x > 0 or x < 0:
+        return flint.arb(int(x > 0))
+    return flint.arb(0.5, 0.5) if x.is_finite() else flint.arb.nan()
+
+
+def _ball_sign(x: flint.arb) -> flint.arb:
+    return 2 * _ball_step(x) - 1
+
+
+_ball_max = np.frompyfunc(flint.arb.max, 2, 1)
+_ball_min = np.frompyfunc(flint.arb.min, 2, 1)
+_ball_steps = np.frompyfunc(_ball_step, 1, 1)
+
+BALL_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
+    np.exp: np.frompyfunc(flint.arb.exp, 1, 1),
+    np.log: np.frompyfunc(flint.arb.log, 1, 1),
+    np.tanh: np.frompyfunc(flint.arb.tanh, 1, 1),
+    np.sinh: np.frompyfunc(flint.arb.sinh, 1, 1),
+    np.cosh: np.frompyfunc(flint.arb.cosh, 1, 1),
+    np.sqrt: np.frompyfunc(flint.arb.sqrt, 1, 1),
+    _greatest: lambda *xs: reduce(_ball_max, xs),
+    _least: lambda *xs: reduce(_ball_min, xs),
+    _step: lambda x, _half=None: _ball_steps(x),
+    _sign: np.frompyfunc(_ball_sign, 1, 1),
+}
+"""NumPy function -> the same on balls. Comparisons of balls answer False where they are undecided, so whatever
+chooses by a comparison has a form of its own here."""
 
 
 class Formulas:
@@ -100,29 +145,20 @@ class Formulas:
             self._registers[symbol] = self._compile(expression)
         self._results = tuple(self._compile(expression) for expression in reduced)
 
-    def __call__(self, *values: Any) -> list[Any]:
+    def __call__(self, *values: Any, like: Any = None) -> list[Any]:
         """The value of each expression; ``values`` are arrays that broadcast together, one for each symbol.
 
-        Object arrays are taken to hold mpmath numbers and are computed with :data:`EXACT_DIGITS` digits.
+        What the arrays hold decides the number system: floats, mpmath numbers with :data:`EXACT_DIGITS` digits, or
+        balls at python-flint's precision of the moment. Formulas without symbols take it from the array ``like``.
         """
-        if any(getattr(value, "dtype", None) == object for value in values):
-            with mpmath.workdps(EXACT_DIGITS):
-                return self._run(values, _exact_number, EXACT_FUNCTIONS)
-        with np.errstate(all="ignore"):
-            return self._run(values, as_float, {})
-
-    def _run(
-        self,
-        values: Sequence[Any],
-        constant: Callable[[sympy.Expr], Any],
-        substitutes: Mapping[Callable[..., Any], Callable[..., Any]],
-    ) -> list[Any]:
+        numbers = numbers_of((*values, like))
         slots: list[Any] = [*values, *[None] * (self._size - self._arity)]
-        for target, number in self._constants:
-            slots[target] = constant(number)
-        for target, function, args in self._steps:
-            call = substitutes.get(function, function)
-            slots[target] = call(*[slots[i] for i in args])
+        with numbers.context():
+            for target, number in self._constants:
+                slots[target] = numbers.constant(number)
+            for target, function, args in self._steps:
+                call = numbers.functions.get(function, function)
+                slots[target] = call(*[slots[i] for i in args])
         return [slots[i] for i in self._results]
 
     def _compile(self, expression: sympy.Basic) -> int:
@@ -201,8 +237,52 @@ def _exact_number(number: sympy.Expr) -> Any:
     return np.array(mpmath.mpmathify(number.evalf(EXACT_DIGITS)), dtype=object)
 
 
+def as_ball(number: sympy.Expr) -> flint.arb:
+    """The ball around an exact constant, at python-flint's precision of the moment.
+
+    >>> bool(as_ball(sympy.Rational(1, 3)) * 3 == 1), as_ball(sympy.Rational(1, 4)).is_exact()
+    (False, True)
+    """
+    if isinstance(number, sympy.Rational):
+        return flint.arb(flint.fmpq(int(number.p), int(number.q)))
+    if number == sympy.pi:
+        return flint.arb.pi()
+    if number == sympy.E:
+        return flint.arb.const_e()
+    raise TypeError(f"no ball is known for SymPy's {type(number).__name__} {number}")
+
+
+def _ball_number(number: sympy.Expr) -> Any:
+    return np.array(as_ball(number), dtype=object)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A number system that formulas run on."""
+
+    name: str
+    constant: Callable[[sympy.Expr], Any]
+    """An exact constant in this system."""
+    functions: Mapping[Callable[..., Any], Callable[..., Any]]
+    """NumPy function -> what replaces it."""
+    context: Callable[[], AbstractContextManager[Any]]
+    """What holds while a formula runs."""
+
+
+def numbers_of(values: Sequence[Any]) -> Numbers:
+    """The number system of arrays: floats unless one of them holds objects.
+
+    >>> numbers_of([np.zeros(1)]).name, numbers_of([np.array([flint.arb(1)], dtype=object)]).name
+    ('floats', 'balls')
+    """
+    held = [value.flat[0] for value in values if getattr(value, "dtype", None) == OBJECTS and value.size]
+    if not held:
+        return FLOATS
+    return BALLS if any(isinstance(number, flint.arb) for number in held) else EXACT
+
+
 def differentiated(expression: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
-    """SymPy's derivative, with ``1 - tanh(x)**2`` written as ``1/cosh(x)**2``: it keeps its digits where tanh saturates.
+    """SymPy's derivative, with ``1 - tanh(x)**2`` as ``1/cosh(x)**2``: it keeps its digits where tanh saturates.
 
     >>> x = sympy.Symbol("x", real=True)
     >>> differentiated(sympy.tanh(3 * x), x), differentiated(x**2, x)
@@ -250,8 +330,13 @@ def as_float(number: sympy.Expr) -> float:
     return float(number)
 
 
+FLOATS = Numbers("floats", as_float, {}, lambda: np.errstate(all="ignore"))
+EXACT = Numbers("mpmath", _exact_number, EXACT_FUNCTIONS, lambda: mpmath.workdps(EXACT_DIGITS))
+BALLS = Numbers("balls", _ball_number, BALL_FUNCTIONS, nullcontext)
+
+
 def _is_divisor(factor: sympy.Basic) -> bool:
-    """Whether a factor of a product is better divided by: ``x**-2``, but not ``exp(-x)``, which may overflow upside down."""
+    """Whether a factor is better divided by: ``x**-2``, but not ``exp(-x)``, which may overflow upside down."""
     return isinstance(factor, sympy.Pow) and bool(factor.exp.is_number and factor.exp.is_negative)
 
 

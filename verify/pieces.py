@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import mpmath
 import numpy as np
 import sympy
-from numpy.typing import NDArray
 
-from verify.formula import EXACT_DIGITS, Formulas, differentiated, formula_text
+from verify.formula import OBJECTS, Formulas, Numbers, differentiated, formula_text, numbers_of
 from verify.graph import Graph
 from verify.matrix_forms import local_matrix_forms
 from verify.ops import OPS, Shape
 from verify.symbols import Objects, apply, constant, entry_symbols, objects, real_symbol, static_params, uses
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MOST_MONOMIALS = 200_000
 """Products in one structural stage (``m*k*n`` for a matrix product) that are still expanded."""
@@ -41,8 +43,8 @@ class Piece:
     root: int
     leaves: tuple[int, ...]
 
-    def value(self, operands: Sequence[Any]) -> Any:
-        """The piece's value ``(P, *shape)`` from those of its leaves."""
+    def value(self, operands: Sequence[Any], like: Any = None) -> Any:
+        """The piece's value ``(P, *shape)`` from those of its leaves; ``like`` shows the numbers where it has none."""
         raise NotImplementedError
 
     def pulls(self, operands: Sequence[Any]) -> list[Pull]:
@@ -66,17 +68,17 @@ class Elementwise(Piece):
     forward: Formulas
     slopes: Formulas
 
-    def value(self, operands: Sequence[Any]) -> Any:
+    def value(self, operands: Sequence[Any], like: Any = None) -> Any:
         """See :class:`Piece`."""
-        return self.forward(*self._aligned(operands))[0]
+        return self.forward(*self._aligned(operands), like=like)[0]
 
     def pulls(self, operands: Sequence[Any]) -> list[Pull]:
         """See :class:`Piece`."""
         slopes = self.slopes(*self._aligned(operands))
-        return [
-            lambda total, slope=slope, shape=shape: _collected(total * slope, self.shape, shape)
-            for slope, shape in zip(slopes, self.shapes, strict=True)
-        ]
+        return [partial(self._pulled, slope=slope, leaf=leaf) for slope, leaf in zip(slopes, self.shapes, strict=True)]
+
+    def _pulled(self, total: Any, slope: Any, leaf: Shape) -> Any:
+        return _collected(total * slope, self.shape, leaf)
 
     def local_derivatives(self, graph: Graph) -> dict[str, str]:
         """See :class:`Piece`."""
@@ -117,19 +119,24 @@ class Monomials:
     groups: NDArray[np.int64]
     coefficients: NDArray[np.float64]
     exact: Objects
-    """The same coefficients as mpmath numbers."""
+    """The same coefficients as SymPy numbers."""
     factors: tuple[tuple[int, NDArray[np.int64], NDArray[np.int64]], ...]
     """Operand, positions of the terms that have a factor from it, and the entries that they read."""
 
     def terms(self, flat: Sequence[Any]) -> Any:
         """The terms ``(P, T)`` from the operands ``(P, entries)``."""
         dtype = np.result_type(*(x.dtype for x in flat))
-        coefficients = self.exact if dtype == object else self.coefficients
+        coefficients = self.coefficients if dtype != OBJECTS else self._coefficients_in(numbers_of(flat))
         out = np.empty((len(flat[0]), len(self.groups)), dtype=dtype)
         out[:] = coefficients
         for operand, which, entries in self.factors:
             out[:, which] = out[:, which] * flat[operand][:, entries]
         return out
+
+    def _coefficients_in(self, numbers: Numbers) -> Objects:
+        """The coefficients in an exact number system; most of them are equal."""
+        held = {number: numbers.constant(number)[()] for number in set(self.exact)}
+        return np.array([held[number] for number in self.exact], dtype=object)
 
 
 @dataclass(slots=True)
@@ -143,7 +150,7 @@ class Structural(Piece):
     """For each operand the derivative terms, grouped by the operand's entry, and the output entry each belongs to."""
     text: str
 
-    def value(self, operands: Sequence[Any]) -> Any:
+    def value(self, operands: Sequence[Any], like: Any = None) -> Any:  # noqa: ARG002 - it always has operands
         """See :class:`Piece`."""
         terms = self.forward.terms(_flattened(operands))
         return _summed_by(terms, self.forward.groups, math.prod(self.shape)).reshape(len(terms), *self.shape)
@@ -152,12 +159,14 @@ class Structural(Piece):
         """See :class:`Piece`."""
         flat = _flattened(operands)
         return [
-            lambda total, m=monomials, outputs=outputs, leaf=leaf: self._pulled(total, m.terms(flat), m, outputs, leaf)
+            partial(self._pulled, flat=flat, monomials=monomials, outputs=outputs, leaf=leaf)
             for (monomials, outputs), leaf in zip(self.slopes, self.shapes, strict=True)
         ]
 
-    def _pulled(self, total: Any, terms: Any, monomials: Monomials, outputs: NDArray[np.int64], leaf: Shape) -> Any:
-        weighted = total.reshape(len(total), -1)[:, outputs] * terms
+    def _pulled(
+        self, total: Any, flat: Sequence[Any], monomials: Monomials, outputs: NDArray[np.int64], leaf: Shape
+    ) -> Any:
+        weighted = total.reshape(len(total), -1)[:, outputs] * monomials.terms(flat)
         return _summed_by(weighted, monomials.groups, math.prod(leaf)).reshape(len(total), *leaf)
 
     def local_derivatives(self, graph: Graph) -> dict[str, str]:
@@ -280,7 +289,7 @@ def _monomials(terms: Sequence[tuple[int, sympy.Expr]], where: Mapping[sympy.Sym
     for number, (_, term) in enumerate(terms):
         constant, rest = term.as_coeff_Mul()
         coefficients[number] = float(constant)
-        exact[number] = mpmath.mpmathify(constant.evalf(EXACT_DIGITS))
+        exact[number] = constant
         seen: dict[int, int] = {}
         for factor in sympy.Mul.make_args(rest):
             base, power = factor.as_base_exp()
