@@ -92,7 +92,7 @@ def test_the_page_says_what_the_committed_page_says(written: Path) -> None:
 def words(page: str) -> list[str]:
     """The text of a page with every number masked."""
     text = re.sub(r"<(style|script).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
-    return re.sub(r"[-−+]?\d[\d.,]*(?:e[-+]?\d+)?", "#", text).split()
+    return re.sub(r"[-\u2212+]?\d[\d.,]*(?:e[-+]?\d+)?", "#", text).split()
 
 
 if __name__ == "__main__":
