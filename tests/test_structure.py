@@ -22,7 +22,7 @@ HEAVY = ("numpy", "sympy", "mpmath", "pandas", "scipy", "hypothesis", "pydantic"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "records"),
-    ("ops",),
+    ("ball_forms", "ops"),
     ("graph", "balls", "interpret", "formula", "syntax", "expression", "symbols"),
     (
         "derivative",

@@ -8,10 +8,12 @@ Columns, in the order in which a reader asks for them:
 * ``sympy``     the op on SymPy expressions (elementwise ops) or on object arrays of them (structural ops).
 * ``exact``     the op on mpmath numbers or object arrays of them: the third, independent definition, which
   decides who is wrong when ``forward`` and ``sympy`` part.
+* ``ball``      the op on python-flint's balls and series of balls (on object arrays of them for structural ops), the
+  certified reference; written without the other columns. None: the reference does not know the op.
 * ``shape``     the output's shape from the operands' shapes; raises :class:`~verify.errors.ShapeError`.
 * ``domain``    where each argument may be; outside, the op has no value.
 * ``ulps``      how far ``forward`` may be from the exact result, in units in the last place (a test measures it).
-* ``kink``      where the op has no derivative: the argument whose sign decides, the two branches, the conventions at a tie.
+* ``kink``      where the op has no derivative: the argument whose sign decides, the branches, conventions at a tie.
 * ``params``    names of its static parameters (axis, keepdims).
 
 Elementwise operands arrive with equal ranks (:mod:`verify.graph` aligns them), so that NumPy's broadcasting never
@@ -21,6 +23,7 @@ pairs points with rows. To add an op is to add a row here; every test that loops
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +32,7 @@ import mpmath
 import numpy as np
 import sympy
 
+from verify import ball_forms
 from verify.errors import ShapeError
 
 Shape = tuple[int, ...]
@@ -102,6 +106,7 @@ class Op:
     params: tuple[str, ...] = ()
     elementwise: bool = True
     source: str = ""
+    ball: Callable[..., Any] | None = None
 
     @property
     def arity(self) -> int:
@@ -277,8 +282,17 @@ def _choice(g: Any, first: Any, second: Any, tie: float) -> Any:
     return won + np.where(first == second, g * tie, 0.0) if tie else won
 
 
+def _exact_sum(a: Any, axis: tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
+    """The sum of an object array without an axis of points."""
+    return np.sum(a, axis=axis, keepdims=keepdims)
+
+
 def _exact_power(a: Any, b: Any) -> Any:
     return mpmath.power(a, b)
+
+
+def _exact_power_constant(a: Any, exponent: float) -> Any:
+    return mpmath.power(a, exponent)
 
 
 # ------------------------------------------------------------------------------------------------------- the table
@@ -289,60 +303,67 @@ ABS_TIES = {"zero": (0.5, 0.5), "one": (1.0, 0.0), "minus_one": (0.0, 1.0)}
 
 _ROWS = (
     Op("add", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g),
-       lambda a, b: a + b, mpmath.fadd, _elementwise_shape, "a + b", (REAL, REAL), source="CS231n, Optimization 2"),
+       lambda a, b: a + b, mpmath.fadd, _elementwise_shape, "a + b", (REAL, REAL), source="CS231n, Optimization 2",
+       ball=operator.add),
     Op("subtract", np.subtract, (lambda g, y, a, b: g, lambda g, y, a, b: -g),
-       lambda a, b: a - b, mpmath.fsub, _elementwise_shape, "a - b", (REAL, REAL)),
+       lambda a, b: a - b, mpmath.fsub, _elementwise_shape, "a - b", (REAL, REAL), ball=operator.sub),
     Op("multiply", np.multiply, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
-       lambda a, b: a * b, mpmath.fmul, _elementwise_shape, "a * b", (REAL, REAL), source="CS231n, Optimization 2"),
+       lambda a, b: a * b, mpmath.fmul, _elementwise_shape, "a * b", (REAL, REAL), source="CS231n, Optimization 2",
+       ball=operator.mul),
     Op("divide", np.divide, (lambda g, y, a, b: g / b, lambda g, y, a, b: -(g * y / b)),
-       lambda a, b: a / b, mpmath.fdiv, _elementwise_shape, "a / b", (REAL, NONZERO)),
+       lambda a, b: a / b, mpmath.fdiv, _elementwise_shape, "a / b", (REAL, NONZERO), ball=ball_forms.divide),
     Op("power", np.power, (lambda g, y, a, b: g * (b * a ** (b - 1.0)), lambda g, y, a, b: g * (a**b * np.log(a))),
-       lambda a, b: a**b, _exact_power, _elementwise_shape, "a ** b", (POSITIVE, REAL), ulps=2.0),
+       lambda a, b: a**b, _exact_power, _elementwise_shape, "a ** b", (POSITIVE, REAL), ulps=2.0,
+       ball=ball_forms.power),
     Op("power_constant", lambda a, exponent: a**exponent,
        (_power_constant_vjp,),
-       lambda a, exponent: a ** exact_rational(exponent), lambda a, exponent: mpmath.power(a, exponent),
-       lambda a, exponent: a, "a ** 2", (REAL,), ulps=2.0, params=("exponent",)),
-    Op("negative", np.negative, (lambda g, y, a: -g,), lambda a: -a, mpmath.fneg, _elementwise_shape, "-a", ulps=0.0),
-    Op("positive", np.positive, (lambda g, y, a: g,), lambda a: +a, lambda a: +a, _elementwise_shape, "+a", ulps=0.0),
+       lambda a, exponent: a ** exact_rational(exponent), _exact_power_constant,
+       lambda a, exponent: a, "a ** 2", (REAL,), ulps=2.0, params=("exponent",), ball=ball_forms.power_constant),
+    Op("negative", np.negative, (lambda g, y, a: -g,), lambda a: -a, mpmath.fneg, _elementwise_shape, "-a", ulps=0.0,
+       ball=operator.neg),
+    Op("positive", np.positive, (lambda g, y, a: g,), lambda a: +a, lambda a: +a, _elementwise_shape, "+a", ulps=0.0,
+       ball=operator.pos),
     Op("exp", np.exp, (lambda g, y, a: g * y,), sympy.exp, mpmath.exp, _elementwise_shape, "exp(a)", ulps=3.0,
-       source="CS231n, Optimization 2"),
-    Op("log", np.log, (lambda g, y, a: g / a,), sympy.log, mpmath.log, _elementwise_shape, "log(a)", (POSITIVE,), ulps=4.0),
+       source="CS231n, Optimization 2", ball=ball_forms.exp),
+    Op("log", np.log, (lambda g, y, a: g / a,), sympy.log, mpmath.log, _elementwise_shape, "log(a)", (POSITIVE,),
+       ulps=4.0, ball=ball_forms.log),
     Op("sqrt", np.sqrt, (lambda g, y, a: g / (2.0 * y),), sympy.sqrt, mpmath.sqrt, _elementwise_shape, "sqrt(a)",
-       (NONNEGATIVE,)),
+       (NONNEGATIVE,), ball=ball_forms.sqrt),
     Op("sigmoid", _sigmoid, (_sigmoid_vjp,), lambda a: 1 / (1 + sympy.exp(-a)), lambda a: 1 / (1 + mpmath.exp(-a)),
-       _elementwise_shape, "sigmoid(a)", ulps=4.0, source="CS231n, Optimization 2"),
+       _elementwise_shape, "sigmoid(a)", ulps=4.0, source="CS231n, Optimization 2", ball=ball_forms.sigmoid),
     Op("tanh", np.tanh, (_tanh_vjp,), sympy.tanh, mpmath.tanh, _elementwise_shape, "tanh(a)",
-       ulps=2.0),
+       ulps=2.0, ball=ball_forms.tanh),
     Op("max", lambda a, b, tie: np.maximum(a, b),
        (lambda g, y, a, b, tie: _choice(g, a, b, tie[0]), lambda g, y, a, b, tie: _choice(g, b, a, tie[1])),
-       sympy.Max, lambda a, b: a if a >= b else b, _elementwise_shape, "max(a, b)", (REAL, REAL), ulps=0.0,
-       kink=Kink(lambda a, b: a - b, (lambda a, b: a, lambda a, b: b), MAX_TIES), source="CS231n, Optimization 2"),
+       sympy.Max, max, _elementwise_shape, "max(a, b)", (REAL, REAL), ulps=0.0,
+       kink=Kink(lambda a, b: a - b, (lambda a, b: a, lambda a, b: b), MAX_TIES), source="CS231n, Optimization 2",
+       ball=ball_forms.maximum),
     Op("min", lambda a, b, tie: np.minimum(a, b),
        (lambda g, y, a, b, tie: _choice(g, b, a, tie[0]), lambda g, y, a, b, tie: _choice(g, a, b, tie[1])),
-       sympy.Min, lambda a, b: a if a <= b else b, _elementwise_shape, "min(a, b)", (REAL, REAL), ulps=0.0,
-       kink=Kink(lambda a, b: b - a, (lambda a, b: a, lambda a, b: b), MAX_TIES)),
+       sympy.Min, min, _elementwise_shape, "min(a, b)", (REAL, REAL), ulps=0.0,
+       kink=Kink(lambda a, b: b - a, (lambda a, b: a, lambda a, b: b), MAX_TIES), ball=ball_forms.minimum),
     Op("relu", lambda a, tie: np.maximum(a, 0.0), (lambda g, y, a, tie: _choice(g, a, 0.0, tie[0]),),
        lambda a: sympy.Max(a, 0), lambda a: a if a > 0 else a * 0, _elementwise_shape, "relu(a)", ulps=0.0,
-       kink=Kink(lambda a: a, (lambda a: a, lambda a: a * 0.0), STEP_TIES), source="CS231n, Optimization 2"),
+       kink=Kink(lambda a: a, (lambda a: a, lambda a: a * 0.0), STEP_TIES), source="CS231n, Optimization 2",
+       ball=ball_forms.relu),
     Op("abs", lambda a, tie: np.abs(a),
        (lambda g, y, a, tie: _choice(g, a, 0.0, tie[0]) - _choice(g, 0.0, a, tie[1]),),
        sympy.Abs, abs, _elementwise_shape, "abs(a)", ulps=0.0,
-       kink=Kink(lambda a: a, (lambda a: a, lambda a: -a), ABS_TIES)),
+       kink=Kink(lambda a: a, (lambda a: a, lambda a: -a), ABS_TIES), ball=ball_forms.absolute),
     Op("matmul", _matmul, (_matmul_vjp_a, _matmul_vjp_b), lambda a, b: a @ b, np.matmul, _matmul_shape, "a @ b",
-       (REAL, REAL), elementwise=False, source="CS231n, Optimization 2"),
+       (REAL, REAL), elementwise=False, source="CS231n, Optimization 2", ball=ball_forms.matmul),
     Op("sum", _sum, (lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),),
-       lambda a, axis=None, keepdims=False: np.sum(a, axis=axis, keepdims=keepdims),
-       lambda a, axis=None, keepdims=False: np.sum(a, axis=axis, keepdims=keepdims),
-       _reduced_shape, "sum(a)", params=("axis", "keepdims"), elementwise=False),
+       _exact_sum, _exact_sum,
+       _reduced_shape, "sum(a)", params=("axis", "keepdims"), elementwise=False, ball=ball_forms.total),
     Op("mean", _mean, (_mean_vjp,),
-       lambda a, axis=None, keepdims=False: np.sum(a, axis=axis, keepdims=keepdims) / sympy.Integer(_count(a.shape, axis)),
-       lambda a, axis=None, keepdims=False: np.sum(a, axis=axis, keepdims=keepdims) / mpmath.mpf(_count(a.shape, axis)),
-       _mean_shape, "mean(a)", params=("axis", "keepdims"), elementwise=False),
+       lambda a, axis=None, keepdims=False: _exact_sum(a, axis, keepdims) / sympy.Integer(_count(a.shape, axis)),
+       lambda a, axis=None, keepdims=False: _exact_sum(a, axis, keepdims) / mpmath.mpf(_count(a.shape, axis)),
+       _mean_shape, "mean(a)", params=("axis", "keepdims"), elementwise=False, ball=ball_forms.mean),
     Op("transpose", _transpose, (_transpose_vjp,), lambda a, axes=None: a.T if axes is None else np.transpose(a, axes),
-       lambda a, axes=None: np.transpose(a, axes), _transposed_shape, "transpose(a)", params=("axes",), elementwise=False,
-       ulps=0.0),
+       lambda a, axes=None: np.transpose(a, axes), _transposed_shape, "transpose(a)", params=("axes",),
+       elementwise=False, ulps=0.0, ball=ball_forms.transpose),
     Op("index", _index, (_index_vjp,), lambda a, index: a[index], lambda a, index: a[index], _indexed_shape, "a[0]",
-       params=("index",), elementwise=False, ulps=0.0),
+       params=("index",), elementwise=False, ulps=0.0, ball=ball_forms.index),
 )  # fmt: skip
 
 OPS: Mapping[str, Op] = {row.name: row for row in _ROWS}

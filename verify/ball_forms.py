@@ -1,0 +1,246 @@
+"""The op table's column ``ball``: each op on single numbers of python-flint, a ball or a series of balls of degree 1.
+
+A series is a value and its slope along some direction; flint's own rules carry the slope through ``+ - * /``, exp,
+log and sqrt, so that the column holds no derivative written by hand but that of tanh, which flint's series lack.
+Nothing here knows the other columns. Three rules hold throughout:
+
+* A comparison of balls answers False where it is undecided. What chooses by one returns the hull of both branches
+  then: values and slopes of either are inside.
+* Outside the domain, or where a ball may be outside, the result is NaN, which no later op turns into a number.
+* An infinite slope is NaN too; the value beside it is kept.
+
+Structural ops are given object arrays, without an axis of points.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from flint import arb, arb_series
+
+Number = arb | arb_series
+"""A ball, or value and slope."""
+
+_NAN = arb.nan()
+_ZERO = arb(0)
+
+
+def head(a: Number) -> arb:
+    """The value: a ball is its own, a series has it as its first coefficient.
+
+    >>> float(head(arb_series([3, 1]))), float(head(arb(2)))
+    (3.0, 2.0)
+    """
+    return a[0] if isinstance(a, arb_series) else a
+
+
+def tail(a: Number) -> arb:
+    """The slope: that of a ball is 0.
+
+    >>> float(tail(arb_series([3, 1]))), float(tail(arb(2)))
+    (1.0, 0.0)
+    """
+    return a[1] if isinstance(a, arb_series) else _ZERO
+
+
+def _with_slope(value: arb, slope: arb, *like: Number) -> Number:
+    """A series where one of ``like`` is one, else the value alone."""
+    return arb_series([value, slope]) if any(isinstance(a, arb_series) for a in like) else value
+
+
+def _unknown(*like: Number) -> Number:
+    return _with_slope(_NAN, _NAN, *like)
+
+
+def divide(a: Number, b: Number) -> Number:
+    """``a / b``; NaN where b may be 0, also for 0/0, which flint's series would cancel.
+
+    >>> float(divide(arb(1), arb(4))), float(divide(arb_series([0, 1]), arb_series([0, 1]))[0])
+    (0.25, nan)
+    """
+    below = head(b)
+    return a / b if below > 0 or below < 0 else _unknown(a, b)
+
+
+def power(a: Number, b: Number) -> Number:
+    """``a ** b`` for a > 0, and 0 for a = 0 with b > 1.
+
+    >>> round(float(power(arb(2), arb(3))), 9), float(power(arb(0), arb(3))), float(power(arb(-2), arb(3)))
+    (8.0, 0.0, nan)
+    """
+    base = head(a)
+    if base > 0:
+        return (b * log(a)).exp()
+    return _with_slope(_ZERO, _ZERO, a, b) if base == 0 and head(b) > 1 else _unknown(a, b)
+
+
+def power_constant(a: Number, exponent: float) -> Number:
+    """``a ** exponent``, the exponent being a known double: any a for a whole one, a > 0 otherwise.
+
+    At 0 a fractional exponent gives 0, with slope 0 above 1 and an infinite one below.
+
+    >>> float(power_constant(arb(-2), 3.0)), float(power_constant(arb(-2), 0.5)), float(power_constant(arb(0), -1.0))
+    (-8.0, nan, nan)
+    """
+    base = head(a)
+    if exponent == 0:
+        return _with_slope(arb(1), _ZERO, a) if base.is_finite() else _unknown(a)
+    if exponent.is_integer():
+        return a ** int(exponent) if exponent > 0 else divide(arb(1), a ** int(-exponent))
+    if base > 0:
+        return a ** arb(exponent)
+    if base == 0 and exponent > 0:
+        return _with_slope(_ZERO, _ZERO if exponent > 1 else _NAN, a)
+    return _unknown(a)
+
+
+def exp(a: Number) -> Number:
+    """The exponential function.
+
+    >>> float(exp(arb(0)))
+    1.0
+    """
+    return a.exp()
+
+
+def log(a: Number) -> Number:
+    """The natural logarithm; NaN where a may be 0 or less.
+
+    >>> float(log(arb(1))), float(log(arb(0)))
+    (0.0, nan)
+    """
+    return a.log() if head(a) > 0 else _unknown(a)
+
+
+def sqrt(a: Number) -> Number:
+    """The square root; at 0 it has a value but no slope, whatever the slope of a: ``sqrt(x*x)`` has a kink there.
+
+    >>> root = sqrt(arb_series([0, 1]))
+    >>> float(root[0]), float(root[1])
+    (0.0, nan)
+    """
+    value = head(a)
+    return a.sqrt() if value > 0 else _with_slope(value.sqrt(), _NAN, a)
+
+
+def sigmoid(a: Number) -> Number:
+    """``1 / (1 + exp(-a))``, without a huge power for a < 0.
+
+    >>> float(sigmoid(arb(0))), bool(sigmoid(arb(-1e300)).is_finite())
+    (0.5, True)
+    """
+    if head(a) < 0:
+        e = a.exp()
+        return divide(e, 1 + e)
+    return divide(arb(1), 1 + (-a).exp())
+
+
+def tanh(a: Number) -> Number:
+    """The hyperbolic tangent.
+
+    >>> float(tanh(arb_series([0, 1]))[1])
+    1.0
+    """
+    if isinstance(a, arb):
+        return a.tanh()
+    value = a[0]
+    return arb_series([value.tanh(), a[1] * value.sech() ** 2])
+
+
+def maximum(a: Number, b: Number) -> Number:
+    """The larger of two; where that is undecided, the hull of their slopes.
+
+    >>> tied = maximum(arb_series([1, 1]), arb(1))
+    >>> float(tied[0]), bool(tied[1].contains(0)), bool(tied[1].contains(1))
+    (1.0, True, True)
+    """
+    first, second = head(a), head(b)
+    if first > second:
+        return a
+    return b if first < second else _hull(first.max(second), a, b)
+
+
+def minimum(a: Number, b: Number) -> Number:
+    """The smaller of two; where that is undecided, the hull of their slopes.
+
+    >>> float(minimum(arb(1), arb(2)))
+    1.0
+    """
+    first, second = head(a), head(b)
+    if first < second:
+        return a
+    return b if first > second else _hull(first.min(second), a, b)
+
+
+def relu(a: Number) -> Number:
+    """``max(a, 0)``.
+
+    >>> float(relu(arb(-3))), float(relu(arb(3)))
+    (0.0, 3.0)
+    """
+    return maximum(a, _ZERO)
+
+
+def absolute(a: Number) -> Number:
+    """``max(a, -a)``.
+
+    >>> float(absolute(arb(-3)))
+    3.0
+    """
+    value = head(a)
+    if value > 0:
+        return a
+    return -a if value < 0 else _hull(abs(value), a, -a)
+
+
+def _hull(value: arb, a: Number, b: Number) -> Number:
+    """The value with the slopes of both branches."""
+    return _with_slope(value, tail(a).union(tail(b)), a, b)
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """The product of matrices, vectors or stacks of matrices.
+
+    >>> matmul(np.array([arb(2)], dtype=object), np.array([arb(3)], dtype=object))
+    6.00000000000000
+    """
+    return np.matmul(a, b)
+
+
+def total(a: Any, axis: tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
+    """The sum over some axes.
+
+    >>> total(np.array([arb(2), arb(3)], dtype=object))
+    5.00000000000000
+    """
+    return np.sum(a, axis=axis, keepdims=keepdims)
+
+
+def mean(a: Any, axis: tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
+    """The mean over some axes; the number of entries is exact.
+
+    >>> mean(np.array([arb(2), arb(4)], dtype=object))
+    3.00000000000000
+    """
+    entries = math.prod(a.shape if axis is None else [a.shape[i] for i in axis])
+    return total(a, axis, keepdims) / arb(entries)
+
+
+def transpose(a: Any, axes: tuple[int, ...] | None = None) -> Any:
+    """The axes in another order, reversed by default.
+
+    >>> transpose(np.zeros((2, 3))).shape
+    (3, 2)
+    """
+    return np.transpose(a, axes)
+
+
+def index(a: Any, index: tuple[int | slice, ...]) -> Any:
+    """Some of the entries.
+
+    >>> float(index(np.array([arb(5), arb(6)], dtype=object), (1,)))
+    6.0
+    """
+    return a[index]
