@@ -125,8 +125,15 @@ def apply(node: Node, operands: Sequence[Objects]) -> Objects:
     broadcast = np.broadcast_arrays(*operands)
     result = np.empty(broadcast[0].shape, dtype=object)
     for index in np.ndindex(result.shape):
-        result[index] = row.sympy(*(operand[index] for operand in broadcast), **static)
+        result[index] = _real_form(row, [operand[index] for operand in broadcast], static)
     return result
+
+
+def _real_form(row: Op, operands: Sequence[sympy.Expr], static: Mapping[str, Any]) -> sympy.Expr:
+    try:
+        return row.sympy(*operands, **static)
+    except TypeError:  # SymPy compares nothing that is not real: the operand is defined nowhere, such as log(relu(-exp(x)))
+        return sympy.nan
 
 
 def uses(graph: Graph, node: Node, operand: Shape) -> int:
