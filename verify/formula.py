@@ -169,8 +169,6 @@ class Formulas:
         return known
 
     def _emit(self, expression: sympy.Basic) -> int:
-        if expression in (sympy.I, sympy.zoo):
-            expression = sympy.nan  # a form that is nowhere real, such as sqrt(-exp(x))
         if isinstance(expression, (sympy.Number, sympy.NumberSymbol)):
             target = self._new()
             self._constants.append((target, expression))
@@ -251,8 +249,6 @@ def as_ball(number: sympy.Expr) -> flint.arb:
         return flint.arb.pi()
     if number == sympy.E:
         return flint.arb.const_e()
-    if number is sympy.nan:
-        return flint.arb.nan()
     raise TypeError(f"no ball is known for SymPy's {type(number).__name__} {number}")
 
 
