@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from verify.graph import Graph, Node
 from verify.interpret import REAL_CONSTANTS
-from verify.ops import OPS, Shape, exact_rational
+from verify.ops import OPS, Op, Shape, exact_rational
 
 Objects = NDArray[np.object_]
 """An array of SymPy expressions or of mpmath numbers."""
@@ -132,8 +132,8 @@ def apply(node: Node, operands: Sequence[Objects]) -> Objects:
 def _real_form(row: Op, operands: Sequence[sympy.Expr], static: Mapping[str, Any]) -> sympy.Expr:
     try:
         return row.sympy(*operands, **static)
-    except TypeError:  # SymPy compares nothing that is not real: the operand is defined nowhere, such as log(relu(-exp(x)))
-        return sympy.nan
+    except (TypeError, ValueError):
+        return sympy.nan  # SymPy compares nothing that is not real, such as sqrt(-exp(x)) with 0
 
 
 def uses(graph: Graph, node: Node, operand: Shape) -> int:
