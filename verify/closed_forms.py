@@ -103,6 +103,8 @@ def _closed_form(graph: Graph, variable: str) -> Objects | None:
     symbols = known[position]
     _expand(graph, known, outputs)
     total = _contracted(graph, known)
+    if not can_evaluate(total):
+        return None
     form = np.empty(shape, dtype=object)
     for index in np.ndindex(shape):
         form[index] = differentiated(total, symbols[index])
