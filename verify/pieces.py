@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sympy
 
-from verify.formula import OBJECTS, Formulas, Numbers, differentiated, formula_text, numbers_of
+from verify.formula import OBJECTS, Formulas, Numbers, can_evaluate, differentiated, formula_text, numbers_of
 from verify.graph import Graph
 from verify.matrix_forms import local_matrix_forms
 from verify.ops import OPS, Shape
@@ -34,6 +34,10 @@ Pull = Callable[[Any], Any]
 
 class TooLargeError(Exception):
     """A stage that would expand into more terms than SymPy can handle in reasonable time."""
+
+
+class NotRealError(Exception):
+    """An op that SymPy takes for complex at every point, such as a power of a negative constant."""
 
 
 @dataclass(slots=True)
@@ -197,7 +201,7 @@ def pieces_of(graph: Graph) -> list[Piece]:
         if node.kind != "op":
             continue
         if OPS[node.op].elementwise:
-            pieces.append(_elementwise(graph, position, roots, templates))
+            pieces += _elementwise_pieces(graph, position, roots, templates)
         else:
             pieces.append(_structural(graph, position))
     return pieces
@@ -220,9 +224,27 @@ def _roots(graph: Graph) -> frozenset[int]:
     return frozenset(roots)
 
 
+def _elementwise_pieces(
+    graph: Graph, root: int, roots: frozenset[int], templates: dict[tuple[Any, ...], tuple[Any, ...]]
+) -> list[Piece]:
+    """One piece, or one for each of its ops where SymPy takes the whole for nowhere real: ``sqrt(-exp(x))``."""
+    whole = _elementwise(graph, root, roots, templates)
+    if whole is not None:
+        return [whole]
+    inside = _inside(graph, root, roots)
+    apart: list[Piece] = []
+    for position in inside:
+        piece = _elementwise(graph, position, roots.union(inside), templates)
+        if piece is None:
+            raise NotRealError(f"SymPy has no real form of {graph.text(position)}")
+        apart.append(piece)
+    return apart
+
+
 def _elementwise(
     graph: Graph, root: int, roots: frozenset[int], templates: dict[tuple[Any, ...], tuple[Any, ...]]
-) -> Elementwise:
+) -> Elementwise | None:
+    """The ops from one root down to the next as one expression, None where that or a slope of it is not real."""
     inside = _inside(graph, root, roots)
     leaves = tuple(dict.fromkeys(
         arg for at in inside for arg in graph.nodes[at].args
@@ -238,6 +260,8 @@ def _elementwise(
     key = (expression, len(symbols))
     if key not in templates:
         partials = tuple(differentiated(expression, symbol) for symbol in symbols)
+        if not all(can_evaluate(form) for form in (expression, *partials)):
+            return None
         templates[key] = (partials, Formulas([expression], symbols), Formulas(partials, symbols))
     partials, forward, slopes = templates[key]
     shapes = tuple(graph.nodes[leaf].shape for leaf in leaves)
