@@ -21,7 +21,7 @@ from verify.derivative import ClosedForm, Derivative, Unsupported
 from verify.formula import EXACT_DIGITS
 from verify.graph import Graph
 from verify.matrix_forms import MatrixForms
-from verify.pieces import Piece, TooLargeError, pieces_of
+from verify.pieces import NotRealError, Piece, TooLargeError, pieces_of
 from verify.symbols import Objects
 
 
@@ -35,7 +35,7 @@ def prepare(graph: Graph, variables: Sequence[str]) -> Symbolic | Unsupported:
     """
     try:
         return Symbolic(graph, variables)
-    except TooLargeError as reason:
+    except (TooLargeError, NotRealError) as reason:
         return Unsupported(str(reason))
 
 
