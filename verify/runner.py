@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -236,7 +237,22 @@ def run_case(path: Path, settings: Settings) -> CaseResult:
     except CaseError as error:
         problems = tuple(str(problem) for problem in error.problems)
         return CaseResult(Path(path).stem, str(path), seed=settings.seed, problems=problems)
-    return run_loaded(case, settings, started)
+    try:
+        return run_loaded(case, settings, started)
+    except Exception as fault:  # noqa: BLE001 - one case never stops the others, whatever is wrong with this program
+        return CaseResult(
+            case.name, case.file, source=case.source, seed=settings.seed, problems=(_own_fault(case, fault),)
+        )
+
+
+def _own_fault(case: Case, fault: Exception) -> str:
+    """A fault of this program, said as such: what and where, for whoever reports it."""
+    where = traceback.extract_tb(fault.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return (
+        f"{case.file}: this program failed on the case; the case is not to blame. Please report it with the file: "
+        f"{type(fault).__name__} in {place}: {fault}"
+    )
 
 
 def run_loaded(case: Case, settings: Settings, started: float | None = None) -> CaseResult:
