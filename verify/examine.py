@@ -312,6 +312,8 @@ class Examination:
         for block in members:
             for entry in range(block.verdict.shape[1]):
                 verdict, reason = kinked.verdict(start + entry)
+                if not any(np.isfinite(vector[start + entry]) for vector in vectors.values()):
+                    verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the slope is infinite or undefined here"
                 passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT}
                 if verdict is Verdict.CONVENTION:
                     passes = kinked.declared
