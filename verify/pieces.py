@@ -51,8 +51,11 @@ class Piece:
         """The piece's value ``(P, *shape)`` from those of its leaves; ``like`` shows the numbers where it has none."""
         raise NotImplementedError
 
-    def pulls(self, operands: Sequence[Any]) -> list[Pull]:
-        """For each leaf, how a total derivative by the piece becomes its part in the total derivative by the leaf."""
+    def pulls(self, operands: Sequence[Any], *, absorb: bool = False) -> list[Pull]:
+        """For each leaf, how a total derivative by the piece becomes its part in the total derivative by the leaf.
+
+        With ``absorb``, a total of zero sends back zero even where the slope is infinite.
+        """
         raise NotImplementedError
 
     def local_derivatives(self, graph: Graph) -> dict[str, str]:
@@ -76,13 +79,17 @@ class Elementwise(Piece):
         """See :class:`Piece`."""
         return self.forward(*self._aligned(operands), like=like)[0]
 
-    def pulls(self, operands: Sequence[Any]) -> list[Pull]:
+    def pulls(self, operands: Sequence[Any], *, absorb: bool = False) -> list[Pull]:
         """See :class:`Piece`."""
         slopes = self.slopes(*self._aligned(operands))
-        return [partial(self._pulled, slope=slope, leaf=leaf) for slope, leaf in zip(slopes, self.shapes, strict=True)]
+        return [
+            partial(self._pulled, slope=slope, leaf=leaf, absorb=absorb)
+            for slope, leaf in zip(slopes, self.shapes, strict=True)
+        ]
 
-    def _pulled(self, total: Any, slope: Any, leaf: Shape) -> Any:
-        return _collected(total * slope, self.shape, leaf)
+    def _pulled(self, total: Any, slope: Any, leaf: Shape, absorb: bool) -> Any:
+        sent = total * slope
+        return _collected(np.where(total == 0, 0.0, sent) if absorb else sent, self.shape, leaf)
 
     def local_derivatives(self, graph: Graph) -> dict[str, str]:
         """See :class:`Piece`."""
@@ -159,7 +166,7 @@ class Structural(Piece):
         terms = self.forward.terms(_flattened(operands))
         return _summed_by(terms, self.forward.groups, math.prod(self.shape)).reshape(len(terms), *self.shape)
 
-    def pulls(self, operands: Sequence[Any]) -> list[Pull]:
+    def pulls(self, operands: Sequence[Any], *, absorb: bool = False) -> list[Pull]:  # noqa: ARG002 - slopes are finite
         """See :class:`Piece`."""
         flat = _flattened(operands)
         return [
