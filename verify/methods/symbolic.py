@@ -88,8 +88,14 @@ class Symbolic:
                 named = {name: values[self.graph.position(name)] for name in (*self.graph.inputs, *self.graph.stages)}
                 gradients = self._closed.gradients(named, upstream)
                 if len(gradients) < len(self.variables):
-                    totals = self._totals(values, upstream)
-                    gradients = {name: totals[self.graph.position(name)] for name in self.variables} | gradients
+                    gradients = self._staged(values, upstream, absorb=False) | gradients
+                if not all(map(_is_finite, gradients.values())):
+                    # 0 * inf, as in relu(sqrt(x) - 1) at 0: rare, so paid for only when met.
+                    absorbed = self._staged(values, upstream, absorb=True)
+                    gradients = {
+                        name: np.where(np.isfinite(gradient), gradient, absorbed[name])
+                        for name, gradient in gradients.items()
+                    }
         return Derivative(named, {name: gradients[name] for name in self.variables})
 
     def _forward(self, inputs: Mapping[str, Any]) -> dict[int, Any]:
@@ -103,9 +109,16 @@ class Symbolic:
             values[piece.root] = value if np.shape(value) == shape else np.broadcast_to(value, shape)
         return values
 
-    def _totals(self, values: Mapping[int, Any], upstream: Mapping[str, Any]) -> dict[int, Any]:
+    def _staged(self, values: Mapping[int, Any], upstream: Mapping[str, Any], absorb: bool) -> dict[str, Any]:
+        """The gradients by all variables, by stages."""
+        totals = self._totals(values, upstream, absorb)
+        return {name: totals[self.graph.position(name)] for name in self.variables}
+
+    def _totals(self, values: Mapping[int, Any], upstream: Mapping[str, Any], absorb: bool) -> dict[int, Any]:
         """Total derivatives by every piece and input: the triangular system, solved from its last row up."""
-        pulls = {id(piece): piece.pulls([values[leaf] for leaf in piece.leaves]) for piece in self._pieces}
+        pulls = {
+            id(piece): piece.pulls([values[leaf] for leaf in piece.leaves], absorb=absorb) for piece in self._pieces
+        }
         seeds: dict[int, Any] = {}
         for name, seed in upstream.items():
             position = self.graph.position(name)
@@ -117,6 +130,11 @@ class Symbolic:
                 parts.append(seeds[position])
             totals[position] = sum(parts[1:], start=parts[0]) if parts else np.zeros_like(values[position])
         return totals
+
+
+def _is_finite(gradient: Any) -> bool:
+    """Whether all floats of an array are finite; of other numbers whoever asked for them takes care."""
+    return gradient.dtype == object or bool(np.isfinite(gradient).all())
 
 
 def exactly(inputs: Mapping[str, Any]) -> dict[str, Objects]:
