@@ -23,7 +23,7 @@ HEAVY = ("numpy", "sympy", "mpmath", "pandas", "scipy", "hypothesis", "pydantic"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "records"),
     ("ball_forms", "ops"),
-    ("graph", "balls", "interpret", "formula", "syntax", "expression", "symbols"),
+    ("graph", "balls", "interpret", "taylor", "formula", "syntax", "expression", "symbols"),
     (
         "derivative",
         "closed_forms",
@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "case_values",
         "case",
         "points",
+        "reference",
     ),
     (
         "rows",

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import flint
@@ -95,7 +95,7 @@ EXACT_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
 """NumPy function -> the same on mpmath numbers; all others run on object arrays as they are."""
 
 
-def _ball_step(x: flint.arb) -> flint.arb:
+def _ball_step(x: flint.arb, _half: Any = None) -> flint.arb:
     """0 or 1 where the sign is decided, else both: the hull of the slopes that meet there."""
     if x > 0 or x < 0:
         return flint.arb(int(x > 0))
@@ -106,24 +106,33 @@ def _ball_sign(x: flint.arb) -> flint.arb:
     return 2 * _ball_step(x) - 1
 
 
-_ball_max = np.frompyfunc(flint.arb.max, 2, 1)
-_ball_min = np.frompyfunc(flint.arb.min, 2, 1)
-_ball_steps = np.frompyfunc(_ball_step, 1, 1)
-
 BALL_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
-    np.exp: np.frompyfunc(flint.arb.exp, 1, 1),
-    np.log: np.frompyfunc(flint.arb.log, 1, 1),
-    np.tanh: np.frompyfunc(flint.arb.tanh, 1, 1),
-    np.sinh: np.frompyfunc(flint.arb.sinh, 1, 1),
-    np.cosh: np.frompyfunc(flint.arb.cosh, 1, 1),
-    np.sqrt: np.frompyfunc(flint.arb.sqrt, 1, 1),
-    _greatest: lambda *xs: reduce(_ball_max, xs),
-    _least: lambda *xs: reduce(_ball_min, xs),
-    _step: lambda x, _half=None: _ball_steps(x),
-    _sign: np.frompyfunc(_ball_sign, 1, 1),
+    np.exp: flint.arb.exp,
+    np.log: flint.arb.log,
+    np.tanh: flint.arb.tanh,
+    np.sinh: flint.arb.sinh,
+    np.cosh: flint.arb.cosh,
+    np.sqrt: flint.arb.sqrt,
+    np.abs: abs,
+    _greatest: lambda *xs: reduce(flint.arb.max, xs),
+    _least: lambda *xs: reduce(flint.arb.min, xs),
+    _step: _ball_step,
+    _sign: _ball_sign,
 }
-"""NumPy function -> the same on balls. Comparisons of balls answer False where they are undecided, so whatever
+"""NumPy function -> the same on a ball. Comparisons of balls answer False where they are undecided, so whatever
 chooses by a comparison has a form of its own here."""
+
+
+def _entrywise(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of balls on object arrays of them; what it was made for has any number of arguments."""
+    made: dict[int, Callable[..., Any]] = {}
+
+    def call(*arrays: Any) -> Any:
+        if len(arrays) not in made:
+            made[len(arrays)] = np.frompyfunc(function, len(arrays), 1)
+        return made[len(arrays)](*arrays)
+
+    return call
 
 
 class Formulas:
@@ -152,6 +161,8 @@ class Formulas:
         balls at python-flint's precision of the moment. Formulas without symbols take it from the array ``like``.
         """
         numbers = numbers_of((*values, like))
+        if numbers is BALLS and all(value.size == 1 for value in values):
+            numbers, values = BALL, tuple(value.item() for value in values)  # one point: no arrays on the way
         slots: list[Any] = [*values, *[None] * (self._size - self._arity)]
         with numbers.context():
             for target, number in self._constants:
@@ -252,8 +263,15 @@ def as_ball(number: sympy.Expr) -> flint.arb:
     raise TypeError(f"no ball is known for SymPy's {type(number).__name__} {number}")
 
 
-def _ball_number(number: sympy.Expr) -> Any:
-    return np.array(as_ball(number), dtype=object)
+@lru_cache(maxsize=4096)
+def _ball_with(number: sympy.Expr, bits: int) -> flint.arb:
+    """A constant's ball with so many bits; the conversion costs more than most formulas."""
+    assert bits == flint.ctx.prec
+    return as_ball(number)
+
+
+def _ball_number(number: sympy.Expr) -> flint.arb:
+    return _ball_with(number, flint.ctx.prec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +350,13 @@ def as_float(number: sympy.Expr) -> float:
 
 FLOATS = Numbers("floats", as_float, {}, lambda: np.errstate(all="ignore"))
 EXACT = Numbers("mpmath", _exact_number, EXACT_FUNCTIONS, lambda: mpmath.workdps(EXACT_DIGITS))
-BALLS = Numbers("balls", _ball_number, BALL_FUNCTIONS, nullcontext)
+BALL = Numbers("ball", _ball_number, BALL_FUNCTIONS, nullcontext)
+BALLS = Numbers(
+    "balls",
+    lambda number: np.array(_ball_number(number), dtype=object),
+    {known: _entrywise(function) for known, function in BALL_FUNCTIONS.items()},
+    nullcontext,
+)
 
 
 def _is_divisor(factor: sympy.Basic) -> bool:

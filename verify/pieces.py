@@ -214,6 +214,19 @@ def pieces_of(graph: Graph) -> list[Piece]:
     return pieces
 
 
+def piece_of(graph: Graph, position: int) -> Piece:
+    """One op alone as a piece, with all its operands as leaves.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "exp(x * x)"})
+    >>> piece_of(graph, 2).leaves
+    (1,)
+    """
+    if OPS[graph.nodes[position].op].elementwise:
+        return _elementwise(graph, position, frozenset(range(len(graph.nodes))), {})
+    return _structural(graph, position)
+
+
 def _roots(graph: Graph) -> frozenset[int]:
     """Nodes that begin a piece of their own: inputs, stages, structural ops and what they read, shared values."""
     roots = set(graph.inputs.values()) | set(graph.stages.values())

@@ -1,0 +1,250 @@
+"""Running a graph on balls, and on series of balls of degree 1: certified values and certified slopes.
+
+A ball pass gives every node's value. A series pass gives the slope of the contracted output along one entry of one
+variable: that entry becomes ``value + t``, and the nodes that depend on it run again. Neither SymPy nor a
+vector-Jacobian product has a part in it; what each op does stands in the column ``ball`` of the op table.
+
+Values carry no axis of points here: a scalar is a single ball, an array an object array of balls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import flint
+import numpy as np
+
+from verify.ball_forms import head, tail
+from verify.graph import Graph, Node
+from verify.interpret import REAL_CONSTANTS
+from verify.ops import OPS, Shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Objects = NDArray[np.object_]
+
+Entry = tuple[int, ...]
+Values = list[Any]
+"""The value of each node by position."""
+
+Weights = Sequence[tuple[int, Any]]
+"""Position of each output and its upstream gradient, a ball or an object array of them."""
+
+
+class OutOfTimeError(Exception):
+    """The time for one point is used up."""
+
+
+class precision:  # noqa: N801 - used as a function is, like mpmath's workprec
+    """Balls with that many bits and series of degree 1 inside, python-flint's settings as they were outside.
+
+    >>> with precision(300):
+    ...     flint.ctx.prec
+    300
+    >>> flint.ctx.prec
+    53
+    """
+
+    __slots__ = ("_before", "_bits")
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+
+    def __enter__(self) -> None:
+        """Keeps the settings and changes them: they are global."""
+        context = flint.ctx
+        self._before = context.prec, context.cap
+        context.prec, context.cap = self._bits, 2
+
+    def __exit__(self, *_: object) -> None:
+        """Restores the settings, whatever happened."""
+        flint.ctx.prec, flint.ctx.cap = self._before
+
+
+class Taylor:
+    """A graph made ready to run on balls and on series; it holds no state between runs.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> taylor = Taylor(graph_from_expressions({"x": ()}, {"f": "x**3"}))
+    >>> with precision(128):
+    ...     values = taylor.values({"x": flint.arb(2)})
+    ...     slope = taylor.slope(values, 0, (), [(1, flint.arb(1))])
+    >>> float(values[1]), float(slope)
+    (8.0, 12.0)
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.without_form = sorted({n.op for n in graph.nodes if n.kind == "op" and OPS[n.op].ball is None})
+        """Ops of the graph that have no ball form; nothing can be run unless this is empty."""
+        self._calls = tuple(None if self.without_form else ball_call(graph, node) for node in graph.nodes)
+        self._order = tuple(i for i, node in enumerate(graph.nodes) if node.kind == "op")
+        self._constants = [flint.arb(node.value) if node.value is not None else None for node in graph.nodes]
+        self._real = {i: node.op for i, node in enumerate(graph.nodes) if node.kind == "constant" and _is_real(node)}
+        self._wanted = graph.needed_for(graph.position(name) for name in graph.outputs)
+        self._orders: dict[int, tuple[int, ...]] = {}
+
+    def values(self, inputs: Mapping[str, Any], deadline: float = float("inf")) -> Values:
+        """The value of every node; inputs are balls, or object arrays of them.
+
+        Raises OutOfTimeError when ``time.monotonic()`` passes ``deadline``.
+        """
+        values: Values = self._constants[:]
+        for i, name in self._real.items():
+            values[i] = real_constant(name)
+        for name, position in self.graph.inputs.items():
+            values[position] = inputs[name]
+        self._execute(values, self._order, deadline)
+        return values
+
+    def series(self, values: Values, position: int, entry: Entry, deadline: float = float("inf")) -> Values:
+        """The values again, those that depend on one entry of one node as series in that entry."""
+        again = values[:]
+        again[position] = seeded(values[position], entry)
+        self._execute(again, self.order(position), deadline)
+        return again
+
+    def slope(
+        self, values: Values, position: int, entry: Entry, weights: Weights, deadline: float = float("inf")
+    ) -> flint.arb:
+        """The derivative of the contracted output by one entry of one node, at the values of a ball pass."""
+        return contracted(self.series(values, position, entry, deadline), weights)
+
+    def order(self, position: int) -> tuple[int, ...]:
+        """The nodes between a variable and the outputs, which run in a series pass."""
+        order = self._orders.get(position)
+        if order is None:
+            order = tuple(i for i in self.graph.depends_on([position]) if i in self._wanted)
+            self._orders[position] = order
+        return order
+
+    def _execute(self, values: Values, order: Sequence[int], deadline: float) -> None:
+        nodes, calls = self.graph.nodes, self._calls
+        if time.monotonic() > deadline:
+            raise OutOfTimeError
+        for i in order:
+            node = nodes[i]
+            args = node.args
+            call: Any = calls[i]
+            if len(args) == 2:
+                values[i] = call(values[args[0]], values[args[1]])
+            else:
+                values[i] = call(*[values[j] for j in args])
+            if node.shape and time.monotonic() > deadline:
+                raise OutOfTimeError
+
+
+def seeded(value: Any, entry: Entry) -> Any:
+    """A value with one of its entries as a series in that entry.
+
+    >>> str(seeded(flint.arb(2), ()))
+    '2.00000000000000 + 1.00000000000000*x + O(x^10)'
+    """
+    if not isinstance(value, np.ndarray):
+        return flint.arb_series([value, 1])
+    copy = value.copy()
+    copy[entry] = flint.arb_series([copy[entry], 1])
+    return copy
+
+
+def contracted(values: Values, weights: Weights) -> flint.arb:
+    """The slope of the outputs, contracted with their upstream gradients; a weight of 0 absorbs any slope.
+
+    >>> bool(contracted([flint.arb_series([0, 3])], [(0, flint.arb(2))]) == 6)
+    True
+    """
+    total = flint.arb(0)
+    for position, weight in weights:
+        value = values[position]
+        if not isinstance(value, np.ndarray):
+            if weight != 0:
+                total += tail(value) * weight
+            continue
+        for x, g in zip(value.ravel().tolist(), weight.ravel().tolist(), strict=True):
+            if g != 0 and not isinstance(x, flint.arb):
+                total += x[1] * g
+    return total
+
+
+def real_constant(name: str) -> flint.arb:
+    """The ball around a real number that no float holds, at the precision of the moment.
+
+    >>> float(real_constant("pi"))
+    3.141592653589793
+    """
+    return {"pi": flint.arb.pi, "e": flint.arb.const_e}[name]()
+
+
+def _is_real(node: Node) -> bool:
+    return node.op in REAL_CONSTANTS
+
+
+def ball_call(graph: Graph, node: Node) -> Callable[..., Any] | None:
+    """A node's op on values as they are kept here: balls, series, and object arrays of them.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": (2,)}, {"f": "sum(x)"})
+    >>> float(ball_call(graph, graph.nodes[1])(np.array([flint.arb(1), flint.arb(2)], dtype=object)))
+    3.0
+    """
+    if node.kind != "op":
+        return None
+    row = OPS[node.op]
+    assert row.ball is not None, f"{node.op} has no ball form"
+    static = {key: value for key, value in node.params.items() if key != "tie"}
+    form: Callable[..., Any] = partial(row.ball, **static) if static else row.ball
+    if not row.elementwise:
+        return lambda *operands: _kept(form(*map(as_objects, operands)), node.shape)
+    if not node.shape:
+        return form
+    entrywise: Callable[..., Any] = np.frompyfunc(form, len(node.args), 1)
+    if all(graph.nodes[i].shape for i in node.args):
+        return entrywise
+    return lambda *operands: entrywise(*map(as_objects, operands))
+
+
+def as_objects(value: Any) -> Objects:
+    """A value as an object array; NumPy would take a lone series for a sequence of its coefficients.
+
+    >>> as_objects(flint.arb_series([1, 2])).shape
+    ()
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    array = np.empty(1, dtype=object)
+    array[0] = value
+    return array.reshape(())
+
+
+def _kept(result: Any, shape: Shape) -> Any:
+    """The result of a structural op as values are kept: a sum over nothing is the ball 0."""
+    if shape:
+        result = as_objects(result)
+        if result.size and not isinstance(result.flat[0], flint.arb | flint.arb_series):
+            result = np.frompyfunc(flint.arb, 1, 1)(result)
+        return result
+    if isinstance(result, np.ndarray):
+        result = result.item()
+    return result if isinstance(result, flint.arb | flint.arb_series) else flint.arb(int(result))
+
+
+def entries_of(value: Any) -> list[Any]:
+    """All entries of a value, in C order.
+
+    >>> len(entries_of(flint.arb(1)))
+    1
+    """
+    return value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
+
+
+def is_finite(value: Any) -> bool:
+    """Whether all values and slopes in it are finite.
+
+    >>> is_finite(flint.arb(1)), is_finite(flint.arb_series([1, flint.arb.nan()]))
+    (True, False)
+    """
+    return all(head(x).is_finite() and tail(x).is_finite() for x in entries_of(value))
