@@ -23,6 +23,9 @@ from verify.records import Verdict
 
 Array = NDArray[Any]
 
+MOST_TURNED = 100_000
+"""Undecided branches times entries of the variables that are still worth turning one by one (two seconds)."""
+
 MOST_PATTERN_SITES = 6
 """Undecided branches whose patterns are all tried (2**6 of them); beyond, an outer bound is used."""
 
@@ -45,6 +48,8 @@ class Corners:
     """``(n,)``: how far a vector may be off, from the central differences that gave it."""
     outer: bool = False
     """The hull is too large: too many branches, or an argument that does not move to first order."""
+    unknown: str = ""
+    """Why nothing is known, if so."""
 
     @property
     def low(self) -> Array:
@@ -119,7 +124,8 @@ class KinkedGroup:
         """
         low, high = float(self.corners.low[place]), float(self.corners.high[place])
         if not all(map(math.isfinite, (low, high, self.corners.error[place]))):
-            return Verdict.UNDECIDED, f"{self.ties}: the one-sided slopes are infinite or undefined"
+            nothing = self.corners.unknown or "the one-sided slopes are infinite or undefined"
+            return Verdict.UNDECIDED, f"{self.ties}: {nothing}"
         slopes = f"{low:.12g}" if self.smooth[place] else f"{low:.12g} to {high:.12g}"
         aside = f"; {', '.join(self.others)} follows a convention of its own" if self.others else ""
         if not self.within[place]:
@@ -179,72 +185,86 @@ class KinkJudge:
         self._output = contraction(central.graph, upstream)
         values = central.program.run(inputs)
         self._decided = {i: np.asarray(branch_argument(central.graph.nodes[i], values) > 0) for i in central.kinks}
-        self._gradients: dict[tuple[str, tuple[bool, ...]], tuple[Array, Array]] = {}
         self._all = tuple(sites)
 
     def corners(self, variables: Sequence[str]) -> Corners:
         """The corners of the subdifferential with respect to some variables, all of them together."""
-        base = (True,) * len(self._all)
-        flips = [(*base[:i], False, *base[i + 1 :]) for i in range(len(self._all))]
-        start, error = self._gradient(variables, base)
-        flipped = [self._gradient(variables, pattern) for pattern in flips]
-        moving = [i for i, (vector, e) in enumerate(flipped) if np.any(np.abs(vector - start) > 2 * (error + e))]
-        if not moving:
-            return Corners(start[None], error)
-        if len(moving) > MOST_PATTERN_SITES:
-            changes = np.array([flipped[i][0] - start for i in moving])
-            low, high = start + np.minimum(changes, 0).sum(axis=0), start + np.maximum(changes, 0).sum(axis=0)
-            return Corners(np.array([low, high]), sum((flipped[i][1] for i in moving), start=error), outer=True)
-        return self._realised(variables, moving)
+        count = len(self._all)
+        entries = sum(math.prod(self._central.graph.shape(name)) for name in variables)
+        if count * entries > MOST_TURNED:
+            nothing = np.full(entries, np.nan)
+            return Corners(nothing[None], nothing, unknown=f"{count} undecided branches at one point are too many")
+        if count <= MOST_PATTERN_SITES:
+            return self._realised(variables, range(count))
+        # What a branch changes may show on one side of the others only, so each is turned from either side.
+        changes, errors, starts = [], [], []
+        for side in (True, False):
+            patterns = np.full((count + 1, count), side)
+            patterns[np.arange(1, count + 1), np.arange(count)] = not side
+            vectors, error = self._gradients(variables, patterns)
+            change = vectors[1:] - vectors[0]
+            noise = error[1:] + error[0]
+            changes.append(np.where(np.abs(change) > 2 * noise, change, 0.0))
+            errors.append(error[0] + np.where(np.abs(change) > 2 * noise, noise, 0.0).sum(axis=0))
+            starts.append(vectors[0])
+        moving = np.flatnonzero(np.any([np.any(change, axis=1) for change in changes], axis=0))
+        if len(moving) <= MOST_PATTERN_SITES:
+            return self._realised(variables, moving.tolist())
+        low = np.min([x + np.minimum(c, 0).sum(axis=0) for x, c in zip(starts, changes, strict=True)], axis=0)
+        high = np.max([x + np.maximum(c, 0).sum(axis=0) for x, c in zip(starts, changes, strict=True)], axis=0)
+        return Corners(np.array([low, high]), np.max(errors, axis=0), outer=True)
 
     def _realised(self, variables: Sequence[str], moving: Sequence[int]) -> Corners:
-        vectors, errors, unsure = [], [], False
-        for choice in product((True, False), repeat=len(moving)):
-            pattern = [True] * len(self._all)
-            for i, first in zip(moving, choice, strict=True):
-                pattern[i] = first
-            arguments = [self._argument_gradient(variables, tuple(pattern), i) for i in moving]
-            signs = np.where(choice, 1.0, -1.0)
-            flat = any(np.all(~np.isfinite(vector) | (np.abs(vector) <= error)) for vector, error in arguments)
+        """The corners of all patterns of a few sites that some direction realises; the other sites change nothing."""
+        choices = np.array(list(product((True, False), repeat=len(moving))), dtype=bool)
+        patterns = np.full((len(choices), len(self._all)), True)
+        patterns[:, np.array(moving, dtype=np.intp)] = choices
+        vectors, errors = self._gradients(variables, patterns)
+        if np.all(np.ptp(vectors, axis=0) <= 2 * errors.min(axis=0)):
+            return Corners(vectors[:1], errors[0])  # they are all one, whichever of them are realised
+        arguments = [self._argument_gradients(variables, patterns, i) for i in moving]
+        kept, unsure = [], False
+        for number, choice in enumerate(choices):
+            slopes = np.array([vector[number] for vector, _ in arguments])
+            noise = np.array([error[number] for _, error in arguments])
+            flat = bool(np.any(np.all(~np.isfinite(slopes) | (np.abs(slopes) <= noise), axis=1)))
             unsure |= flat
-            known = np.nan_to_num([vector for vector, _ in arguments], posinf=0.0, neginf=0.0)
-            if flat or _realisable(signs[:, None] * known):
-                vector, error = self._gradient(variables, tuple(pattern))
-                vectors.append(vector)
-                errors.append(error)
-        return Corners(np.array(vectors), np.max(errors, axis=0), outer=unsure)
+            known = np.nan_to_num(slopes, posinf=0.0, neginf=0.0)
+            if flat or _realisable(np.where(choice, 1.0, -1.0)[:, None] * known):
+                kept.append(number)
+        return Corners(vectors[kept], errors[kept].max(axis=0), outer=unsure)
 
-    def _gradient(self, variables: Sequence[str], pattern: tuple[bool, ...]) -> tuple[Array, Array]:
-        """Gradient and error, all variables flattened into one vector, along one branch pattern."""
-        found = []
-        for name in variables:
-            key = (name, pattern)
-            if key not in self._gradients:
-                self._gradients[key] = self._differences(name, pattern, self._output)
-            found.append(self._gradients[key])
-        return np.concatenate([vector for vector, _ in found]), np.concatenate([error for _, error in found])
+    def _gradients(self, variables: Sequence[str], patterns: NDArray[np.bool_]) -> tuple[Array, Array]:
+        """Gradients and errors ``(C, n)`` along each branch pattern ``(C, sites)``, all variables in one vector."""
+        found = [self._differences(name, patterns, self._output) for name in variables]
+        return np.concatenate([vector for vector, _ in found], 1), np.concatenate([error for _, error in found], 1)
 
-    def _argument_gradient(self, variables: Sequence[str], pattern: tuple[bool, ...], site: int) -> tuple[Array, Array]:
-        """The gradient of what decides one branch, along the pattern: nested kinks have it depend on the others."""
+    def _argument_gradients(
+        self, variables: Sequence[str], patterns: NDArray[np.bool_], site: int
+    ) -> tuple[Array, Array]:
+        """The same for what decides one branch: nested kinks have it depend on the other branches."""
         node, entry = self._all[site].node, self._all[site].entry
 
         def argument(values: Values) -> Any:
             return branch_argument(self._central.graph.nodes[node], values)[(slice(None), *entry)]
 
-        found = [self._differences(name, pattern, argument) for name in variables]
-        return np.concatenate([vector for vector, _ in found]), np.concatenate([error for _, error in found])
+        found = [self._differences(name, patterns, argument) for name in variables]
+        return np.concatenate([vector for vector, _ in found], 1), np.concatenate([error for _, error in found], 1)
 
-    def _differences(self, name: str, pattern: tuple[bool, ...], output: Functional) -> tuple[Array, Array]:
-        frozen = {i: choice.copy() for i, choice in self._decided.items()}
-        for site, first in zip(self._all, pattern, strict=True):
-            frozen[site.node][(0, *site.entry)] = first
-        shape = self._central.graph.shape(name)
-        noise = self._central.noise(self._inputs, output, frozen)
+    def _differences(self, name: str, patterns: NDArray[np.bool_], output: Functional) -> tuple[Array, Array]:
+        """Central differences along each pattern, all patterns run together as if they were points."""
+        count = len(patterns)
+        frozen = {i: np.repeat(choice[:1], count, axis=0) for i, choice in self._decided.items()}
+        for site, first in zip(self._all, patterns.T, strict=True):
+            where: tuple[Any, ...] = (slice(None), *site.entry)
+            frozen[site.node][where] = first
+        inputs = {key: np.repeat(value, count, axis=0) for key, value in self._inputs.items()}
+        noise = self._central.noise(inputs, output, frozen)
         refined = [
-            self._central.refine(name, entry, self._inputs, output, frozen, noise, enough=5)
-            for entry in np.ndindex(shape)
+            self._central.refine(name, entry, inputs, output, frozen, noise, enough=5)
+            for entry in np.ndindex(self._central.graph.shape(name))
         ]
-        return np.array([r.gradient[0] for r in refined]), np.array([r.error[0] for r in refined])
+        return np.stack([r.gradient for r in refined], axis=1), np.stack([r.error for r in refined], axis=1)
 
 
 def _realisable(rows: Array) -> bool:
