@@ -1,0 +1,200 @@
+"""Subgradients: hulls of corners, patterns that no direction realises, and bounds that are said to be outer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from verify import kinks
+from verify.balls import Balls
+from verify.expression import graph_from_expressions
+from verify.kinks import Corners, KinkJudge, undecided_sites
+from verify.methods.central import Central
+
+Array = NDArray[np.float64]
+NO_SLACK = 1e-9
+
+
+def corners(shapes: Mapping[str, tuple[int, ...]], formula: str, at: Mapping[str, Any]) -> Corners:
+    """The corners of one formula at one point, by all its inputs together."""
+    graph = graph_from_expressions(shapes, {"f": formula})
+    central = Central(graph, [*shapes, "f"])
+    inputs = {name: np.asarray(at[name], dtype=np.float64)[None] for name in shapes}
+    balls = central.program.run({name: Balls.exact(value) for name, value in inputs.items()})
+    sites = undecided_sites(central, balls, 0)
+    return KinkJudge(central, inputs, {"f": np.ones((1, *graph.shape("f")))}, sites).corners(list(shapes))
+
+
+def scalar(formula: str, **at: float) -> Corners:
+    """The same for scalar inputs."""
+    return corners(dict.fromkeys(at, ()), formula, at)
+
+
+def vectors(found: Corners) -> set[tuple[float, ...]]:
+    """The corners as tuples of rounded numbers."""
+    return {tuple(float(round(x, 6)) + 0.0 for x in vector) for vector in found.vectors}
+
+
+def holds(found: Corners, *gradient: float) -> bool:
+    """Whether a vector is in the hull."""
+    return found.contains(np.array(gradient), np.full(len(gradient), NO_SLACK))
+
+
+# ---------------------------------------------------------------------------------------------------------- corners
+
+EXPECTED: Sequence[tuple[str, dict[str, float], set[tuple[float, ...]]]] = [
+    ("relu(x)", {"x": 0}, {(0.0,), (1.0,)}),
+    ("abs(x)", {"x": 0}, {(-1.0,), (1.0,)}),
+    ("max(x, y)", {"x": 2, "y": 2}, {(1.0, 0.0), (0.0, 1.0)}),
+    ("min(x, 3 * y)", {"x": 3, "y": 1}, {(1.0, 0.0), (0.0, 3.0)}),
+    ("max(max(x, y), z)", {"x": 1, "y": 1, "z": 1}, {(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)}),
+    ("relu(x) - relu(-x)", {"x": 0}, {(1.0,)}),
+    ("x * abs(x)", {"x": 0}, {(0.0,)}),
+    ("relu(x) ** 2", {"x": 0}, {(0.0,)}),
+    ("abs(x) - abs(x)", {"x": 0}, {(0.0,)}),
+    ("max(x, y) + min(x, y)", {"x": 1, "y": 1}, {(1.0, 1.0)}),
+    ("max(x, relu(x))", {"x": 0}, {(0.0,), (1.0,)}),
+    ("relu(x) + relu(2 * x)", {"x": 0}, {(0.0,), (3.0,)}),
+    ("relu(x) + abs(y)", {"x": 0, "y": 0}, {(0.0, 1.0), (1.0, 1.0), (0.0, -1.0), (1.0, -1.0)}),
+    ("relu(x) + relu(x + y)", {"x": 0, "y": 0}, {(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (2.0, 1.0)}),
+    ("abs(max(x, -x))", {"x": 0}, {(-1.0,), (1.0,)}),
+]
+
+
+@pytest.mark.parametrize(("formula", "at", "expected"), EXPECTED)
+def test_the_hull_of_the_corners(formula: str, at: dict[str, float], expected: set[tuple[float, ...]]) -> None:
+    """Each true corner is in the hull, each found one in the hull of the true ones, and no more."""
+    found = scalar(formula, **at)
+    for corner in expected:
+        assert holds(found, *corner)
+    true = Corners(np.array(sorted(expected)), np.full(len(at), 1e-6))
+    if not found.outer:
+        assert all(holds(true, *corner) for corner in vectors(found))
+
+
+@pytest.mark.parametrize(("formula", "at", "expected"), EXPECTED)
+def test_beyond_the_corners_is_outside(formula: str, at: dict[str, float], expected: set[tuple[float, ...]]) -> None:
+    """The twin: each corner moved outward by a thousandth of a unit, away from the others' middle."""
+    found = scalar(formula, **at)
+    middle = np.mean(sorted(expected), axis=0)
+    for corner in expected:
+        direction = np.array(corner) - middle if len(expected) > 1 else np.ones(len(at))
+        assert not holds(found, *(np.array(corner) + 1e-3 * direction / np.max(np.abs(direction))))
+
+
+def test_patterns_that_no_direction_realises_do_not_count() -> None:
+    """relu(x) and relu(-x) cannot both be on: the naive product of branches would allow 0 to 2."""
+    found = scalar("relu(x) + relu(-x)", x=0)
+    assert {(1.0,), (-1.0,)} == vectors(found)
+    assert not found.outer
+
+
+def test_an_argument_without_slope_gives_an_outer_bound() -> None:
+    """The sign of x**3 says nothing to first order, so both branches are taken for possible, and it is said."""
+    assert scalar("relu(x ** 3) + relu(x)", x=0).outer
+    assert not scalar("relu(x) + relu(3 * x)", x=0).outer
+
+
+def test_many_independent_kinks_are_bounded_by_a_box() -> None:
+    """Twenty entries of abs at 0: 2**20 corners, one box."""
+    found = corners({"x": (20,)}, "sum(abs(x))", {"x": np.zeros(20)})
+    assert found.outer
+    np.testing.assert_allclose(-np.ones(20), found.low, atol=1e-7)
+    np.testing.assert_allclose(np.ones(20), found.high, atol=1e-7)
+    assert holds(found, *np.linspace(-1, 1, 20))
+    assert not holds(found, *np.linspace(-1, 1.001, 20))
+
+
+def test_few_that_matter_among_many() -> None:
+    """Dead branches do not count: of twelve undecided ones two are read."""
+    found = corners({"x": (12,)}, "relu(x)[3] + relu(x)[5]", {"x": np.zeros(12)})
+    assert not found.outer
+    assert 4 == len(vectors(found))
+
+
+def test_too_many_branches_are_not_turned_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known then, and it is said why."""
+    monkeypatch.setattr(kinks, "MOST_TURNED", 399)
+    assert not corners({"x": (19,)}, "sum(abs(x))", {"x": np.zeros(19)}).unknown
+    found = corners({"x": (20,)}, "sum(abs(x))", {"x": np.zeros(20)})
+    assert "20 undecided branches" in found.unknown
+    assert not found.known.any()
+
+
+# ------------------------------------------------------------------------------------------------------- membership
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(1, 5).flatmap(
+        lambda n: st.lists(
+            st.lists(st.integers(-5, 5), min_size=n, max_size=n), min_size=1, max_size=7, unique_by=tuple
+        )
+    ),
+    st.data(),
+)
+def test_every_mixture_of_corners_is_a_subgradient(rows: list[list[int]], data: st.DataObject) -> None:
+    """Weights that add up to 1 stay in the hull; a step beyond the farthest corner leaves it."""
+    array = np.array(rows, dtype=np.float64)
+    weights = np.array(data.draw(st.lists(st.integers(0, 10), min_size=len(rows), max_size=len(rows))), dtype=float)
+    weights = weights / weights.sum() if weights.sum() else np.full(len(rows), 1 / len(rows))
+    found = Corners(array, np.zeros(array.shape[1]))
+    assert holds(found, *(weights @ array))
+    direction = np.array(
+        data.draw(st.lists(st.sampled_from([-1.0, 1.0]), min_size=array.shape[1], max_size=array.shape[1]))
+    )
+    farthest = array[np.argmax(array @ direction)]
+    assert not holds(found, *(farthest + 1e-3 * direction))
+
+
+def test_membership_is_of_the_vector_not_of_its_entries() -> None:
+    """(1, 1) is within the slopes of each entry of max, and no subgradient."""
+    found = scalar("max(x, y)", x=0, y=0)
+    slack = np.full(2, NO_SLACK)
+    assert found.within(np.array([1.0, 1.0]), slack).all()
+    assert not holds(found, 1.0, 1.0)
+    assert holds(found, 0.3, 0.7)
+    assert not holds(found, 0.3, 0.7 + 1e-6)
+
+
+def test_corners_that_fall_together() -> None:
+    """An outer bound without width, or the same corner twice, is a single vector."""
+    found = Corners(np.array([[1.0, 2.0], [1.0, 2.0]]), np.zeros(2))
+    assert holds(found, 1.0, 2.0)
+    assert not holds(found, 1.0, 2.0 + 1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------ undecided
+
+
+def sites(formula: str, **at: float) -> int:
+    """How many branches the balls leave open at a point."""
+    graph = graph_from_expressions(dict.fromkeys(at, ()), {"f": formula})
+    central = Central(graph, list(at))
+    balls = central.program.run({name: Balls.exact(np.array([value])) for name, value in at.items()})
+    return len(undecided_sites(central, balls, 0))
+
+
+@pytest.mark.parametrize(
+    ("formula", "at", "expected"),
+    [
+        ("relu(x)", {"x": 0.0}, 1),
+        ("relu(x)", {"x": 5e-324}, 0),
+        ("relu(x)", {"x": -1e-300}, 0),
+        ("max(x, y)", {"x": 0.1, "y": 0.1}, 1),
+        ("max(x, y)", {"x": 0.1, "y": np.nextafter(0.1, 1)}, 0),
+        ("relu(x * x - y)", {"x": 0.1, "y": 0.1 * 0.1}, 1),
+        ("relu(x * x - y)", {"x": 0.5, "y": 0.25}, 1),
+        ("relu(x * x - y)", {"x": 0.1, "y": 0.1 * 0.1 + 1e-16}, 0),
+        ("relu(x) + abs(x) + max(x, y)", {"x": 0.0, "y": 0.0}, 3),
+    ],
+)
+def test_a_branch_is_open_where_rounding_could_turn_it(formula: str, at: dict[str, float], expected: int) -> None:
+    """Zero within the ball of what decides; the nearest float beside an exact tie is decided."""
+    assert expected == sites(formula, **at)
