@@ -54,7 +54,8 @@ class Piece:
     def pulls(self, operands: Sequence[Any], *, absorb: bool = False) -> list[Pull]:
         """For each leaf, how a total derivative by the piece becomes its part in the total derivative by the leaf.
 
-        With ``absorb``, a total of zero sends back zero even where the slope is infinite.
+        With ``absorb``, a total of zero sends back zero even where the slope is infinite, and a branch that is not
+        taken even where the total is.
         """
         raise NotImplementedError
 
@@ -89,7 +90,10 @@ class Elementwise(Piece):
 
     def _pulled(self, total: Any, slope: Any, leaf: Shape, absorb: bool) -> Any:
         sent = total * slope
-        return _collected(np.where(total == 0, 0.0, sent) if absorb else sent, self.shape, leaf)
+        if absorb:
+            is_switch = isinstance(self.expression, (sympy.Max, sympy.Min, sympy.Abs))
+            sent = np.where((total == 0) | ((slope == 0) & is_switch), 0.0, sent)
+        return _collected(sent, self.shape, leaf)
 
     def local_derivatives(self, graph: Graph) -> dict[str, str]:
         """See :class:`Piece`."""
@@ -214,17 +218,35 @@ def pieces_of(graph: Graph) -> list[Piece]:
     return pieces
 
 
+def every_op(graph: Graph) -> list[Piece]:
+    """Each op as a piece of its own.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> [piece.root for piece in every_op(graph_from_expressions({"x": ()}, {"f": "sqrt(relu(x))"}))]
+    [1, 2]
+    """
+    templates: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    return [_piece(graph, position, templates) for position, node in enumerate(graph.nodes) if node.kind == "op"]
+
+
 def piece_of(graph: Graph, position: int) -> Piece:
-    """One op alone as a piece, with all its operands as leaves.
+    """One op alone as a piece, with all its operands as leaves. Raises NotRealError, TooLargeError.
 
     >>> from verify.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "exp(x * x)"})
     >>> piece_of(graph, 2).leaves
     (1,)
     """
-    if OPS[graph.nodes[position].op].elementwise:
-        return _elementwise(graph, position, frozenset(range(len(graph.nodes))), {})
-    return _structural(graph, position)
+    return _piece(graph, position, {})
+
+
+def _piece(graph: Graph, position: int, templates: dict[tuple[Any, ...], tuple[Any, ...]]) -> Piece:
+    if not OPS[graph.nodes[position].op].elementwise:
+        return _structural(graph, position)
+    piece = _elementwise(graph, position, None, templates)
+    if piece is None:
+        raise NotRealError(f"SymPy has no real form of {graph.text(position)}")
+    return piece
 
 
 def _roots(graph: Graph) -> frozenset[int]:
@@ -251,21 +273,17 @@ def _elementwise_pieces(
     whole = _elementwise(graph, root, roots, templates)
     if whole is not None:
         return [whole]
-    inside = _inside(graph, root, roots)
-    apart: list[Piece] = []
-    for position in inside:
-        piece = _elementwise(graph, position, roots.union(inside), templates)
-        if piece is None:
-            raise NotRealError(f"SymPy has no real form of {graph.text(position)}")
-        apart.append(piece)
-    return apart
+    return [_piece(graph, position, templates) for position in _inside(graph, root, roots)]
 
 
 def _elementwise(
-    graph: Graph, root: int, roots: frozenset[int], templates: dict[tuple[Any, ...], tuple[Any, ...]]
+    graph: Graph, root: int, roots: frozenset[int] | None, templates: dict[tuple[Any, ...], tuple[Any, ...]]
 ) -> Elementwise | None:
-    """The ops from one root down to the next as one expression, None where that or a slope of it is not real."""
-    inside = _inside(graph, root, roots)
+    """The ops from one root down to the next as one expression, None where that or a slope of it is not real.
+
+    Without ``roots`` it is the one op alone.
+    """
+    inside = [root] if roots is None else _inside(graph, root, roots)
     leaves = tuple(dict.fromkeys(
         arg for at in inside for arg in graph.nodes[at].args
         if arg not in inside and graph.nodes[arg].kind != "constant"
