@@ -21,7 +21,7 @@ from verify.derivative import ClosedForm, Derivative, Unsupported
 from verify.formula import EXACT_DIGITS
 from verify.graph import Graph
 from verify.matrix_forms import MatrixForms
-from verify.pieces import NotRealError, Piece, TooLargeError, pieces_of
+from verify.pieces import NotRealError, Piece, TooLargeError, every_op, pieces_of
 from verify.symbols import Objects
 
 
@@ -45,14 +45,11 @@ class Symbolic:
     def __init__(self, graph: Graph, variables: Sequence[str]) -> None:
         self.graph = graph
         self.variables = tuple(variables)
-        self._pieces = pieces_of(graph)
-        self._readers: dict[int, list[tuple[Piece, int]]] = {}
+        self._system = _System(graph, pieces_of(graph))
         self._pieces_of_stage: dict[str, list[Piece]] = {}
-        for piece in self._pieces:
+        for piece in self._system.pieces:
             owner = graph.names.get(piece.root, graph.nodes[piece.root].stage)
             self._pieces_of_stage.setdefault(owner, []).append(piece)
-            for which, leaf in enumerate(piece.leaves):
-                self._readers.setdefault(leaf, []).append((piece, which))
         self._matrices = MatrixForms(graph, self.variables)
         self._closed = ClosedForms(graph, () if self._matrices.applies else self.variables)
 
@@ -84,40 +81,59 @@ class Symbolic:
                 named = self._matrices.values(inputs)
                 gradients = self._matrices.gradients(named, upstream)
             else:
-                values = self._forward(inputs)
+                values = self._system.forward(inputs)
                 named = {name: values[self.graph.position(name)] for name in (*self.graph.inputs, *self.graph.stages)}
                 gradients = self._closed.gradients(named, upstream)
                 if len(gradients) < len(self.variables):
-                    gradients = self._staged(values, upstream, absorb=False) | gradients
+                    totals = self._system.totals(values, upstream)
+                    gradients = {name: totals[self.graph.position(name)] for name in self.variables} | gradients
                 if not all(map(_is_finite, gradients.values())):
-                    # 0 * inf, as in relu(sqrt(x) - 1) at 0: rare, so paid for only when met.
-                    absorbed = self._staged(values, upstream, absorb=True)
-                    gradients = {
-                        name: np.where(np.isfinite(gradient), gradient, absorbed[name])
-                        for name, gradient in gradients.items()
-                    }
+                    gradients = self._absorbed(gradients, inputs, upstream)
         return Derivative(named, {name: gradients[name] for name in self.variables})
 
-    def _forward(self, inputs: Mapping[str, Any]) -> dict[int, Any]:
+    def _absorbed(
+        self, gradients: Mapping[str, Any], inputs: Mapping[str, Any], upstream: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The gradients with ``0 * inf`` taken as 0, as in relu(sqrt(x) - 1) at 0: rare, so paid for only when met."""
+        totals = self._op_by_op.totals(self._op_by_op.forward(inputs), upstream, absorb=True)
+        return {
+            name: np.where(np.isfinite(gradient), gradient, totals[self.graph.position(name)])
+            for name, gradient in gradients.items()
+        }
+
+    @cached_property
+    def _op_by_op(self) -> _System:
+        return _System(self.graph, every_op(self.graph))
+
+
+class _System:
+    """A graph as pieces, whose partial derivatives form a sparse triangular system."""
+
+    def __init__(self, graph: Graph, pieces: Sequence[Piece]) -> None:
+        self.graph = graph
+        self.pieces = tuple(pieces)
+        self._readers: dict[int, list[tuple[Piece, int]]] = {}
+        for piece in self.pieces:
+            for which, leaf in enumerate(piece.leaves):
+                self._readers.setdefault(leaf, []).append((piece, which))
+
+    def forward(self, inputs: Mapping[str, Any]) -> dict[int, Any]:
         """SymPy's own forward pass: the value of every piece and input."""
         like = next(iter(inputs.values()))
         points = len(like)
         values = {position: inputs[name] for name, position in self.graph.inputs.items()}
-        for piece in self._pieces:
+        for piece in self.pieces:
             value = piece.value([values[leaf] for leaf in piece.leaves], like)
             shape = (points, *self.graph.nodes[piece.root].shape)
             values[piece.root] = value if np.shape(value) == shape else np.broadcast_to(value, shape)
         return values
 
-    def _staged(self, values: Mapping[int, Any], upstream: Mapping[str, Any], absorb: bool) -> dict[str, Any]:
-        """The gradients by all variables, by stages."""
-        totals = self._totals(values, upstream, absorb)
-        return {name: totals[self.graph.position(name)] for name in self.variables}
-
-    def _totals(self, values: Mapping[int, Any], upstream: Mapping[str, Any], absorb: bool) -> dict[int, Any]:
-        """Total derivatives by every piece and input: the triangular system, solved from its last row up."""
+    def totals(
+        self, values: Mapping[int, Any], upstream: Mapping[str, Any], *, absorb: bool = False
+    ) -> dict[int, Any]:
+        """Total derivatives by every piece and input: the system solved from its last row up."""
         pulls = {
-            id(piece): piece.pulls([values[leaf] for leaf in piece.leaves], absorb=absorb) for piece in self._pieces
+            id(piece): piece.pulls([values[leaf] for leaf in piece.leaves], absorb=absorb) for piece in self.pieces
         }
         seeds: dict[int, Any] = {}
         for name, seed in upstream.items():
