@@ -10,6 +10,7 @@ derivative by a variable is the sum over the pieces that read it. The method's f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import flint
