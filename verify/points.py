@@ -261,11 +261,18 @@ def _draw(item: Input, count: int, rng: np.random.Generator) -> Array:
     outside = ~item.domain.contains(values)
     if outside.any():
         # What fell outside is drawn again, uniformly and from numbers of its own, so that fewer points stay a prefix
-        # of more; a draw on an open end is moved to the middle, where it surely is inside.
+        # of more; a draw on an open end is moved inside.
         again = rng.spawn(1)[0]
         values[outside] = again.uniform(low, high, int(outside.sum())).astype(item.dtype)
-        values[~item.domain.contains(values)] = (low + high) / 2
+        values[~item.domain.contains(values)] = _inside(item, low, high)
     return values
+
+
+def _inside(item: Input, low: float, high: float) -> Any:
+    """A value that surely is in the domain: the middle, or where floats are sparse an end or its neighbour."""
+    ends = np.array([low, high], dtype=item.dtype)
+    nearby = np.array([(low + high) / 2, *ends, *np.nextafter(ends, ends[::-1])], dtype=item.dtype)
+    return nearby[np.argmax(item.domain.contains(nearby))]
 
 
 def _held(case: Case, seed: int) -> dict[str, Array]:
