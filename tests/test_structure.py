@@ -18,7 +18,7 @@ import verify
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "verify"
 TOP_LEVEL = {"verify", "cases", "tests", "reports", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"}
-HEAVY = ("numpy", "sympy", "mpmath", "pandas", "scipy", "hypothesis", "pydantic", "ruamel", "rich", "jinja2")
+HEAVY = ("numpy", "sympy", "mpmath", "flint", "pandas", "scipy", "hypothesis", "pydantic", "ruamel", "rich", "jinja2")
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "records"),
@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rows",
         "compare",
+        "proof",
         "kinks",
         "audit",
         "context",

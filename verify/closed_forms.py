@@ -59,7 +59,7 @@ class ClosedForms:
         if not self._forms:
             return {}
         columns = [(upstream if seed else named)[name][(slice(None), *at)] for name, at, seed in self._sources.values()]
-        results = iter(self._formulas(*columns))
+        results = iter(self._formulas(*columns, like=next(iter(named.values()))))
         gradients = {}
         for name, entries in self._forms.items():
             like = named[name]

@@ -198,7 +198,8 @@ class Enclosures:
         self.disputed = ""
         """Where the two roads part, empty where they agree."""
         self.road = "taylor" if reference.symbolic is None else "symbolic+taylor"
-        self._inputs, self._upstream = enclosed(inputs), enclosed(upstream)
+        self._inputs = {name: np.asarray(value, dtype=np.float64) for name, value in inputs.items()}
+        self._upstream = {name: np.asarray(value, dtype=np.float64) for name, value in upstream.items()}
         self._refusal = self._refused()
         self._levels: dict[int, _Level] = {}
         self._seconds = 0.0
@@ -256,13 +257,12 @@ class Enclosures:
         level = self._levels.get(bits)
         if level is None:
             reference = self.reference
-            inputs = {name: _without_points(value) for name, value in self._inputs.items()}
-            values = reference.taylor.values(inputs, deadline)
-            weights = [(self.graph.position(name), _without_points(g)) for name, g in self._upstream.items()]
+            values = reference.taylor.values({name: _balls(x) for name, x in self._inputs.items()}, deadline)
+            weights = [(self.graph.position(name), _balls(g)) for name, g in self._upstream.items()]
             if reference.symbolic is None:
                 level = _Level(bits, values, weights, {}, {})
             else:
-                derivative = reference.symbolic.differentiate(self._inputs, self._upstream)
+                derivative = reference.symbolic.differentiate(enclosed(self._inputs), enclosed(self._upstream))
                 level = _Level(bits, values, weights, derivative.values, derivative.gradients)
             self._levels[bits] = level
         return level
@@ -324,10 +324,9 @@ class Enclosures:
             return f"no ball form for {', '.join(self.reference.taylor.without_form)}"
         for what, arrays in (("input", self._inputs), ("the upstream gradient of", self._upstream)):
             for name, array in arrays.items():
-                for index in np.ndindex(array.shape[1:]):
-                    number = array[(0, *index)]
-                    if not number.is_finite():
-                        return f"{what} {entry_name(name, index)} is {'NaN' if number.is_nan() else 'infinite'}"
+                for index in np.argwhere(~np.isfinite(array[0])).tolist():
+                    kind = "NaN" if np.isnan(array[(0, *index)]) else "infinite"
+                    return f"{what} {entry_name(name, tuple(index))} is {kind}"
         return ""
 
     def _why(self, question: _Question, ball: flint.arb, level: _Level) -> tuple[str, bool]:
@@ -381,9 +380,14 @@ class Enclosures:
         return f"the two roads part at {question}: {_two(taylor, sympy)}, though the forms of every op agree"
 
 
-def _without_points(array: Any) -> Any:
-    """``(1, *shape)`` without the axis of points; a scalar as the ball itself."""
-    return array[0]
+def _balls(array: Array) -> Any:
+    """Floats ``(1, *shape)`` as the balls that they are, without the axis of points; a scalar as the ball itself."""
+    if array.ndim == 1:
+        return arb(float(array[0]))
+    balls = np.empty(array.shape[1:], dtype=object)
+    for index in np.ndindex(balls.shape):
+        balls[index] = arb(float(array[(0, *index)]))
+    return balls
 
 
 def _is_narrow(ball: flint.arb, needed: float | None, bits: int) -> bool:
@@ -525,7 +529,7 @@ def _slopes_part(graph: Graph, position: int, values: Values) -> str:
         for entry in np.ndindex(graph.nodes[leaf].shape):
             moving = seeded(values[leaf], entry)
             moved = call(*(moving if arg == leaf else values[arg] for arg in node.args))
-            taylor = contracted([moved], [(0, _without_points(ramp))])
+            taylor = contracted([moved], [(0, ramp[0])])
             sympy = pulled[(0, *entry)]
             if not taylor.overlaps(sympy if isinstance(sympy, arb) else arb(sympy)):
                 return f"the derivative by {entry_name(graph.text(leaf), entry)} is {_two(taylor, sympy)}"
