@@ -13,8 +13,10 @@ from verify.compare import LEAST_UNITS
 from verify.derivative import Differentiator
 from verify.methods.central import Central, Refined, contraction
 from verify.methods.reverse import Reverse
+from verify.methods.symbolic import Symbolic
 from verify.points import random_points
 from verify.records import unravel
+from verify.reference import Reference
 from verify.rows import Block, RowKey, Texts
 
 Array = NDArray[Any]
@@ -41,6 +43,10 @@ class Context:
         self.notes: dict[str, int] = {}
         """Sentence -> how many rows it is about."""
         self.kinks_examined = 0
+        self.points_proved = 0
+        """Random points at which every row was proved so far."""
+        symbolic = self.methods.get("symbolic")
+        self.reference = Reference(case.graph, self.variables, symbolic if isinstance(symbolic, Symbolic) else None)
         self._reach: dict[RowKey, float] = {}
         self._valued = tuple(self._stages_with_value_rows())
 

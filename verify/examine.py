@@ -29,7 +29,9 @@ from verify.methods.central import Refined
 from verify.methods.symbolic import Symbolic, exactly
 from verify.ops import OPS
 from verify.points import Batch
-from verify.records import PAIRS, VERDICTS, Verdict
+from verify.proof import NEEDED, prove, proved_verdict
+from verify.records import PAIRS, VERDICTS, Verdict, unravel
+from verify.reference import Enclosure
 from verify.rows import CODE, Block, OpenRow, Suspicion
 
 Array = NDArray[Any]
@@ -39,6 +41,9 @@ MOST_EXAMINED_KINKS = 1024
 
 MOST_AUDITED = 3
 """Failing points of a batch at which the op rows are held against mpmath."""
+
+ACCUSING = [CODE[verdict] for verdict in (Verdict.FAIL, Verdict.CONVENTION, Verdict.DISPUTED)]
+"""The verdicts that say somebody is wrong, where a row does not pass."""
 
 BallRun = tuple[Values, dict[str, Any]]
 """A forward pass in balls, and the gradients that the backward pass gave."""
@@ -55,6 +60,8 @@ class Examination:
     flagged: Sequence[Suspicion]
     expected: Mapping[tuple[str, str, int], Expected]
     noise: Array | None
+    proved: Array
+    """``(S,)`` bool: the points at which every row is held against the certified reference."""
     inputs: dict[str, Array] = field(init=False)
     upstream: dict[str, Array] = field(init=False)
     values: Values = field(init=False)
@@ -72,6 +79,8 @@ class Examination:
             return
         run = self._run_in_balls(self.inputs, self.upstream, 0.0)
         bounds = [self._allowed(block, run) for block in self.blocks]
+        for block, allowed in zip(self.blocks, bounds, strict=True):
+            block.allowed[self.points] = allowed
         sites = (
             {p: undecided_sites(context.central, run[0], p) for p in np.flatnonzero(usable).tolist()}
             if context.central.kinks
@@ -85,6 +94,11 @@ class Examination:
             judged_here = smooth if block.quantity == "gradient" else usable
             open_rows += self._unsettled(block, suspicion, judged_here, allowed)
         self._judge_open(open_rows)
+        at = np.flatnonzero(self.proved & smooth)
+        if len(at):
+            conditioning = self._conditioning(at)
+            for number, p in enumerate(at.tolist()):
+                self._prove(p, [bound[p] + moved[number] for bound, moved in zip(bounds, conditioning, strict=True)])
         room = MOST_EXAMINED_KINKS - context.kinks_examined
         context.kinks_examined += len(kinked[:room])
         for p in kinked[:room]:
@@ -206,6 +220,7 @@ class Examination:
             if badly_stepped.any():
                 refined = self._refined(block, int(entry), at[badly_stepped])
                 error[badly_stepped] = refined.error if refined else 0.0
+                suspicion.granted[at, entry] = error
             columns = {method: column[self.points[at], entry] for method, column in block.values.items()}
             agree = np.full(len(at), len(columns) > 1)
             with np.errstate(all="ignore"):
@@ -235,6 +250,45 @@ class Examination:
                 column = exact.gradients if row.block.quantity == "gradient" else exact.values
                 truth = float(column[row.block.name][place[row.p]].ravel()[row.entry])
             self._judge_row(row, allowed, truth)
+
+    def _prove(self, p: int, bounds: Sequence[Array]) -> None:
+        """Holds every row of one smooth point against the certified reference; ``bounds`` has what each may be off by."""
+        known = self.context.reference.enclose(*self._take(slice(p, p + 1)))
+        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
+        text = self.context.texts.number
+        if known.disputed:
+            for block in self.blocks:
+                block.judge((self.points[p],), Verdict.DISPUTED, False, text(known.disputed), text("the op table"))
+            return
+        for block, suspicion, allowed in zip(self.blocks, self.flagged, bounds, strict=True):
+            enclosed = known.gradient if block.quantity == "gradient" else known.value
+            for entry in range(block.verdict.shape[1]):
+                room = float(allowed[entry])
+                if not math.isfinite(room):
+                    continue
+                index = unravel(entry, self.context.graph.shape(block.name))
+                truth = enclosed(block.name, index, room / NEEDED)
+                where = (self.points[p], entry)
+                block.reference[where], block.radius[where] = truth.midpoint, truth.radius
+                if not truth.reason:
+                    # The truth's own size counts too: an engine that is wrong gives a bound that is too small.
+                    room = max(room, self.context.growth * unit * abs(truth.midpoint))
+                    self._judge_proved(block, where, truth, room, float(suspicion.granted[p, entry]))
+
+    def _judge_proved(
+        self, block: Block, where: tuple[int, int], truth: Enclosure, allowed: float, step_error: float
+    ) -> None:
+        """Puts what is proved in the place of what was estimated, where it differs."""
+        answers = {method: float(column[where]) for method, column in block.values.items()}
+        proof = prove(answers, truth, allowed, step_error)
+        before = VERDICTS[block.verdict[where]]
+        verdict = proved_verdict(proof, answers, truth, before)
+        text = self.context.texts.number
+        if verdict is Verdict.FAIL:
+            block.judge(where, verdict, False, text(proof.sentence or "proved"), text(", ".join(proof.wrong)))
+        elif verdict is not before:
+            passes = verdict is Verdict.PASS or self._is_tail_loss(block, truth.error(answers["symbolic"])[1])
+            block.judge(where, verdict, passes, text(proof.sentence), text(", ".join(proof.wrong)))
 
     def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
         """Central differences with a better step; None for values, which have no step."""
@@ -397,7 +451,7 @@ class Examination:
 
 def _accused(block: Block) -> Array:
     """The rows ``(P, n)`` whose gradient is wrong, not merely unknown or imprecise."""
-    wrong: Array = ~block.passes & np.isin(block.verdict, [CODE[Verdict.FAIL], CODE[Verdict.CONVENTION]])
+    wrong: Array = ~block.passes & np.isin(block.verdict, ACCUSING)
     return wrong
 
 

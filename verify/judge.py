@@ -26,6 +26,7 @@ from verify.examine import Examination
 from verify.interpret import branch_argument, dtype_of
 from verify.methods.central import contraction, granted_noise, usual_step
 from verify.points import Batch
+from verify.proof import PROVED_POINTS
 from verify.records import PAIRS
 from verify.rows import Block, RowKey, Suspicion, columns_of, new_block
 
@@ -94,17 +95,28 @@ class Judge:
         expected = self._write_expected(blocks) if batch.own else {}
         near = self._near_kinks(batch)
         noise = self._granted(answers, batch)
+        proved = self._to_be_proved(batch)
         suspicions = [self._suspicion(block, answers, noise, batch) for block in blocks]
         self._add_rounding(noise, suspicions, batch)
         for block, suspicion in zip(blocks, suspicions, strict=True):
             self._settle_steps(block, suspicion, near, noise, batch)
             suspicion.rows[near] = True
             suspicion.rows[np.isfinite(block.expected)] = True
+            suspicion.rows[proved] = True
         points = np.flatnonzero(np.any([suspicion.rows.any(axis=1) for suspicion in suspicions], axis=0))
         if len(points):
             flagged = [Suspicion(s.rows[points], s.steps[points], s.granted[points]) for s in suspicions]
-            Examination(self.context, batch, points, blocks, flagged, expected, noise).run()
+            Examination(self.context, batch, points, blocks, flagged, expected, noise, proved[points]).run()
         return blocks
+
+    def _to_be_proved(self, batch: Batch) -> Array:
+        """The points ``(P,)`` at which every row is proved: all of the case's own, and the first random ones."""
+        proved = np.full(len(batch), batch.own)
+        if not batch.own and batch.origins[0] == "random":
+            room = PROVED_POINTS - self.context.points_proved
+            proved[: max(room, 0)] = True
+            self.context.points_proved += int(np.count_nonzero(proved))
+        return proved
 
     def _write_expected(self, blocks: Sequence[Block]) -> dict[tuple[str, str, int], Expected]:
         """The case file's own figures, put beside the rows they belong to."""

@@ -7,6 +7,7 @@ does not import NumPy. Units: gradients are in units of the (contracted) output 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,6 +107,12 @@ class Row:
     """Who is probably wrong, in a few words; empty where nobody is accused."""
     file: str
     line: int
+    reference: float = math.nan
+    """The middle of the certified enclosure of the truth, NaN where the row was not proved."""
+    radius: float = math.nan
+    """How far the truth may be from it, in the unit of the row."""
+    allowed: float = math.nan
+    """What a method may be off by, in the unit of the row; NaN where the row was not looked at closely."""
 
     def difference(self, first: str, second: str) -> float:
         """The absolute difference of two methods, in the unit of the row."""
@@ -133,6 +140,12 @@ class Rows:
     """Positions in ``texts``."""
     texts: tuple[str, ...]
     """The sentences that ``reason`` and ``suspect`` point at; position 0 is the empty string."""
+    reference: FloatArray | None = None
+    """The middle of the certified enclosure of the truth, NaN where a row was not proved; None where none was."""
+    radius: FloatArray | None = None
+    """How far the truth may be from ``reference``, in the unit of the row."""
+    allowed: FloatArray | None = None
+    """What a method may be off by, in the unit of the row; NaN where a row was not looked at closely."""
 
     def __len__(self) -> int:
         """The number of rows R."""
@@ -205,11 +218,18 @@ class VariableResult:
             suspect=rows.texts[int(rows.suspect[i])],
             file=self.file,
             line=self.line,
+            reference=_at(rows.reference, i),
+            radius=_at(rows.radius, i),
+            allowed=_at(rows.allowed, i),
         )
 
     def failing(self) -> Iterator[Row]:
         """The kept rows that do not pass."""
         return (self.row(i) for i in range(len(self.rows)) if not self.rows.passes[i])
+
+
+def _at(column: FloatArray | None, i: int) -> float:
+    return math.nan if column is None else float(column[i])
 
 
 def unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:

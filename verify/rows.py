@@ -49,6 +49,12 @@ class Block:
     reason: Array
     suspect: Array
     expected: Array
+    reference: Array
+    """The middle of the certified enclosure, NaN where none was asked for."""
+    radius: Array
+    """How far the truth may be from it."""
+    allowed: Array
+    """What a float method may be off by, NaN where the row was not looked at closely."""
 
     def rows(self, where: tuple[Array, Array]) -> Block:
         """Some rows, every column now of length R."""
@@ -61,6 +67,9 @@ class Block:
             self.reason[where],
             self.suspect[where],
             self.expected[where],
+            self.reference[where],
+            self.radius[where],
+            self.allowed[where],
         )
 
     def judge(self, where: tuple[Any, ...], verdict: Verdict, passes: Any, reason: int, suspect: int = 0) -> None:
@@ -104,6 +113,9 @@ def new_block(key: RowKey, columns: Mapping[str, Array], graph: Graph) -> Block:
         reason=np.zeros(shape, dtype=np.int64),
         suspect=np.zeros(shape, dtype=np.int64),
         expected=np.full(shape, np.nan),
+        reference=np.full(shape, np.nan),
+        radius=np.full(shape, np.nan),
+        allowed=np.full(shape, np.nan),
     )
 
 

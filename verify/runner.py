@@ -546,6 +546,9 @@ def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
         reason=joined_as([block.reason for block in blocks], np.int64),
         suspect=joined_as([block.suspect for block in blocks], np.int64),
         texts=texts,
+        reference=joined_as([block.reference for block in blocks], np.float64),
+        radius=joined_as([block.radius for block in blocks], np.float64),
+        allowed=joined_as([block.allowed for block in blocks], np.float64),
     )
 
 

@@ -206,7 +206,7 @@ class _Grammar:
 
     # --------------------------------------------------------------------------------------------------- one operand
 
-    def _one_operand(self, op: str, a: _Term, room: int) -> _Term:
+    def _one_operand(self, op: str, a: _Term, room: int) -> _Term:  # noqa: PLR0911 - one return for each op
         if op == "power_constant":
             return self._constant_power(a, room)
         if op == "index":

@@ -129,9 +129,7 @@ class _System:
             values[piece.root] = value if np.shape(value) == shape else np.broadcast_to(value, shape)
         return values
 
-    def totals(
-        self, values: Mapping[int, Any], upstream: Mapping[str, Any], *, absorb: bool = False
-    ) -> dict[int, Any]:
+    def totals(self, values: Mapping[int, Any], upstream: Mapping[str, Any], *, absorb: bool = False) -> dict[int, Any]:
         """Total derivatives by every piece and input: the system solved from its last row up."""
         pulls = {
             id(piece): piece.pulls([values[leaf] for leaf in piece.leaves], absorb=absorb) for piece in self.pieces

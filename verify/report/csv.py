@@ -153,7 +153,7 @@ def results_frame(run: Run) -> pd.DataFrame:
     """
     extra = sorted({m for c in run.cases for v in c.variables for m in v.rows.values} - set(METHODS))
     pairs = [f"{a}_{b}" for a, b in PAIRS]
-    floats = (*METHODS, *extra, *pairs, "expected")
+    floats = (*METHODS, *extra, *pairs, "expected", "reference", "radius", "allowed")
     order = ("case", "variable", "quantity", "entry", "point", "origin", *floats)
     columns = _Columns((*order, "verdict", "passes", "reason", "suspect", "file", "line", "seed"), "results")
     for case in run.cases:
@@ -279,6 +279,8 @@ def _result_columns(case: CaseResult, variable: VariableResult, floats: Sequence
     rows = variable.rows
     found: dict[str, Any] = {name: rows.values[name] for name in floats if name in rows.values}
     found |= {f"{a}_{b}": column for (a, b), column in differences(rows).items()}
+    proved = {"reference": rows.reference, "radius": rows.radius, "allowed": rows.allowed}
+    found |= {name: column for name, column in proved.items() if column is not None}
     return found | {
         "case": case.name,
         "variable": variable.name,

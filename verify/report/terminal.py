@@ -155,6 +155,8 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
     named = f"{row.quantity} of {line_of(row.variable)}{format_entry(row.entry)}"
     facts = [("place", place(row.file, row.line))]
     facts += [(method, full(value)) for method, value in row.values.items()]
+    if row.reference == row.reference:
+        facts.append(("reference", f"{full(row.reference)}, proved to within {magnitude(row.radius)}"))
     if row.expected == row.expected:
         facts.append(("expected", full(row.expected)))
     facts.append(("differ", ", ".join(f"{a}-{b} {magnitude(row.difference(a, b))}" for a, b in PAIRS)))
