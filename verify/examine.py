@@ -252,7 +252,7 @@ class Examination:
             self._judge_row(row, allowed, truth)
 
     def _prove(self, p: int, bounds: Sequence[Array]) -> None:
-        """Holds every row of one smooth point against the certified reference; ``bounds`` has what each may be off by."""
+        """Holds every row of one smooth point against the certified reference, which may be off by ``bounds``."""
         known = self.context.reference.enclose(*self._take(slice(p, p + 1)))
         unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
         text = self.context.texts.number
