@@ -1,8 +1,4 @@
-"""Every verdict seen both ways: what earns it, and what by a little does not.
-
-DISPUTED is reserved for the certified reference that will stand above the three methods: it says that two references
-are disjoint, and there is only one road to the truth so far, so nothing can earn it yet.
-"""
+"""Every verdict seen both ways: what earns it, and what by a little does not."""
 
 from __future__ import annotations
 
@@ -390,11 +386,40 @@ def test_just_inside_the_domain_something_is_shown() -> None:
         assert Verdict.PASS is own_row(formula, f"x: {{at: {at}}}").verdict
 
 
-def test_one_method_alone_shows_nothing() -> None:
-    """Nothing is compared, so nothing is said."""
+@pytest.mark.parametrize("method", ["symbolic", "reverse", "central"])
+def test_one_method_alone_is_held_against_the_truth_or_shows_nothing(method: str) -> None:
+    """It is proved at own points and a few random ones; elsewhere there is nothing to compare it with."""
+    result = run(case("exp(x)"), points=30, methods=(method,))
+    assert {Verdict.PASS, Verdict.UNDECIDED} == set(+result.counts)
+    assert result.passes
+    undecided = [row for row in rows(result, "x") if row.verdict is Verdict.UNDECIDED]
+    assert {f"{method} alone: nothing to compare it with"} == {row.reason for row in undecided}
+
+
+def test_one_method_alone_that_is_wrong_is_proved_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: nobody else is needed to tell."""
+    monkeypatch.setitem(OPS, "exp", replace(OPS["exp"], vjps=(lambda g, y, a: g * y * (1 + 1e-9),)))  # noqa: ARG005
     result = run(case("exp(x)"), methods=("reverse",))
-    assert {Verdict.UNDECIDED} == set(+result.counts)
-    assert not result.passes
+    assert {"x"} == {row.variable for row in result.failing()}
+    assert {Verdict.FAIL} == {row.verdict for row in result.failing()}
+
+
+# ---------------------------------------------------------------------------------------------------------- DISPUTED
+
+
+@pytest.mark.parametrize("factor", [sympy.Integer(-1), 1 + sympy.Rational(1, 10**6), 1 + sympy.Rational(1, 10**12)])
+def test_a_wrong_sympy_form_puts_the_references_at_odds(factor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two certified derivatives that are disjoint: the row of the table is named, no method is accused."""
+    monkeypatch.setitem(OPS, "exp", replace(OPS["exp"], sympy=lambda a: factor * sympy.exp(a)))
+    row = own_row("exp(x)")
+    assert (Verdict.DISPUTED, False) == (row.verdict, row.passes)
+    assert "exp" in row.reason
+
+
+def test_a_wrong_vjp_disputes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: the engine's VJPs are no reference."""
+    monkeypatch.setitem(OPS, "exp", replace(OPS["exp"], vjps=(lambda g, y, a: -g * y,)))  # noqa: ARG005
+    assert (Verdict.FAIL, "VJP of exp") == (own_row("exp(x)").verdict, own_row("exp(x)").suspect)
 
 
 # -------------------------------------------------------------------------------------------------- expected figures

@@ -51,10 +51,14 @@ def compare(answers: Mapping[str, float], exact: float, allowed: float, step_err
         best["symbolic"] = exact
     shown = math.isfinite(exact) and not math.isfinite(answers.get("symbolic", exact))
     finite = {method for method, value in best.items() if math.isfinite(value)}
+    if len(best) < 2 and finite:
+        return Judgement(Verdict.UNDECIDED, f"{next(iter(best))} alone: nothing to compare it with")
     if not finite - {"central"}:
         return Judgement(Verdict.UNDECIDED, "the slope is infinite or undefined here")
-    if len(best) < 2:
-        return Judgement(Verdict.UNDECIDED, f"{next(iter(best))} alone: nothing to compare it with")
+    if len(best) > len(finite) > 1 and _agree({m: best[m] for m in finite}, 0.0, step_error):
+        broken = [method for method in best if method not in finite and method != "central"]
+        if broken:
+            return Judgement(Verdict.FAIL, "not finite where the others are", ", ".join(broken), shown)
     if math.isinf(allowed) and not _agree(best, 0.0, step_error):
         return Judgement(Verdict.UNDECIDED, "intermediate overflow: the rounding on the way is unbounded", "", shown)
     if "central" in best and (not math.isfinite(best["central"]) or math.isinf(step_error)):
@@ -75,7 +79,8 @@ def _pairs(best: Mapping[str, float], allowed: float, step_error: float) -> Iter
         if first in best and second in best:
             least = LEAST_UNITS * 2.0**-53 * abs(best[second])
             room = max(allowed, least) + (step_error if "central" in (first, second) else 0.0)
-            yield (first, second), not abs(best[first] - best[second]) <= room
+            difference = abs(best[first] - best[second])
+            yield (first, second), not (difference <= room and difference < math.inf)
 
 
 def _agreed(
