@@ -32,7 +32,7 @@ from verify.points import Batch
 from verify.proof import NEEDED, prove, proved_verdict
 from verify.records import PAIRS, VERDICTS, Verdict, unravel
 from verify.reference import Enclosure
-from verify.rows import CODE, Block, OpenRow, Suspicion
+from verify.rows import CODE, Block, OpenRow, Suspicion, within
 
 Array = NDArray[Any]
 
@@ -228,7 +228,7 @@ class Examination:
                     if first in columns and second in columns:
                         least = self.context.growth * 2.0**-53 * np.abs(columns[second])
                         bound = np.maximum(room, least) + (error if second == "central" else 0.0)
-                        agree &= np.isfinite(bound) & (np.abs(columns[first] - columns[second]) <= bound)
+                        agree &= np.isfinite(bound) & within(np.abs(columns[first] - columns[second]), bound)
             found += [
                 OpenRow(block, int(at[i]), int(entry), float(allowed[at[i], entry]), float(error[i]))
                 for i in np.flatnonzero(~agree)

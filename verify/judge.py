@@ -28,7 +28,7 @@ from verify.methods.central import contraction, granted_noise, usual_step
 from verify.points import Batch
 from verify.proof import PROVED_POINTS
 from verify.records import PAIRS
-from verify.rows import Block, RowKey, Suspicion, columns_of, new_block
+from verify.rows import Block, RowKey, Suspicion, columns_of, new_block, within
 
 Array = NDArray[Any]
 
@@ -78,7 +78,7 @@ class Judge:
                         continue
                     difference = np.subtract(columns[pair[0]], columns[pair[1]])
                     found[pair] = np.abs(difference, out=difference)
-                    close = difference <= self._least_bound(key, pair, columns, answers, noise, unit)
+                    close = within(difference, self._least_bound(key, pair, columns, answers, noise, unit))
                     if not close.all():
                         suspicious |= ~close.all(axis=1)
         return Screened(suspicious, differences, answers)
@@ -139,14 +139,15 @@ class Judge:
         """The rows that differ by more than is always allowed."""
         unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
         rows = np.full(block.verdict.shape, len(block.values) < 2)
-        steps = np.zeros(rows.shape, dtype=bool)
+        # Central alone has its error estimated too: there is nothing else to hold it against the truth with.
+        steps = np.full(rows.shape, set(block.values) == {"central"} and block.quantity == "gradient")
         granted = np.zeros(rows.shape)
         key = (block.name, block.quantity)
         for pair in PAIRS:
             if pair[0] in block.values and pair[1] in block.values:
                 bound = self._least_bound(key, pair, block.values, answers, noise, unit)
                 with np.errstate(all="ignore"):
-                    apart = ~(np.abs(block.values[pair[0]] - block.values[pair[1]]) <= bound)
+                    apart = ~within(np.abs(block.values[pair[0]] - block.values[pair[1]]), bound)
                 rows |= apart
                 if pair[1] == "central" and block.quantity == "gradient":
                     steps |= apart
@@ -189,14 +190,14 @@ class Judge:
             at = np.flatnonzero(suspicion.steps[:, entry] & ~near)
             with np.errstate(all="ignore"):
                 least = self.context.growth * unit * np.abs(others[-1][at, entry])
-                alike = np.abs(others[0][at, entry] - others[-1][at, entry]) <= least
+                alike = within(np.abs(others[0][at, entry] - others[-1][at, entry]), least)
             at, least = at[alike], least[alike]
             if not len(at):
                 continue
             refined = self.context.refine(block, int(entry), at, noise[at], *batch.take(at))
             settled = np.ones(len(at), dtype=bool)
             for column in others:
-                settled &= np.abs(refined.gradient - column[at, entry]) <= refined.error + least
+                settled &= within(np.abs(refined.gradient - column[at, entry]), refined.error + least)
             settled &= np.isfinite(refined.error)
             suspicion.granted[at, entry] = refined.error
             suspicion.rows[at[settled], entry] = suspicion.steps[at[settled], entry] = False

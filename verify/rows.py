@@ -80,6 +80,16 @@ class Block:
         self.suspect[where] = suspect
 
 
+def within(difference: Array, bound: Any) -> NDArray[np.bool_]:
+    """Whether differences stay within their bounds; an infinite or undefined one never does, whatever the bound.
+
+    >>> within(np.array([1.0, np.inf, np.nan]), np.inf).tolist()
+    [True, False, False]
+    """
+    close: NDArray[np.bool_] = (difference <= bound) & (difference < np.inf)
+    return close
+
+
 def columns_of(key: RowKey, answers: Mapping[str, Derivative], points: int) -> dict[str, Array]:
     """Each method's values ``(P, n)`` for one kind of rows, in arrays that may be the methods' own.
 

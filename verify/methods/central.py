@@ -36,6 +36,9 @@ RELATIVE_STEP = {
 STEP_FACTORS = (1.0, 2.0**-4, 2.0**4, 2.0**-8, 2.0**8, 2.0**-12, 2.0**-16, 2.0**-24, 2.0**-36)
 """Steps that are tried beside the usual one, in units of it, until the error is small enough."""
 
+SMALL_STEP = 2.0**-17
+"""A step that is small against the variable, in units of it."""
+
 GOOD_ENOUGH = 2.0**-26
 """Relative error at which the search for a better step ends."""
 
@@ -88,7 +91,7 @@ class Central:
         h = usual_step(x)
         for entry in np.ndindex(x.shape[1:]):
             where = (slice(None), *entry)
-            gradient[where] = self._difference(name, where, h[where], values, output)
+            gradient[where], _ = self._difference(name, where, h[where], values, output)
         return gradient
 
     def _difference(
@@ -99,8 +102,11 @@ class Central:
         values: Values,
         output: Functional,
         frozen: Mapping[int, Any] | None = None,
-    ) -> Array:
-        """The central difference ``(P,)`` of one entry; a private copy of the variable is moved, never the caller's."""
+    ) -> tuple[Array, Array]:
+        """The central difference of one entry and the output's size at the ends of the step, ``(P,)`` each.
+
+        A private copy of the variable is moved, never the caller's.
+        """
         moved = values[self.graph.position(name)].copy()
         x = moved[where].copy()
         above, below = x + h, x - h
@@ -110,7 +116,8 @@ class Central:
         down = output(self._moved(name, moved, values, frozen))
         with np.errstate(all="ignore"):
             quotient: Array = (up - down) / (above - below)
-        return quotient
+            size: Array = np.maximum(np.abs(up), np.abs(down))
+        return quotient, size
 
     def _moved(self, name: str, moved: Array, values: Values, frozen: Mapping[int, Any] | None) -> Values:
         """All node values with one variable moved."""
@@ -134,7 +141,9 @@ class Central:
 
         Truncation is the difference between a step and its double, which is three times the error of the smaller
         one while the third derivative dominates; it is taken whole. Rounding is the radius of the forward pass in
-        balls over the step. Where a step crosses a kink and ``frozen`` does not say which branch to follow, the
+        balls, and that of the output where the step ends, over the step. A step that is not small against the
+        variable may stand on both sides of a pole and see nothing of it: such a step counts only as far as it agrees
+        with one that is small. Where a step crosses a kink and ``frozen`` does not say which branch to follow, the
         branch of the point itself is followed, so that a step that straddles a kink accuses nobody.
         """
         where = (slice(None), *entry)
@@ -148,13 +157,23 @@ class Central:
             straddled = self._straddles(name, where, 2 * h, values)
             frozen = {i: np.asarray(branch_argument(self.graph.nodes[i], values) > 0) for i in self.kinks}
         best, error = np.full(len(h), np.nan), np.full(len(h), np.inf)
+        rounding = len(self.graph.nodes) * np.finfo(x.dtype).eps
+        is_small = (x != 0) & (np.abs(x) < SMALLEST_SCALE)
+
+        def tried(step: Array) -> tuple[Array, Array]:
+            small, _ = self._difference(name, where, step, values, output, frozen)
+            large, size = self._difference(name, where, 2 * step, values, output, frozen)
+            estimate = np.abs(large - small) + (noise + rounding * size) / step
+            return small, np.where(np.isfinite(small) & np.isfinite(estimate), estimate, np.inf)
+
+        if is_small.any():
+            best, error = tried(np.where(is_small, np.abs(x) * SMALL_STEP, h))
+            best = np.where(np.isfinite(error), best, np.nan)
+        witness, doubt = best, error
         for number, factor in enumerate(STEP_FACTORS, start=1):
-            step = np.maximum(h * factor, np.abs(x) * (8 * np.finfo(x.dtype).eps))
-            small = self._difference(name, where, step, values, output, frozen)
-            large = self._difference(name, where, 2 * step, values, output, frozen)
-            with np.errstate(all="ignore"):
-                estimate = np.abs(large - small) + noise / step
-                better = np.isfinite(small) & (estimate < error)
+            small, estimate = tried(np.maximum(h * factor, np.abs(x) * (8 * np.finfo(x.dtype).eps)))
+            agrees = np.isinf(doubt) | (np.abs(small - witness) <= estimate + doubt)
+            better = agrees & (estimate < error)
             best, error = np.where(better, small, best), np.where(better, estimate, error)
             if np.all(error <= GOOD_ENOUGH * np.abs(best)) or (number >= enough and np.all(np.isfinite(error))):
                 break
