@@ -368,13 +368,27 @@ def test_a_fault_of_the_engine_is_laid_on_the_engine(
     assert any(row.reason.startswith("proved: reverse is off by") for row in result.failing())
 
 
+def test_broadcasting_that_is_not_undone_at_all_is_an_error_of_that_case_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gradient does not even have the shape of its variable: told with the case, and the next one runs."""
+    monkeypatch.setattr(engine, "unbroadcast", lambda g, shape: g)
+    paths = [tmp_path / "shared.yaml", tmp_path / "next.yaml"]
+    paths[0].write_text(SHARED, encoding="utf-8")
+    paths[1].write_text("{case: next, inputs: {x: {at: 1}}, stages: {f: exp(x)}}", encoding="utf-8")
+    run = run_cases(paths, Settings(points=2))
+    assert ["ERROR", "PASS"] == [case.status for case in run.cases]
+    assert str(paths[0]) in run.cases[0].problems[0]
+
+
 @pytest.mark.parametrize("divisor", [2.0, 1 + 1e-4])
 def test_a_wrong_divisor_is_laid_on_central(divisor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it is wrong by as little as central differences can show."""
     right = Central._difference
 
     def wrong(self: Central, *args: Any, **keywords: Any) -> Any:
-        return right(self, *args, **keywords) / divisor
+        quotient, size = right(self, *args, **keywords)
+        return quotient / divisor, size
 
     monkeypatch.setattr(Central, "_difference", wrong)
     result = run_text(SHARED, tmp_path)
