@@ -20,7 +20,7 @@ class Judgement:
     reason: str = ""
     suspect: str = ""
     exact_shown: bool = False
-    """The symbolic value shown is that with 50 digits, because the float one is not finite."""
+    """The symbolic value shown is the enclosed one, because the float one is not finite."""
 
 
 SIGNATURES: Mapping[tuple[bool, bool, bool], tuple[str, str]] = {
@@ -38,7 +38,7 @@ SIGNATURES: Mapping[tuple[bool, bool, bool], tuple[str, str]] = {
 def compare(answers: Mapping[str, float], exact: float, allowed: float, step_error: float) -> Judgement:
     """Judges one row at a point that is no kink.
 
-    ``answers`` maps methods to values, ``exact`` is SymPy's form with 50 digits (NaN if there is none), ``allowed``
+    ``answers`` maps methods to values, ``exact`` is SymPy's form enclosed in balls (NaN if there is none), ``allowed``
     what float methods may be off by and ``step_error`` what central may be off by on top, all in the row's unit.
 
     >>> compare({"symbolic": 2.0, "reverse": 2.0, "central": 2.0000001}, 2.0, 1e-14, 1e-6).verdict.value
@@ -89,13 +89,13 @@ def _agreed(
     if len(best) < 2:
         return Judgement(Verdict.UNDECIDED, f"{next(iter(best))} alone: no step of central stays in the domain")
     if shown:
-        return Judgement(Verdict.PASS, "symbolic overflows in floats; its value with 50 digits is shown", "", shown)
+        return Judgement(Verdict.PASS, "symbolic overflows in floats; its enclosed value is shown", "", shown)
     error = abs(answers.get("symbolic", exact) - exact) if math.isfinite(exact) else 0.0
     if error > max(room, LEAST_UNITS * 2.0**-53 * abs(exact)):
         digits = "all"
         if exact:  # by logarithms: a quotient of subnormal numbers may divide by zero
             digits = f"{math.log10(error) - math.log10(abs(exact)) + 53 * math.log10(2.0):.1f}"
-        reason = f"the symbolic form loses {digits} digits to rounding; with 50 digits it agrees"
+        reason = f"the symbolic form loses {digits} digits to rounding; enclosed in balls it agrees"
         return Judgement(Verdict.IMPRECISE, reason, "symbolic")
     return Judgement(Verdict.PASS)
 

@@ -43,6 +43,7 @@ class Context:
         self.notes: dict[str, int] = {}
         """Sentence -> how many rows it is about."""
         self.kinks_examined = 0
+        self.points_enclosed = 0
         self.points_proved = 0
         """Random points at which every row was proved so far."""
         symbolic = self.methods.get("symbolic")

@@ -1,6 +1,6 @@
-"""The close look: what the screen does not let pass is settled by bounds, by 50 digits, or by its subgradients.
+"""The close look: what the screen does not let pass is settled by bounds, by the reference, or by its subgradients.
 
-The engine is run in balls, which bounds its rounding; SymPy's form is evaluated with 50 digits; central differences
+The engine is run in balls, which bounds its rounding; SymPy's form is enclosed by the reference; central differences
 look for a better step and estimate their error; undecided branches are judged by their subgradients; and where
 methods still differ, :mod:`verify.audit` finds the op row that is wrong. The bounds are estimates of each method's
 own error. They are kept in one place, :meth:`Examination.run` passes them on, so that a certified reference can take
@@ -22,22 +22,26 @@ from verify.balls import Balls
 from verify.case import Expected
 from verify.compare import LEAST_UNITS, compare
 from verify.context import Context, largest
-from verify.derivative import Derivative
 from verify.interpret import Values, constant_balls, dtype_of
 from verify.kinks import Corners, KinkedGroup, KinkJudge, Site, undecided_sites
 from verify.methods.central import Refined
-from verify.methods.symbolic import Symbolic, exactly
 from verify.ops import OPS
 from verify.points import Batch
 from verify.proof import NEEDED, prove, proved_verdict
 from verify.records import PAIRS, VERDICTS, Verdict, unravel
-from verify.reference import Enclosure
+from verify.reference import Enclosure, Enclosures
 from verify.rows import CODE, Block, OpenRow, Suspicion, within
 
 Array = NDArray[Any]
 
 MOST_EXAMINED_KINKS = 1024
 """Kinked points of a case that are judged by their corners; the others are UNDECIDED, and said to be."""
+
+WRONG_FIGURE = "the expected figure or the expressions"
+"""Who is suspected where everything but the case file's figure agrees."""
+
+MOST_ENCLOSED = 512
+"""Points of a case at which rows that seem to differ are enclosed; the others are judged by the floats alone."""
 
 MOST_AUDITED = 3
 """Failing points of a batch at which the op rows are held against mpmath."""
@@ -73,8 +77,12 @@ class Examination:
         self.inputs, self.upstream = self.batch.take(self.points)
         self.values = context.engine.program.run(self.inputs)
         usable = self._defined()
-        for p in np.flatnonzero(~usable).tolist():
-            self._write_undecided(p, self._undefined(p))
+        for number, p in enumerate(np.flatnonzero(~usable).tolist()):
+            faults = self._forward_faults(p) if number < MOST_AUDITED else []
+            if faults:
+                self._write_failed(p, faults)
+            else:
+                self._write_undecided(p, self._undefined(p))
         if not usable.any():
             return
         run = self._run_in_balls(self.inputs, self.upstream, 0.0)
@@ -135,6 +143,18 @@ class Examination:
             return f"intermediate overflow or undefined value in {node.op}{place}"
         return ""
 
+    def _forward_faults(self, p: int) -> list[Finding]:
+        """Ops that have a finite value at their operands and did not give it."""
+        values = [x if len(x) == 1 else x[p : p + 1] for x in self.values]
+        return [finding for finding in audit(self.context.graph, values) if finding.column == "forward"]
+
+    def _write_failed(self, p: int, faults: Sequence[Finding]) -> None:
+        text = self.context.texts.number
+        reason = text("no finite value; mpmath contradicts " + "; ".join(map(str, faults)))
+        suspect = text(" and ".join(finding.suspect for finding in faults))
+        for block in self.blocks:
+            block.judge((self.points[p],), Verdict.FAIL, False, reason, suspect)
+
     def _at(self, position: int, p: int) -> Array:
         value: Array = self.values[position]
         here: Array = value[p] if len(value) > 1 else value[0]
@@ -191,17 +211,6 @@ class Examination:
             moved.append(np.broadcast_to(self.context.growth * spread, (len(at), block.verdict.shape[1])))
         return moved
 
-    def _exact(self, at: Array) -> Derivative | None:
-        """SymPy's form with 50 digits at some of the examined points; NaN where it has no real value."""
-        symbolic = self.context.methods.get("symbolic")
-        if not isinstance(symbolic, Symbolic):
-            return None
-        together = _exact_answer(symbolic, *self._take(at))
-        answers = (
-            [together] if together else [_exact_answer(symbolic, *self._take(at[i : i + 1])) for i in range(len(at))]
-        )
-        return _joined(answers, self.context.graph.shape)
-
     def _take(self, at: Array | slice) -> tuple[dict[str, Array], dict[str, Array]]:
         """Inputs and upstream gradients of some of the examined points."""
         inputs = {name: x[at] for name, x in self.inputs.items()}
@@ -236,20 +245,32 @@ class Examination:
         return found
 
     def _judge_open(self, rows: Sequence[OpenRow]) -> None:
-        """Judges the rows whose methods seem to differ, with SymPy's form evaluated exactly."""
+        """Judges the rows whose methods seem to differ, with SymPy's form enclosed by the certified reference."""
         if not rows:
             return
-        at = np.array(sorted({row.p for row in rows}))
-        exact, conditioning = self._exact(at), self._conditioning(at)
-        place = {int(p): i for i, p in enumerate(at)}
+        at = sorted({row.p for row in rows})
+        conditioning = self._conditioning(np.array(at))
+        room = MOST_ENCLOSED - self.context.points_enclosed
+        self.context.points_enclosed += len(at[:room])
+        known = {p: self.context.reference.enclose(*self._take(slice(p, p + 1))) for p in at[:room]}
+        place = {p: i for i, p in enumerate(at)}
         for row in rows:
             moved = next(x for x, block in zip(conditioning, self.blocks, strict=True) if block is row.block)
             allowed = row.allowed + float(moved[place[row.p], row.entry])
-            truth = math.nan
-            if exact is not None:
-                column = exact.gradients if row.block.quantity == "gradient" else exact.values
-                truth = float(column[row.block.name][place[row.p]].ravel()[row.entry])
-            self._judge_row(row, allowed, truth)
+            self._judge_row(row, allowed, self._symbolic_truth(row, known.get(row.p), allowed))
+
+    def _symbolic_truth(self, row: OpenRow, known: Enclosures | None, allowed: float) -> float:
+        """What SymPy's form exactly is, NaN where it was not enclosed or where the other road contradicts it."""
+        if known is None or known.disputed:
+            return math.nan
+        truth = self._enclosed(known, row.block, row.entry, allowed)
+        return truth.midpoint if not truth.reason and truth.road == "symbolic+taylor" else math.nan
+
+    def _enclosed(self, known: Enclosures, block: Block, entry: int, allowed: float) -> Enclosure:
+        """The enclosure of one row, much narrower than what is allowed."""
+        index = unravel(entry, self.context.graph.shape(block.name))
+        ask = known.gradient if block.quantity == "gradient" else known.value
+        return ask(block.name, index, allowed / NEEDED if math.isfinite(allowed) else None)
 
     def _prove(self, p: int, bounds: Sequence[Array]) -> None:
         """Holds every row of one smooth point against the certified reference, which may be off by ``bounds``."""
@@ -261,19 +282,32 @@ class Examination:
                 block.judge((self.points[p],), Verdict.DISPUTED, False, text(known.disputed), text("the op table"))
             return
         for block, suspicion, allowed in zip(self.blocks, self.flagged, bounds, strict=True):
-            enclosed = known.gradient if block.quantity == "gradient" else known.value
             for entry in range(block.verdict.shape[1]):
                 room = float(allowed[entry])
                 if not math.isfinite(room):
                     continue
-                index = unravel(entry, self.context.graph.shape(block.name))
-                truth = enclosed(block.name, index, room / NEEDED)
+                truth = self._enclosed(known, block, entry, room)
                 where = (self.points[p], entry)
                 block.reference[where], block.radius[where] = truth.midpoint, truth.radius
                 if not truth.reason:
                     # The truth's own size counts too: an engine that is wrong gives a bound that is too small.
                     room = max(room, self.context.growth * unit * abs(truth.midpoint))
                     self._judge_proved(block, where, truth, room, float(suspicion.granted[p, entry]))
+                    if self.context.case.accuracy == "relative":
+                        self._judge_digits(block, where, truth)
+
+    def _judge_digits(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
+        """Where the case asks for every digit, rounding on the way is no excuse for losing them."""
+        if VERDICTS[block.verdict[where]] is not Verdict.PASS:
+            return
+        info = np.finfo(dtype_of(self.inputs))
+        room = self.context.growth * float(info.eps) / 2 * abs(truth.midpoint) + 16 * float(info.smallest_subnormal)
+        answers = {m: float(column[where]) for m, column in block.values.items() if m != "central"}
+        proof = prove(answers, truth, room, 0.0)
+        if proof.wrong:
+            text = self.context.texts.number
+            reason = f"{proof.sentence}; rounding is the cause, and the case asks for relative accuracy"
+            block.judge(where, Verdict.IMPRECISE, False, text(reason), text(", ".join(proof.wrong)))
 
     def _judge_proved(
         self, block: Block, where: tuple[int, int], truth: Enclosure, allowed: float, step_error: float
@@ -399,6 +433,11 @@ class Examination:
         where = (self.points[p], entry)
         if VERDICTS[block.verdict[where]] is Verdict.UNDECIDED:
             return
+        if self._contradicts_truth(block, where, figure, float(expected.half_unit.ravel()[entry])):
+            truth = f"{float(block.reference[where]):.17g}"
+            reason = self.context.texts.number(f"line {expected.line} expects {figure!r}, the truth is {truth}")
+            block.judge(where, Verdict.FAIL, False, reason, self.context.texts.number(WRONG_FIGURE))
+            return
         step = self._step_error(block, p, entry) if smooth and block.quantity == "gradient" else 0.0
         off = []
         for method, column in block.values.items():
@@ -413,12 +452,19 @@ class Examination:
         reason = f"line {expected.line} expects {figure!r}, got {found}"
         # Central may be too coarse to tell that a figure is wrong: the others speak for all.
         everybody = {m for m in block.values if (smooth and m != "central") or m == "reverse"} <= set(off)
-        suspect = "the expected figure or the expressions" if everybody else ", ".join(off)
+        suspect = WRONG_FIGURE if everybody else ", ".join(off)
         text = self.context.texts.number
         if everybody and VERDICTS[block.verdict[where]] is Verdict.FAIL:
             # The methods differ among themselves: whoever is wrong there is wrong here.
             suspect = self.context.texts.all()[block.suspect[where]]
         block.judge(where, Verdict.FAIL, False, text(reason), text(suspect))
+
+    def _contradicts_truth(self, block: Block, where: tuple[Any, ...], figure: float, half_unit: float) -> bool:
+        """Whether a case that asks for every digit gives a figure that the certified reference excludes."""
+        if self.context.case.accuracy != "relative" or not np.isfinite(block.radius[where]):
+            return False
+        room = half_unit + float(block.radius[where]) + self.context.growth * 2.0**-53 * abs(figure)
+        return abs(float(block.reference[where]) - figure) > room
 
     def _step_error(self, block: Block, p: int, entry: int) -> float:
         if "central" not in block.values:
@@ -457,38 +503,3 @@ def _accused(block: Block) -> Array:
 
 def _finite(allowed: Array) -> Array:
     return np.where(np.isfinite(allowed), allowed, 0.0)
-
-
-def _exact_answer(symbolic: Symbolic, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> Derivative | None:
-    try:
-        return symbolic.differentiate(exactly(inputs), exactly(upstream))
-    except (ZeroDivisionError, ValueError, TypeError, OverflowError):
-        return None  # mpmath's word for a pole or a complex value: the form has no real value here
-
-
-def _joined(parts: Sequence[Derivative | None], shape: Any) -> Derivative | None:
-    """Answers at some points one after the other, NaN at a point that has none."""
-    known = next((part for part in parts if part is not None), None)
-    if known is None:
-        return None
-
-    def column(kind: str, name: str) -> Array:
-        nothing = np.full((1, *shape(name)), np.nan)
-        return np.concatenate([nothing if part is None else _floats(getattr(part, kind)[name]) for part in parts])
-
-    return Derivative(
-        {name: column("values", name) for name in known.values},
-        {name: column("gradients", name) for name in known.gradients},
-    )
-
-
-def _floats(column: Any) -> Array:
-    """Floats from mpmath numbers, NaN for complex ones."""
-    if np.asarray(column).dtype != object:
-        return np.asarray(column, dtype=np.float64)
-
-    def nearest(x: Any) -> float:
-        real = getattr(x, "imag", 0) == 0
-        return float(getattr(x, "real", x)) if real else math.nan
-
-    return np.array([nearest(x) for x in np.ravel(column)]).reshape(np.shape(column))

@@ -2,7 +2,7 @@
 
 Two steps, because nearly every row of a large batch needs no close look. The *screen* compares the answers with the
 least tolerance that an honest comparison ever has; what passes it passes any later, wider one. What does not pass is
-*examined*: the engine is run in balls, which bounds its rounding; SymPy's form is evaluated with 50 digits; central
+*examined*: the engine is run in balls, which bounds its rounding; SymPy's form is enclosed by the reference; central
 differences look for a better step and estimate their error; undecided branches are judged by their subgradients; and
 where methods still differ, :mod:`verify.audit` finds the op row that is wrong.
 

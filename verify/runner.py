@@ -54,6 +54,9 @@ KEEP_ALL = 10_000
 SAMPLE = 256
 """Random points of a large run whose rows are kept whatever they came to."""
 
+LEAST_TELLING = 8
+"""Points from which on a gradient that is zero at all of them deserves a note."""
+
 MOST_SUSPICIOUS = 2_000
 """Rows of one variable that do not simply pass and are kept in a large run."""
 
@@ -72,6 +75,9 @@ class Settings:
     variables: str = "all"
     """``all`` variables, or ``inputs`` alone."""
 
+
+DEFAULT = Settings()
+"""What is asked for where nothing is said."""
 
 # ------------------------------------------------------------------------------------------------- finding the files
 
@@ -185,8 +191,8 @@ def _check(settings: Settings, jobs: int) -> None:
         raise UsageError(f"no method is left to run; there are {', '.join(known)}")
     if settings.points < 0:
         raise UsageError(f"the number of points must be 0 or more, got {settings.points}")
-    if settings.seed < 0:
-        raise UsageError(f"the seed must be 0 or more, got {settings.seed}")
+    if not 0 <= settings.seed < 2**63:
+        raise UsageError(f"the seed must be 0 or more and below 2**63, got {settings.seed}")
     if jobs < 1:
         raise UsageError(f"the number of jobs must be 1 or more, got {jobs}")
 
@@ -225,7 +231,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run_case(path: Path, settings: Settings) -> CaseResult:
+def run_case(path: str | Path, settings: Settings = DEFAULT) -> CaseResult:
     """Runs one case file. A case that cannot be read is a result with its problems, never an exception.
 
     >>> run_case(Path("nowhere.yaml"), Settings()).status
@@ -481,8 +487,11 @@ class _Gathering:
     def _notes(self) -> tuple[str, ...]:
         """What a reader should know beside the rows."""
         notes = [f"{text} ({count} rows)" for text, count in self.context.notes.items()]
+        if not self.is_small:
+            notes.append(f"{self.checked:,} points: kept are the rows that do not simply pass, the worst, and a sample")
         for (name, quantity), column in self.columns.items():
-            if quantity == "gradient" and column.checked and column.magnitude == 0.0:
+            many = self.checked >= LEAST_TELLING
+            if quantity == "gradient" and many and column.magnitude == 0.0:
                 notes.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
         return tuple(notes)
 

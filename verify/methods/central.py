@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.balls import Balls
-from verify.derivative import Derivative
+from verify.derivative import Derivative, Unsupported
 from verify.graph import Graph
 from verify.interpret import Program, Values, branch_argument, constant_balls, dtype_of, kinked_nodes
 
@@ -43,8 +43,12 @@ GOOD_ENOUGH = 2.0**-26
 """Relative error at which the search for a better step ends."""
 
 
-def prepare(graph: Graph, variables: Sequence[str]) -> Central:
-    """The method made ready for one graph.
+MOST_WORK = 5e7
+"""Numbers computed for one point from which on one entry after the other takes too long."""
+
+
+def prepare(graph: Graph, variables: Sequence[str]) -> Central | Unsupported:
+    """The method made ready for one graph, or why it would take too long.
 
     >>> from verify.expression import graph_from_expressions
     >>> central = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
@@ -52,6 +56,10 @@ def prepare(graph: Graph, variables: Sequence[str]) -> Central:
     >>> bool(abs(gradient[0] - 6.0) < 1e-8)
     True
     """
+    entries = sum(math.prod(graph.shape(name)) for name in variables)
+    size = sum(math.prod(node.shape) for node in graph.nodes)
+    if entries * size > MOST_WORK:
+        return Unsupported(f"{entries:,} entries to move one by one, through {size:,} numbers each time, take too long")
     return Central(graph, variables)
 
 
