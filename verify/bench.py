@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -294,12 +294,13 @@ def measure(quick: bool = False) -> list[Measurement]:
     True
     """
     if quick:
-        return [
+        figures = [
             *_processes(1),
             *_checks(2_000, 50, 1),
             *_engine(10_000, 1_000, 1),
             *_growth((100, 1_000), (100, 1_000), (5, 10), 1),
         ]
+        return [replace(figure, reached=None, target="") for figure in figures]
     return [
         *_processes(5),
         *_checks(1_000_000, 10_000, 7),

@@ -40,6 +40,9 @@ MOST_EXAMINED_KINKS = 1024
 WRONG_FIGURE = "the expected figure or the expressions"
 """Who is suspected where everything but the case file's figure agrees."""
 
+MOST_PROVED_ENTRIES = 2_000
+"""Rows of one point that are still proved one by one; larger cases are compared only."""
+
 MOST_ENCLOSED = 512
 """Points of a case at which rows that seem to differ are enclosed; the others are judged by the floats alone."""
 
@@ -102,7 +105,8 @@ class Examination:
             judged_here = smooth if block.quantity == "gradient" else usable
             open_rows += self._unsettled(block, suspicion, judged_here, allowed)
         self._judge_open(open_rows)
-        at = np.flatnonzero(self.proved & smooth)
+        entries = sum(block.verdict.shape[1] for block in self.blocks)
+        at = np.flatnonzero(self.proved & smooth & (entries <= MOST_PROVED_ENTRIES))
         if len(at):
             conditioning = self._conditioning(at)
             for number, p in enumerate(at.tolist()):
@@ -435,8 +439,9 @@ class Examination:
             return
         if self._contradicts_truth(block, where, figure, float(expected.half_unit.ravel()[entry])):
             truth = f"{float(block.reference[where]):.17g}"
-            reason = self.context.texts.number(f"line {expected.line} expects {figure!r}, the truth is {truth}")
-            block.judge(where, Verdict.FAIL, False, reason, self.context.texts.number(WRONG_FIGURE))
+            sentence = f"line {expected.line} expects {figure!r}, the truth is {truth}"
+            number = self.context.texts.number
+            block.judge(where, Verdict.FAIL, False, number(sentence), number(WRONG_FIGURE))
             return
         step = self._step_error(block, p, entry) if smooth and block.quantity == "gradient" else 0.0
         off = []
