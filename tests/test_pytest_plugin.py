@@ -61,6 +61,15 @@ def test_a_right_case_passes(project: pytest.Pytester) -> None:
     run(project).assert_outcomes(passed=2)
 
 
+def test_testpaths_do_not_hide_the_cases(project: pytest.Pytester) -> None:
+    """With ``testpaths`` the folder of cases is collected too, but not where somebody names other paths."""
+    project.makeini("[pytest]\nverify_cases = cases\ntestpaths = more\n")
+    project.mkdir("more")
+    (project.path / "more" / "test_more.py").write_text("def test_more():\n    assert True\n", encoding="utf-8")
+    run(project).assert_outcomes(passed=2)
+    run(project, "more").assert_outcomes(passed=1)
+
+
 def test_a_new_file_is_a_new_test(project: pytest.Pytester) -> None:
     """Dropping a file into the folder is all it takes, also into a folder inside it, and with the suffix .yml."""
     (project.path / "cases" / "deeper").mkdir()

@@ -120,7 +120,10 @@ def _checks(node: Node, operands: Sequence[Array], value: Array) -> Iterator[Che
 def _elementwise(
     row: Op, params: Mapping[str, Any], static: dict[str, Any], y: float, args: list[float]
 ) -> Iterator[Check]:
-    exact = row.exact(*map(mpmath.mpf, args), **static)
+    try:
+        exact = row.exact(*map(mpmath.mpf, args), **static)
+    except (ZeroDivisionError, ValueError):
+        return  # mpmath's word for a pole: there is nothing to hold the columns against
     yield "forward", y, exact, exact
     if row.kink is None or float(row.kink.argument(*args)) != 0:
         yield from _slopes(row, params, static, args)

@@ -55,7 +55,8 @@ def compare(answers: Mapping[str, float], exact: float, allowed: float, step_err
         return Judgement(Verdict.UNDECIDED, f"{next(iter(best))} alone: nothing to compare it with")
     if not finite - {"central"}:
         return Judgement(Verdict.UNDECIDED, "the slope is infinite or undefined here")
-    if len(best) > len(finite) > 1 and _agree({m: best[m] for m in finite}, 0.0, step_error):
+    is_known = math.isfinite(exact) or len(finite) > 1
+    if len(best) > len(finite) and is_known and _agree({m: best[m] for m in finite}, 0.0, step_error):
         broken = [method for method in best if method not in finite and method != "central"]
         if broken:
             return Judgement(Verdict.FAIL, "not finite where the others are", ", ".join(broken), shown)

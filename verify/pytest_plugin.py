@@ -100,10 +100,13 @@ def pytest_configure(config: pytest.Config) -> None:
             message = f"verify: no such folder of cases: {folder}; mend 'verify_cases' or '--verify-cases'"
             raise pytest.UsageError(message)
     here = config.invocation_params.dir
-    for name in config.getoption("verify_cases"):
+    wanted = [here / name for name in config.getoption("verify_cases")]
+    if config.args_source is not config.ArgsSource.ARGS:
+        wanted = case_folders(config)  # nobody named paths: 'testpaths' must not hide the cases
+    for folder in wanted:
         asked = [(here / argument.split("::")[0]).resolve() for argument in config.args]
-        if not any((here / name).resolve().is_relative_to(path) for path in asked):
-            config.args.append(str(here / name))
+        if not any(folder.resolve().is_relative_to(path) for path in asked):
+            config.args.append(str(folder))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile | None:

@@ -48,7 +48,7 @@ MOST_ENTRIES = 1024
 
 _TEXT = {
     "results": ("case", "variable", "quantity", "entry", "origin", "verdict", "reason", "suspect", "file"),
-    "points": ("case", "origin", "note", "input", "shape", "entry"),
+    "points": ("case", "origin", "note", "input", "shape", "entry", "file"),
     "summary": (
         *("case", "variable", "quantity", "role", "shape", "form", "verdict", "reason", "file"),
         *(f"{a}_{b}_entry" for a, b in PAIRS),
@@ -171,7 +171,7 @@ def points_frame(run: Run) -> pd.DataFrame:
     >>> len(points_frame(Run(cases=(), seed=0, points=64)))
     0
     """
-    columns = _Columns(("case", "point", "origin", "own", "note", "input", "shape", "entry", "value"), "points")
+    columns = _Columns(("case", "point", "origin", "own", "note", "input", "shape", "entry", "value", "file"), "points")
     for case in run.cases:
         for point in case.points:
             for name, value in point.values.items():
@@ -319,7 +319,7 @@ def _add_input(columns: _Columns, case: CaseResult, point: Point, name: str, val
 
     array = np.asarray(value, dtype=np.float64)
     base = {"case": case.name, "point": point.id, "origin": point.origin, "own": point.own, "note": point.note}
-    base |= {"input": name, "shape": shape_text(array.shape)}
+    base |= {"input": name, "shape": shape_text(array.shape), "file": case.file}
     if array.size > MOST_ENTRIES:
         columns.add(1, {**base, "entry": "..."})
         return
