@@ -447,6 +447,7 @@ def test_a_wrong_slope_alone_is_disputed_and_named(op: str, monkeypatch: pytest.
 
 def test_a_wrong_rule_of_sympy_is_disputed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong derivative that SymPy makes of a right form is named at the op that shows it."""
+
     def planted(form: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
         return differentiated(form, symbol) * (sympy.Rational(SLIGHTLY_MORE) if form.has(sympy.tanh) else 1)
 
@@ -458,6 +459,7 @@ def test_a_wrong_rule_of_sympy_is_disputed(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_inputs_that_differ_are_disputed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two roads take the floats for themselves: a wrong conversion in one of them is named."""
+
     def planted(point: Point) -> Point:
         return {name: x * SLIGHTLY_MORE for name, x in enclosed(point).items()}
 
