@@ -199,4 +199,7 @@ def unbroadcast(g: Any, shape: Shape) -> Any:
 
 def _absorbed(contribution: Any, g: Any) -> Any:
     """The contribution with zeros where the upstream gradient is zero, for elementwise ops."""
-    return np.where(g == 0, 0.0, contribution) if contribution.shape == g.shape else contribution
+    if contribution.shape != g.shape:
+        return contribution
+    is_zero = (g == 0) & (getattr(g, "radius", 0.0) == 0)  # a ball around zero may be anything in it
+    return np.where(is_zero, 0.0, contribution)
