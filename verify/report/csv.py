@@ -101,7 +101,7 @@ def read_points(folder: str | Path) -> pd.DataFrame:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = write_csv(Run(cases=(), seed=0, points=64), folder)
     ...     list(read_points(folder).columns)
-    ['case', 'point', 'origin', 'own', 'note', 'input', 'shape', 'entry', 'value']
+    ['case', 'point', 'origin', 'own', 'note', 'input', 'shape', 'entry', 'value', 'file']
     """
     return _read(Path(folder), "points")
 
