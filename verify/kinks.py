@@ -220,8 +220,10 @@ class KinkJudge:
         patterns = np.full((len(choices), len(self._all)), True)
         patterns[:, np.array(moving, dtype=np.intp)] = choices
         vectors, errors = self._gradients(variables, patterns)
-        if np.all(np.ptp(vectors, axis=0) <= 2 * errors.min(axis=0)):
-            return Corners(vectors[:1], errors[0])  # they are all one, whichever of them are realised
+        apart = np.ptp(vectors, axis=0)
+        if np.all(apart <= 2 * errors.min(axis=0)):
+            # They are all one for what is known, whichever of them are realised; where they differ, each may be right.
+            return Corners(vectors[:1], errors.max(axis=0) + apart)
         arguments = [self._argument_gradients(variables, patterns, i) for i in moving]
         kept, unsure = [], False
         for number, choice in enumerate(choices):
