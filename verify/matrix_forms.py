@@ -58,7 +58,7 @@ class MatrixForms:
 def _is_made_of_matrices(graph: Graph) -> bool:
     """Whether every node is a matrix, no sum stretches one, and there is a product among them."""
     nodes = graph.nodes
-    program = [nodes[at] for at in graph.needed_for(graph.position(name) for name in graph.outputs)]
+    program = [nodes[at] for at in graph.needed_for(graph.stages.values())]
     if len(graph.outputs) != 1 or not any(node.op == "matmul" for node in program):
         return False
     fits = all(
@@ -66,7 +66,10 @@ def _is_made_of_matrices(graph: Graph) -> bool:
         for node in program
         if node.kind == "op" and node.op not in {"matmul", "transpose"}
     )
-    return fits and all(len(node.shape) == 2 and (node.kind == "input" or node.op in MATRIX_OPS) for node in program)
+    plain = all(node.params.get("axes") is None for node in program)  # SymPy's transpose of a matrix knows no axes
+    return fits and plain and all(
+        len(node.shape) == 2 and (node.kind == "input" or node.op in MATRIX_OPS) for node in program
+    )
 
 
 def _matrix_stages(graph: Graph) -> dict[str, sympy.MatrixExpr]:
