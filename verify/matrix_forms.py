@@ -61,15 +61,14 @@ def _is_made_of_matrices(graph: Graph) -> bool:
     program = [nodes[at] for at in graph.needed_for(graph.stages.values())]
     if len(graph.outputs) != 1 or not any(node.op == "matmul" for node in program):
         return False
+    if any(node.params.get("axes") is not None for node in program):
+        return False  # SymPy's transpose of a matrix knows no axes
     fits = all(
         {nodes[arg].shape for arg in node.args} == {node.shape}
         for node in program
         if node.kind == "op" and node.op not in {"matmul", "transpose"}
     )
-    plain = all(node.params.get("axes") is None for node in program)  # SymPy's transpose of a matrix knows no axes
-    return fits and plain and all(
-        len(node.shape) == 2 and (node.kind == "input" or node.op in MATRIX_OPS) for node in program
-    )
+    return fits and all(len(node.shape) == 2 and (node.kind == "input" or node.op in MATRIX_OPS) for node in program)
 
 
 def _matrix_stages(graph: Graph) -> dict[str, sympy.MatrixExpr]:
