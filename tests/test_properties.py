@@ -93,6 +93,50 @@ def test_cases_in_float32_raise_nothing(text: str) -> None:
     assert_no_false_failure(case, run_loaded(case, Settings(points=4)))
 
 
+XY = "X: {shape: [2, 2], at: normal}, Y: {shape: [2, 2], at: normal}"
+WIDE = "x: {at: 1, domain: [-20, 20]}"
+FOUND = {
+    "upstream gradients that cancel": ("x: {shape: [3], at: uniform, domain: [-0.5, 1]}", "f: 'max(mean(exp(x)), x)'"),
+    "a value that is nearly zero": (
+        "x: {shape: [18], at: uniform, domain: [-20, 20]}",
+        "f: tanh(relu(0.5 ** x * 0.5 - 1))",
+    ),
+    "a vector times a stack": ("x: {shape: [3], at: 1}, z: {shape: [3, 3, 2], at: normal}", "f: relu(x @ z)"),
+    "slopes that overflow at a kink": (WIDE, "'s1': 'max(x, x)', s2: exp(x) ** x, f: 0.5 ** s2"),
+    "hulls that overflow": (WIDE, "s: exp(exp(abs(x) / 4)), f: 'max(s, s * s)'"),
+    "a matrix times itself": (XY, "f: X @ X @ Y"),
+    "a sum of matrices squared": (XY, "f: (X + Y) @ (X + Y)"),
+    "a matrix stage of no use": (XY, "s: Y @ Y, f: X @ Y"),
+    "another stage of no use": (XY, "s: exp(Y), f: X @ Y"),
+    "a matrix that vanishes": (XY, "s: X - X, f: s @ Y"),
+    "a transpose with axes": (XY, "f: 'transpose(X @ Y, axes=(1, 0))'"),
+    "nowhere real": ("x: {at: 1, domain: [-3, 3]}", "f: tanh(-sqrt(-sigmoid(x)))"),
+    "nowhere real, compared": ("x: {at: 1, domain: [-3, 3]}", "f: 'max(sqrt(-relu(x)), 1e-3)**3'"),
+    "log of what is switched off": (
+        "x: {at: 1, domain: [-3, 3]}",
+        "f: abs(log(tanh(sqrt(log(relu(log(sigmoid(x)))) + 0.5))))",
+    ),
+    "an infinite slope, switched off": ("x: {at: 0, domain: [0, 4]}", "f: relu(sqrt(x) - 1)"),
+    "a switch before an infinite slope": ("x: {at: 1, domain: [-3, 3]}", "f: sqrt(relu(x))"),
+    "a zero with a radius among overflows": (
+        "y: {at: -2, domain: [-10, 10]}, z: {at: 4, domain: [3, 5]}",
+        "s1: exp(z), s2: exp(s1)**y, f: exp(s2)**y",
+    ),
+    "branches within noise": ("y: {shape: [3], at: 0, domain: [-20, 20]}", "f: exp(y) - sigmoid(-relu(tanh(y)) - 1)"),
+}
+"""What random cases have found wrong, at its smallest: inputs and stages."""
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_stays_mended(name: str) -> None:
+    """Each defect that random cases have shown, at its smallest: no exception, no false failure."""
+    inputs, stages = FOUND[name]
+    case = load_case_text(f"{{case: found, inputs: {{{inputs}}}, stages: {{{stages}}}}}")
+    result = run_loaded(case, Settings(points=30))
+    assert not result.unsupported
+    assert_no_false_failure(case, result)
+
+
 def test_the_oracle_of_these_tests_knows_a_wrong_gradient() -> None:
     """Twin: a row whose gradient is off by 1e-6 is no slope, the right one is."""
     case = load_case_text("{case: a, inputs: {x: {at: 2}}, stages: {f: x**3}}")
