@@ -8,6 +8,7 @@ a sum, an index), expanded into monomials. Totals come from the sparse triangula
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,27 +42,27 @@ class NotRealError(Exception):
 
 
 @dataclass(slots=True)
-class Piece:
+class Piece(ABC):
     """A part of the graph that SymPy differentiates as one: an elementwise expression, or one structural op."""
 
     root: int
     leaves: tuple[int, ...]
 
+    @abstractmethod
     def value(self, operands: Sequence[Any], like: Any = None) -> Any:
         """The piece's value ``(P, *shape)`` from those of its leaves; ``like`` shows the numbers where it has none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pulls(self, operands: Sequence[Any], *, absorb: bool = False) -> list[Pull]:
         """For each leaf, how a total derivative by the piece becomes its part in the total derivative by the leaf.
 
         With ``absorb``, a total of zero sends back zero even where the slope is infinite, and a branch that is not
         taken even where the total is.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def local_derivatives(self, graph: Graph) -> dict[str, str]:
         """Leaf -> SymPy's formula of the derivative of the piece by that leaf."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True)
