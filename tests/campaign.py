@@ -15,6 +15,8 @@ command then ends with 1. What is UNDECIDED or IMPRECISE is counted by its reaso
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import re
 import sys
 import time
@@ -128,7 +130,10 @@ def is_slope(case: Case, point: Point, row: Row) -> bool:
 
 
 def one_sided(graph: Graph, point: Point, row: Row) -> tuple[float, float]:
-    """The slope of the contracted output to the left and to the right along one entry of one variable."""
+    """The slope of the contracted output to the left and to the right along one entry of one variable.
+
+    At the end of a domain both are that of the side which has one, NaN where neither has.
+    """
     with mpmath.workdps(DIGITS):
         base = exact_values(graph, point, {})
         start = graph.position(row.variable)
@@ -137,8 +142,10 @@ def one_sided(graph: Graph, point: Point, row: Row) -> tuple[float, float]:
         for step in (-STEP, STEP):
             moved = base[start].copy()
             moved[row.entry] = moved[row.entry] + step
-            sides.append((contracted(graph, point, exact_values(graph, point, {start: moved})) - here) / step)
-        return float(sides[0]), float(sides[1])
+            with contextlib.suppress(ZeroDivisionError):  # mpmath's word for a pole
+                sides.append((contracted(graph, point, exact_values(graph, point, {start: moved})) - here) / step)
+        slopes = [float(side) for side in sides if isinstance(side, mpmath.mpf)] or [math.nan]  # complex: outside
+        return slopes[0], slopes[-1]
 
 
 def contracted(graph: Graph, point: Point, values: Sequence[np.ndarray]) -> mpmath.mpf:
