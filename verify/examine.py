@@ -72,7 +72,6 @@ class Examination:
     inputs: dict[str, Array] = field(init=False)
     upstream: dict[str, Array] = field(init=False)
     values: Values = field(init=False)
-    findings: list[Finding] | None = field(init=False, default=None)
 
     def run(self) -> None:
         """Judges every flagged row."""
