@@ -18,6 +18,7 @@ from verify.points import random_points
 from verify.records import unravel
 from verify.reference import Reference
 from verify.rows import Block, RowKey, Texts
+from verify.subject import SUBJECT
 
 Array = NDArray[Any]
 
@@ -48,11 +49,19 @@ class Context:
         """Random points at which every row was proved so far."""
         symbolic = self.methods.get("symbolic")
         self.reference = Reference(case.graph, self.variables, symbolic if isinstance(symbolic, Symbolic) else None)
+        self.own_rows = range(len(case.own_points))
+        """Ids of the points that the case file itself names."""
         self._reach: dict[RowKey, float] = {}
         self._valued = tuple(self._stages_with_value_rows())
 
+    def note(self, sentence: str, rows: int = 1) -> None:
+        """Takes note of something that a reader should know, about so many rows."""
+        self.notes[sentence] = self.notes.get(sentence, 0) + rows
+
     def row_keys(self) -> list[RowKey]:
-        """What has rows: the gradient by each variable, and some values."""
+        """What has rows: the gradient by each variable, and some values; a subject has no values of its own."""
+        if SUBJECT in self.methods:
+            return [(name, "gradient") for name in self.variables]
         return [(name, "gradient") for name in self.variables] + [(name, "value") for name in self._valued]
 
     def _stages_with_value_rows(self) -> list[str]:
@@ -87,7 +96,7 @@ class Context:
         block.values["central"][at[found], entry] = refined.gradient[found]
         if refined.straddled.any():
             text = f"{block.name}: a step straddled a kink; the branch of the point itself was followed"
-            self.notes[text] = self.notes.get(text, 0) + int(refined.straddled.sum())
+            self.note(text, int(refined.straddled.sum()))
         return refined
 
 

@@ -21,16 +21,18 @@ from verify.audit import Finding, audit
 from verify.balls import Balls
 from verify.case import Expected
 from verify.compare import LEAST_UNITS, compare
-from verify.context import Context, largest
+from verify.context import Context
 from verify.interpret import Values, constant_balls, dtype_of
 from verify.kinks import Corners, KinkedGroup, KinkJudge, Site, undecided_sites
 from verify.methods.central import Refined
 from verify.ops import OPS
 from verify.points import Batch
-from verify.proof import NEEDED, prove, proved_verdict
+from verify.proof import NEEDED
+from verify.prover import Prover
 from verify.records import PAIRS, VERDICTS, Verdict, unravel
 from verify.reference import Enclosure, Enclosures
 from verify.rows import CODE, Block, OpenRow, Suspicion, within
+from verify.subject import SUBJECT
 
 Array = NDArray[Any]
 
@@ -39,9 +41,6 @@ MOST_EXAMINED_KINKS = 1024
 
 WRONG_FIGURE = "the expected figure or the expressions"
 """Who is suspected where everything but the case file's figure agrees."""
-
-MOST_PROVED_ENTRIES = 2_000
-"""Rows of one point that are still proved one by one; larger cases are compared only."""
 
 MOST_ENCLOSED = 512
 """Points of a case at which rows that seem to differ are enclosed; the others are judged by the floats alone."""
@@ -104,12 +103,7 @@ class Examination:
             judged_here = smooth if block.quantity == "gradient" else usable
             open_rows += self._unsettled(block, suspicion, judged_here, allowed)
         self._judge_open(open_rows)
-        entries = sum(block.verdict.shape[1] for block in self.blocks)
-        at = np.flatnonzero(self.proved & smooth & (entries <= MOST_PROVED_ENTRIES))
-        if len(at):
-            conditioning = self._conditioning(at)
-            for number, p in enumerate(at.tolist()):
-                self._prove(p, [bound[p] + moved[number] for bound, moved in zip(bounds, conditioning, strict=True)])
+        self._prove(np.flatnonzero(self.proved & smooth), bounds)
         room = MOST_EXAMINED_KINKS - context.kinks_examined
         context.kinks_examined += len(kinked[:room])
         for p in kinked[:room]:
@@ -275,57 +269,13 @@ class Examination:
         ask = known.gradient if block.quantity == "gradient" else known.value
         return ask(block.name, index, allowed / NEEDED if math.isfinite(allowed) else None)
 
-    def _prove(self, p: int, bounds: Sequence[Array]) -> None:
-        """Holds every row of one smooth point against the certified reference, which may be off by ``bounds``."""
-        known = self.context.reference.enclose(*self._take(slice(p, p + 1)))
-        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
-        text = self.context.texts.number
-        if known.disputed:
-            for block in self.blocks:
-                block.judge((self.points[p],), Verdict.DISPUTED, False, text(known.disputed), text("the op table"))
-            return
-        for block, suspicion, allowed in zip(self.blocks, self.flagged, bounds, strict=True):
-            for entry in range(block.verdict.shape[1]):
-                room = float(allowed[entry])
-                if not math.isfinite(room):
-                    continue
-                truth = self._enclosed(known, block, entry, room)
-                where = (self.points[p], entry)
-                block.reference[where], block.radius[where] = truth.midpoint, truth.radius
-                if not truth.reason:
-                    # The truth's own size counts too: an engine that is wrong gives a bound that is too small.
-                    room = max(room, self.context.growth * unit * abs(truth.midpoint))
-                    self._judge_proved(block, where, truth, room, float(suspicion.granted[p, entry]))
-                    if self.context.case.accuracy == "relative":
-                        self._judge_digits(block, where, truth)
-
-    def _judge_digits(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
-        """Where the case asks for every digit, rounding on the way is no excuse for losing them."""
-        if VERDICTS[block.verdict[where]] is not Verdict.PASS:
-            return
-        info = np.finfo(dtype_of(self.inputs))
-        room = self.context.growth * float(info.eps) / 2 * abs(truth.midpoint) + 16 * float(info.smallest_subnormal)
-        answers = {m: float(column[where]) for m, column in block.values.items() if m != "central"}
-        proof = prove(answers, truth, room, 0.0)
-        if proof.wrong:
-            text = self.context.texts.number
-            reason = f"{proof.sentence}; rounding is the cause, and the case asks for relative accuracy"
-            block.judge(where, Verdict.IMPRECISE, False, text(reason), text(", ".join(proof.wrong)))
-
-    def _judge_proved(
-        self, block: Block, where: tuple[int, int], truth: Enclosure, allowed: float, step_error: float
-    ) -> None:
-        """Puts what is proved in the place of what was estimated, where it differs."""
-        answers = {method: float(column[where]) for method, column in block.values.items()}
-        proof = prove(answers, truth, allowed, step_error)
-        before = VERDICTS[block.verdict[where]]
-        verdict = proved_verdict(proof, answers, truth, before)
-        text = self.context.texts.number
-        if verdict is Verdict.FAIL:
-            block.judge(where, verdict, False, text(proof.sentence or "proved"), text(", ".join(proof.wrong)))
-        elif verdict is not before:
-            passes = verdict is Verdict.PASS or self._is_tail_loss(block, truth.error(answers["symbolic"])[1])
-            block.judge(where, verdict, passes, text(proof.sentence), text(", ".join(proof.wrong)))
+    def _prove(self, at: Array, bounds: Sequence[Array]) -> None:
+        """Holds every row of some smooth points against the certified reference."""
+        conditioning = self._conditioning(at) if len(at) else []
+        for number, p in enumerate(at.tolist()):
+            allowed = [bound[p] + moved[number] for bound, moved in zip(bounds, conditioning, strict=True)]
+            steps = [suspicion.granted[p] for suspicion in self.flagged]
+            Prover(self.context, *self._take(slice(p, p + 1))).prove(self.points[p], self.blocks, allowed, steps)
 
     def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
         """Central differences with a better step; None for values, which have no step."""
@@ -342,23 +292,18 @@ class Examination:
         if judged.verdict is Verdict.UNDECIDED:
             passes = not self.batch.own
         elif judged.verdict is Verdict.IMPRECISE:
-            passes = self._is_tail_loss(block, abs(answers["symbolic"] - exact))
+            prover = Prover(self.context, *self._take(slice(row.p, row.p + 1)))
+            passes = prover.is_tail_loss(block, abs(answers["symbolic"] - exact))
         text = self.context.texts.number
         block.judge(where, judged.verdict, passes, text(judged.reason), text(judged.suspect))
         if judged.exact_shown:
             block.values["symbolic"][where] = exact
 
-    def _is_tail_loss(self, block: Block, error: float) -> bool:
-        """Whether lost digits are small against the variable's largest value; a case may ask for every digit."""
-        size = max(largest(block.values["symbolic"]), self.context.reach((block.name, block.quantity)))
-        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
-        return self.context.case.accuracy != "relative" and error <= self.context.growth * unit * size
-
     # -------------------------------------------------------------------------------------------------------- kinks
 
     def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Array]) -> None:
         context = self.context
-        if not {"reverse", "symbolic"} & set(context.methods):
+        if set(context.methods) <= {"central"}:
             reason = f"tie of {self._ties(sites)}: central alone says nothing at a kink"
             self._write_undecided(p, reason, but_values=True)
             return
@@ -384,7 +329,7 @@ class Examination:
         A step that straddles the kink averages slopes, and SymPy takes halves at a tie however branches are nested:
         central and symbolic accuse nobody here, and only where the engine does not run is SymPy accused.
         """
-        methods = [method for method in ("reverse", "symbolic") if method in members[0].values]
+        methods = [method for method in (SUBJECT, "reverse", "symbolic") if method in members[0].values]
         if not methods:
             return
         vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in methods}

@@ -29,6 +29,7 @@ from verify.points import Batch
 from verify.proof import PROVED_POINTS
 from verify.records import PAIRS
 from verify.rows import Block, RowKey, Suspicion, columns_of, new_block, within
+from verify.subject import SUBJECT
 
 Array = NDArray[Any]
 
@@ -110,9 +111,9 @@ class Judge:
         return blocks
 
     def _to_be_proved(self, batch: Batch) -> Array:
-        """The points ``(P,)`` at which every row is proved: all of the case's own, and the first random ones."""
-        proved = np.full(len(batch), batch.own)
-        if not batch.own and batch.origins[0] == "random":
+        """The points ``(P,)`` at which every row is proved: own ones and the first random ones; all for a subject."""
+        proved = np.full(len(batch), batch.own or SUBJECT in self.context.methods)
+        if not proved.any() and batch.origins[0] == "random":
             room = PROVED_POINTS - self.context.points_proved
             proved[: max(room, 0)] = True
             self.context.points_proved += int(np.count_nonzero(proved))

@@ -113,6 +113,12 @@ class Row:
     """How far the truth may be from it, in the unit of the row."""
     allowed: float = math.nan
     """What a method may be off by, in the unit of the row; NaN where the row was not looked at closely."""
+    step_error: float = math.nan
+    """What central may be off by on top of ``allowed``, because of its step."""
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """By method: no less than its distance from the truth, in the unit of the row; empty where it was not proved."""
+    road: str = ""
+    """How the reference was had: ``symbolic+taylor``, ``taylor``, ``taylor, 3 directions``; empty if it was not."""
 
     def difference(self, first: str, second: str) -> float:
         """The absolute difference of two methods, in the unit of the row."""
@@ -146,6 +152,12 @@ class Rows:
     """How far the truth may be from ``reference``, in the unit of the row."""
     allowed: FloatArray | None = None
     """What a method may be off by, in the unit of the row; NaN where a row was not looked at closely."""
+    step_error: FloatArray | None = None
+    """What central may be off by on top of ``allowed``, because of its step."""
+    errors: Mapping[str, FloatArray] = field(default_factory=dict)
+    """By method: no less than its distance from the truth, in the unit of the row; NaN where it was not proved."""
+    road: IntArray | None = None
+    """How the reference was had, as positions in ``texts``."""
 
     def __len__(self) -> int:
         """The number of rows R."""
@@ -186,6 +198,12 @@ class VariableResult:
     """How many rows do not pass, over all that were checked."""
     differences: tuple[PairDifference, ...]
     """One for each of :data:`PAIRS`, over all that were checked."""
+    proved: int = 0
+    """How many rows were held against the certified reference."""
+    weak: int = 0
+    """How many of them could not have told a wrong factor: more than 1/256 of the gradient is allowed."""
+    power: float = math.nan
+    """The smallest relative fault in any of the variable's entries that is sure to be rejected; NaN if unknown."""
     form: str = ""
     """How the symbolic method did it: ``closed form`` or ``by stages``; empty for values."""
     closed_forms: Mapping[str, str] = field(default_factory=dict)
@@ -221,6 +239,9 @@ class VariableResult:
             reference=_at(rows.reference, i),
             radius=_at(rows.radius, i),
             allowed=_at(rows.allowed, i),
+            step_error=_at(rows.step_error, i),
+            errors={method: float(column[i]) for method, column in rows.errors.items()},
+            road="" if rows.road is None else rows.texts[int(rows.road[i])],
         )
 
     def failing(self) -> Iterator[Row]:

@@ -172,9 +172,14 @@ class Reference:
         self.most_seconds = most_seconds
         self.ladder = tuple(_ladder(most_bits))
 
-    def enclose(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> Enclosures:
-        """The reference at one point; inputs and upstream gradients are ``(1, *shape)``."""
-        return Enclosures(self, inputs, upstream)
+    def enclose(
+        self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], *, taylor_only: bool = False
+    ) -> Enclosures:
+        """The reference at one point; inputs and upstream gradients are ``(1, *shape)``.
+
+        ``taylor_only`` leaves SymPy's road out, which is the one that grows with the number of all entries.
+        """
+        return Enclosures(self, inputs, upstream, taylor_only=taylor_only)
 
 
 def _ladder(most_bits: int) -> Iterator[int]:
@@ -192,18 +197,26 @@ class Enclosures:
     Everything is computed once when it is made, and compared; entries that need more precision get it when asked for.
     """
 
-    def __init__(self, reference: Reference, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        inputs: Mapping[str, Array],
+        upstream: Mapping[str, Array],
+        *,
+        taylor_only: bool = False,
+    ) -> None:
         self.reference = reference
+        self._symbolic = None if taylor_only else reference.symbolic
         self.graph = reference.graph
         self.disputed = ""
         """Where the two roads part, empty where they agree."""
-        self.road = "taylor" if reference.symbolic is None else "symbolic+taylor"
+        self.road = "taylor" if self._symbolic is None else "symbolic+taylor"
         self._inputs = {name: np.asarray(value, dtype=np.float64) for name, value in inputs.items()}
         self._upstream = {name: np.asarray(value, dtype=np.float64) for name, value in upstream.items()}
         self._refusal = self._refused()
         self._levels: dict[int, _Level] = {}
         self._seconds = 0.0
-        if not self._refusal and reference.symbolic is not None:
+        if not self._refusal and self._symbolic is not None:
             self._compare_all()
 
     def value(self, name: str, entry: Entry = (), needed: float | None = None) -> Enclosure:
@@ -213,6 +226,23 @@ class Enclosures:
     def gradient(self, name: str, entry: Entry = (), needed: float | None = None) -> Enclosure:
         """An entry of the gradient of the contracted output; ``needed`` is the radius that is small enough."""
         return self._answer(_Question(name, entry, is_gradient=True), needed)
+
+    def along(self, name: str, direction: Array, needed: float) -> Enclosure:
+        """The slope of the contracted output along a direction of a variable's shape: all its entries move at once."""
+        if self._refusal:
+            return _enclosure(None, self._refusal, "taylor", FIRST_BITS)
+        position, deadline = self.graph.position(name), time.monotonic() + self.reference.most_seconds
+        found, bits = None, FIRST_BITS
+        for bits in self.reference.ladder:
+            try:
+                with precision(bits):
+                    level = self._level(bits, deadline)
+                    found = self.reference.taylor.slope(level.values, position, direction, level.weights, deadline)
+            except OutOfTimeError:
+                return _enclosure(found, self._out_of_time(), "taylor", bits)
+            if _is_narrow(found, needed, bits):
+                return _enclosure(found, "", "taylor", bits)
+        return _enclosure(found, "enclosure too wide along a direction", "taylor", bits)
 
     # ------------------------------------------------------------------------------------------- precision and time
 
@@ -226,7 +256,7 @@ class Enclosures:
             try:
                 taylor, sympy = self._pair(question, bits)
             except OutOfTimeError:
-                reason = f"enclosure too wide: the {self.reference.most_seconds:g} s for one point are used up"
+                reason = self._out_of_time()
                 break
             narrow = _is_narrow(taylor, needed, bits)
             both = narrow and sympy is not None and _is_narrow(sympy, needed, bits)
@@ -242,6 +272,9 @@ class Enclosures:
                 break
         ball, road, bits = found
         return _enclosure(ball, reason, road or "taylor", bits)
+
+    def _out_of_time(self) -> str:
+        return f"enclosure too wide: the {self.reference.most_seconds:g} s for one point are used up"
 
     def _pair(self, question: _Question, bits: int) -> tuple[flint.arb, flint.arb | None]:
         """What the two roads say with some precision."""
@@ -259,10 +292,10 @@ class Enclosures:
             reference = self.reference
             values = reference.taylor.values({name: _balls(x) for name, x in self._inputs.items()}, deadline)
             weights = [(self.graph.position(name), _balls(g)) for name, g in self._upstream.items()]
-            if reference.symbolic is None:
+            if self._symbolic is None:
                 level = _Level(bits, values, weights, {}, {})
             else:
-                derivative = reference.symbolic.differentiate(enclosed(self._inputs), enclosed(self._upstream))
+                derivative = self._symbolic.differentiate(enclosed(self._inputs), enclosed(self._upstream))
                 level = _Level(bits, values, weights, derivative.values, derivative.gradients)
             self._levels[bits] = level
         return level

@@ -12,7 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from verify.methods import available, prepare
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
 from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, random_points
+from verify.power import strength
 from verify.records import (
     METHODS,
     PAIRS,
@@ -44,7 +45,8 @@ from verify.records import (
     Verdict,
     unravel,
 )
-from verify.rows import Block, RowKey
+from verify.rows import CODE, Block, RowKey
+from verify.subject import SUBJECT, Subject
 
 Array = NDArray[Any]
 
@@ -59,6 +61,9 @@ LEAST_TELLING = 8
 
 MOST_SUSPICIOUS = 2_000
 """Rows of one variable that do not simply pass and are kept in a large run."""
+
+TOO_WEAK = "too weak: at every point that was proved, more than 1/256 of the gradient is allowed; try other points"
+"""Why a variable is undecided whose every row passes."""
 
 CASE_SUFFIXES = (".yaml", ".yml")
 
@@ -261,14 +266,16 @@ def _own_fault(case: Case, fault: Exception) -> str:
     )
 
 
-def run_loaded(case: Case, settings: Settings, started: float | None = None) -> CaseResult:
-    """Runs one case that is in memory.
+def run_loaded(
+    case: Case, settings: Settings, started: float | None = None, subject: Subject | None = None
+) -> CaseResult:
+    """Runs one case that is in memory; a ``subject`` is judged beside the methods.
 
     >>> run_loaded(load_case(shipped_cases() / "add.yaml"), Settings(points=2)).points_checked
     3
     """
     started = time.perf_counter() if started is None else started
-    gathering = _Gathering(case, settings)
+    gathering = _Gathering(case, settings, subject)
     if not gathering.is_small:
         _keep_memory()
     for batch in _small_batches(case, settings):
@@ -359,11 +366,15 @@ class _Gathering:
     look suspicious wait until there are enough of them for one close look, and the others are counted as passing.
     """
 
-    def __init__(self, case: Case, settings: Settings) -> None:
+    def __init__(self, case: Case, settings: Settings, subject: Subject | None = None) -> None:
         self.case, self.settings = case, settings
         chosen = tuple(item.name for item in case.real_inputs)
         self.variables = chosen if settings.variables == "inputs" else case.variables
+        if subject is not None:
+            self.variables = subject.answers
         self.methods, self.unsupported = _prepare(case, settings, self.variables)
+        if subject is not None:
+            self.methods = {SUBJECT: subject, **self.methods}
         self.context = Context(case, self.methods, self.variables)
         self.judging = Judge(self.context)
         self.columns: dict[RowKey, _Column] = {}
@@ -460,7 +471,6 @@ class _Gathering:
     def result(self, seconds: float) -> CaseResult:
         """The record of the case."""
         case, settings = self.case, self.settings
-        texts = self.context.texts.all()
         asked = settings.methods or ()
         return CaseResult(
             name=case.name,
@@ -468,12 +478,12 @@ class _Gathering:
             source=case.source,
             function=tuple(case.expressions.items()),
             outputs=case.graph.outputs,
-            variables=tuple(self._variable(key, column, texts) for key, column in self.columns.items()),
+            variables=tuple(self._variable(key, column) for key, column in self.columns.items()),
             points=tuple(self.points.values()),
             stages=_stage_records(case, settings, self.methods.get("symbolic")),
             seed=settings.seed,
             points_checked=self.checked,
-            methods=tuple(name for name in METHODS if name in self.methods),
+            methods=tuple(sorted(self.methods, key=lambda name: (*METHODS, name).index(name))),
             unsupported=self.unsupported,
             failures=tuple(
                 f"method {name} was asked for and cannot do this case: {reason}"
@@ -495,8 +505,12 @@ class _Gathering:
                 notes.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
         return tuple(notes)
 
-    def _variable(self, key: RowKey, column: _Column, texts: tuple[str, ...]) -> VariableResult:
+    def _variable(self, key: RowKey, column: _Column) -> VariableResult:
         case, (name, quantity) = self.case, key
+        rows = _rows(column, self.context.texts.all())
+        found = strength(rows, column.entries)
+        if found.is_too_weak and quantity == "gradient":
+            rows = self._too_weak(column, rows)
         symbolic = self.methods.get("symbolic")
         shown = isinstance(symbolic, Symbolic) and quantity == "gradient"
         closed = symbolic.closed_form(name) if isinstance(symbolic, Symbolic) and shown else ClosedForm("")
@@ -509,13 +523,32 @@ class _Gathering:
             shape=shape,
             file=case.file,
             line=case.lines.get(name, 0),
-            rows=_rows(column, texts),
+            rows=rows,
             checked=column.checked,
             counts=column.counts,
             failed=column.failed,
             differences=tuple(_pair_difference(column, pair, shape) for pair in PAIRS),
+            proved=found.proved,
+            weak=found.weak,
+            power=found.power,
             form=closed.form,
             closed_forms=closed.formulas,
+        )
+
+    def _too_weak(self, column: _Column, rows: Rows) -> Rows:
+        """The rows of a variable that no proved row could tell anything about: what passed is undecided."""
+        passed = np.isfinite(np.asarray(rows.reference)) & (rows.verdict == CODE[Verdict.PASS])
+        own = passed & (rows.point < len(self.case.own_points))
+        reason = self.context.texts.number(TOO_WEAK)
+        column.counts[Verdict.PASS] -= int(np.count_nonzero(passed))
+        column.counts[Verdict.UNDECIDED] += int(np.count_nonzero(passed))
+        column.failed += int(np.count_nonzero(own & rows.passes))
+        return replace(
+            rows,
+            verdict=np.where(passed, CODE[Verdict.UNDECIDED], rows.verdict).astype(np.int8),
+            passes=rows.passes & ~own,
+            reason=np.where(passed, reason, rows.reason),
+            texts=self.context.texts.all(),
         )
 
 
@@ -547,7 +580,7 @@ def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
             method: joined_as([block.values[method] for block in blocks], np.float64)
             if blocks and method in blocks[0].values
             else np.full(length, np.nan)
-            for method in METHODS
+            for method in (*METHODS, *(m for m in (blocks[0].values if blocks else ()) if m not in METHODS))
         },
         expected=joined_as([block.expected for block in blocks], np.float64),
         verdict=joined_as([block.verdict for block in blocks], np.int8),
@@ -558,6 +591,12 @@ def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
         reference=joined_as([block.reference for block in blocks], np.float64),
         radius=joined_as([block.radius for block in blocks], np.float64),
         allowed=joined_as([block.allowed for block in blocks], np.float64),
+        step_error=joined_as([block.step_error for block in blocks], np.float64),
+        errors={
+            method: joined_as([block.errors[method] for block in blocks], np.float64)
+            for method in (blocks[0].errors if blocks else ())
+        },
+        road=joined_as([block.road for block in blocks], np.int64),
     )
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Objects = NDArray[np.object_]
 
 Entry = tuple[int, ...]
+Direction = Any
+"""An entry that moves, or an array of the variable's shape: how far each entry moves."""
 Values = list[Any]
 """The value of each node by position."""
 
@@ -101,7 +103,7 @@ class Taylor:
         self._execute(values, self._order, deadline)
         return values
 
-    def series(self, values: Values, position: int, entry: Entry, deadline: float = float("inf")) -> Values:
+    def series(self, values: Values, position: int, entry: Direction, deadline: float = float("inf")) -> Values:
         """The values again, those that depend on one entry of one node as series in that entry."""
         again = values[:]
         again[position] = seeded(values[position], entry)
@@ -109,9 +111,14 @@ class Taylor:
         return again
 
     def slope(
-        self, values: Values, position: int, entry: Entry, weights: Weights, deadline: float = float("inf")
+        self,
+        values: Values,
+        position: int,
+        entry: Direction,
+        weights: Weights,
+        deadline: float = float("inf"),
     ) -> flint.arb:
-        """The derivative of the contracted output by one entry of one node, at the values of a ball pass."""
+        """The derivative of the contracted output by one entry of one node (or along a direction), at some values."""
         return contracted(self.series(values, position, entry, deadline), weights)
 
     def order(self, position: int) -> tuple[int, ...]:
@@ -138,8 +145,8 @@ class Taylor:
                 raise OutOfTimeError
 
 
-def seeded(value: Any, entry: Entry) -> Any:
-    """A value with one of its entries as a series in that entry.
+def seeded(value: Any, entry: Direction) -> Any:
+    """A value with one of its entries as a series in that entry, or all of them along a direction of its shape.
 
     >>> str(seeded(flint.arb(2), ()))
     '2.00000000000000 + 1.00000000000000*x + O(x^10)'
@@ -147,7 +154,13 @@ def seeded(value: Any, entry: Entry) -> Any:
     if not isinstance(value, np.ndarray):
         return flint.arb_series([value, 1])
     copy = value.copy()
-    copy[entry] = flint.arb_series([copy[entry], 1])
+    if isinstance(entry, np.ndarray):
+        for index in np.ndindex(copy.shape):
+            coefficients: list[Any] = [copy[index], float(entry[index])]
+            copy[index] = flint.arb_series(coefficients)
+        return copy
+    at: Any = entry
+    copy[at] = flint.arb_series([copy[at], 1])
     return copy
 
 
