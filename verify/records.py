@@ -198,6 +198,8 @@ class VariableResult:
     """How many rows do not pass, over all that were checked."""
     differences: tuple[PairDifference, ...]
     """One for each of :data:`PAIRS`, over all that were checked."""
+    dtype: str = "float64"
+    """What the case computes in."""
     proved: int = 0
     """How many rows were held against the certified reference."""
     weak: int = 0

@@ -375,6 +375,7 @@ class _Gathering:
         self.methods, self.unsupported = _prepare(case, settings, self.variables)
         if subject is not None:
             self.methods = {SUBJECT: subject, **self.methods}
+        self.dtype = str(np.result_type(*(item.dtype for item in case.inputs))) if case.inputs else "float64"
         self.context = Context(case, self.methods, self.variables)
         self.judging = Judge(self.context)
         self.columns: dict[RowKey, _Column] = {}
@@ -528,6 +529,7 @@ class _Gathering:
             counts=column.counts,
             failed=column.failed,
             differences=tuple(_pair_difference(column, pair, shape) for pair in PAIRS),
+            dtype=self.dtype,
             proved=found.proved,
             weak=found.weak,
             power=found.power,
