@@ -41,6 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "reference",
         "ball_numbers",
         "subject",
+        "step_bounds",
     ),
     (
         "rows",

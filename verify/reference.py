@@ -93,11 +93,15 @@ class Enclosure:
             return 0.0, math.inf
         with precision(self.bits + 64):
             distance = abs(self.ball - arb(float(answer)))
-            return _float_below(distance.abs_lower()), _float_above(distance.abs_upper())
+            return _float_below(distance.abs_lower()), float_above(distance.abs_upper())
 
 
-def _float_above(x: flint.arb) -> float:
-    """The smallest float found that is not below an exact, non-negative ball."""
+def float_above(x: flint.arb) -> float:
+    """The smallest float found that is not below an exact, non-negative ball.
+
+    >>> float_above(arb(0.5)), float_above(arb(2) ** -2000)
+    (0.5, 5e-324)
+    """
     near = float(x)
     return near if arb(near) >= x else math.nextafter(near, math.inf)
 
@@ -115,7 +119,7 @@ def _enclosure(ball: flint.arb | None, reason: str, road: str, bits: int) -> Enc
         size = f"{_size(ball.mid())} is more than a float can hold"
         return Enclosure(midpoint, math.inf, reason or size, road, ball, bits)
     with precision(bits + 64):
-        radius = _float_above((ball - arb(midpoint)).abs_upper())
+        radius = float_above((ball - arb(midpoint)).abs_upper())
     return Enclosure(midpoint, radius, reason, road, ball, bits)
 
 
@@ -290,8 +294,8 @@ class Enclosures:
         level = self._levels.get(bits)
         if level is None:
             reference = self.reference
-            values = reference.taylor.values({name: _balls(x) for name, x in self._inputs.items()}, deadline)
-            weights = [(self.graph.position(name), _balls(g)) for name, g in self._upstream.items()]
+            values = reference.taylor.values({name: point_balls(x) for name, x in self._inputs.items()}, deadline)
+            weights = [(self.graph.position(name), point_balls(g)) for name, g in self._upstream.items()]
             if self._symbolic is None:
                 level = _Level(bits, values, weights, {}, {})
             else:
@@ -373,14 +377,14 @@ class Enclosures:
         targets = [position] if not question.is_gradient else [at for at, _ in level.weights]
         path = sorted(graph.needed_for(targets))
         if not ball.is_finite():
-            lost = _first_lost(graph, level.values, path)
+            lost = first_lost(graph, level.values, path)
             if lost is not None:
-                return _reason_lost(graph, lost, level.values, slope=False)
+                return reason_lost(graph, lost, level.values, slope=False)
             if question.is_gradient:
                 series = self.reference.taylor.series(level.values, position, question.entry)
-                lost = _first_lost(graph, series, path)
+                lost = first_lost(graph, series, path)
                 if lost is not None:
-                    return _reason_lost(graph, lost, series, slope=True)
+                    return reason_lost(graph, lost, series, slope=True)
         if question.is_gradient:
             between = {*self.reference.taylor.order(position)}
             kinks = list(_undecided_kinks(graph, level.values, sorted(between)))
@@ -413,8 +417,12 @@ class Enclosures:
         return f"the two roads part at {question}: {_two(taylor, sympy)}, though the forms of every op agree"
 
 
-def _balls(array: Array) -> Any:
-    """Floats ``(1, *shape)`` as the balls that they are, without the axis of points; a scalar as the ball itself."""
+def point_balls(array: Array) -> Any:
+    """Floats ``(1, *shape)`` as the balls that they are, without the axis of points; a scalar as the ball itself.
+
+    >>> point_balls(np.array([0.5]))
+    0.500000000000000
+    """
     if array.ndim == 1:
         return arb(float(array[0]))
     balls = np.empty(array.shape[1:], dtype=object)
@@ -468,15 +476,27 @@ def _shown(ball: flint.arb) -> str:
 # -------------------------------------------------------------------------------------------------- looking for reasons
 
 
-def _first_lost(graph: Graph, values: Values, path: Sequence[int]) -> int | None:
-    """The first node that has a value or slope that is not finite though its operands' are."""
+def first_lost(graph: Graph, values: Values, path: Sequence[int]) -> int | None:
+    """The first node that has a value or slope that is not finite though its operands' are.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"q": "log(x)", "f": "-q"})
+    >>> first_lost(graph, [arb(0), arb.nan(), arb.nan()], (0, 1, 2))
+    1
+    """
     lost = [at for at in path if not is_finite(values[at])]
     begun = [at for at in lost if all(is_finite(values[arg]) for arg in graph.nodes[at].args)]
     return next(iter((*begun, *lost)), None)
 
 
-def _reason_lost(graph: Graph, at: int, values: Values, *, slope: bool) -> tuple[str, bool]:
-    """Why a node has no value, or no slope, and whether more precision would not help."""
+def reason_lost(graph: Graph, at: int, values: Values, *, slope: bool) -> tuple[str, bool]:
+    """Why a node has no value, or no slope, and whether more precision would not help.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "log(x)"})
+    >>> reason_lost(graph, 1, [arb(0), arb.nan()], slope=False)
+    ("log in stage 'f' is outside its domain (a > 0): a = 0", True)
+    """
     node = graph.nodes[at]
     if node.kind != "op" or not OPS[node.op].elementwise:
         return f"{_where(node)} has no finite {'slope' if slope else 'value'}", False

@@ -1,8 +1,9 @@
-"""Running a graph on balls, and on series of balls of degree 1: certified values and certified slopes.
+"""Running a graph on balls, and on series of balls: certified values, certified slopes, and Taylor coefficients.
 
 A ball pass gives every node's value. A series pass gives the slope of the contracted output along one entry of one
-variable: that entry becomes ``value + t``, and the nodes that depend on it run again. Neither SymPy nor a
-vector-Jacobian product has a part in it; what each op does stands in the column ``ball`` of the op table.
+variable: that entry becomes ``value + t``, and the nodes that depend on it run again. Series have two terms unless
+:class:`precision` is told otherwise. Neither SymPy nor a vector-Jacobian product has a part in it; what each op does
+stands in the column ``ball`` of the op table.
 
 Values carry no axis of points here: a scalar is a single ball, an array an object array of balls.
 """
@@ -42,7 +43,7 @@ class OutOfTimeError(Exception):
 
 
 class precision:  # noqa: N801 - used as a function is, like mpmath's workprec
-    """Balls with that many bits and series of degree 1 inside, python-flint's settings as they were outside.
+    """Balls with that many bits and series with that many terms inside, python-flint's settings as before outside.
 
     >>> with precision(300):
     ...     flint.ctx.prec
@@ -51,16 +52,17 @@ class precision:  # noqa: N801 - used as a function is, like mpmath's workprec
     53
     """
 
-    __slots__ = ("_before", "_bits")
+    __slots__ = ("_before", "_bits", "_terms")
 
-    def __init__(self, bits: int) -> None:
-        self._bits = bits
+    def __init__(self, bits: int, terms: int = 2) -> None:
+        """Two terms are a value and a slope."""
+        self._bits, self._terms = bits, terms
 
     def __enter__(self) -> None:
         """Keeps the settings and changes them: they are global."""
         context = flint.ctx
         self._before = context.prec, context.cap
-        context.prec, context.cap = self._bits, 2
+        context.prec, context.cap = self._bits, self._terms
 
     def __exit__(self, *_: object) -> None:
         """Restores the settings, whatever happened."""
@@ -164,8 +166,10 @@ def seeded(value: Any, entry: Direction) -> Any:
     return copy
 
 
-def contracted(values: Values, weights: Weights) -> flint.arb:
+def contracted(values: Values, weights: Weights, degree: int = 1) -> flint.arb:
     """The slope of the outputs, contracted with their upstream gradients; a weight of 0 absorbs any slope.
+
+    With another ``degree`` it is that coefficient of the Taylor series: ``f'' / 2`` for 2.
 
     >>> bool(contracted([flint.arb_series([0, 3])], [(0, flint.arb(2))]) == 6)
     True
@@ -174,12 +178,12 @@ def contracted(values: Values, weights: Weights) -> flint.arb:
     for position, weight in weights:
         value = values[position]
         if not isinstance(value, np.ndarray):
-            if weight != 0:
-                total += tail(value) * weight
+            if weight != 0 and not isinstance(value, flint.arb):
+                total += value[degree] * weight
             continue
         for x, g in zip(value.ravel().tolist(), weight.ravel().tolist(), strict=True):
             if g != 0 and not isinstance(x, flint.arb):
-                total += x[1] * g
+                total += x[degree] * g
     return total
 
 
