@@ -46,6 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rows",
         "power",
+        "underflow",
         "compare",
         "proof",
         "kinks",

@@ -142,8 +142,11 @@ class Examination:
 
     def _forward_faults(self, p: int) -> list[Finding]:
         """Ops that have a finite value at their operands and did not give it."""
-        values = [x if len(x) == 1 else x[p : p + 1] for x in self.values]
-        return [finding for finding in audit(self.context.graph, values) if finding.column == "forward"]
+        return [finding for finding in audit(self.context.graph, self._floats(p)) if finding.column == "forward"]
+
+    def _floats(self, p: int) -> Values:
+        """The values of all nodes at one point ``(1, *shape)``."""
+        return [x if len(x) == 1 else x[p : p + 1] for x in self.values]
 
     def _write_failed(self, p: int, faults: Sequence[Finding]) -> None:
         text = self.context.texts.number
@@ -255,6 +258,11 @@ class Examination:
             moved = next(x for x, block in zip(conditioning, self.blocks, strict=True) if block is row.block)
             allowed = row.allowed + float(moved[place[row.p], row.entry])
             self._judge_row(row, allowed, self._symbolic_truth(row, known.get(row.p), allowed))
+            where = (self.points[row.p], row.entry)
+            if math.isinf(allowed) and VERDICTS[row.block.verdict[where]] is Verdict.UNDECIDED and row.p in known:
+                reason = self._prover(row.p).out_of_range(known[row.p])
+                if reason:
+                    row.block.reason[where] = self.context.texts.number(reason)
 
     def _symbolic_truth(self, row: OpenRow, known: Enclosures | None, allowed: float) -> float:
         """What SymPy's form exactly is, NaN where it was not enclosed or where the other road contradicts it."""
@@ -275,7 +283,10 @@ class Examination:
         for number, p in enumerate(at.tolist()):
             allowed = [bound[p] + moved[number] for bound, moved in zip(bounds, conditioning, strict=True)]
             steps = [suspicion.granted[p] for suspicion in self.flagged]
-            Prover(self.context, *self._take(slice(p, p + 1))).prove(self.points[p], self.blocks, allowed, steps)
+            self._prover(p).prove(int(self.points[p]), self.blocks, allowed, steps)
+
+    def _prover(self, p: int) -> Prover:
+        return Prover(self.context, *self._take(slice(p, p + 1)), self._floats(p))
 
     def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
         """Central differences with a better step; None for values, which have no step."""
@@ -292,8 +303,7 @@ class Examination:
         if judged.verdict is Verdict.UNDECIDED:
             passes = not self.batch.own
         elif judged.verdict is Verdict.IMPRECISE:
-            prover = Prover(self.context, *self._take(slice(row.p, row.p + 1)))
-            passes = prover.is_tail_loss(block, abs(answers["symbolic"] - exact))
+            passes = self._prover(row.p).is_tail_loss(block, abs(answers["symbolic"] - exact))
         text = self.context.texts.number
         block.judge(where, judged.verdict, passes, text(judged.reason), text(judged.suspect))
         if judged.exact_shown:
@@ -429,10 +439,10 @@ class Examination:
         failing = np.flatnonzero(np.any(failed, axis=0))
         findings: dict[str, Finding] = {}
         for p in failing[:MOST_AUDITED]:
-            values = [x if len(x) == 1 else x[p : p + 1] for x in self.values]
-            for finding in audit(self.context.graph, values):
+            for finding in audit(self.context.graph, self._floats(p)):
                 findings.setdefault(finding.suspect, finding)
         if not findings:
+            self._excuse_range(failing)
             return
         text = self.context.texts.number
         suspect = text(" and ".join(findings))
@@ -442,6 +452,25 @@ class Examination:
             for row in zip(*np.nonzero(_accused(block)), strict=True):
                 block.suspect[row] = suspect
                 block.reason[row] = text(known[block.reason[row]] + sentence)
+
+    def _excuse_range(self, failing: Array) -> None:
+        """Where no op row is wrong, answers that are not finite may be so because floats left their range."""
+        for p in failing.tolist():
+            at = self.points[p]
+            rows = [(block, np.flatnonzero(_is_lost(block, at))) for block in self.blocks]
+            if not any(len(entries) for _, entries in rows):
+                continue
+            reason = self._prover(p).out_of_range(self.context.reference.enclose(*self._take(slice(p, p + 1))))
+            for block, entries in rows if reason else ():
+                number = self.context.texts.number(reason)
+                block.judge((at, entries), Verdict.UNDECIDED, not self.batch.own, number)
+
+
+def _is_lost(block: Block, at: int) -> Array:
+    """The rows ``(n,)`` of one point that are called wrong and have an answer that is not finite, or no bound."""
+    answers = [column[at] for method, column in block.values.items() if method != "central"]
+    lost: Array = _accused(block)[at] & (~np.isfinite(np.sum(answers, axis=0)) | ~np.isfinite(block.allowed[at]))
+    return lost
 
 
 def _accused(block: Block) -> Array:

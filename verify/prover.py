@@ -16,13 +16,16 @@ from flint import arb
 from numpy.typing import NDArray
 
 from verify.context import Context, largest
-from verify.interpret import dtype_of
+from verify.interpret import Values, dtype_of
+from verify.methods.central import usual_step
+from verify.power import STRONG
 from verify.proof import NEEDED, Proof, prove
 from verify.records import VERDICTS, Verdict, unravel
 from verify.reference import Enclosure, Enclosures
 from verify.rows import Block
 from verify.subject import SUBJECT, Subject
 from verify.taylor import precision
+from verify.underflow import overflow_backward, underflow
 
 Array = NDArray[Any]
 
@@ -39,13 +42,23 @@ MOST_NUMBERS = 100_000
 """Numbers in a graph from which on a run in balls takes too long: nothing is proved there."""
 
 
-class Prover:
-    """The certified look at single points of a batch; every row of a proved point carries what is known of it."""
+MOST_STEPS = 1_000
+"""Rows of a case whose central differences get a proved bound (about a millisecond each); later ones an estimate."""
 
-    def __init__(self, context: Context, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
-        """``inputs`` and ``upstream`` hold one point (P = 1)."""
+GOOD_STEP = 2.0**-20
+"""A step that may cost more than this part of the gradient gives way to the best one there is."""
+
+
+class Prover:
+    """The certified look at one point; every row of a proved point carries what is known of it."""
+
+    def __init__(
+        self, context: Context, inputs: Mapping[str, Array], upstream: Mapping[str, Array], floats: Values
+    ) -> None:
+        """``inputs`` and ``upstream`` hold one point (P = 1), ``floats`` the values of all nodes there."""
         self.context = context
         self.inputs, self.upstream = inputs, upstream
+        self.floats = floats
         info = np.finfo(dtype_of(inputs))
         self.unit, self.smallest = float(info.eps) / 2, float(info.smallest_subnormal)
         size = sum(math.prod(node.shape) for node in context.graph.nodes)
@@ -81,34 +94,112 @@ class Prover:
     # ------------------------------------------------------------------------------------------------ entry by entry
 
     def _prove_row(self, known: Enclosures, block: Block, where: tuple[int, int], room: float, step: float) -> None:
-        is_subject = SUBJECT in block.values
-        if not math.isfinite(room):
-            if is_subject:
-                self._undecided(block, where, "intermediate overflow: the rounding on the way is unbounded")
-            return
         truth = self.enclosed(known, block, where[1], room)
         block.reference[where], block.radius[where] = truth.midpoint, truth.radius
         block.road[where] = self.context.texts.number(truth.road)
-        if truth.reason:
-            if is_subject:
-                self._undecided(block, where, truth.reason)
-            return
-        # The truth's own size counts too: an engine that is wrong gives a bound that is too small.
-        room = max(room, self.context.growth * self.unit * abs(truth.midpoint) + 16 * self.smallest)
+        if not math.isfinite(room):
+            self._judge_unbounded(block, where, truth)
+        elif truth.reason:
+            self._judge_unknown(known, block, where, truth)
+        else:
+            # The truth's own size counts too: an engine that is wrong gives a bound that is too small.
+            room = max(room, self._least(truth))
+            step = self._settle_step(block, where, truth, step)
+            self._judge_known(known, block, where, truth, room, step)
+
+    def _judge_known(
+        self, known: Enclosures, block: Block, where: tuple[int, int], truth: Enclosure, room: float, step: float
+    ) -> None:
+        """Judges a row whose truth is enclosed, and whose answers may be off by so much."""
         answers = {method: float(column[where]) for method, column in block.values.items()}
         proof = prove(answers, truth, room, step)
         block.allowed[where], block.step_error[where] = room, step
         for method, error in proof.errors.items():
             block.errors[method][where] = error
-        if is_subject:
-            proof = proof.only(SUBJECT)
-        self._judge(block, where, truth, proof)
+        self._judge(block, where, truth, self._judged(block, proof))
+        if room > abs(truth.midpoint) / STRONG and not self._held(block, truth, where, self._least(truth)).is_right:
+            self._take_back(known, block, where)
         if self.context.case.accuracy == "relative":
             self._judge_digits(block, where, truth)
+
+    def _least(self, truth: Enclosure) -> float:
+        """What a right answer may always be off by: its own rounding, and that of every node."""
+        return self.context.growth * self.unit * abs(truth.midpoint) + 16 * self.smallest
+
+    @staticmethod
+    def _judged(block: Block, proof: Proof) -> Proof:
+        """What counts of a proof: a subject is judged alone, whatever the methods beside it say."""
+        return proof.only(SUBJECT) if SUBJECT in block.values else proof
+
+    def _held(self, block: Block, truth: Enclosure, where: tuple[int, int], room: float) -> Proof:
+        """The answers but central's, which has a step, held against the truth."""
+        answers = {method: float(column[where]) for method, column in block.values.items() if method != "central"}
+        return self._judged(block, prove(answers, truth, room, 0.0))
+
+    # --------------------------------------------------------------------------------------- where floats fall short
+
+    def _judge_unbounded(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
+        """Where rounding on the way is unbounded, answers that agree may be wrong together: only a proof lets pass."""
+        if SUBJECT not in block.values and VERDICTS[block.verdict[where]] is not Verdict.PASS:
+            return
+        held = self._held(block, truth, where, self._least(truth))
+        if truth.reason or not held.is_right:
+            reason = "rounding on the way is unbounded, and the answers are not close to the truth"
+            self._undecided(block, where, truth.reason or reason)
+        else:
+            block.judge(where, Verdict.PASS, True, 0)
+
+    def _judge_unknown(self, known: Enclosures, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
+        if SUBJECT in block.values:
+            self._undecided(block, where, truth.reason)
+        elif truth.ball is None:
+            self._take_back(known, block, where)
+
+    def _take_back(self, known: Enclosures, block: Block, where: tuple[int, int]) -> None:
+        """Takes a PASS back that says nothing, because floats became zero on the way where the truth is not."""
+        nodes = known.nodes() if VERDICTS[block.verdict[where]] is Verdict.PASS else None
+        reason = underflow(self.context.graph, self.floats, nodes[0]) if nodes else ""
+        if reason:
+            self._undecided(block, where, reason)
+
+    def out_of_range(self, known: Enclosures) -> str:
+        """Where floats leave their range on the way, empty where they do not."""
+        nodes = known.nodes()
+        if nodes is None:
+            return ""
+        graph = self.context.graph
+        return underflow(graph, self.floats, nodes[0]) or overflow_backward(graph, self.floats, nodes[1])
 
     def _undecided(self, block: Block, where: tuple[int, int], reason: str) -> None:
         own = where[0] in self.context.own_rows
         block.judge(where, Verdict.UNDECIDED, not own, self.context.texts.number(reason))
+
+    # --------------------------------------------------------------------------------------------- central's own step
+
+    def _settle_step(self, block: Block, where: tuple[int, int], truth: Enclosure, estimate: float) -> float:
+        """What central may be off by, proved; a step that may cost too much gives way to the best one."""
+        context = self.context
+        if block.quantity == "value" or "central" not in block.values or context.steps_proved >= MOST_STEPS:
+            return estimate
+        context.steps_proved += 1
+        index = unravel(where[1], context.graph.shape(block.name))
+        steps = context.steps.at(block.name, index, self.inputs, self.upstream)
+        h = block.step[where]
+        if not math.isfinite(h):
+            h = float(usual_step(np.asarray([steps.x]))[0])
+        bound = steps.bounds([steps.x - steps.dtype.type(h)], [steps.x + steps.dtype.type(h)])[0]
+        if not bound.reason and bound.total <= GOOD_STEP * abs(truth.midpoint):
+            return bound.total
+        # Nobody is accused by a step that is at fault: where the answer it gave is off, a better step gives another.
+        better, least = steps.best()
+        if not least.total < bound.total:
+            return bound.total
+        step = np.full(1, better, dtype=steps.dtype)
+        block.values["central"][where] = context.central.difference(
+            block.name, index, self.inputs, self.upstream, step
+        )[0]
+        block.step[where] = better
+        return least.total
 
     def enclosed(self, known: Enclosures, block: Block, entry: int, allowed: float) -> Enclosure:
         """The enclosure of one row, much narrower than what is allowed."""
@@ -156,11 +247,7 @@ class Prover:
         """Where the case asks for every digit, rounding on the way is no excuse for losing them."""
         if VERDICTS[block.verdict[where]] is not Verdict.PASS:
             return
-        room = self.context.growth * self.unit * abs(truth.midpoint) + 16 * self.smallest
-        answers = {m: float(column[where]) for m, column in block.values.items() if m != "central"}
-        proof = prove(answers, truth, room, 0.0)
-        if SUBJECT in block.values:
-            proof = proof.only(SUBJECT)
+        proof = self._held(block, truth, where, self._least(truth))
         if proof.wrong:
             text = self.context.texts.number
             reason = f"{proof.sentence}; rounding is the cause, and the case asks for relative accuracy"

@@ -248,6 +248,26 @@ class Enclosures:
                 return _enclosure(found, "", "taylor", bits)
         return _enclosure(found, "enclosure too wide along a direction", "taylor", bits)
 
+    def nodes(self) -> tuple[Values, list[flint.arb]] | None:
+        """The value of every node and the gradient by every variable, with the first precision.
+
+        None where nothing can be enclosed, or not in time.
+        """
+        if self._refusal:
+            return None
+        deadline = time.monotonic() + max(self.reference.most_seconds - self._seconds, 0.0)
+        try:
+            with precision(FIRST_BITS):
+                level = self._level(FIRST_BITS, deadline)
+                questions = [
+                    _Question(name, entry, is_gradient=True)
+                    for name in self.reference.variables
+                    for entry in np.ndindex(self.graph.shape(name))
+                ]
+                return level.values, [self._taylor(level, question, deadline) for question in questions]
+        except OutOfTimeError:
+            return None
+
     # ------------------------------------------------------------------------------------------- precision and time
 
     def _answer(self, question: _Question, needed: float | None) -> Enclosure:

@@ -55,8 +55,10 @@ class Block:
     """How far the truth may be from it."""
     allowed: Array
     """What a float method may be off by, NaN where the row was not looked at closely."""
+    step: Array
+    """The step of central that gave its answer where the usual one did not, NaN elsewhere."""
     step_error: Array
-    """What central may be off by on top of it."""
+    """What central may be off by on top of ``allowed``."""
     errors: dict[str, Array]
     """By method: no less than its distance from the truth, NaN where the row was not proved."""
     road: Array
@@ -76,6 +78,7 @@ class Block:
             self.reference[where],
             self.radius[where],
             self.allowed[where],
+            self.step[where],
             self.step_error[where],
             {method: column[where] for method, column in self.errors.items()},
             self.road[where],
@@ -137,6 +140,7 @@ def new_block(key: RowKey, columns: Mapping[str, Array], graph: Graph) -> Block:
         reference=np.full(shape, np.nan),
         radius=np.full(shape, np.nan),
         allowed=np.full(shape, np.nan),
+        step=np.full(shape, np.nan),
         step_error=np.full(shape, np.nan),
         errors={method: np.full(shape, np.nan) for method in columns},
         road=np.zeros(shape, dtype=np.int64),

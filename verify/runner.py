@@ -45,6 +45,7 @@ from verify.records import (
     Verdict,
     unravel,
 )
+from verify.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS
 from verify.rows import CODE, Block, RowKey
 from verify.subject import SUBJECT, Subject
 
@@ -79,6 +80,10 @@ class Settings:
     """None for all of them; else these, and one that cannot do a case fails it."""
     variables: str = "all"
     """``all`` variables, or ``inputs`` alone."""
+    proof_seconds: float = MOST_SECONDS
+    """Time for the proof of one point."""
+    proof_bits: int = MOST_BITS
+    """Precision up to which a proof may rise."""
 
 
 DEFAULT = Settings()
@@ -198,6 +203,10 @@ def _check(settings: Settings, jobs: int) -> None:
         raise UsageError(f"the number of points must be 0 or more, got {settings.points}")
     if not 0 <= settings.seed < 2**63:
         raise UsageError(f"the seed must be 0 or more and below 2**63, got {settings.seed}")
+    if not 0 < settings.proof_seconds < math.inf:
+        raise UsageError(f"the time for a proof must be above 0 and finite, got {settings.proof_seconds} s")
+    if settings.proof_bits < FIRST_BITS:
+        raise UsageError(f"the precision of a proof must be {FIRST_BITS} bits or more, got {settings.proof_bits}")
     if jobs < 1:
         raise UsageError(f"the number of jobs must be 1 or more, got {jobs}")
 
@@ -221,7 +230,9 @@ def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[C
 def _command(files: Sequence[Path], settings: Settings) -> str:
     methods = f" --methods {','.join(settings.methods)}" if settings.methods else ""
     paths = " ".join(map(str, files)) if len(files) <= 3 else f"{os.path.commonpath([str(path) for path in files])}"
-    return f"verify run {paths} --points {settings.points} --seed {settings.seed}{methods}"
+    budget = "" if settings.proof_seconds == MOST_SECONDS else f" --proof-seconds {settings.proof_seconds:g}"
+    budget += "" if settings.proof_bits == MOST_BITS else f" --proof-bits {settings.proof_bits}"
+    return f"verify run {paths} --points {settings.points} --seed {settings.seed}{methods}{budget}"
 
 
 def versions() -> dict[str, str]:
@@ -376,7 +387,8 @@ class _Gathering:
         if subject is not None:
             self.methods = {SUBJECT: subject, **self.methods}
         self.dtype = str(np.result_type(*(item.dtype for item in case.inputs))) if case.inputs else "float64"
-        self.context = Context(case, self.methods, self.variables)
+        budget = settings.proof_bits, settings.proof_seconds
+        self.context = Context(case, self.methods, self.variables, *budget)
         self.judging = Judge(self.context)
         self.columns: dict[RowKey, _Column] = {}
         self.points: dict[int, Point] = {}
