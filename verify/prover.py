@@ -127,6 +127,10 @@ class Prover:
         return self.context.growth * self.unit * abs(truth.midpoint) + 16 * self.smallest
 
     @staticmethod
+    def _judged_methods(block: Block) -> tuple[str, ...]:
+        return (SUBJECT,) if SUBJECT in block.values else tuple(block.values)
+
+    @staticmethod
     def _judged(block: Block, proof: Proof) -> Proof:
         """What counts of a proof: a subject is judged alone, whatever the methods beside it say."""
         return proof.only(SUBJECT) if SUBJECT in block.values else proof
@@ -179,7 +183,9 @@ class Prover:
     def _settle_step(self, block: Block, where: tuple[int, int], truth: Enclosure, estimate: float) -> float:
         """What central may be off by, proved; a step that may cost too much gives way to the best one."""
         context = self.context
-        if block.quantity == "value" or "central" not in block.values or context.steps_proved >= MOST_STEPS:
+        if block.quantity == "value" or "central" not in self._judged_methods(block):
+            return estimate
+        if context.steps_proved >= MOST_STEPS:
             return estimate
         context.steps_proved += 1
         index = unravel(where[1], context.graph.shape(block.name))

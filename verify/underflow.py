@@ -23,8 +23,9 @@ Array = NDArray[Any]
 
 
 def underflow(graph: Graph, floats: Sequence[Array], enclosed: Sequence[Any]) -> str:
-    """The first node that is zero or subnormal in floats and surely not zero in truth, empty where there is none.
+    """The first node that is zero or subnormal in floats and in truth too small for them, but surely not zero.
 
+    Empty where there is none. A zero whose truth is of ordinary size is what cancellation left, and no underflow.
     ``floats`` are the values of all nodes ``(1, *shape)``, ``enclosed`` the balls around their true values.
 
     >>> from verify.expression import graph_from_expressions
@@ -44,7 +45,7 @@ def underflow(graph: Graph, floats: Sequence[Array], enclosed: Sequence[Any]) ->
         low = np.flatnonzero(np.abs(np.broadcast_to(value, (1, *node.shape))) < tiny)
         if len(low):
             known = entries_of(balls)
-            if any(known[at].is_finite() and not known[at].contains(0) for at in low):
+            if any(not known[at].contains(0) and abs(known[at]) < 2 * tiny for at in low):
                 return f"underflow on the way in {_where(node)}"
     return ""
 
