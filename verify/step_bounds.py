@@ -79,9 +79,13 @@ class StepBounds:
         self.taylor = Taylor(graph)
         self.program = Program(graph)
 
+    def point(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> PointSteps:
+        """One point, to be asked for several entries; inputs and upstream gradients are ``(1, *shape)``."""
+        return PointSteps(self, inputs, upstream)
+
     def at(self, name: str, entry: Entry, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> EntrySteps:
         """One entry of an input or a stage at one point; inputs and upstream gradients are ``(1, *shape)``."""
-        return EntrySteps(self, name, entry, inputs, upstream)
+        return self.point(inputs, upstream).at(name, entry)
 
     def bound(
         self,
@@ -102,33 +106,44 @@ class StepBounds:
         return self.at(name, entry, inputs, upstream).best()
 
 
+class PointSteps:
+    """What all entries at one point share: a run on exact numbers and one on floats."""
+
+    def __init__(self, bounds: StepBounds, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
+        self.graph, self.taylor, self.program, self.bits = bounds.graph, bounds.taylor, bounds.program, bounds.bits
+        self.dtype = dtype_of(inputs)
+        self.output = contraction(self.graph, upstream)
+        exact = {key: Balls.exact(value) for key, value in inputs.items()}
+        self.floats = self.program.run(exact, constants=constant_balls(self.graph, self.dtype))
+        if self.taylor.without_form:
+            return
+        with precision(self.bits, TERMS):
+            self.values = self.taylor.values({key: _widened(value) for key, value in inputs.items()})
+            self.weights = [(self.graph.position(key), _widened(g)) for key, g in upstream.items()]
+
+    def at(self, name: str, entry: Entry) -> EntrySteps:
+        """One entry of an input or a stage."""
+        return EntrySteps(self, name, entry)
+
+
 class EntrySteps:
     """Central differences of one entry of one variable at one point."""
 
-    def __init__(
-        self,
-        bounds: StepBounds,
-        name: str,
-        entry: Entry,
-        inputs: Mapping[str, Array],
-        upstream: Mapping[str, Array],
-    ) -> None:
-        """Runs the graph once on exact numbers and once on floats; both are kept for all steps."""
-        self.graph, self.taylor, self.program, self.bits = bounds.graph, bounds.taylor, bounds.program, bounds.bits
+    def __init__(self, point: PointSteps, name: str, entry: Entry) -> None:
+        """Runs what depends on the entry once as a series; it is kept for all steps."""
+        self.graph, self.taylor, self.program, self.bits = point.graph, point.taylor, point.program, point.bits
         self.position = self.graph.position(name)
         self.entry = entry
-        self.dtype = dtype_of(inputs)
-        self._output = contraction(self.graph, upstream)
+        self.dtype = point.dtype
+        self._output = point.output
         self._order = self.graph.depends_on([self.position])
-        exact = {key: Balls.exact(value) for key, value in inputs.items()}
-        self._floats = self.program.run(exact, constants=constant_balls(self.graph, self.dtype))
+        self._floats = point.floats
         self.x = self._floats[self.position].value[(0, *entry)]
         """The entry as floats have it, a number of the dtype, from which steps start."""
         if self.taylor.without_form:
             return
         with precision(self.bits, TERMS):
-            self._values = self.taylor.values({key: _widened(value) for key, value in inputs.items()})
-            self._weights = [(self.graph.position(key), _widened(g)) for key, g in upstream.items()]
+            self._values, self._weights = point.values, point.weights
             self._center = self._values[self.position] if not entry else self._values[self.position][entry]
             slope, self._bend, self._third = self._coefficients(self._center)[1:]
         with precision(self.bits):
