@@ -22,7 +22,7 @@ from verify.graph import Graph, Node
 from verify.interpret import Values, align
 from verify.methods.reverse import unbroadcast
 from verify.ops import OPS, Op
-from verify.taylor import as_objects, contracted, precision, seeded
+from verify.taylor import entries_of, precision, seeded
 
 Array = NDArray[Any]
 Column = Literal["forward", "VJP", "SymPy form", "ball form"]
@@ -229,8 +229,8 @@ def _structural_ball_check(
     with precision(BALL_BITS):
         balls = [np.frompyfunc(lambda x: arb(float(x)), 1, 1)(x) for x in numbers]
         balls[moving[0]] = seeded(np.asarray(balls[moving[0]], dtype=object), moving[1])
-        moved = np.asarray(as_objects(row.ball(*balls, **static)))
-        slope = contracted([moved], [(0, np.frompyfunc(lambda g: arb(float(g)), 1, 1)(seeds))])
+        moved = entries_of(row.ball(*balls, **static))
+        slope = sum((tail(x) * arb(float(g)) for x, g in zip(moved, seeds.flat, strict=True)), arb(0))
         if slope.is_finite():
             yield "ball form", float(slope.mid()), sum(parts), sum(abs(parts))
 
