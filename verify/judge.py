@@ -1,13 +1,17 @@
 """From the methods' answers to verdicts.
 
 Two steps, because nearly every row of a large batch needs no close look. The *screen* compares the answers with the
-least tolerance that an honest comparison ever has; what passes it passes any later, wider one. What does not pass is
-*examined*: the engine is run in balls, which bounds its rounding; SymPy's form is enclosed by the reference; central
-differences look for a better step and estimate their error; undecided branches are judged by their subgradients; and
-where methods still differ, :mod:`verify.audit` finds the op row that is wrong.
+least tolerance that an honest comparison ever has. What does not pass it is *examined*: the engine is run in balls,
+which bounds its rounding; answers are held against the certified reference; central differences get the best step
+there is; undecided branches are judged by their subgradients; and where methods differ, :mod:`verify.audit` finds the
+op row that is wrong.
 
-The bounds used here are estimates of each method's own error. They are kept in :meth:`Examination.allowed`, in one
-place, so that a certified reference can take their part.
+Why what the screen passes is right: let v be the engine's answer, G the truth, u the unit roundoff and K the number of
+nodes plus 8. The run in balls gives a radius ``R >= |v - G|``, and ``allowed = 2 R + K u |v| + ...``. An answer a is
+unsuspicious where ``|a - v| <= K u |v|``; then ``|a - G| <= |a - v| + |v - G| <= K u |v| + R``, which is within what is
+allowed, whatever R is: it need not be computed. The engine's own row needs ``R <= allowed``, which always holds. What
+the argument takes for granted, that the engine's program is the function's derivative, is what the other two methods
+are there for, and what is proved at the case's own points and at :data:`~verify.proof.PROVED_POINTS` random ones.
 """
 
 from __future__ import annotations
