@@ -42,6 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "ball_numbers",
         "subject",
         "step_bounds",
+        "step_law",
     ),
     (
         "rows",
