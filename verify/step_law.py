@@ -103,7 +103,7 @@ def step_law(function: Function, x: Any, claimed: float) -> Law:
     wrong: the claim 5.43656 is 2 times the slope 2.71828, whatever the step
     """
     sampled = _Sampled(function, np.float64(x) if not isinstance(x, np.float32) else x)
-    ladders = [_Ladder(sampled, scale) for scale in _scales(sampled.x)]
+    ladders = [_Ladder(sampled, scale) for scale in scales(sampled.x)]
     central = _best(ladders, "central")
     ladder = central.ladder if central else ladders[0]
     claimed = float(claimed)
@@ -124,8 +124,24 @@ def step_law(function: Function, x: Any, claimed: float) -> Law:
     )
 
 
-def _scales(x: Any) -> list[float]:
-    """Powers of two that may be the variable's size."""
+def step_sizes(dtype: np.dtype[Any], scale: float) -> Array:
+    """The steps that are tried, falling: powers of two from twice the scale down to a few units of its last place.
+
+    >>> sizes = step_sizes(np.dtype(np.float64), 1.0)
+    >>> float(sizes[0]), float(sizes[1]), sizes[-1] == 2.0**-47
+    (2.0, 0.5, np.True_)
+    """
+    spacing = 2 if dtype == np.float64 else 1
+    sizes: Array = scale * 2.0 ** (LARGEST - spacing * np.arange(STEPS))
+    return sizes
+
+
+def scales(x: Any) -> list[float]:
+    """Powers of two that may be the variable's size: 1 and its own where it is small, else its own.
+
+    >>> scales(3.0), scales(0.0), scales(0.125)
+    ([2.0], [1.0], [1.0, 0.125])
+    """
     size = abs(float(x))
     if not math.isfinite(size):
         return [1.0]
@@ -170,9 +186,8 @@ class _Ladder:
     """The quotients over 25 steps of one scale, and the noise at the scale of each."""
 
     def __init__(self, sampled: _Sampled, scale: float) -> None:
-        spacing = 2 if sampled.dtype == np.float64 else 1
-        self.ratio = 2.0**spacing
-        steps = scale * 2.0 ** (LARGEST - spacing * np.arange(STEPS))
+        steps = step_sizes(sampled.dtype, scale)
+        self.ratio = float(steps[0] / steps[1])
         x = sampled.x
         with np.errstate(all="ignore"):
             high, low = ((x + sign * steps.astype(sampled.dtype)).astype(sampled.dtype) for sign in (1, -1))
