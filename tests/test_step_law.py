@@ -125,6 +125,25 @@ def test_what_cannot_be_told_is_said(function: Function, x: Any, claimed: float,
     assert law.sentence.startswith(f"{verdict}: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "x", "claimed"),
+    [
+        ("log(exp(relu(x)))", np.float32(1e-8), 1.0),
+        ("tanh((x - log(exp(-tanh(x))))**2)", 5.763008626591692e-08, 4.610406901273351e-07),
+        ("log(exp(tanh(x)))", np.float32(1e-9), 1.0),
+        ("log(1 + relu(tanh(relu(x)))**2)", np.float32(2.4573558e-07), 4.91471e-07),
+        ("abs(10 - (0.1 - exp(abs(x))))", np.float32(-1.1253449e-05), -1.00001),
+        ("pi / exp(abs(x))", np.float32(1.4845482e-08), -3.14159),
+        ("log(exp(x))", np.float32(-5.419351e-09), 1.0),
+    ],
+)
+def test_staircases_that_floats_make_accuse_nobody(text: str, x: Any, claimed: float) -> None:
+    """Random formulas whose right slopes were accused once: near 0 their floats stand still, or half of them do."""
+    graph = graph_from_expressions({"x": ()}, {"f": text})
+    program, at = Program(graph), graph.position("f")
+    assert not step_law(lambda x: program.run({"x": np.array([x])})[at][0], x, claimed).accuses
+
+
 def test_the_data_are_kept() -> None:
     """25 steps from too large to too small, and what was measured at each."""
     law = step_law(np.exp, 1.0, math.e)
@@ -163,7 +182,7 @@ SMOOTH: Mapping[str, tuple[float, float]] = {
 }  # fmt: skip
 
 
-def laws(dtype: Any, factor: float, each: int = 12) -> list[tuple[str, Any, Law]]:
+def laws(dtype: Any, factor: float, each: int = 6) -> list[tuple[str, Any, Law]]:
     """The law of many functions at random points, the true slope times a factor claimed."""
     rng = np.random.default_rng(23)
     found = []
@@ -180,7 +199,7 @@ def laws(dtype: Any, factor: float, each: int = 12) -> list[tuple[str, Any, Law]
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_no_right_slope_is_accused(dtype: Any) -> None:
-    """252 points of 21 functions, and nearly all of them certified."""
+    """126 points of 21 functions, and nearly all of them certified."""
     found = laws(dtype, 1.0)
     assert [] == [(text, x, law.sentence) for text, x, law in found if law.accuses]
     assert len(found) * 0.95 <= sum(law.verdict in {"right", "kink"} for _, _, law in found)

@@ -104,6 +104,7 @@ def step_law(function: Function, x: Any, claimed: float) -> Law:
     """
     sampled = _Sampled(function, np.float64(x) if not isinstance(x, np.float32) else x)
     ladders = [_Ladder(sampled, scale) for scale in scales(sampled.x)]
+    _pass_on_noise(ladders)
     central = _best(ladders, "central")
     ladder = central.ladder if central else ladders[0]
     claimed = float(claimed)
@@ -200,14 +201,21 @@ class _Ladder:
         self.flat = (up == f) & (down == f)
         """Steps over which the function does not change at all: floats may be too coarse to see it change."""
         self.noise = np.fmax(_noise(sampled, scale, steps), sampled.unit_roundoff * np.nan_to_num(size))
-        # A flat stretch may be one step of a staircase, as high as the noise of larger steps.
-        self.noise = np.where(self.flat, np.fmax.accumulate(self.noise), self.noise)
         self.range = float(np.fmax.reduce([*up, *down]) - np.fmin.reduce([*up, *down]))
 
     def side(self, which: str) -> Array:
         """The quotients ``central``, ``above`` or ``below``."""
         quotients: Array = getattr(self, which)
         return quotients
+
+
+def _pass_on_noise(ladders: Sequence[_Ladder]) -> None:
+    """A flat stretch may be one step of a staircase, as high as the noise that larger steps meet."""
+    largest = 0.0
+    for ladder in ladders:
+        met = np.fmax(np.fmax.accumulate(ladder.noise), largest)
+        ladder.noise = np.where(ladder.flat, met, ladder.noise)
+        largest = float(met[-1])
 
 
 def _finite(quotients: Array) -> Array:
@@ -272,6 +280,10 @@ class _Estimate:
     """By what the difference tables found."""
     scatter: float
     """By how smaller steps scatter: noise that the tables did not see, or quotients that never settle."""
+
+    @property
+    def size(self) -> float:
+        return float(self.ladder.steps[self.step])
 
     @property
     def uncertainty(self) -> float:
@@ -342,11 +354,10 @@ def _voices(ladder: _Ladder, which: str) -> Iterator[_Voice]:
 
 def _contradicted(estimate: _Estimate, voices: Sequence[_Voice]) -> bool:
     """Whether three smaller steps agree on something else, and not by noise."""
-    smallest = estimate.ladder.steps[estimate.step]
     for voice in voices:
         away = max(voice.low - estimate.slope, estimate.slope - voice.high)
         apart = max(COHERENT * (voice.high - voice.low), estimate.uncertainty + voice.noise)
-        if voice.largest < smallest and away > apart:
+        if voice.largest < estimate.size and away > apart:
             return True
     return False
 
@@ -366,7 +377,28 @@ def _judged(
         return _at_kink(above, below, claimed)
     if central is None:
         return "undecided", "there are not enough steps at both ends of which the function has a value"
-    return _against(central, claimed)
+    verdict, sentence = _against(central, claimed)
+    if verdict == "wrong":
+        other = _other_plateau(ladders, central, claimed)
+        if other is not None:
+            sizes = f"steps down to {other.size:.2g} say {other.slope:.6g}, smaller ones {central.slope:.6g}"
+            return "noise", f"{sizes}, and either may be the function's noise, so {claimed:.6g} cannot be told"
+    return verdict, sentence
+
+
+def _other_plateau(ladders: Sequence[_Ladder], central: _Estimate, claimed: float) -> _Estimate | None:
+    """An estimate by larger steps that settled on the claim, though smaller ones settled on something else.
+
+    Steps smaller than the stairs of a staircase inside a function see the slope without it; steps larger than a fast
+    wave see the slope without that. What is the function and what is noise, nobody can tell from outside.
+    """
+    for estimate in (estimate for ladder in ladders for estimate in _estimates(ladder, "central")):
+        supports = abs(claimed - estimate.slope) <= estimate.uncertainty <= abs(claimed) / COHERENT
+        parted = abs(estimate.slope - central.slope) > estimate.uncertainty + central.uncertainty
+        larger = estimate.size > COHERENT * central.size
+        if supports and parted and larger and _sides_agree(estimate, claimed):
+            return estimate
+    return None
 
 
 def _against(central: _Estimate, claimed: float) -> tuple[Verdict, str]:
@@ -398,6 +430,12 @@ def _is_nothing_but_noise(ladder: _Ladder, claimed: float) -> bool:
     return 0 < ladder.range <= 8 * noise and abs(claimed) * float(ladder.steps[-1]) >= noise
 
 
+def _sides_agree(estimate: _Estimate, claimed: float) -> bool:
+    """Whether either side alone says about the same: in the middle between the sides of a kink it does not."""
+    sides = (float(estimate.ladder.side(which)[estimate.step]) for which in ("above", "below"))
+    return all(abs(side - claimed) <= abs(claimed) / COHERENT for side in sides)
+
+
 def _wrong(central: _Estimate, claimed: float) -> str:
     if not math.isfinite(claimed):
         return f"the claim is {claimed:g}, the slope {central.slope:.6g}"
@@ -411,7 +449,7 @@ _ANY = "whatever the step"
 
 def _is_split(above: _Estimate, below: _Estimate) -> bool:
     """Whether the one-sided quotients go to two values, beyond any doubt."""
-    return abs(above.slope - below.slope) > COHERENT * (above.uncertainty + below.uncertainty)
+    return abs(above.slope - below.slope) > DOUBT * (above.uncertainty + below.uncertainty)
 
 
 def _at_kink(above: _Estimate, below: _Estimate, claimed: float) -> tuple[Verdict, str]:
