@@ -42,6 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "ball_numbers",
         "subject",
         "step_bounds",
+        "step_law",
     ),
     (
         "rows",
@@ -52,6 +53,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "kinks",
         "audit",
         "context",
+        "step_records",
         "prover",
         "examine",
         "judge",
@@ -63,6 +65,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "report.format",
         "report.select",
         "report.csv",
+        "report.plot",
         "report.html",
         "report.json",
         "report.terminal",

@@ -304,6 +304,33 @@ class StageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class StepLaw:
+    """The error of central differences of one entry over many steps, with its proved bounds, at the first own point.
+
+    Errors and bounds are in units of the gradient; inf where nothing is known.
+    """
+
+    variable: str
+    entry: tuple[int, ...]
+    """The one with the largest gradient."""
+    point: int
+    """Its id."""
+    steps: tuple[float, ...]
+    """In units of the variable, falling; empty where there is no law, which the sentence explains."""
+    errors: tuple[float, ...]
+    """How far the quotient of each step is from the certified gradient."""
+    truncation: tuple[float, ...]
+    """Bounds what the length of each step does."""
+    rounding: tuple[float, ...]
+    """Bounds what floats do."""
+    best_step: float
+    """The power of two with the smallest bound; NaN where there is none."""
+    best_bound: float
+    """The bound of its error."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """Everything that was found about one case file."""
 
@@ -331,6 +358,8 @@ class CaseResult:
     """What a reader should know: a step that straddled a kink, a check too weak to catch anything."""
     seconds: float = 0.0
     """Wall time that the case took."""
+    step_laws: tuple[StepLaw, ...] = ()
+    """One for each real input."""
 
     @property
     def passes(self) -> bool:

@@ -47,6 +47,7 @@ from verify.records import (
 )
 from verify.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS
 from verify.rows import CODE, Block, RowKey
+from verify.step_records import step_laws
 from verify.subject import SUBJECT, Subject
 
 Array = NDArray[Any]
@@ -494,6 +495,7 @@ class _Gathering:
             variables=tuple(self._variable(key, column) for key, column in self.columns.items()),
             points=tuple(self.points.values()),
             stages=_stage_records(case, settings, self.methods.get("symbolic")),
+            step_laws=step_laws(self.context, own_points(case, settings.seed)) if "central" in self.methods else (),
             seed=settings.seed,
             points_checked=self.checked,
             methods=tuple(sorted(self.methods, key=lambda name: (*METHODS, name).index(name))),

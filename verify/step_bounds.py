@@ -31,7 +31,7 @@ from verify.ball_forms import head
 from verify.balls import Balls
 from verify.graph import Graph
 from verify.interpret import Program, constant_balls, dtype_of
-from verify.methods.central import SMALLEST_SCALE, contraction
+from verify.methods.central import contraction
 from verify.reference import FIRST_BITS, first_lost, float_above, point_balls, reason_lost
 from verify.taylor import Entry, Taylor, Values, contracted, entries_of, is_finite, precision
 
@@ -267,8 +267,8 @@ class EntrySteps:
     def _candidates(self) -> Array:
         """Powers of two in the dtype, ascending, each of which moves the entry in both directions."""
         info = np.finfo(self.dtype)
-        sizes = {math.frexp(size)[1] for size in (float(self.x), max(abs(float(self.x)), SMALLEST_SCALE))}
-        exponents = {size - k for size in sizes for k in range(info.nmant + 2)}
+        sizes = {math.frexp(size)[1] for size in (float(self.x), max(abs(float(self.x)), 1.0))}
+        exponents = {size - k for size in sizes for k in range(-1, info.nmant + 2)}
         noise, third = float(self._output(self._floats).radius[0]), self._curvature()
         if 0 < noise < math.inf and 0 < third < math.inf:
             balance = round((math.log2(noise) - math.log2(2 * third)) / 3)

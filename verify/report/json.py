@@ -20,6 +20,7 @@ from verify.records import (
     Rows,
     Run,
     StageRecord,
+    StepLaw,
     VariableResult,
 )
 from verify.report.atomic import write_text
@@ -99,6 +100,22 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "stages": [_stage(stage) for stage in case.stages],
         "points": [_point(point) for point in case.points],
         "variables": [_variable(variable) for variable in case.variables],
+        "step_laws": [_step_law(law) for law in case.step_laws],
+    }
+
+
+def _step_law(law: StepLaw) -> dict[str, Any]:
+    return {
+        "variable": law.variable,
+        "entry": list(law.entry),
+        "point": law.point,
+        "steps": plain(law.steps),
+        "errors": plain(law.errors),
+        "truncation": plain(law.truncation),
+        "rounding": plain(law.rounding),
+        "best_step": plain(law.best_step),
+        "best_bound": plain(law.best_bound),
+        "sentence": law.sentence,
     }
 
 
