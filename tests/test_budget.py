@@ -1,4 +1,4 @@
-"""The budget of a proof: what explodes ends with a reason, in bounded time and precision, and the bounds are options."""
+"""The budget of a proof: what explodes ends with a reason, in bounded time and precision; both are options."""
 
 from __future__ import annotations
 
@@ -31,8 +31,5 @@ def run_text(text: str, folder: Path, **asked: Any) -> CaseResult:
 
 def outcomes(result: CaseResult) -> set[tuple[Verdict, str]]:
     """Verdict and reason of every row."""
-    found = set()
-    for variable in result.variables:
-        rows = variable.rows
-        found |= {(row.verdict, row.reason) for row in rows}
-    return found
+    rows = (variable.row(i) for variable in result.variables for i in range(len(variable.rows)))
+    return {(row.verdict, row.reason) for row in rows}
