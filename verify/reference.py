@@ -133,6 +133,8 @@ class _Level:
     sympy_values: Mapping[str, Any]
     sympy_gradients: Mapping[str, Any]
     slopes: dict[tuple[str, Entry], flint.arb] = field(default_factory=dict)
+    certain: dict[int, int] = field(default_factory=dict)
+    """Node -> how many bits are certain in its least certain entry, where somebody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +414,10 @@ class Enclosures:
                 at, argument = kinks[0]
                 exact = all(argument.is_exact() for _, argument in kinks)
                 return f"kink: {_where(graph.nodes[at])}, where two branches meet ({_shown(argument)})", exact
-        widest = next((at for at in path if _worst_bits(level.values[at]) < RELATIVE_BITS // 2), path[-1])
+        for at in path:
+            if at not in level.certain:
+                level.certain[at] = _worst_bits(level.values[at])
+        widest = next((at for at in path if level.certain[at] < RELATIVE_BITS // 2), path[-1])
         radius = _size(ball.rad()) if ball.is_finite() else "infinite"
         start = f"; digits are lost from {_where(graph.nodes[widest])} on" if graph.nodes[widest].args else ""
         return f"enclosure too wide: its radius is {radius} with {level.bits} bits{start}", False
