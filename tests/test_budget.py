@@ -84,7 +84,7 @@ def test_too_little_time_is_a_reason(tmp_path: Path) -> None:
 
 
 def test_too_little_precision_is_a_reason(tmp_path: Path) -> None:
-    """A hundred doublings of an error are more than 128 bits hold; with 2,000 the truth is known, and floats miss it."""
+    """A hundred doublings of an error are more than 128 bits hold; with 2,000 the truth is known: floats miss it."""
     for bits, is_known, reason in (
         (FIRST_BITS, False, "enclosure too wide: its radius is"),
         (MOST_BITS, True, "rounding on the way is unbounded"),
