@@ -464,6 +464,8 @@ class Examination:
                 continue
             known = self.context.reference.enclose(*self._take(slice(p, p + 1)))
             reason = self._prover(p).out_of_range(known) or steep(self.context.graph, self._floats(p))
+            if not reason and any(b.quantity == "value" and not np.isfinite(b.allowed[at]).all() for b in self.blocks):
+                reason = "rounding on the way forward is unbounded"
             for block, entries in rows if reason else ():
                 number = self.context.texts.number(reason)
                 block.judge((at, entries), Verdict.UNDECIDED, not self.batch.own, number)

@@ -164,7 +164,7 @@ class Prover:
     def _take_back(self, known: Enclosures, block: Block, where: tuple[int, int]) -> None:
         """Takes a PASS back that says nothing, because floats became zero on the way where the truth is not."""
         nodes = known.nodes() if VERDICTS[block.verdict[where]] is Verdict.PASS else None
-        reason = underflow(self.context.graph, self.floats, nodes[0]) if nodes else ""
+        reason = underflow(self.context.graph, self.floats, nodes) if nodes else ""
         if reason:
             self._undecided(block, where, reason)
 
@@ -173,7 +173,7 @@ class Prover:
         nodes = known.nodes()
         if nodes is None:
             return ""
-        return underflow(self.context.graph, self.floats, nodes[0]) or too_large(self.floats, nodes[1])
+        return underflow(self.context.graph, self.floats, nodes) or too_large(self.floats, known.slopes())
 
     def _undecided(self, block: Block, where: tuple[int, int], reason: str) -> None:
         own = where[0] in self.context.own_rows
