@@ -288,11 +288,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     total = Counts()
     chunks = [(min(args.size, args.cases - done), args.seed * 10_000 + i)
               for i, done in enumerate(range(0, args.cases, args.size))]  # fmt: skip
-    with ThreadPoolExecutor(args.jobs) as pool:
+    pool = ThreadPoolExecutor(args.jobs)
+    try:
         for part in pool.map(lambda chunk: in_process(chunk[0], args.points, args.proved, chunk[1]), chunks):
             total.add(part)
             said = f"{len(total.cases)} cases, {part.seconds:.0f} s, {part.megabytes:.0f} MB, {len(total.wrong)} wrong"
             print(said, file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted: the counts are those of the chunks that were finished")
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     report(total)
     return 1 if total.wrong else 0
 
