@@ -13,22 +13,29 @@ from numpy.typing import NDArray
 
 from verify import kinks
 from verify.balls import Balls
+from verify.corners import Corners
 from verify.expression import graph_from_expressions
-from verify.kinks import Corners, KinkJudge, undecided_sites
+from verify.graph import Graph
+from verify.kinks import KinkJudge, undecided_sites
 from verify.methods.central import Central
+from verify.taylor import Taylor
 
 Array = NDArray[np.float64]
-NO_SLACK = 1e-9
+NO_SLACK = 1e-12
 
 
 def corners(shapes: Mapping[str, tuple[int, ...]], formula: str, at: Mapping[str, Any]) -> Corners:
     """The corners of one formula at one point, by all its inputs together."""
-    graph = graph_from_expressions(shapes, {"f": formula})
-    central = Central(graph, [*shapes, "f"])
-    inputs = {name: np.asarray(at[name], dtype=np.float64)[None] for name in shapes}
+    return judge(graph_from_expressions(shapes, {"f": formula}), at).corners(list(shapes))
+
+
+def judge(graph: Graph, at: Mapping[str, Any]) -> KinkJudge:
+    """A graph with its undecided branches at one point."""
+    central = Central(graph, list(graph.inputs))
+    inputs = {name: np.asarray(at[name], dtype=np.float64)[None] for name in graph.inputs}
     balls = central.program.run({name: Balls.exact(value) for name, value in inputs.items()})
     sites = undecided_sites(central, balls, 0)
-    return KinkJudge(central, inputs, {"f": np.ones((1, *graph.shape("f")))}, sites).corners(list(shapes))
+    return KinkJudge(Taylor(graph), inputs, {"f": np.ones((1, *graph.shape("f")))}, sites)
 
 
 def scalar(formula: str, **at: float) -> Corners:
@@ -80,12 +87,12 @@ def test_the_hull_of_the_corners(formula: str, at: dict[str, float], expected: s
 
 @pytest.mark.parametrize(("formula", "at", "expected"), EXPECTED)
 def test_beyond_the_corners_is_outside(formula: str, at: dict[str, float], expected: set[tuple[float, ...]]) -> None:
-    """The twin: each corner moved outward by a thousandth of a unit, away from the others' middle."""
+    """The twin: each corner moved outward by 1e-9, away from the others' middle."""
     found = scalar(formula, **at)
     middle = np.mean(sorted(expected), axis=0)
     for corner in expected:
         direction = np.array(corner) - middle if len(expected) > 1 else np.ones(len(at))
-        assert not holds(found, *(np.array(corner) + 1e-3 * direction / np.max(np.abs(direction))))
+        assert not holds(found, *(np.array(corner) + 1e-9 * direction / np.max(np.abs(direction))))
 
 
 def test_patterns_that_no_direction_realises_do_not_count() -> None:
@@ -95,20 +102,83 @@ def test_patterns_that_no_direction_realises_do_not_count() -> None:
     assert not found.outer
 
 
-def test_an_argument_without_slope_gives_an_outer_bound() -> None:
-    """The sign of x**3 says nothing to first order, so both branches are taken for possible, and it is said."""
-    assert scalar("relu(x ** 3) + relu(x)", x=0).outer
-    assert not scalar("relu(x) + relu(3 * x)", x=0).outer
+def test_an_argument_without_slope_matters_to_nobody() -> None:
+    """The sign of x**3 says nothing to first order, and neither does the branch that it decides."""
+    found = scalar("relu(x ** 3) + relu(x)", x=0)
+    assert {(0.0,), (1.0,)} == vectors(found)
+    assert not found.outer
 
 
-def test_many_independent_kinks_are_bounded_by_a_box() -> None:
-    """Twenty entries of abs at 0: 2**20 corners, one box."""
+def test_many_independent_kinks_are_judged_by_one_program() -> None:
+    """Twenty entries of abs at 0: 2**20 corners, one start and twenty spans, exactly."""
     found = corners({"x": (20,)}, "sum(abs(x))", {"x": np.zeros(20)})
-    assert found.outer
-    np.testing.assert_allclose(-np.ones(20), found.low, atol=1e-7)
-    np.testing.assert_allclose(np.ones(20), found.high, atol=1e-7)
+    assert not found.outer
+    assert 2**20 == found.realised
+    np.testing.assert_array_equal(-np.ones(20), found.low)
+    np.testing.assert_array_equal(np.ones(20), found.high)
     assert holds(found, *np.linspace(-1, 1, 20))
-    assert not holds(found, *np.linspace(-1, 1.001, 20))
+    assert not holds(found, *np.linspace(-1, 1 + 2e-9, 20))
+
+
+def mixed(n: int) -> tuple[Corners, Array, Array]:
+    """The subgradients of sum(relu(W @ x)) at 0 for a random square W, W, and shares between 0 and 1."""
+    rng = np.random.default_rng(n)
+    W, shares = rng.normal(size=(n, n)), rng.uniform(0.05, 0.95, n)
+    graph = graph_from_expressions({"W": (n, n), "x": (n,)}, {"f": "sum(relu(W @ x))"})
+    found = judge(graph, {"W": W, "x": np.zeros(n)}).corners(["x"])
+    return found, W, shares
+
+
+@pytest.mark.parametrize("n", [11, 40])
+def test_a_linear_layer_is_exact_whatever_the_number_of_its_kinks(n: int) -> None:
+    """The subgradients of sum(relu(W @ x)) at 0 are all mixtures of the rows of W, each between 0 and 1."""
+    found, W, shares = mixed(n)
+    assert not found.outer
+    assert n == len(found.spans)
+    assert holds(found, *(shares @ W))
+    edge = shares.copy()
+    edge[0] = 1.0
+    assert holds(found, *(edge @ W))
+    across = np.linalg.solve(W, np.eye(n)[0])  # along this direction the first row alone changes anything
+    beyond = edge @ W + 1e-7 * across / np.abs(across).max()
+    assert found.within(beyond, np.full(n, NO_SLACK)).all()
+    assert not holds(found, *beyond)
+
+
+def test_more_kinks_than_dimensions_are_an_outer_bound() -> None:
+    """Twelve lines through one point of the plane: 24 patterns are realised, not 4096, so mixtures are too many."""
+    rng = np.random.default_rng(0)
+    graph = graph_from_expressions({"W": (12, 2), "x": (2,)}, {"f": "sum(relu(W @ x))"})
+    assert judge(graph, {"W": rng.normal(size=(12, 2)), "x": np.zeros(2)}).corners(["x"]).outer
+
+
+def test_lines_through_one_point() -> None:
+    """Of ten lines in the plane 20 patterns are realised, two for each line."""
+    rng = np.random.default_rng(1)
+    graph = graph_from_expressions({"W": (10, 2), "x": (2,)}, {"f": "sum(relu(W @ x))"})
+    found = judge(graph, {"W": rng.normal(size=(10, 2)), "x": np.zeros(2)}).corners(["x"])
+    assert (1024, 20, False) == (found.patterns, found.realised, found.outer)
+
+
+def test_lines_that_nearly_coincide_are_two_lines() -> None:
+    """Two rows that differ by 1e-12 are independent, and between them lies a direction."""
+    graph = graph_from_expressions({"W": (2, 2), "x": (2,)}, {"f": "sum(relu(W @ x))"})
+    found = judge(graph, {"W": np.array([[1.0, 1.0], [1.0, 1.0 + 1e-12]]), "x": np.zeros(2)}).corners(["x"])
+    assert 4 == found.realised
+    found = judge(graph, {"W": np.array([[1.0, 1.0], [3.0, 3.0]]), "x": np.zeros(2)}).corners(["x"])
+    assert 2 == found.realised
+
+
+def test_many_nested_kinks_are_bounded_by_a_box() -> None:
+    """Two layers of twelve: a range for each entry, and it is said."""
+    rng = np.random.default_rng(2)
+    graph = graph_from_expressions({"W": (12, 12), "x": (12,)}, {"f": "sum(relu(W @ relu(x)))"})
+    W = rng.normal(size=(12, 12))
+    found = judge(graph, {"W": W, "x": np.zeros(12)}).corners(["x"])
+    assert (True, True) == (found.outer, found.box)
+    assert holds(found, *np.zeros(12))
+    assert holds(found, *np.maximum(W, 0).sum(axis=0))
+    assert not holds(found, *(np.maximum(W, 0).sum(axis=0) + 1e-6))
 
 
 def test_few_that_matter_among_many() -> None:
@@ -118,9 +188,9 @@ def test_few_that_matter_among_many() -> None:
     assert 4 == len(vectors(found))
 
 
-def test_too_many_branches_are_not_turned_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_branches_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known then, and it is said why."""
-    monkeypatch.setattr(kinks, "MOST_TURNED", 399)
+    monkeypatch.setattr(kinks, "MOST_NUMBERS", 41 * 40 - 1)  # 20 inputs, 20 of abs, 1 of sum
     assert not corners({"x": (19,)}, "sum(abs(x))", {"x": np.zeros(19)}).unknown
     found = corners({"x": (20,)}, "sum(abs(x))", {"x": np.zeros(20)})
     assert "20 undecided branches" in found.unknown
@@ -150,7 +220,7 @@ def test_every_mixture_of_corners_is_a_subgradient(rows: list[list[int]], data: 
         data.draw(st.lists(st.sampled_from([-1.0, 1.0]), min_size=array.shape[1], max_size=array.shape[1]))
     )
     farthest = array[np.argmax(array @ direction)]
-    assert not holds(found, *(farthest + 1e-3 * direction))
+    assert not holds(found, *(farthest + 1e-9 * direction))
 
 
 def test_membership_is_of_the_vector_not_of_its_entries() -> None:
@@ -160,14 +230,14 @@ def test_membership_is_of_the_vector_not_of_its_entries() -> None:
     assert found.within(np.array([1.0, 1.0]), slack).all()
     assert not holds(found, 1.0, 1.0)
     assert holds(found, 0.3, 0.7)
-    assert not holds(found, 0.3, 0.7 + 1e-6)
+    assert not holds(found, 0.3, 0.7 + 1e-9)
 
 
 def test_corners_that_fall_together() -> None:
     """An outer bound without width, or the same corner twice, is a single vector."""
     found = Corners(np.array([[1.0, 2.0], [1.0, 2.0]]), np.zeros(2))
     assert holds(found, 1.0, 2.0)
-    assert not holds(found, 1.0, 2.0 + 1e-6)
+    assert not holds(found, 1.0, 2.0 + 1e-9)
 
 
 # ------------------------------------------------------------------------------------------------------ undecided

@@ -44,6 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rows",
         "compare",
         "proof",
+        "corners",
         "kinks",
         "audit",
         "context",

@@ -195,6 +195,21 @@ def absolute(a: Number) -> Number:
     return -a if value < 0 else _hull(abs(value), a, -a)
 
 
+def either(a: Number, b: Number) -> Number:
+    """What holds both: the hull of the values, and that of the slopes.
+
+    >>> held = either(arb(2), arb_series([2, 1]))
+    >>> bool(held[0] == 2), bool(held[1].contains(0)), bool(held[1].contains(1))
+    (True, True, True)
+    """
+    return _with_slope(_union(head(a), head(b)), _union(tail(a), tail(b)), a, b)
+
+
+def _union(a: arb, b: arb) -> arb:
+    """The hull of two balls; that of a number with itself stays exact."""
+    return a if a == b else a.union(b)
+
+
 def _hull(value: arb, a: Number, b: Number) -> Number:
     """The value with the slopes of both branches."""
     return _with_slope(value, tail(a).union(tail(b)), a, b)

@@ -22,8 +22,9 @@ from verify.balls import Balls
 from verify.case import Expected
 from verify.compare import LEAST_UNITS, compare
 from verify.context import Context, largest
+from verify.corners import Corners
 from verify.interpret import Values, constant_balls, dtype_of
-from verify.kinks import Corners, KinkedGroup, KinkJudge, Site, undecided_sites
+from verify.kinks import KinkedGroup, KinkJudge, Site, remedy, undecided_sites
 from verify.methods.central import Refined
 from verify.ops import OPS
 from verify.points import Batch
@@ -362,13 +363,17 @@ class Examination:
             reason = f"tie of {self._ties(sites)}: central alone says nothing at a kink"
             self._write_undecided(p, reason, but_values=True)
             return
-        kink = KinkJudge(context.central, *self._take(slice(p, p + 1)), sites)
+        kink = KinkJudge(context.reference.taylor, *self._take(slice(p, p + 1)), sites)
+        exact = kink.exact_argument()
+        aside = f" (branch argument within rounding, exact {exact:.2g})" if exact else ""
+        ties = f"tie of {self._ties(sites)}{aside}"
+        conditioning = self._conditioning(np.array([p]))
         gradients = {block.name: i for i, block in enumerate(self.blocks) if block.quantity == "gradient"}
         names = [item.name for item in context.case.real_inputs if item.name in gradients]
         for group in (names, *([stage] for stage in context.graph.stages if stage in gradients)):
             members = [gradients[name] for name in group]
-            slack = np.concatenate([_finite(bounds[i][p]) for i in members])
-            self._judge_group(p, [self.blocks[i] for i in members], kink.corners(group), slack, sites)
+            slack = np.concatenate([_finite(bounds[i][p] + conditioning[i][0]) for i in members])
+            self._judge_group(p, [self.blocks[i] for i in members], kink.corners(group), slack, sites, ties)
 
     def _ties(self, sites: Sequence[Site]) -> str:
         """What is undecided, in words."""
@@ -377,7 +382,7 @@ class Examination:
         return " and ".join(places)
 
     def _judge_group(
-        self, p: int, members: Sequence[Block], corners: Corners, slack: Array, sites: Sequence[Site]
+        self, p: int, members: Sequence[Block], corners: Corners, slack: Array, sites: Sequence[Site], ties: str
     ) -> None:
         """Judges one point's gradient by some variables together, as given by the engine.
 
@@ -389,15 +394,28 @@ class Examination:
             return
         vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in methods}
         accused = methods[0]
+        # An answer that is wrong gives a bound that is wrong: the corners' own size counts too.
+        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
+        with np.errstate(all="ignore"):
+            size = np.maximum(np.abs(corners.low), np.abs(corners.high))
+        slack = np.fmax(slack, self.context.growth * unit * _finite(size))
+        ops = list(dict.fromkeys(self.context.graph.nodes[site.node].op for site in sites))
+        declared = any(op in self.context.case.ties for op in ops)
+        within, inside = corners.within(vectors[accused], slack), corners.contains(vectors[accused], slack)
+        mended = ""
+        if accused == "reverse" and not inside and not (declared and within[corners.known].all()):
+            point, names = self._take(slice(p, p + 1)), [block.name for block in members]
+            mended = remedy(self.context.graph, names, point, ops, lambda gradient: corners.contains(gradient, slack))
         kinked = KinkedGroup(
             accused,
             corners,
             corners.smooth(slack),
-            corners.within(vectors[accused], slack),
-            corners.contains(vectors[accused], slack),
-            any(self.context.graph.nodes[site.node].op in self.context.case.ties for site in sites),
-            f"tie of {self._ties(sites)}",
+            within,
+            inside,
+            declared,
+            ties,
             [m for m in methods[1:] if not corners.contains(vectors[m], slack)],
+            mended,
         )
         start = 0
         for block in members:

@@ -38,6 +38,7 @@ from verify.taylor import (
     ball_call,
     contracted,
     entries_of,
+    exact_balls,
     is_finite,
     precision,
     seeded,
@@ -257,8 +258,8 @@ class Enclosures:
         level = self._levels.get(bits)
         if level is None:
             reference = self.reference
-            values = reference.taylor.values({name: _balls(x) for name, x in self._inputs.items()}, deadline)
-            weights = [(self.graph.position(name), _balls(g)) for name, g in self._upstream.items()]
+            values = reference.taylor.values({name: exact_balls(x) for name, x in self._inputs.items()}, deadline)
+            weights = [(self.graph.position(name), exact_balls(g)) for name, g in self._upstream.items()]
             if reference.symbolic is None:
                 level = _Level(bits, values, weights, {}, {})
             else:
@@ -378,16 +379,6 @@ class Enclosures:
                 if found:
                     return f"the SymPy form and the ball form of {_where(node)} part: {found}"
         return f"the two roads part at {question}: {_two(taylor, sympy)}, though the forms of every op agree"
-
-
-def _balls(array: Array) -> Any:
-    """Floats ``(1, *shape)`` as the balls that they are, without the axis of points; a scalar as the ball itself."""
-    if array.ndim == 1:
-        return arb(float(array[0]))
-    balls = np.empty(array.shape[1:], dtype=object)
-    for index in np.ndindex(balls.shape):
-        balls[index] = arb(float(array[(0, *index)]))
-    return balls
 
 
 def _is_narrow(ball: flint.arb, needed: float | None, bits: int) -> bool:

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import flint
 import numpy as np
 
-from verify.ball_forms import head, tail
+from verify.ball_forms import either, head, tail
 from verify.graph import Graph, Node
 from verify.interpret import REAL_CONSTANTS
-from verify.ops import OPS, Shape
+from verify.ops import OPS, Kink, Shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +34,23 @@ Values = list[Any]
 
 Weights = Sequence[tuple[int, Any]]
 """Position of each output and its upstream gradient, a ball or an object array of them."""
+
+
+class Branch(Enum):
+    """What an entry of a kinked node is taken for, whatever its operands say."""
+
+    FIRST = "first"
+    """Value and slope of the op's first branch."""
+    SECOND = "second"
+    """Value and slope of the second."""
+    EITHER = "either"
+    """The hull of both."""
+    FLAT = "flat"
+    """The value of either, and no slope."""
+
+
+Frozen = Mapping[int, Mapping[Entry, Branch]]
+"""Kinked node -> entry -> branch; the balls decide the entries that are not in it."""
 
 
 class OutOfTimeError(Exception):
@@ -88,8 +106,8 @@ class Taylor:
         self._wanted = graph.needed_for(graph.position(name) for name in graph.outputs)
         self._orders: dict[int, tuple[int, ...]] = {}
 
-    def values(self, inputs: Mapping[str, Any], deadline: float = float("inf")) -> Values:
-        """The value of every node; inputs are balls, or object arrays of them.
+    def values(self, inputs: Mapping[str, Any], deadline: float = float("inf"), frozen: Frozen | None = None) -> Values:
+        """The value of every node; inputs are balls, or object arrays of them; ``frozen`` decides some branches.
 
         Raises OutOfTimeError when ``time.monotonic()`` passes ``deadline``.
         """
@@ -98,21 +116,34 @@ class Taylor:
             values[i] = real_constant(name)
         for name, position in self.graph.inputs.items():
             values[position] = inputs[name]
-        self._execute(values, self._order, deadline)
+        self._execute(values, self._order, deadline, frozen)
         return values
 
-    def series(self, values: Values, position: int, entry: Entry, deadline: float = float("inf")) -> Values:
+    def series(
+        self,
+        values: Values,
+        position: int,
+        entry: Entry,
+        deadline: float = float("inf"),
+        frozen: Frozen | None = None,
+    ) -> Values:
         """The values again, those that depend on one entry of one node as series in that entry."""
         again = values[:]
         again[position] = seeded(values[position], entry)
-        self._execute(again, self.order(position), deadline)
+        self._execute(again, self.order(position), deadline, frozen)
         return again
 
     def slope(
-        self, values: Values, position: int, entry: Entry, weights: Weights, deadline: float = float("inf")
+        self,
+        values: Values,
+        position: int,
+        entry: Entry,
+        weights: Weights,
+        deadline: float = float("inf"),
+        frozen: Frozen | None = None,
     ) -> flint.arb:
         """The derivative of the contracted output by one entry of one node, at the values of a ball pass."""
-        return contracted(self.series(values, position, entry, deadline), weights)
+        return contracted(self.series(values, position, entry, deadline, frozen), weights)
 
     def order(self, position: int) -> tuple[int, ...]:
         """The nodes between a variable and the outputs, which run in a series pass."""
@@ -122,7 +153,7 @@ class Taylor:
             self._orders[position] = order
         return order
 
-    def _execute(self, values: Values, order: Sequence[int], deadline: float) -> None:
+    def _execute(self, values: Values, order: Sequence[int], deadline: float, frozen: Frozen | None) -> None:
         nodes, calls = self.graph.nodes, self._calls
         if time.monotonic() > deadline:
             raise OutOfTimeError
@@ -134,8 +165,61 @@ class Taylor:
                 values[i] = call(values[args[0]], values[args[1]])
             else:
                 values[i] = call(*[values[j] for j in args])
+            if frozen is not None and i in frozen:
+                values[i] = _frozen_value(node, values[i], [values[j] for j in args], frozen[i])
             if node.shape and time.monotonic() > deadline:
                 raise OutOfTimeError
+
+
+def _frozen_value(node: Node, value: Any, operands: Sequence[Any], choices: Mapping[Entry, Branch]) -> Any:
+    """A kinked node's value with some entries replaced by the branch that was chosen for them."""
+    kink = OPS[node.op].kink
+    assert kink is not None, f"{node.op} has no branches to freeze"
+    taken, known = as_objects(value), broadcast_operands(node, operands)
+    for entry, choice in choices.items():
+        taken[entry] = branch_number(kink, choice, [operand[entry] for operand in known])
+    return taken if node.shape else taken.item()
+
+
+def broadcast_operands(node: Node, operands: Sequence[Any]) -> list[Objects]:
+    """The operands of an elementwise node in the node's own shape, so that an entry of it shows what it is made of.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": (2,)}, {"f": "max(x, 1)"})
+    >>> x = np.array([flint.arb(3), flint.arb(4)], dtype=object)
+    >>> [float(a[1]) for a in broadcast_operands(graph.nodes[-1], [x, flint.arb(1)])]
+    [4.0, 1.0]
+    """
+    return [np.broadcast_to(as_objects(operand), node.shape) for operand in operands]
+
+
+def branch_number(kink: Kink, choice: Branch, operands: Sequence[Any]) -> Any:
+    """One branch of a kinked op, or what holds both, on single balls or series.
+
+    >>> relu = OPS["relu"].kink
+    >>> [str(branch_number(relu, choice, [flint.arb_series([0, 1])])[1]) for choice in (Branch.FIRST, Branch.SECOND)]
+    ['1.00000000000000', '0']
+    """
+    if choice is Branch.FIRST:
+        return kink.branches[0](*operands)
+    if choice is Branch.SECOND:
+        return kink.branches[1](*operands)
+    one, other = (branch(*operands) for branch in kink.branches)
+    return either(one, other) if choice is Branch.EITHER else either(head(one), head(other))
+
+
+def exact_balls(array: NDArray[np.float64]) -> Any:
+    """Floats ``(1, *shape)`` as the balls that they are, without the axis of points; a scalar as the ball itself.
+
+    >>> exact_balls(np.array([0.5]))
+    0.500000000000000
+    """
+    if array.ndim == 1:
+        return flint.arb(float(array[0]))
+    balls = np.empty(array.shape[1:], dtype=object)
+    for index in np.ndindex(balls.shape):
+        balls[index] = flint.arb(float(array[(0, *index)]))
+    return balls
 
 
 def seeded(value: Any, entry: Entry) -> Any:
