@@ -149,19 +149,46 @@ def _nearest(offset: Array, spans: Array) -> tuple[Array, Array]:
         span = offset[1] - offset[0]
         share = float(np.clip(-(span @ offset[0]) / (span @ span), 0.0, 1.0)) if span.any() else 0.0
         return offset[0] + share * span, span[None] if 0.0 < share < 1.0 else span[:0, None]
-    from scipy.optimize import lsq_linear, nnls  # costs 0.4 s to import, and few runs meet two kinks at once
+    if not len(spans):
+        weights = _least_distance(offset)
+        used = offset[weights > 0]
+        return weights @ offset, used[1:] - used[0] if len(used) else spans
+    from scipy.optimize import lsq_linear  # costs 0.4 s to import, and few runs meet two kinks at once
 
-    if len(spans):
-        found = lsq_linear(spans.T, -offset[0], bounds=(0.0, 1.0), method="bvls", max_iter=10 * len(spans))
-        return offset[0] + found.x @ spans, spans[found.active_mask == 0]
-    # Lawson and Hanson, Solving Least Squares Problems, chapter 23: least distance programming.
-    stacked = np.vstack([offset.T, np.ones(len(offset))])
+    found = lsq_linear(spans.T, -offset[0], bounds=(0.0, 1.0), method="bvls", max_iter=10 * len(spans))
+    return offset[0] + found.x @ spans, spans[found.active_mask == 0]
+
+
+def _least_distance(points: Array) -> Array:
+    """Weights of ``points (C, n)`` whose mixture lies along the point of their hull that is nearest to the origin.
+
+    Least distance programming: Lawson and Hanson, Solving Least Squares Problems, chapter 23.
+    """
+    from scipy.optimize import nnls  # costs 0.4 s to import, and few runs meet two kinks at once
+
+    stacked = np.vstack([points.T, np.ones(len(points))])
     try:
-        weights, _ = nnls(stacked, np.append(np.zeros(offset.shape[1]), 1.0), maxiter=30 * len(offset))
-    except RuntimeError:  # it went in circles: no direction is found
-        return np.zeros(offset.shape[1]), spans
-    used = offset[weights > 0]
-    return weights @ offset, used[1:] - used[0]
+        weights, _ = nnls(stacked, np.append(np.zeros(points.shape[1]), 1.0), maxiter=30 * len(points))
+    except RuntimeError:  # it went in circles: nothing is found
+        return np.zeros(len(points))
+    return np.asarray(weights)
+
+
+def shortest_direction(rows: Array) -> tuple[Array, list[int]]:
+    """A direction ``(n,)`` of size 1 along which all of ``rows (k, n)`` increase, if floats find one.
+
+    The positions are of the rows that stand against each other; where there is no direction a mixture of them vanishes.
+
+    >>> way, _ = shortest_direction(np.array([[1.0, 0.0], [-0.5, 1.0]]))
+    >>> bool(np.all(np.array([[1.0, 0.0], [-0.5, 1.0]]) @ way > 0.1))
+    True
+    >>> shortest_direction(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))[1]
+    [0, 2]
+    """
+    weights = _least_distance(rows)
+    way = weights @ rows
+    size = float(np.abs(way).max())
+    return way / size if size else way, np.flatnonzero(weights > 0).tolist()
 
 
 def _separates(direction: Array, offset: Array, spans: Array, tolerance: Array) -> bool:

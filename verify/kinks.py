@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from verify.ball_forms import tail
 from verify.balls import Balls
-from verify.corners import Corners
+from verify.corners import Corners, shortest_direction
 from verify.graph import Graph
 from verify.interpret import Values, branch_argument
 from verify.methods.central import Central
 from verify.methods.reverse import Reverse
-from verify.ops import OPS
+from verify.ops import OPS, Kink
 from verify.records import Verdict
 from verify.taylor import (
     Branch,
@@ -41,6 +41,7 @@ from verify.taylor import (
     contracted,
     exact_balls,
     is_finite,
+    moving_entries,
     precision,
 )
 
@@ -52,6 +53,9 @@ BITS = (128, 512)
 
 MOST_PATTERN_SITES = 10
 """Undecided branches whose patterns are all looked at (2**10 of them)."""
+
+FEW_SITES = 3
+"""Up to so many branches corners are listed; more are described by what each of them adds, if that is exact."""
 
 MOST_NUMBERS = 2_000_000
 """Numbers that are computed for the corners of one gradient at one point (two seconds or so); beyond, none are."""
@@ -261,9 +265,9 @@ class _Level:
     def arguments(self) -> Iterator[flint.arb]:
         """What decides each branch."""
         for site in self.sites:
-            kink = OPS[self.graph.nodes[site.node].op].kink
-            assert kink is not None
-            yield kink.argument(*self._operands(self.values, site))
+            node = self.graph.nodes[site.node]
+            operands = broadcast_operands(node, [self.values[i] for i in node.args])
+            yield _kink(self.graph, site.node).argument(*(operand[site.entry] for operand in operands))
 
     def corners(self, columns: Sequence[tuple[int, Entry]]) -> Corners:
         """The corners by some entries of variables."""
@@ -272,8 +276,12 @@ class _Level:
         after = {node: set(self.graph.depends_on([node])) for node in {site.node for site in live}}
         earlier = [site for site in live if any(other.node in after[site.node] for other in live)]
         last = [site for site in live if site not in set(earlier)]
+        if not earlier and len(last) > FEW_SITES:
+            spanned = self._spans(columns, last)
+            if not spanned.outer or len(last) > MOST_PATTERN_SITES:
+                return spanned
         if len(live) > MOST_PATTERN_SITES:
-            return self._box(columns, len(live)) if earlier else self._spans(columns, last)
+            return self._box(columns, len(live))
         unsure = False
         prefixes = [_Patterns()]
         for layer in _layers(earlier, after):
@@ -307,21 +315,25 @@ class _Level:
         ends: list[tuple[Row, Row]] = [([], []) for _ in last]
         rows: list[Row] = [[] for _ in last]
         lost = any(not _has_value(values[position], weight) for position, weight in self.weights)
+        places: dict[int, dict[Entry, int]] = {}
+        for number, site in enumerate(last):
+            places.setdefault(site.node, {})[site.entry] = number
         for position, entry in columns:
             series = self.taylor.series(values, position, entry, frozen=flat)
             base.append(arb.nan() if lost else contracted(series, self.weights))
-            for site, weight, (first, second), row in zip(last, weights, ends, rows, strict=True):
-                kink = OPS[self.graph.nodes[site.node].op].kink
-                assert kink is not None
-                operands = self._operands(series, site)
-                first.append(weight * tail(kink.branches[0](*operands)))
-                second.append(weight * tail(kink.branches[1](*operands)))
-                row.append(tail(kink.argument(*operands)))
+            for part in (*rows, *(end for pair in ends for end in pair)):
+                part.append(arb(0))
+            for at, sites in places.items():
+                kink = _kink(self.graph, at)
+                operands = broadcast_operands(self.graph.nodes[at], [series[i] for i in self.graph.nodes[at].args])
+                for moved in moving_entries(operands):
+                    if moved not in sites:
+                        continue
+                    number, numbers = sites[moved], [operand[moved] for operand in operands]
+                    for end, branch in zip(ends[number], kink.branches, strict=True):
+                        end[-1] = weights[number] * tail(branch(*numbers))
+                    rows[number][-1] = tail(kink.argument(*numbers))
         return _Linear(base, ends, rows)
-
-    def _operands(self, values: Values, site: Site) -> list[Any]:
-        node = self.graph.nodes[site.node]
-        return [operand[site.entry] for operand in broadcast_operands(node, [values[i] for i in node.args])]
 
     def _frozen(self, choices: Choices) -> Frozen:
         """Some branches as they were chosen, all others undecided."""
@@ -356,6 +368,12 @@ class _Level:
         error = np.maximum(below, above)
         patterns = 2**count
         return Corners(np.array([low, high]), error, outer=True, box=True, patterns=patterns, realised=patterns)
+
+
+def _kink(graph: Graph, position: int) -> Kink:
+    kink = OPS[graph.nodes[position].op].kink
+    assert kink is not None, f"{graph.nodes[position].op} has no branches"
+    return kink
 
 
 def _has_value(value: Any, weight: Any) -> bool:
@@ -461,8 +479,9 @@ def _only(column: Sequence[flint.arb]) -> int | None:
 def _realised(rows: Sequence[Row]) -> tuple[bool, bool]:
     """Whether some direction d has ``<row, d> > 0`` for every row, and whether that is in doubt.
 
-    A linear program says so in floats. Where it finds no direction, it names rows whose positive mixture vanishes; if
-    these are independent it is wrong, which means that the rows are nearly dependent and that nothing is shown.
+    The shortest d with ``<row, d> >= 1`` is looked for by least squares, in floats. Where there is none, a mixture of
+    rows vanishes; if the rows that it is made of are independent that is wrong, which means that they are nearly
+    dependent and that nothing is shown.
     """
     if len(rows) == 1:
         return True, False
@@ -471,19 +490,12 @@ def _realised(rows: Sequence[Row]) -> tuple[bool, bool]:
     if len(rows) == 2:
         dot = sum((x * y for x, y in zip(*rows, strict=True)), arb(0))
         return bool(dot > 0), bool(dot.contains(0))
-    from scipy.optimize import linprog  # costs 0.4 s to import, and few runs meet three kinks at once
-
     floats = np.array([_floats(row)[0] for row in rows])
     scaled = floats / np.abs(floats).max(axis=1, keepdims=True)
-    k, n = scaled.shape
-    margin = np.hstack([-scaled, np.ones((k, 1))])  # maximise t with rows @ d >= t
-    answer = linprog([0.0] * n + [-1.0], A_ub=margin, b_ub=np.zeros(k), bounds=[(-1, 1)] * n + [(None, 1)])
-    if answer.status != 0:
-        return True, True
-    if float(np.min(scaled @ answer.x[:n])) > REALISABLE_MARGIN:
+    direction, used = shortest_direction(scaled)
+    if float(np.min(scaled @ direction)) > REALISABLE_MARGIN:
         return True, False
-    active = [row for row, weight in zip(rows, answer.ineqlin.marginals, strict=True) if weight < 0]
-    doubt = _independent(active)
+    doubt = _independent([rows[i] for i in used])
     return doubt, doubt
 
 

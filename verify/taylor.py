@@ -127,7 +127,10 @@ class Taylor:
         deadline: float = float("inf"),
         frozen: Frozen | None = None,
     ) -> Values:
-        """The values again, those that depend on one entry of one node as series in that entry."""
+        """The values again, those that depend on one entry of one node as series in that entry.
+
+        ``frozen`` must be the branches that the values were computed with; only EITHER may have become FLAT.
+        """
         again = values[:]
         again[position] = seeded(values[position], entry)
         self._execute(again, self.order(position), deadline, frozen)
@@ -161,24 +164,52 @@ class Taylor:
             node = nodes[i]
             args = node.args
             call: Any = calls[i]
-            if len(args) == 2:
+            if frozen is not None and i in frozen:
+                values[i] = _frozen_value(node, call, values[i], [values[j] for j in args], frozen[i])
+            elif len(args) == 2:
                 values[i] = call(values[args[0]], values[args[1]])
             else:
                 values[i] = call(*[values[j] for j in args])
-            if frozen is not None and i in frozen:
-                values[i] = _frozen_value(node, values[i], [values[j] for j in args], frozen[i])
             if node.shape and time.monotonic() > deadline:
                 raise OutOfTimeError
 
 
-def _frozen_value(node: Node, value: Any, operands: Sequence[Any], choices: Mapping[Entry, Branch]) -> Any:
-    """A kinked node's value with some entries replaced by the branch that was chosen for them."""
-    kink = OPS[node.op].kink
-    assert kink is not None, f"{node.op} has no branches to freeze"
-    taken, known = as_objects(value), broadcast_operands(node, operands)
-    for entry, choice in choices.items():
-        taken[entry] = branch_number(kink, choice, [operand[entry] for operand in known])
+def _frozen_value(
+    node: Node, call: Callable[..., Any], before: Any, operands: Sequence[Any], choices: Mapping[Entry, Branch]
+) -> Any:
+    """A kinked node's value with some entries replaced by the branch that was chosen for them.
+
+    In a series pass ``before`` is its value without slopes, which holds still for the entries that nothing moves.
+    """
+    row = OPS[node.op]
+    assert row.kink is not None, f"{node.op} has no branches to freeze"
+    assert row.ball is not None
+    known = broadcast_operands(node, operands)
+    if before is None:
+        taken, moved = as_objects(call(*operands)), list(choices)
+    else:
+        taken, moved = as_objects(before).copy(), moving_entries(known)
+    for entry in moved:
+        numbers = [operand[entry] for operand in known]
+        taken[entry] = branch_number(row.kink, choices[entry], numbers) if entry in choices else row.ball(*numbers)
     return taken if node.shape else taken.item()
+
+
+def moving_entries(operands: Sequence[Objects]) -> list[Entry]:
+    """The entries at which any of several arrays of one shape holds a series.
+
+    >>> moving_entries([np.array([flint.arb(1), flint.arb_series([1, 1])], dtype=object)])
+    [(1,)]
+    """
+    moving = np.zeros(operands[0].shape, dtype=bool)
+    for operand in operands:
+        moving |= _is_series(operand)
+    return [tuple(entry) for entry in np.argwhere(moving).tolist()]
+
+
+def _is_series(values: Objects) -> NDArray[np.bool_]:
+    flags = [isinstance(x, flint.arb_series) for x in values.ravel().tolist()]
+    return np.array(flags, dtype=bool).reshape(values.shape)
 
 
 def broadcast_operands(node: Node, operands: Sequence[Any]) -> list[Objects]:
