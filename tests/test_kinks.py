@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,17 @@ from numpy.typing import NDArray
 
 from verify import kinks
 from verify.balls import Balls
+from verify.case import load_case_text
 from verify.corners import Corners
 from verify.expression import graph_from_expressions
 from verify.graph import Graph
 from verify.kinks import KinkJudge, undecided_sites
 from verify.methods.central import Central
+from verify.ops import OPS, Op
+from verify.records import CaseResult, Run, Verdict
+from verify.report.html import render
+from verify.report.json import document
+from verify.runner import Settings, run_loaded
 from verify.taylor import Taylor
 
 Array = NDArray[np.float64]
@@ -268,3 +275,93 @@ def sites(formula: str, **at: float) -> int:
 def test_a_branch_is_open_where_rounding_could_turn_it(formula: str, at: dict[str, float], expected: int) -> None:
     """Zero within the ball of what decides; the nearest float beside an exact tie is decided."""
     assert expected == sites(formula, **at)
+
+
+# ------------------------------------------------------------------------------------------------ what the judge says
+
+
+def own(formula: str, inputs: str, more: str = "", points: int = 0) -> CaseResult:
+    """The result of a case with one stage f at its own point."""
+    return run_loaded(
+        load_case_text(f"case: a\ninputs: {{{inputs}}}\nstages: {{f: '{formula}'}}\n{more}\n"), Settings(points=points)
+    )
+
+
+ROUNDED = "a: {at: 0.1, domain: [0, 1]}, b: {at: 10, domain: [1, 20]}, c: {at: 1, domain: [0, 2]}"
+
+
+def with_tie(op: str, weights: tuple[float, float]) -> Op:
+    """A row of the table that weighs its branches so at a tie."""
+    kink = OPS[op].kink
+    assert kink is not None
+    return replace(OPS[op], kink=replace(kink, ties={"other": weights}))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 0.5])
+def test_floats_may_take_either_branch_within_rounding(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.1 * 10 - 1 is 0 in floats and 5.6e-17 exactly: the gradient of either branch will do, and it is said why."""
+    monkeypatch.setitem(OPS, "relu", with_tie("relu", (share, 0.0)))
+    result = own("relu(a * b - c)", ROUNDED)
+    gradients = [v for v in result.variables if v.quantity == "gradient" and v.role == "input"]
+    assert {Verdict.SUBGRADIENT} == {v.verdict for v in gradients}
+    assert all("branch argument within rounding, exact 5.6e-17" in v.row(0).reason for v in gradients)
+
+
+@pytest.mark.parametrize("share", [2.0, 1 + 1e-9, -1e-9])
+def test_beyond_either_branch_is_wrong_within_rounding_too(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: twice the slope, or 1e-9 more than all of it, or less than none."""
+    monkeypatch.setitem(OPS, "relu", with_tie("relu", (share, 0.0)))
+    result = own("relu(a * b - c)", ROUNDED)
+    assert {Verdict.FAIL} == {v.verdict for v in result.variables if v.quantity == "gradient" and v.role == "input"}
+
+
+def test_an_exact_tie_is_not_said_to_be_rounding() -> None:
+    """The twin of the reason: 0.5 * 2 - 1 is 0 exactly."""
+    result = own("relu(a * b - c)", "a: {at: 0.5}, b: {at: 2}, c: {at: 1}")
+    assert all("within rounding" not in row.row(0).reason for row in result.variables)
+
+
+@pytest.mark.parametrize(
+    ("formula", "verdict"), [("abs(x) ** 1.5", Verdict.PASS), ("abs(x) ** 0.5", Verdict.UNDECIDED)]
+)
+def test_powers_at_a_kink(formula: str, verdict: Verdict) -> None:
+    """Above 1 both slopes are 0 and the point is smooth; below, both are infinite and nothing is shown."""
+    result = own(formula, "x: {at: 0, domain: [-1, 1]}")
+    assert verdict is result.variables[0].verdict
+
+
+def test_the_reason_names_the_convention_that_would_do() -> None:
+    """relu(x) - relu(-x) is x: 0 - 0 is wrong at 0, and halves would be right."""
+    row = next(own("relu(x) - relu(-x)", "x: {at: 0, domain: [-1, 1]}").failing())
+    assert (Verdict.FAIL, "reverse") == (row.verdict, row.suspect)
+    assert "`ties: {relu: half}` gives a subgradient" in row.reason
+    assert own("relu(x) - relu(-x)", "x: {at: 0, domain: [-1, 1]}", "ties: {relu: half}").passes
+
+
+def test_the_reason_says_where_no_convention_would_do() -> None:
+    """The first two terms are x, for which relu must take half; the others 2 x, for which it must take all."""
+    formula = "relu(x) - relu(-x) + relu(x + abs(x)) - relu(abs(x) - x)"
+    row = next(own(formula, "x: {at: 0, domain: [-1, 1]}").failing())
+    assert "every branch gives 3" in row.reason
+    assert "no choice under `ties:` for relu and abs gives a subgradient" in row.reason
+
+
+def test_corners_are_listed() -> None:
+    """The first kinked points come with their corners as data, for the reports."""
+    result = own("max(x[0], x[1]) + relu(y)", "x: {shape: [2], at: [1, 1]}, y: {at: 0, domain: [-1, 1]}", points=200)
+    first = result.kinks[0]
+    assert (0, ("x[0]", "x[1]", "y"), True, 4, 4, False) == (
+        first.point, first.variables, first.listed, first.patterns, first.realised, first.outer,
+    )  # fmt: skip
+    assert [[0, 1, 0], [0, 1, 1], [1, 0, 0], [1, 0, 1]] == first.corners.tolist()
+    assert 1 < len(result.kinks) <= 16
+    (case,) = document(Run((result,), 0, 0))["cases"]
+    assert [[0, 1, 0], [0, 1, 1], [1, 0, 0], [1, 0, 1]] == case["kinks"][0]["corners"]
+    assert "corners of the subgradients at" in render(Run((result,), 0, 0))
+
+
+def test_smooth_points_list_no_corners() -> None:
+    """The twin: without ties there is nothing to list, and no heading for it."""
+    result = own("max(x[0], x[1])", "x: {shape: [2], at: [1, 2]}")
+    assert () == result.kinks
+    assert "corners of the subgradients at" not in render(Run((result,), 0, 0))

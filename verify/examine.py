@@ -24,12 +24,12 @@ from verify.compare import LEAST_UNITS, compare
 from verify.context import Context, largest
 from verify.corners import Corners
 from verify.interpret import Values, constant_balls, dtype_of
-from verify.kinks import KinkedGroup, KinkJudge, Site, remedy, undecided_sites
+from verify.kinks import KinkedGroup, KinkJudge, Site, kink_record, remedy, undecided_sites
 from verify.methods.central import Refined
 from verify.ops import OPS
 from verify.points import Batch
 from verify.proof import NEEDED, prove, proved_verdict
-from verify.records import PAIRS, VERDICTS, Verdict, unravel
+from verify.records import PAIRS, VERDICTS, Verdict, format_entry, unravel
 from verify.reference import Enclosure, Enclosures
 from verify.rows import CODE, Block, OpenRow, Suspicion, within
 
@@ -40,6 +40,9 @@ MOST_EXAMINED_KINKS = 1024
 
 WRONG_FIGURE = "the expected figure or the expressions"
 """Who is suspected where everything but the case file's figure agrees."""
+
+MOST_LISTED_KINKS = 16
+"""Kinked points of a case whose corners are kept for the report."""
 
 MOST_PROVED_ENTRIES = 2_000
 """Rows of one point that are still proved one by one; larger cases are compared only."""
@@ -373,7 +376,18 @@ class Examination:
         for group in (names, *([stage] for stage in context.graph.stages if stage in gradients)):
             members = [gradients[name] for name in group]
             slack = np.concatenate([_finite(bounds[i][p] + conditioning[i][0]) for i in members])
-            self._judge_group(p, [self.blocks[i] for i in members], kink.corners(group), slack, sites, ties)
+            corners = kink.corners(group)
+            if group is names:
+                self._list_corners(p, group, corners, ties)
+            self._judge_group(p, [self.blocks[i] for i in members], corners, slack, sites, ties)
+
+    def _list_corners(self, p: int, group: Sequence[str], corners: Corners, ties: str) -> None:
+        """Keeps the corners by all inputs for the report, for the first few points."""
+        graph, known = self.context.graph, self.context.kinks
+        point = int(self.batch.ids[self.points[p]])
+        if not corners.unknown and group and len(known) < MOST_LISTED_KINKS:
+            entries = [name + format_entry(entry) for name in group for entry in np.ndindex(graph.shape(name))]
+            known.setdefault(point, kink_record(point, ties, entries, corners))
 
     def _ties(self, sites: Sequence[Site]) -> str:
         """What is undecided, in words."""

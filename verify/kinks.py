@@ -31,7 +31,7 @@ from verify.interpret import Values, branch_argument
 from verify.methods.central import Central
 from verify.methods.reverse import Reverse
 from verify.ops import OPS, Kink
-from verify.records import Verdict
+from verify.records import KinkRecord, Verdict
 from verify.taylor import (
     Branch,
     Entry,
@@ -65,6 +65,9 @@ MOST_GRAM = 40
 
 REALISABLE_MARGIN = 1e-9
 """Slopes are scaled to 1 and rounded to 1e-16; along a direction with more room than this a pattern is realised."""
+
+MOST_RECORDED = 64
+"""Corners, and entries of them, that a report still lists."""
 
 MOST_REMEDIES = 64
 """Combinations of conventions that are tried, where those of the case give no subgradient."""
@@ -497,6 +500,20 @@ def _realised(rows: Sequence[Row]) -> tuple[bool, bool]:
         return True, False
     doubt = _independent([rows[i] for i in used])
     return doubt, doubt
+
+
+def kink_record(point: int, ties: str, names: Sequence[str], corners: Corners) -> KinkRecord:
+    """The corners at a point as a report shows them; where they are too many, the range of each entry.
+
+    >>> corners = Corners(np.array([[0.0], [1.0]]), np.zeros(1), patterns=2, realised=2)
+    >>> kink_record(7, "tie of relu", ["x"], corners).corners.tolist()
+    [[0.0], [1.0]]
+    """
+    listed = not corners.box and not len(corners.spans) and len(corners.vectors) <= MOST_RECORDED
+    shown = corners.vectors if listed else np.array([corners.low, corners.high])
+    few = slice(0, MOST_RECORDED)
+    counts = corners.patterns, corners.realised
+    return KinkRecord(point, ties, tuple(names[few]), shown[:, few] + 0.0, listed, *counts, corners.outer)
 
 
 def remedy(

@@ -471,6 +471,7 @@ class _Gathering:
             variables=tuple(self._variable(key, column, texts) for key, column in self.columns.items()),
             points=tuple(self.points.values()),
             stages=_stage_records(case, settings, self.methods.get("symbolic")),
+            kinks=tuple(self.context.kinks.values()),
             seed=settings.seed,
             points_checked=self.checked,
             methods=tuple(name for name in METHODS if name in self.methods),
