@@ -365,3 +365,63 @@ def test_smooth_points_list_no_corners() -> None:
     result = own("max(x[0], x[1])", "x: {shape: [2], at: [1, 2]}")
     assert () == result.kinks
     assert "corners of the subgradients at" not in render(Run((result,), 0, 0))
+
+
+# ----------------------------------------------------------------------------------------------- lengths and jumps
+
+LENGTHS: Sequence[tuple[str, tuple[float, float]]] = [
+    ("hypot(x, y)", (0.6, 0.8)),
+    ("-3 * hypot(x, y)", (1.8, -2.4)),
+    ("hypot(x + y, x - y)", (1.0, 1.0)),
+    ("hypot(x, 2 * x) + y", (5**0.5, 1.0)),
+    ("hypot(x + y, 2 * x + 2 * y)", (5**0.5, 5**0.5)),
+]
+"""A length that is 0 at the origin, and one of its longest subgradients."""
+
+
+@pytest.mark.parametrize(("formula", "edge"), LENGTHS)
+def test_subgradients_of_a_length_are_a_ball(formula: str, edge: tuple[float, float]) -> None:
+    """The image of the unit ball: its edge is in it, 1e-9 more is not."""
+    found = scalar(formula, x=0, y=0)
+    assert not found.outer
+    centre = found.vectors[0]
+    assert holds(found, *centre)
+    assert holds(found, *edge)
+    assert not holds(found, *(centre + (1 + 1e-9) * (np.array(edge) - centre)))
+
+
+def test_a_vector_off_the_image_of_the_ball_is_outside() -> None:
+    """hypot(x + y, 2 * x + 2 * y) moves along (1, 1) alone."""
+    found = scalar("hypot(x + y, 2 * x + 2 * y)", x=0, y=0)
+    assert holds(found, 1.0, 1.0)
+    assert not holds(found, 1.0, 1.0 + 1e-9)
+
+
+def test_several_lengths_are_bounded_by_a_box() -> None:
+    """A range for each entry, and it is said."""
+    found = scalar("hypot(x, y) + abs(x)", x=0, y=0)
+    assert (True, True) == (found.outer, found.box)
+    assert holds(found, 2.0, 1.0)
+    assert not holds(found, 2.0 + 1e-6, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [(0.0, Verdict.SUBGRADIENT), (0.7, Verdict.SUBGRADIENT), (0.7072, Verdict.FAIL), (1.1, Verdict.FAIL)],
+)
+def test_what_is_answered_where_a_length_is_zero(
+    answer: float, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """(t, t) is a subgradient up to a length of 1, which is t = 0.70711."""
+    vjps = tuple(lambda g, y, a, b, i=i: g * np.where(y == 0, answer, (a, b)[i] / y) for i in (0, 1))
+    monkeypatch.setitem(OPS, "hypot", replace(OPS["hypot"], vjps=vjps))
+    result = own("hypot(x, y)", "x: {at: 0, domain: [-1, 1]}, y: {at: 0, domain: [-1, 1]}")
+    assert [verdict] * 2 == [v.verdict for v in result.variables if v.name in "xy" and v.quantity == "gradient"]
+
+
+def test_at_a_jump_nothing_is_shown_and_beside_it_the_slope_is_zero() -> None:
+    """There is no subgradient of sign at 0."""
+    row = own("sign(x) + x", "x: {at: 0, domain: [-1, 1]}").variables[0].row(0)
+    assert (Verdict.UNDECIDED, False) == (row.verdict, row.passes)
+    assert "sign jumps here" in row.reason
+    assert own("sign(x) + x", "x: {at: 0.5, domain: [0.1, 1]}", points=20).passes

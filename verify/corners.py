@@ -40,6 +40,9 @@ class Corners:
     """Why nothing is known, if so."""
     spans: Array = field(default_factory=_no_spans)
     """``(k, n)``: what each branch adds to the start, in part or in full; empty where there are corners."""
+    ball: Array = field(default_factory=_no_spans)
+    """``(m, n)``: the start is a centre, to which any mixture of these rows is added whose weights have length 1 or
+    less; empty where no length is 0."""
     box: bool = False
     """All that is known is a range for each entry."""
     patterns: int = 1
@@ -50,20 +53,25 @@ class Corners:
     @property
     def low(self) -> Array:
         """The smallest value of each entry ``(n,)``."""
-        low: Array = self.vectors.min(axis=0)
+        low: Array = self.vectors.min(axis=0) - self._reach()
         return low + np.minimum(self.spans, 0.0).sum(axis=0) if len(self.spans) else low
 
     @property
     def high(self) -> Array:
         """The largest value of each entry ``(n,)``."""
-        high: Array = self.vectors.max(axis=0)
+        high: Array = self.vectors.max(axis=0) + self._reach()
         return high + np.maximum(self.spans, 0.0).sum(axis=0) if len(self.spans) else high
+
+    def _reach(self) -> Any:
+        """How far the ball reaches from its centre ``(n,)``."""
+        return np.sqrt(np.square(self.ball).sum(axis=0)) if len(self.ball) else 0.0
 
     @property
     def known(self) -> NDArray[np.bool_]:
         """The entries whose slopes are finite on every branch ``(n,)``."""
-        finite = np.isfinite(self.vectors).all(axis=0) & np.isfinite(self.error)
-        return finite & np.isfinite(self.spans).all(axis=0) if len(self.spans) else finite
+        finite = np.isfinite(self.vectors).all(axis=0) & np.isfinite(self.error) & np.isfinite(self._reach())
+        known: NDArray[np.bool_] = finite & np.isfinite(self.spans).all(axis=0) if len(self.spans) else finite
+        return known
 
     def smooth(self, slack: Array) -> NDArray[np.bool_]:
         """The entries on which all branches agree ``(n,)``.
@@ -95,9 +103,11 @@ class Corners:
         known = self.known
         if not np.all(self.within(gradient, slack)[known]):
             return False
-        if self.box or not known.any() or len(self.vectors) + len(self.spans) == 1:
+        if self.box or not known.any() or len(self.vectors) + len(self.spans) + len(self.ball) == 1:
             return True
         tolerance = (self.error + slack)[known]
+        if len(self.ball):
+            return not _is_beyond(gradient[known] - self.vectors[0, known], self.ball[:, known], tolerance)
         return not _is_outside(gradient[known], self.vectors[:, known], _at(self.spans, known), tolerance)
 
 
@@ -118,6 +128,25 @@ def _is_outside(gradient: Array, vectors: Array, spans: Array, tolerance: Array)
     for unit in (np.maximum(tolerance, np.finfo(float).tiny), reach[telling]):
         direction = _away_from(offset / unit, spans / unit) / unit
         if np.isfinite(direction).all() and _separates(direction, offset, spans, tolerance):
+            return True
+    return False
+
+
+def _is_beyond(reached: Array, ball: Array, tolerance: Array) -> bool:
+    """Whether some direction is found along which a vector reaches farther than a ball around 0 does.
+
+    Two may show it: what is left of the vector where the rows are taken out of it, and the one along which the rows
+    reach where the vector lies in their span.
+    """
+    weights = np.linalg.lstsq(ball.T, reached, rcond=None)[0]
+    for way in (reached - weights @ ball, np.linalg.lstsq(ball, weights, rcond=None)[0]):
+        if not way.any():
+            continue
+        along = way / np.abs(way).max()
+        far, near = float(reached @ along), float(np.sqrt(np.square(ball @ along).sum()))
+        sizes = np.abs(reached) @ np.abs(along) + np.sqrt(np.square(np.abs(ball) @ np.abs(along)).sum())
+        rounding = (len(along) + len(ball) + 8) * np.finfo(float).eps * sizes
+        if far - near > np.abs(along) @ tolerance * (1 + 1e-9) + rounding:
             return True
     return False
 

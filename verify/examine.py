@@ -24,7 +24,7 @@ from verify.compare import LEAST_UNITS, compare
 from verify.context import Context, largest
 from verify.corners import Corners
 from verify.interpret import Values, constant_balls, dtype_of
-from verify.kinks import KinkedGroup, KinkJudge, Site, kink_record, remedy, undecided_sites
+from verify.kinks import KinkedGroup, KinkJudge, Site, kink_record, remedy, singular_nodes, undecided_sites
 from verify.methods.central import Refined
 from verify.ops import OPS
 from verify.points import Batch
@@ -97,7 +97,7 @@ class Examination:
             block.allowed[self.points] = allowed
         sites = (
             {p: undecided_sites(context.central, run[0], p) for p in np.flatnonzero(usable).tolist()}
-            if context.central.kinks
+            if context.central.kinks or singular_nodes(context.graph)
             else {}
         )
         kinked = [p for p, found in sites.items() if found]

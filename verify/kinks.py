@@ -27,10 +27,10 @@ from verify.ball_forms import tail
 from verify.balls import Balls
 from verify.corners import Corners, shortest_direction
 from verify.graph import Graph
-from verify.interpret import Values, branch_argument
+from verify.interpret import Values, align, branch_argument
 from verify.methods.central import Central
 from verify.methods.reverse import Reverse
-from verify.ops import OPS, Kink
+from verify.ops import OPS, Jump, Kink
 from verify.records import KinkRecord, Verdict
 from verify.taylor import (
     Branch,
@@ -75,7 +75,7 @@ MOST_REMEDIES = 64
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One undecided branch: an entry of a kinked node."""
+    """One undecided branch, length of 0, or jump: an entry of a node."""
 
     node: int
     entry: tuple[int, ...]
@@ -128,8 +128,10 @@ class KinkedGroup:
             return Verdict.PASS, f"{self.ties}, but every branch gives the same slope"
         bound = ", an outer bound" if self.corners.outer else ""
         if not self.inside:
-            sentence = f"the gradient of {self.accused} is a convention, not a subgradient{mended}"
-            return Verdict.CONVENTION, f"{self.ties}: slopes {slopes}{bound}; {sentence}"
+            # Entry by entry (1, 1) is no longer than 1, but nobody means that for the slopes of a length.
+            verdict = Verdict.FAIL if len(self.corners.ball) else Verdict.CONVENTION
+            kind = "longer than a subgradient" if len(self.corners.ball) else "a convention, not a subgradient"
+            return verdict, f"{self.ties}: slopes {slopes}{bound}; the gradient of {self.accused} is {kind}{mended}"
         aside = f"; {', '.join(self.others)} follows a convention of its own" if self.others else ""
         return Verdict.SUBGRADIENT, f"{self.ties}: slopes {slopes}{bound}{aside}"
 
@@ -149,7 +151,41 @@ def undecided_sites(central: Central, balls: Values, point: int) -> list[Site]:
         row = slice(point, point + 1) if len(argument.value) > 1 else slice(0, 1)
         open_entries = np.abs(argument.value[row]) <= argument.radius[row]
         sites += [Site(node, tuple(map(int, entry))) for entry in np.argwhere(open_entries[0])]
+    plain = [ball.value if isinstance(ball, Balls) else ball for ball in balls]
+    for node in singular_nodes(central.graph):
+        is_jump = isinstance(OPS[central.graph.nodes[node].op].singular, Jump)
+        # Only rows of one operand jump, and that has the shape of the node.
+        radius = balls[central.graph.nodes[node].args[0] if is_jump else node].radius
+        near = singular_distance(central.graph, node, plain) <= radius
+        sites += [Site(node, tuple(map(int, entry))) for entry in np.argwhere(near[point if len(near) > 1 else 0])]
     return sites
+
+
+def singular_nodes(graph: Graph) -> tuple[int, ...]:
+    """Positions of the nodes whose op has points without slopes or branches: lengths and jumps.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> singular_nodes(graph_from_expressions({"x": ()}, {"q": "x * 2", "f": "sign(q)"}))
+    (3,)
+    """
+    return tuple(i for i, node in enumerate(graph.nodes) if node.kind == "op" and OPS[node.op].singular is not None)
+
+
+def singular_distance(graph: Graph, position: int, values: Values) -> Array:
+    """How far a length is from 0, or the operand of a jump from the jump, in plain numbers ``(P, *shape)``.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "sign(x)"})
+    >>> singular_distance(graph, 1, [np.array([0.0, -0.25]), None]).tolist()
+    [0.0, 0.25]
+    """
+    node = graph.nodes[position]
+    kind = OPS[node.op].singular
+    if isinstance(kind, Jump):
+        (operand,) = align(node, [values[i] for i in node.args])
+        return np.asarray(kind.distance(operand))
+    size: Array = np.abs(values[position])
+    return size
 
 
 def branch_balls(central: Central, balls: Values) -> dict[int, Balls]:
@@ -250,7 +286,8 @@ class _Level:
     def __init__(
         self, taylor: Taylor, inputs: Mapping[str, Array], upstream: Mapping[str, Array], sites: Sequence[Site]
     ) -> None:
-        self.taylor, self.graph, self.sites = taylor, taylor.graph, sites
+        self.taylor, self.graph = taylor, taylor.graph
+        self.sites = [site for site in sites if OPS[self.graph.nodes[site.node].op].kink is not None]
         self.inputs = {name: exact_balls(x) for name, x in inputs.items()}
         self.weights = [(self.graph.position(name), exact_balls(g)) for name, g in upstream.items()]
         self.values = taylor.values(self.inputs, frozen=self._frozen({}))
@@ -259,11 +296,20 @@ class _Level:
         wanted = self.graph.needed_for(position for position, _ in self.weights)
         self.live = [
             site
-            for site in sites
+            for site in self.sites
             if site.node in wanted
             and not taylor.slope(self.values, site.node, site.entry, self.weights, frozen=frozen).is_zero()
         ]
         """The sites whose slope reaches the outputs on some branch of the others."""
+        singular = [site for site in sites if site.node in wanted and site not in self.sites]
+        self.jumps = [site for site in singular if isinstance(OPS[self.graph.nodes[site.node].op].singular, Jump)]
+        self.lengths = [
+            site
+            for site in singular
+            if site not in self.jumps
+            and not taylor.slope(self.values, site.node, site.entry, self.weights, frozen=frozen).is_zero()
+        ]
+        """Lengths of 0 that reach the outputs."""
 
     def arguments(self) -> Iterator[flint.arb]:
         """What decides each branch."""
@@ -275,7 +321,15 @@ class _Level:
     def corners(self, columns: Sequence[tuple[int, Entry]]) -> Corners:
         """The corners by some entries of variables."""
         moved = set(self.graph.depends_on({position for position, _ in columns}))
+        jumps = sorted({self.graph.nodes[site.node].op for site in self.jumps if site.node in moved})
+        if jumps:
+            nothing = np.full(len(columns), np.nan)
+            return Corners(nothing[None], nothing, unknown=f"{' and '.join(jumps)} jumps here: there is no subgradient")
         live = [site for site in self.live if site.node in moved]
+        lengths = [site for site in self.lengths if site.node in moved]
+        if lengths:
+            alone = len(lengths) == 1 and not live
+            return self._ball(columns, lengths[0]) if alone else self._box(columns, len(live))
         after = {node: set(self.graph.depends_on([node])) for node in {site.node for site in live}}
         earlier = [site for site in live if any(other.node in after[site.node] for other in live)]
         last = [site for site in live if site not in set(earlier)]
@@ -283,13 +337,22 @@ class _Level:
             spanned = self._spans(columns, last)
             if not spanned.outer or len(last) > MOST_PATTERN_SITES:
                 return spanned
-        if len(live) > MOST_PATTERN_SITES:
-            return self._box(columns, len(live))
+        found = self._listed(columns, earlier, last, after) if len(live) <= MOST_PATTERN_SITES else None
+        return found or self._box(columns, len(live))
+
+    def _listed(
+        self,
+        columns: Sequence[tuple[int, Entry]],
+        earlier: Sequence[Site],
+        last: Sequence[Site],
+        after: Mapping[int, set[int]],
+    ) -> Corners | None:
+        """The corners one by one; None where there are too many numbers to compute."""
         unsure = False
         prefixes = [_Patterns()]
         for layer in _layers(earlier, after):
             if len(prefixes) * len(columns) * self.size > MOST_NUMBERS:
-                return self._box(columns, len(live))
+                return None
             extended: list[_Patterns] = []
             for prefix in prefixes:
                 linear = self._linear(columns, prefix.choices, layer)
@@ -298,7 +361,7 @@ class _Level:
                 unsure |= doubt
             prefixes = extended
         if len(prefixes) * len(columns) * self.size > MOST_NUMBERS:
-            return self._box(columns, len(live))
+            return None
         vectors: list[Row] = []
         for prefix in prefixes:
             linear = self._linear(columns, prefix.choices, last)
@@ -307,7 +370,7 @@ class _Level:
             vectors += [
                 _along(linear, [pattern.choices.get(site, Branch.EITHER) for site in last]) for pattern in found
             ]
-        return _listed(vectors, unsure, len(live))
+        return _distinct(vectors, unsure, len(earlier) + len(last))
 
     def _linear(self, columns: Sequence[tuple[int, Entry]], choices: Choices, last: Sequence[Site]) -> _Linear:
         either = self._frozen(choices)
@@ -361,6 +424,29 @@ class _Level:
         outer = not _independent(telling)
         count = 2 ** len(last)
         return Corners(vector[None], error, outer=outer, spans=lengths, patterns=count, realised=count)
+
+    def _ball(self, columns: Sequence[tuple[int, Entry]], site: Site) -> Corners:
+        """One length of 0: its slopes by its own operands are the unit ball, and those by the columns follow.
+
+        By the chain rule they are the weight of the length times a mixture, of length 1 at most, of the gradients of
+        its operands: all of them are subgradients, since a length is convex.
+        """
+        frozen = self._frozen({})
+        weight = self.taylor.slope(self.values, site.node, site.entry, self.weights, frozen=frozen)
+        node = self.graph.nodes[site.node]
+        flat = {**frozen, site.node: {site.entry: Branch.FLAT}}
+        centre: Row = []
+        rows: list[Row] = [[] for _ in node.args]
+        for position, entry in columns:
+            series = self.taylor.series(self.values, position, entry, frozen=flat)
+            centre.append(contracted(series, self.weights))
+            operands = broadcast_operands(node, [series[i] for i in node.args])
+            for row, operand in zip(rows, operands, strict=True):
+                row.append(weight * tail(operand[site.entry]))
+        vector, error = _floats(centre)
+        pairs = [_floats(row) for row in rows]
+        radius = error + np.sum([inaccuracy for _, inaccuracy in pairs], axis=0)
+        return Corners(vector[None], radius, ball=np.array([row for row, _ in pairs]), patterns=0, realised=0)
 
     def _box(self, columns: Sequence[tuple[int, Entry]], count: int) -> Corners:
         """Many branches of which some decide others: the slopes of all patterns at once, entry by entry."""
@@ -425,7 +511,7 @@ def _along(linear: _Linear, branches: Sequence[Branch]) -> Row:
     return total
 
 
-def _listed(vectors: Sequence[Row], unsure: bool, sites: int) -> Corners:
+def _distinct(vectors: Sequence[Row], unsure: bool, sites: int) -> Corners:
     """Gradients of patterns as corners, each once."""
     pairs = [_floats(vector) for vector in vectors]
     error = np.max([error for _, error in pairs], axis=0)
@@ -509,7 +595,8 @@ def kink_record(point: int, ties: str, names: Sequence[str], corners: Corners) -
     >>> kink_record(7, "tie of relu", ["x"], corners).corners.tolist()
     [[0.0], [1.0]]
     """
-    listed = not corners.box and not len(corners.spans) and len(corners.vectors) <= MOST_RECORDED
+    bounded = corners.box or len(corners.spans) or len(corners.ball)
+    listed = not bounded and len(corners.vectors) <= MOST_RECORDED
     shown = corners.vectors if listed else np.array([corners.low, corners.high])
     few = slice(0, MOST_RECORDED)
     counts = corners.patterns, corners.realised
@@ -534,6 +621,8 @@ def remedy(
     '`ties: {relu: half}` gives a subgradient'
     """
     kinks = {op: kink for op in ops if (kink := OPS[op].kink) is not None}
+    if not kinks:
+        return ""
     combinations = list(product(*(kink.ties for kink in kinks.values())))
     for chosen in combinations[:MOST_REMEDIES]:
         ties = dict(zip(kinks, chosen, strict=True))

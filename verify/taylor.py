@@ -182,7 +182,6 @@ def _frozen_value(
     In a series pass ``before`` is its value without slopes, which holds still for the entries that nothing moves.
     """
     row = OPS[node.op]
-    assert row.kink is not None, f"{node.op} has no branches to freeze"
     assert row.ball is not None
     known = broadcast_operands(node, operands)
     if before is None:
@@ -191,7 +190,13 @@ def _frozen_value(
         taken, moved = as_objects(before).copy(), moving_entries(known)
     for entry in moved:
         numbers = [operand[entry] for operand in known]
-        taken[entry] = branch_number(row.kink, choices[entry], numbers) if entry in choices else row.ball(*numbers)
+        if entry not in choices:
+            taken[entry] = row.ball(*numbers)
+        elif row.kink is not None:
+            taken[entry] = branch_number(row.kink, choices[entry], numbers)
+        else:
+            assert choices[entry] is Branch.FLAT, f"{node.op} has no branches to choose from"
+            taken[entry] = row.ball(*map(head, numbers))
     return taken if node.shape else taken.item()
 
 
