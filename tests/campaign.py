@@ -4,7 +4,7 @@
 
 Not part of the test suite. The op table is right (its own tests say so), hence a FAIL is a defect of a method or of
 the judge, and an exception one of the program. Each FAIL is held against one-sided difference quotients of the function
-with 120 digits, which know nothing of the methods: where the engine's gradient lies between them, the FAIL is false.
+with 1,500 digits, which know nothing of the methods: where the engine's gradient lies between them, the FAIL is false.
 The others are ties where the conventions of several ops together give no slope (relu(x) - relu(-x) at 0), or where one
 under `ties:` gives none (max: both). False ones and exceptions are printed with the case file that shows them, and the
 command then ends with 1. What is UNDECIDED or IMPRECISE is counted by its reason, numbers in it left out.
@@ -116,10 +116,11 @@ class Campaign:
             print(f"----\n{text}")
 
 
-DIGITS = 120
-"""Enough for functions that lose half of them on the way."""
+DIGITS = 1500
+"""Enough to add the step to the largest float, and for functions that lose half of them on the way."""
 
-STEP = mpmath.mpf(10) ** -30
+STEP = mpmath.mpf(10) ** -400
+"""Smaller than the distance of any two floats, so that no tie of floats lies within it."""
 
 
 def is_slope(case: Case, point: Point, row: Row) -> bool:

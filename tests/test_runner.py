@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from verify import pieces, runner
+from verify.case import load_case
+from verify.derivative import Derivative
 from verify.errors import UsageError
+from verify.methods.reverse import Reverse
 from verify.ops import OPS
+from verify.points import random_points
 from verify.records import CaseResult, Run, VariableResult, Verdict
 from verify.runner import Settings, find_case_files, run_case, run_cases, shipped_cases
 
@@ -286,3 +291,26 @@ def test_nothing_to_run_is_said(given: str, message: str, tmp_path: Path) -> Non
     """A missing path, an empty folder."""
     with pytest.raises(UsageError, match=message):
         find_case_files([tmp_path / given])
+
+
+@pytest.mark.parametrize("fault", [1e-3, 1e-6, 1e-9])
+def test_the_screen_of_a_large_run_sees_every_planted_fault(fault: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in one corner of the domain fails at each point that falls there, and nowhere else."""
+    case = load_case(shipped_cases() / "multiply_add.yaml")
+    monkeypatch.setattr(runner, "KEEP_ALL", 100)
+    right = Reverse.differentiate
+    corner = 0
+
+    def wrong(self: Reverse, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
+        answer = right(self, inputs, upstream)
+        factor = np.where((inputs["x"] > 4) & (inputs["y"] > 4), 1 + fault, 1.0)
+        return Derivative(answer.values, {**answer.gradients, "z": answer.gradients["z"] * factor})
+
+    for number in range(2):
+        block = random_points(case, 0, number, min(4096, 6000 - 4096 * number), 0)
+        corner += int(np.count_nonzero((block.inputs["x"] > 4) & (block.inputs["y"] > 4)))
+    assert runner.run_loaded(case, Settings(points=6000)).passes
+    monkeypatch.setattr(Reverse, "differentiate", wrong)
+    result = runner.run_loaded(case, Settings(points=6000))
+    assert {"z": corner} == {v.name: v.failed for v in result.variables if v.failed}
+    assert 6000 + len(case.own_points) == result.points_checked

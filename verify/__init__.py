@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from verify.case import Case, load_case
     from verify.errors import CaseError, UsageError, VerifyError
     from verify.graph import Graph, GraphBuilder
+    from verify.oracle import check_gradient
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
     from verify.runner import Settings, find_case_files, run_case, run_cases, shipped_cases
 
@@ -33,6 +34,7 @@ __all__ = [
     "Verdict",
     "VerifyError",
     "__version__",
+    "check_gradient",
     "find_case_files",
     "load_case",
     "run_case",
@@ -44,6 +46,7 @@ _HOMES = {
     "verify.case": ("Case", "load_case"),
     "verify.errors": ("CaseError", "UsageError", "VerifyError"),
     "verify.graph": ("Graph", "GraphBuilder"),
+    "verify.oracle": ("check_gradient",),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
     "verify.runner": ("Settings", "find_case_files", "run_case", "run_cases", "shipped_cases"),
 }

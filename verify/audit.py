@@ -14,21 +14,27 @@ from typing import Any, Literal
 import mpmath
 import numpy as np
 import sympy
+from flint import arb
 from numpy.typing import NDArray
 
+from verify.ball_forms import head, tail
 from verify.graph import Graph, Node
 from verify.interpret import Values, align
 from verify.methods.reverse import unbroadcast
 from verify.ops import OPS, Jump, Op
+from verify.taylor import entries_of, precision, seeded
 
 Array = NDArray[Any]
-Column = Literal["forward", "VJP", "SymPy form"]
+Column = Literal["forward", "VJP", "SymPy form", "ball form"]
 
 DIGITS = 700
 """Decimal digits of the comparison: the slope of a saturated tanh is 1e-300 beside a value of 1, by differences."""
 
 STEP_DIGITS = 60
 """Differences step by ``10**-STEP_DIGITS``, relative to the argument."""
+
+BALL_BITS = 512
+"""Precision at which the ball forms are asked."""
 
 MOST_ENTRIES = 256
 """Operand entries of a structural op that are looked at; larger nodes are left out."""
@@ -153,6 +159,20 @@ def _slopes(row: Op, params: Mapping[str, Any], static: dict[str, Any], args: li
         got = vjp(np.ones(1), output, *(np.array([x]) for x in args), **params)
         yield "VJP", float(np.asarray(got)[0]), slope, slope
         yield "SymPy form", _number(form.diff(symbols[i]), at), slope, slope
+        yield from _ball_checks(row, static, args, i, exact, slope)
+
+
+def _ball_checks(
+    row: Op, static: Mapping[str, Any], args: Sequence[float], i: int, exact: Any, slope: Any
+) -> Iterator[Check]:
+    """Value and slope of the ball form along one argument; a ball that claims nothing contradicts nothing."""
+    if row.ball is None:
+        return
+    with precision(BALL_BITS):
+        series = row.ball(*(seeded(arb(x), ()) if k == i else arb(x) for k, x in enumerate(args)), **static)
+        for ball, known in ((head(series), exact), (tail(series), slope)):
+            if ball.is_finite():
+                yield "ball form", float(ball.mid()), known, known
 
 
 def _nearest(exact: Any) -> float:
@@ -198,6 +218,27 @@ def _structural(
             # 0-d object arrays subtract to a number.
             parts = np.ravel(_exact(row, moved, static) - exact) * seeds.ravel()
             yield "VJP", float(got[index]), sum(parts), sum(abs(parts))
+            yield from _structural_ball_check(row, static, numbers, (i, index), seeds, parts)
+
+
+def _structural_ball_check(
+    row: Op,
+    static: Mapping[str, Any],
+    numbers: Sequence[NDArray[np.object_]],
+    moving: tuple[int, tuple[int, ...]],
+    seeds: Array,
+    parts: NDArray[np.object_],
+) -> Iterator[Check]:
+    """The slope of the ball form along one entry of one operand, contracted as the VJP is."""
+    if row.ball is None:
+        return
+    with precision(BALL_BITS):
+        balls = [np.frompyfunc(lambda x: arb(float(x)), 1, 1)(x) for x in numbers]
+        balls[moving[0]] = seeded(np.asarray(balls[moving[0]], dtype=object), moving[1])
+        moved = entries_of(row.ball(*balls, **static))
+        slope = sum((tail(x) * arb(float(g)) for x, g in zip(moved, seeds.flat, strict=True)), arb(0))
+        if slope.is_finite():
+            yield "ball form", float(slope.mid()), sum(parts), sum(abs(parts))
 
 
 def _exact(row: Op, operands: Sequence[NDArray[np.object_]], static: Mapping[str, Any]) -> NDArray[np.object_]:

@@ -1,13 +1,15 @@
-"""The op table's column ``ball``: each op on single numbers of python-flint, a ball or a series of balls of degree 1.
+"""The op table's column ``ball``: each op on single numbers of python-flint, a ball or a series of balls.
 
-A series is a value and its slope along some direction; flint's own rules carry the slope through ``+ - * /``, exp,
-log and sqrt, so that the column holds no derivative written by hand but that of tanh, which flint's series lack.
-Nothing here knows the other columns. Three rules hold throughout:
+A series is a value with its slope along some direction and, where ``flint.ctx.cap`` asks for more than two terms, the
+further Taylor coefficients; flint's own rules carry them through ``+ - * /``, exp, log and sqrt, so that the column
+holds no derivative written by hand but that of tanh, which flint's series lack. Where the value is a wide ball, each
+coefficient holds those of every number inside. Nothing here knows the other columns. Four rules hold throughout:
 
 * A comparison of balls answers False where it is undecided. What chooses by one returns the hull of both branches
   then: values and slopes of either are inside.
 * Outside the domain, or where a ball may be outside, the result is NaN, which no later op turns into a number.
 * An infinite slope is NaN too; the value beside it is kept.
+* Where branches meet, the coefficients beyond the slope are NaN: a kink has slopes on either side, and no curvature.
 
 Structural ops are given object arrays, without an axis of points.
 """
@@ -18,7 +20,7 @@ import math
 from typing import Any
 
 import numpy as np
-from flint import arb, arb_series
+from flint import arb, arb_series, ctx
 
 Number = arb | arb_series
 """A ball, or value and slope."""
@@ -46,8 +48,17 @@ def tail(a: Number) -> arb:
 
 
 def _with_slope(value: arb, slope: arb, *like: Number) -> Number:
-    """A series where one of ``like`` is one, else the value alone."""
-    return arb_series([value, slope]) if any(isinstance(a, arb_series) for a in like) else value
+    """A series where one of ``like`` is one, else the value alone; nothing is known beyond the slope."""
+    if not any(isinstance(a, arb_series) for a in like):
+        return value
+    return arb_series([value, slope, *[_NAN] * (ctx.cap - 2)])
+
+
+def _vanishing(order: arb | float, *like: Number) -> Number:
+    """A power ``order`` of something that is 0: coefficients below the order are 0, and the others unknown."""
+    if not any(isinstance(a, arb_series) for a in like):
+        return _ZERO
+    return arb_series([_ZERO if order > k else _NAN for k in range(ctx.cap)])
 
 
 def _unknown(*like: Number) -> Number:
@@ -73,7 +84,7 @@ def power(a: Number, b: Number) -> Number:
     base = head(a)
     if base > 0:
         return (b * log(a)).exp()
-    return _with_slope(_ZERO, _ZERO, a, b) if base == 0 and head(b) > 1 else _unknown(a, b)
+    return _vanishing(head(b), a, b) if base == 0 and head(b) > 1 else _unknown(a, b)
 
 
 def power_constant(a: Number, exponent: float) -> Number:
@@ -86,13 +97,15 @@ def power_constant(a: Number, exponent: float) -> Number:
     """
     base = head(a)
     if exponent == 0:
-        return _with_slope(arb(1), _ZERO, a) if base.is_finite() else _unknown(a)
+        if not base.is_finite():
+            return _unknown(a)
+        return arb_series([1]) if isinstance(a, arb_series) else arb(1)
     if exponent.is_integer():
         return a ** int(exponent) if exponent > 0 else divide(arb(1), a ** int(-exponent))
     if base > 0:
         return a ** arb(exponent)
     if base == 0 and exponent > 0:
-        return _with_slope(_ZERO, _ZERO if exponent > 1 else _NAN, a)
+        return _vanishing(exponent, a)
     return _unknown(a)
 
 
@@ -126,27 +139,49 @@ def sqrt(a: Number) -> Number:
 
 
 def sigmoid(a: Number) -> Number:
-    """``1 / (1 + exp(-a))``, without a huge power for a < 0.
+    """``1 / (1 + exp(-a))``, without a huge power for a < 0, and finite for a ball of any width.
 
-    >>> float(sigmoid(arb(0))), bool(sigmoid(arb(-1e300)).is_finite())
-    (0.5, True)
+    >>> float(sigmoid(arb(0))), bool(sigmoid(arb(-1e300)).is_finite()), bool(sigmoid(arb(0, 1e9)).is_finite())
+    (0.5, True, True)
     """
-    if head(a) < 0:
-        e = a.exp()
-        return divide(e, 1 + e)
-    return divide(arb(1), 1 + (-a).exp())
+    negative = head(a) < 0
+    e = a.exp() if negative else (-a).exp()
+    if head(e) > -1:
+        return divide(e if negative else arb(1), 1 + e)
+    return (1 + tanh(a / 2)) / 2
 
 
 def tanh(a: Number) -> Number:
     """The hyperbolic tangent.
 
-    >>> float(tanh(arb_series([0, 1]))[1])
-    1.0
+    >>> series = tanh(arb_series([0, 1]))
+    >>> float(series[1]), round(float(series[3]), 12)
+    (1.0, -0.333333333333)
     """
     if isinstance(a, arb):
-        return a.tanh()
+        return _tanh(a)
     value = a[0]
-    return arb_series([value.tanh(), a[1] * value.sech() ** 2])
+    if ctx.cap == 2:
+        return arb_series([_tanh(value), a[1] * _sech(value) ** 2])
+    # y = tanh(a) and z = 1 - y**2 grow coefficient by coefficient from y' = z a'.
+    y, z = [_tanh(value)], [_sech(value) ** 2]
+    moves = [k * a[k] for k in range(1, ctx.cap)]
+    for k in range(1, ctx.cap):
+        y.append(sum((z[j] * moves[k - 1 - j] for j in range(k)), _ZERO) / k)
+        z.append(-sum((y[i] * y[k - i] for i in range(k + 1)), _ZERO))
+    return arb_series(y)
+
+
+def _tanh(value: arb) -> arb:
+    """Wide balls too, on which flint gives up: tanh rises, so the ends of the ball have the ends of the result."""
+    y = value.tanh()
+    return y if y.is_finite() or not value.is_finite() else value.lower().tanh().union(value.upper().tanh())
+
+
+def _sech(value: arb) -> arb:
+    """The same; sech falls with the distance from 0."""
+    y = value.sech()
+    return y if y.is_finite() or not value.is_finite() else value.abs_lower().sech().union(value.abs_upper().sech())
 
 
 def maximum(a: Number, b: Number) -> Number:
@@ -246,7 +281,7 @@ def _union(a: arb, b: arb) -> arb:
 
 
 def _hull(value: arb, a: Number, b: Number) -> Number:
-    """The value with the slopes of both branches."""
+    """The value with the slopes of both branches, and nothing beyond."""
     return _with_slope(value, tail(a).union(tail(b)), a, b)
 
 

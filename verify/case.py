@@ -60,8 +60,9 @@ class Domain:
 
     def contains(self, x: Any) -> Any:
         """Elementwise: whether ``x`` is inside; NaN never is."""
-        above = (x > self.low) if self.low_open else (x >= self.low)
-        below = (x < self.high) if self.high_open else (x <= self.high)
+        with np.errstate(over="ignore"):  # an end that float32 cannot hold is infinite to it
+            above = (x > self.low) if self.low_open else (x >= self.low)
+            below = (x < self.high) if self.high_open else (x <= self.high)
         return above & below
 
     def __str__(self) -> str:
@@ -325,8 +326,9 @@ class _CaseReader:
             return Domain(-2.0, 2.0)
         if kind == "label":
             return Domain(0.0, float(np.max(at)))
-        reach = 1.0 + np.abs(at)
-        return Domain(max(float(np.min(at - reach)), -LARGEST), min(float(np.max(at + reach)), LARGEST))
+        with np.errstate(over="ignore"):
+            low, high = at - 1.0 - np.abs(at), at + 1.0 + np.abs(at)
+        return Domain(max(float(np.min(low)), -LARGEST), min(float(np.max(high)), LARGEST))
 
     def _check_value(self, path: Keys, item: Input, values: NDArray[np.float64]) -> None:
         """Every given value must be of its input's kind and inside its domain; the first that is not is reported."""

@@ -16,8 +16,10 @@ from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
 from verify.points import random_points
 from verify.records import KinkRecord, unravel
-from verify.reference import Reference
+from verify.reference import MOST_BITS, MOST_SECONDS, Reference
 from verify.rows import Block, RowKey, Texts
+from verify.step_bounds import StepBounds
+from verify.subject import SUBJECT
 
 Array = NDArray[Any]
 
@@ -29,9 +31,17 @@ class Context:
     """One case that is being judged."""
 
     def __init__(
-        self, case: Case, methods: Mapping[str, Differentiator], variables: Sequence[str] | None = None
+        self,
+        case: Case,
+        methods: Mapping[str, Differentiator],
+        variables: Sequence[str] | None = None,
+        proof_bits: int = MOST_BITS,
+        proof_seconds: float = MOST_SECONDS,
     ) -> None:
-        """``methods`` are those that the run compares; the engine and the differences beside them serve the judge."""
+        """``methods`` are those that the run compares; the engine and the differences beside them serve the judge.
+
+        The reference may take ``proof_bits`` and, for one point, ``proof_seconds``.
+        """
         self.case = case
         self.graph = case.graph
         self.variables = tuple(case.variables if variables is None else variables)
@@ -39,6 +49,9 @@ class Context:
         self.texts = Texts()
         self.engine = Reverse(case.graph, self.variables)
         self.central = Central(case.graph, self.variables)
+        self.steps = StepBounds(case.graph)
+        self.steps_proved = 0
+        """Rows whose central difference has a proved bound so far."""
         self.growth = LEAST_UNITS + len(case.graph.nodes)
         self.notes: dict[str, int] = {}
         """Sentence -> how many rows it is about."""
@@ -49,12 +62,21 @@ class Context:
         self.points_proved = 0
         """Random points at which every row was proved so far."""
         symbolic = self.methods.get("symbolic")
-        self.reference = Reference(case.graph, self.variables, symbolic if isinstance(symbolic, Symbolic) else None)
+        form = symbolic if isinstance(symbolic, Symbolic) else None
+        self.reference = Reference(case.graph, self.variables, form, proof_bits, proof_seconds)
+        self.own_rows = range(len(case.own_points))
+        """Ids of the points that the case file itself names."""
         self._reach: dict[RowKey, float] = {}
         self._valued = tuple(self._stages_with_value_rows())
 
+    def note(self, sentence: str, rows: int = 1) -> None:
+        """Takes note of something that a reader should know, about so many rows."""
+        self.notes[sentence] = self.notes.get(sentence, 0) + rows
+
     def row_keys(self) -> list[RowKey]:
-        """What has rows: the gradient by each variable, and some values."""
+        """What has rows: the gradient by each variable, and some values; a subject has no values of its own."""
+        if SUBJECT in self.methods:
+            return [(name, "gradient") for name in self.variables]
         return [(name, "gradient") for name in self.variables] + [(name, "value") for name in self._valued]
 
     def _stages_with_value_rows(self) -> list[str]:
@@ -87,9 +109,10 @@ class Context:
         refined = self.central.refine(block.name, index, inputs, output, noise=noise)
         found = np.isfinite(refined.error)
         block.values["central"][at[found], entry] = refined.gradient[found]
+        block.step[at[found], entry] = refined.step[found]
         if refined.straddled.any():
             text = f"{block.name}: a step straddled a kink; the branch of the point itself was followed"
-            self.notes[text] = self.notes.get(text, 0) + int(refined.straddled.sum())
+            self.note(text, int(refined.straddled.sum()))
         return refined
 
 

@@ -21,17 +21,19 @@ from verify.audit import Finding, audit
 from verify.balls import Balls
 from verify.case import Expected
 from verify.compare import LEAST_UNITS, compare
-from verify.context import Context, largest
+from verify.context import Context
 from verify.corners import Corners
 from verify.interpret import Values, constant_balls, dtype_of
 from verify.kinks import KinkedGroup, KinkJudge, Site, kink_record, remedy, singular_nodes, undecided_sites
 from verify.methods.central import Refined
 from verify.ops import OPS
 from verify.points import Batch
-from verify.proof import NEEDED, prove, proved_verdict
+from verify.proof import NEEDED
+from verify.prover import Prover
 from verify.records import PAIRS, VERDICTS, Verdict, format_entry, unravel
 from verify.reference import Enclosure, Enclosures
 from verify.rows import CODE, Block, OpenRow, Suspicion, within
+from verify.subject import SUBJECT
 
 Array = NDArray[Any]
 
@@ -43,9 +45,6 @@ WRONG_FIGURE = "the expected figure or the expressions"
 
 MOST_LISTED_KINKS = 16
 """Kinked points of a case whose corners are kept for the report."""
-
-MOST_PROVED_ENTRIES = 2_000
-"""Rows of one point that are still proved one by one; larger cases are compared only."""
 
 MOST_ENCLOSED = 512
 """Points of a case at which rows that seem to differ are enclosed; the others are judged by the floats alone."""
@@ -108,12 +107,7 @@ class Examination:
             judged_here = smooth if block.quantity == "gradient" else usable
             open_rows += self._unsettled(block, suspicion, judged_here, allowed)
         self._judge_open(open_rows)
-        entries = sum(block.verdict.shape[1] for block in self.blocks)
-        at = np.flatnonzero(self.proved & smooth & (entries <= MOST_PROVED_ENTRIES))
-        if len(at):
-            conditioning = self._conditioning(at)
-            for number, p in enumerate(at.tolist()):
-                self._prove(p, [bound[p] + moved[number] for bound, moved in zip(bounds, conditioning, strict=True)])
+        self._prove(np.flatnonzero(self.proved & smooth), bounds)
         room = MOST_EXAMINED_KINKS - context.kinks_examined
         context.kinks_examined += len(kinked[:room])
         for p in kinked[:room]:
@@ -152,8 +146,11 @@ class Examination:
 
     def _forward_faults(self, p: int) -> list[Finding]:
         """Ops that have a finite value at their operands and did not give it."""
-        values = [x if len(x) == 1 else x[p : p + 1] for x in self.values]
-        return [finding for finding in audit(self.context.graph, values) if finding.column == "forward"]
+        return [finding for finding in audit(self.context.graph, self._floats(p)) if finding.column == "forward"]
+
+    def _floats(self, p: int) -> Values:
+        """The values of all nodes at one point ``(1, *shape)``."""
+        return [x if len(x) == 1 else x[p : p + 1] for x in self.values]
 
     def _write_failed(self, p: int, faults: Sequence[Finding]) -> None:
         text = self.context.texts.number
@@ -265,6 +262,11 @@ class Examination:
             moved = next(x for x, block in zip(conditioning, self.blocks, strict=True) if block is row.block)
             allowed = row.allowed + float(moved[place[row.p], row.entry])
             self._judge_row(row, allowed, self._symbolic_truth(row, known.get(row.p), allowed))
+            where = (self.points[row.p], row.entry)
+            if math.isinf(allowed) and VERDICTS[row.block.verdict[where]] is Verdict.UNDECIDED and row.p in known:
+                reason = self._prover(row.p).out_of_range(known[row.p])
+                if reason:
+                    row.block.reason[where] = self.context.texts.number(reason)
 
     def _symbolic_truth(self, row: OpenRow, known: Enclosures | None, allowed: float) -> float:
         """What SymPy's form exactly is, NaN where it was not enclosed or where the other road contradicts it."""
@@ -279,57 +281,16 @@ class Examination:
         ask = known.gradient if block.quantity == "gradient" else known.value
         return ask(block.name, index, allowed / NEEDED if math.isfinite(allowed) else None)
 
-    def _prove(self, p: int, bounds: Sequence[Array]) -> None:
-        """Holds every row of one smooth point against the certified reference, which may be off by ``bounds``."""
-        known = self.context.reference.enclose(*self._take(slice(p, p + 1)))
-        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
-        text = self.context.texts.number
-        if known.disputed:
-            for block in self.blocks:
-                block.judge((self.points[p],), Verdict.DISPUTED, False, text(known.disputed), text("the op table"))
-            return
-        for block, suspicion, allowed in zip(self.blocks, self.flagged, bounds, strict=True):
-            for entry in range(block.verdict.shape[1]):
-                room = float(allowed[entry])
-                if not math.isfinite(room):
-                    continue
-                truth = self._enclosed(known, block, entry, room)
-                where = (self.points[p], entry)
-                block.reference[where], block.radius[where] = truth.midpoint, truth.radius
-                if not truth.reason:
-                    # The truth's own size counts too: an engine that is wrong gives a bound that is too small.
-                    room = max(room, self.context.growth * unit * abs(truth.midpoint))
-                    self._judge_proved(block, where, truth, room, float(suspicion.granted[p, entry]))
-                    if self.context.case.accuracy == "relative":
-                        self._judge_digits(block, where, truth)
+    def _prove(self, at: Array, bounds: Sequence[Array]) -> None:
+        """Holds every row of some smooth points against the certified reference."""
+        conditioning = self._conditioning(at) if len(at) else []
+        for number, p in enumerate(at.tolist()):
+            allowed = [bound[p] + moved[number] for bound, moved in zip(bounds, conditioning, strict=True)]
+            steps = [suspicion.granted[p] for suspicion in self.flagged]
+            self._prover(p).prove(int(self.points[p]), self.blocks, allowed, steps)
 
-    def _judge_digits(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
-        """Where the case asks for every digit, rounding on the way is no excuse for losing them."""
-        if VERDICTS[block.verdict[where]] is not Verdict.PASS:
-            return
-        info = np.finfo(dtype_of(self.inputs))
-        room = self.context.growth * float(info.eps) / 2 * abs(truth.midpoint) + 16 * float(info.smallest_subnormal)
-        answers = {m: float(column[where]) for m, column in block.values.items() if m != "central"}
-        proof = prove(answers, truth, room, 0.0)
-        if proof.wrong:
-            text = self.context.texts.number
-            reason = f"{proof.sentence}; rounding is the cause, and the case asks for relative accuracy"
-            block.judge(where, Verdict.IMPRECISE, False, text(reason), text(", ".join(proof.wrong)))
-
-    def _judge_proved(
-        self, block: Block, where: tuple[int, int], truth: Enclosure, allowed: float, step_error: float
-    ) -> None:
-        """Puts what is proved in the place of what was estimated, where it differs."""
-        answers = {method: float(column[where]) for method, column in block.values.items()}
-        proof = prove(answers, truth, allowed, step_error)
-        before = VERDICTS[block.verdict[where]]
-        verdict = proved_verdict(proof, answers, truth, before)
-        text = self.context.texts.number
-        if verdict is Verdict.FAIL:
-            block.judge(where, verdict, False, text(proof.sentence or "proved"), text(", ".join(proof.wrong)))
-        elif verdict is not before:
-            passes = verdict is Verdict.PASS or self._is_tail_loss(block, truth.error(answers["symbolic"])[1])
-            block.judge(where, verdict, passes, text(proof.sentence), text(", ".join(proof.wrong)))
+    def _prover(self, p: int) -> Prover:
+        return Prover(self.context, *self._take(slice(p, p + 1)), self._floats(p))
 
     def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
         """Central differences with a better step; None for values, which have no step."""
@@ -346,23 +307,17 @@ class Examination:
         if judged.verdict is Verdict.UNDECIDED:
             passes = not self.batch.own
         elif judged.verdict is Verdict.IMPRECISE:
-            passes = self._is_tail_loss(block, abs(answers["symbolic"] - exact))
+            passes = self._prover(row.p).is_tail_loss(block, abs(answers["symbolic"] - exact))
         text = self.context.texts.number
         block.judge(where, judged.verdict, passes, text(judged.reason), text(judged.suspect))
         if judged.exact_shown:
             block.values["symbolic"][where] = exact
 
-    def _is_tail_loss(self, block: Block, error: float) -> bool:
-        """Whether lost digits are small against the variable's largest value; a case may ask for every digit."""
-        size = max(largest(block.values["symbolic"]), self.context.reach((block.name, block.quantity)))
-        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
-        return self.context.case.accuracy != "relative" and error <= self.context.growth * unit * size
-
     # -------------------------------------------------------------------------------------------------------- kinks
 
     def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Array]) -> None:
         context = self.context
-        if not {"reverse", "symbolic"} & set(context.methods):
+        if set(context.methods) <= {"central"}:
             reason = f"tie of {self._ties(sites)}: central alone says nothing at a kink"
             self._write_undecided(p, reason, but_values=True)
             return
@@ -403,7 +358,7 @@ class Examination:
         A step that straddles the kink averages slopes, and SymPy takes halves at a tie however branches are nested:
         central and symbolic accuse nobody here, and only where the engine does not run is SymPy accused.
         """
-        methods = [method for method in ("reverse", "symbolic") if method in members[0].values]
+        methods = [method for method in (SUBJECT, "reverse", "symbolic") if method in members[0].values]
         if not methods:
             return
         vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in methods}
@@ -516,10 +471,10 @@ class Examination:
         failing = np.flatnonzero(np.any(failed, axis=0))
         findings: dict[str, Finding] = {}
         for p in failing[:MOST_AUDITED]:
-            values = [x if len(x) == 1 else x[p : p + 1] for x in self.values]
-            for finding in audit(self.context.graph, values):
+            for finding in audit(self.context.graph, self._floats(p)):
                 findings.setdefault(finding.suspect, finding)
         if not findings:
+            self._excuse_range(failing)
             return
         text = self.context.texts.number
         suspect = text(" and ".join(findings))
@@ -529,6 +484,25 @@ class Examination:
             for row in zip(*np.nonzero(_accused(block)), strict=True):
                 block.suspect[row] = suspect
                 block.reason[row] = text(known[block.reason[row]] + sentence)
+
+    def _excuse_range(self, failing: Array) -> None:
+        """Where no op row is wrong, answers that are not finite may be so because floats left their range."""
+        for p in failing.tolist():
+            at = self.points[p]
+            rows = [(block, np.flatnonzero(_is_lost(block, at))) for block in self.blocks]
+            if not any(len(entries) for _, entries in rows):
+                continue
+            reason = self._prover(p).out_of_range(self.context.reference.enclose(*self._take(slice(p, p + 1))))
+            for block, entries in rows if reason else ():
+                number = self.context.texts.number(reason)
+                block.judge((at, entries), Verdict.UNDECIDED, not self.batch.own, number)
+
+
+def _is_lost(block: Block, at: int) -> Array:
+    """The rows ``(n,)`` of one point that are called wrong and have an answer that is not finite, or no bound."""
+    answers = [column[at] for method, column in block.values.items() if method != "central"]
+    lost: Array = _accused(block)[at] & (~np.isfinite(np.sum(answers, axis=0)) | ~np.isfinite(block.allowed[at]))
+    return lost
 
 
 def _accused(block: Block) -> Array:

@@ -1,13 +1,17 @@
 """From the methods' answers to verdicts.
 
 Two steps, because nearly every row of a large batch needs no close look. The *screen* compares the answers with the
-least tolerance that an honest comparison ever has; what passes it passes any later, wider one. What does not pass is
-*examined*: the engine is run in balls, which bounds its rounding; SymPy's form is enclosed by the reference; central
-differences look for a better step and estimate their error; undecided branches are judged by their subgradients; and
-where methods still differ, :mod:`verify.audit` finds the op row that is wrong.
+least tolerance that an honest comparison ever has. What does not pass it is *examined*: the engine is run in balls,
+which bounds its rounding; answers are held against the certified reference; central differences get the best step
+there is; undecided branches are judged by their subgradients; and where methods differ, :mod:`verify.audit` finds the
+op row that is wrong.
 
-The bounds used here are estimates of each method's own error. They are kept in :meth:`Examination.allowed`, in one
-place, so that a certified reference can take their part.
+Why what the screen passes is right: let v be the engine's answer, G the truth, u the unit roundoff and K the number of
+nodes plus 8. The run in balls gives a radius ``R >= |v - G|``, and ``allowed = 2 R + K u |v| + ...``. An answer a is
+unsuspicious where ``|a - v| <= K u |v|``; then ``|a - G| <= |a - v| + |v - G| <= K u |v| + R``, which is within what is
+allowed, whatever R is: it need not be computed. The engine's own row needs ``R <= allowed``, which always holds. What
+the argument takes for granted, that the engine's program is the function's derivative, is what the other two methods
+are there for, and what is proved at the case's own points and at :data:`~verify.proof.PROVED_POINTS` random ones.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from verify.points import Batch
 from verify.proof import PROVED_POINTS
 from verify.records import PAIRS
 from verify.rows import Block, RowKey, Suspicion, columns_of, new_block, within
+from verify.subject import SUBJECT
 
 Array = NDArray[Any]
 
@@ -111,9 +116,9 @@ class Judge:
         return blocks
 
     def _to_be_proved(self, batch: Batch) -> Array:
-        """The points ``(P,)`` at which every row is proved: all of the case's own, and the first random ones."""
-        proved = np.full(len(batch), batch.own)
-        if not batch.own and batch.origins[0] == "random":
+        """The points ``(P,)`` at which every row is proved: own ones and the first random ones; all for a subject."""
+        proved = np.full(len(batch), batch.own or SUBJECT in self.context.methods)
+        if not proved.any() and batch.origins[0] == "random":
             room = PROVED_POINTS - self.context.points_proved
             proved[: max(room, 0)] = True
             self.context.points_proved += int(np.count_nonzero(proved))

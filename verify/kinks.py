@@ -32,6 +32,7 @@ from verify.methods.central import Central
 from verify.methods.reverse import Reverse
 from verify.ops import OPS, Jump, Kink
 from verify.records import KinkRecord, Verdict
+from verify.reference import point_balls
 from verify.taylor import (
     Branch,
     Entry,
@@ -39,7 +40,6 @@ from verify.taylor import (
     Taylor,
     broadcast_operands,
     contracted,
-    exact_balls,
     is_finite,
     moving_entries,
     precision,
@@ -288,8 +288,8 @@ class _Level:
     ) -> None:
         self.taylor, self.graph = taylor, taylor.graph
         self.sites = [site for site in sites if OPS[self.graph.nodes[site.node].op].kink is not None]
-        self.inputs = {name: exact_balls(x) for name, x in inputs.items()}
-        self.weights = [(self.graph.position(name), exact_balls(g)) for name, g in upstream.items()]
+        self.inputs = {name: point_balls(x) for name, x in inputs.items()}
+        self.weights = [(self.graph.position(name), point_balls(g)) for name, g in upstream.items()]
         self.values = taylor.values(self.inputs, frozen=self._frozen({}))
         self.size = sum(math.prod(node.shape) for node in self.graph.nodes)
         frozen = self._frozen({})

@@ -61,6 +61,37 @@ def method_names(text: str) -> tuple[str, ...]:
     return names
 
 
+def bits(text: str) -> int:
+    """A precision in bits, 128 or more. Raises ``argparse.ArgumentTypeError`` for anything else.
+
+    >>> bits("4096")
+    4096
+    >>> bits("64")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: expected a whole number of bits, 128 or more, got '64'
+    """
+    return _whole_number(text, 128, "a whole number of bits, 128 or more")
+
+
+def seconds(text: str) -> float:
+    """A time, more than none. Raises ``argparse.ArgumentTypeError`` for anything else.
+
+    >>> seconds("0.5")
+    0.5
+    >>> seconds("inf")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: expected a number of seconds above 0, got 'inf'
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        message = f"expected a number of seconds above 0, got '{text}'"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
 def _whole_number(text: str, least: int, expected: str) -> int:
     try:
         number = int(text)
@@ -91,6 +122,18 @@ RUN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "metavar": "NAMES",
         "help": "only these, separated by commas: symbolic, reverse, central (default: all)",
     },
+    "proof_seconds": {
+        "type": seconds,
+        "default": 1.0,
+        "metavar": "S",
+        "help": "time for the proof of one point, in seconds; what is not proved by then is UNDECIDED (default: 1)",
+    },
+    "proof_bits": {
+        "type": bits,
+        "default": 2000,
+        "metavar": "N",
+        "help": "precision up to which a proof may rise, in bits (default: 2000)",
+    },
 }
 """The options by name, with what argparse and pytest want to know of each."""
 
@@ -104,16 +147,19 @@ def add_run_options(add: Callable[..., object], prefix: str = "--") -> None:
     8
     """
     for name, keywords in RUN_OPTIONS.items():
-        add(prefix + name, **keywords)
+        add(prefix + name.replace("_", "-"), **keywords)
 
 
 def settings(value_of: Callable[[str], Any]) -> Settings:
     """The runner's settings from whatever holds the options: ``value_of`` gives the value of each by name.
 
-    >>> asked = settings({"points": 8, "seed": 3, "methods": ("reverse", "central")}.__getitem__)
+    What it has no value for, None, is as the runner has it.
+
+    >>> asked = settings({"points": 8, "seed": 3, "methods": ("reverse", "central")}.get)
     >>> asked.points, asked.seed, asked.methods
     (8, 3, ('reverse', 'central'))
     """
     from verify.runner import Settings
 
-    return Settings(**{name: value_of(name) for name in RUN_OPTIONS})
+    given = {name: value_of(name) for name in RUN_OPTIONS}
+    return Settings(**{name: value for name, value in given.items() if value is not None})

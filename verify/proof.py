@@ -7,11 +7,9 @@ distance is less is right, and what lies between was not decided by a ball of th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from verify.records import Verdict
 from verify.reference import Enclosure
 
 PROVED_POINTS = 8
@@ -31,6 +29,23 @@ class Proof:
     """Methods that are off by less, whatever it is."""
     sentence: str = ""
     """What is wrong with which, in words; empty where nothing is."""
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """By method: no less than its distance from the truth."""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every method is right."""
+        return len(self.right) == len(self.errors)
+
+    def only(self, method: str) -> Proof:
+        """What it says of one method alone.
+
+        >>> Proof(("symbolic",), ("subject",), "symbolic is off", {"symbolic": 1.0, "subject": 0.0}).only("subject")
+        Proof(wrong=(), right=('subject',), sentence='', errors={'subject': 0.0})
+        """
+        wrong = tuple(name for name in self.wrong if name == method)
+        right = tuple(name for name in self.right if name == method)
+        return Proof(wrong, right, self.sentence if wrong else "", {method: self.errors[method]})
 
 
 def prove(answers: Mapping[str, float], known: Enclosure, allowed: float, step_error: float) -> Proof:
@@ -44,36 +59,15 @@ def prove(answers: Mapping[str, float], known: Enclosure, allowed: float, step_e
     'proved: symbolic is off by 0.1 and may be off by 1e-14; the truth is 2'
     """
     wrong, right, faults = [], [], []
+    errors = {}
     for method, answer in answers.items():
         room = allowed + (step_error if method == "central" else 0.0)
         least, most = known.error(answer)
+        errors[method] = most
         if least > room:
             wrong.append(method)
             faults.append(f"{method} is off by {least:.3g} and may be off by {room:.3g}")
         elif most <= room:
             right.append(method)
     sentence = f"proved: {', '.join(faults)}; the truth is {known.midpoint:.17g}" if wrong else ""
-    return Proof(tuple(wrong), tuple(right), sentence)
-
-
-def proved_verdict(proof: Proof, answers: Mapping[str, float], known: Enclosure, verdict: Verdict) -> Verdict:
-    """What a row comes to when it is proved, from what the comparison made of it.
-
-    A symbolic answer that is off although SymPy's own formula, in balls, encloses the truth is rounding: its formula is
-    right. Everything else that is off is wrong.
-
-    >>> from flint import arb
-    >>> truth = Enclosure(2.0, 0.0, ball=arb(2), road="symbolic+taylor")
-    >>> answers = {"symbolic": 2.1, "reverse": 2.0}
-    >>> proved_verdict(prove(answers, truth, 1e-14, 0.0), answers, truth, Verdict.FAIL).value
-    'IMPRECISE'
-    >>> answers = {"symbolic": 2.0, "reverse": 2.1}
-    >>> proved_verdict(prove(answers, truth, 1e-14, 0.0), answers, truth, Verdict.FAIL).value
-    'FAIL'
-    """
-    if proof.wrong:
-        formula_is_right = known.road == "symbolic+taylor" and math.isfinite(answers.get("symbolic", math.nan))
-        return Verdict.IMPRECISE if proof.wrong == ("symbolic",) and formula_is_right else Verdict.FAIL
-    if len(proof.right) == len(answers):
-        return Verdict.PASS
-    return verdict
+    return Proof(tuple(wrong), tuple(right), sentence, errors)

@@ -113,6 +113,12 @@ class Row:
     """How far the truth may be from it, in the unit of the row."""
     allowed: float = math.nan
     """What a method may be off by, in the unit of the row; NaN where the row was not looked at closely."""
+    step_error: float = math.nan
+    """What central may be off by on top of ``allowed``, because of its step."""
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """By method: no less than its distance from the truth, in the unit of the row; empty where it was not proved."""
+    road: str = ""
+    """How the reference was had: ``symbolic+taylor``, ``taylor``, ``taylor, 3 directions``; empty if it was not."""
 
     def difference(self, first: str, second: str) -> float:
         """The absolute difference of two methods, in the unit of the row."""
@@ -146,6 +152,12 @@ class Rows:
     """How far the truth may be from ``reference``, in the unit of the row."""
     allowed: FloatArray | None = None
     """What a method may be off by, in the unit of the row; NaN where a row was not looked at closely."""
+    step_error: FloatArray | None = None
+    """What central may be off by on top of ``allowed``, because of its step."""
+    errors: Mapping[str, FloatArray] = field(default_factory=dict)
+    """By method: no less than its distance from the truth, in the unit of the row; NaN where it was not proved."""
+    road: IntArray | None = None
+    """How the reference was had, as positions in ``texts``."""
 
     def __len__(self) -> int:
         """The number of rows R."""
@@ -186,6 +198,14 @@ class VariableResult:
     """How many rows do not pass, over all that were checked."""
     differences: tuple[PairDifference, ...]
     """One for each of :data:`PAIRS`, over all that were checked."""
+    dtype: str = "float64"
+    """What the case computes in."""
+    proved: int = 0
+    """How many rows were held against the certified reference."""
+    weak: int = 0
+    """How many of them could not have told a wrong factor: more than 1/256 of the gradient is allowed."""
+    power: float = math.nan
+    """The smallest relative fault in any of the variable's entries that is sure to be rejected; NaN if unknown."""
     form: str = ""
     """How the symbolic method did it: ``closed form`` or ``by stages``; empty for values."""
     closed_forms: Mapping[str, str] = field(default_factory=dict)
@@ -221,6 +241,9 @@ class VariableResult:
             reference=_at(rows.reference, i),
             radius=_at(rows.radius, i),
             allowed=_at(rows.allowed, i),
+            step_error=_at(rows.step_error, i),
+            errors={method: float(column[i]) for method, column in rows.errors.items()},
+            road="" if rows.road is None else rows.texts[int(rows.road[i])],
         )
 
     def failing(self) -> Iterator[Row]:
@@ -304,6 +327,33 @@ class StageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class StepLaw:
+    """The error of central differences of one entry over many steps, with its proved bounds, at the first own point.
+
+    Errors and bounds are in units of the gradient; inf where nothing is known.
+    """
+
+    variable: str
+    entry: tuple[int, ...]
+    """The one with the largest gradient."""
+    point: int
+    """Its id."""
+    steps: tuple[float, ...]
+    """In units of the variable, falling; empty where there is no law, which the sentence explains."""
+    errors: tuple[float, ...]
+    """How far the quotient of each step is from the certified gradient."""
+    truncation: tuple[float, ...]
+    """Bounds what the length of each step does."""
+    rounding: tuple[float, ...]
+    """Bounds what floats do."""
+    best_step: float
+    """The power of two with the smallest bound; NaN where there is none."""
+    best_bound: float
+    """The bound of its error."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """Everything that was found about one case file."""
 
@@ -333,6 +383,8 @@ class CaseResult:
     """What a reader should know: a step that straddled a kink, a check too weak to catch anything."""
     seconds: float = 0.0
     """Wall time that the case took."""
+    step_laws: tuple[StepLaw, ...] = ()
+    """One for each real input."""
 
     @property
     def passes(self) -> bool:

@@ -38,7 +38,6 @@ from verify.taylor import (
     ball_call,
     contracted,
     entries_of,
-    exact_balls,
     is_finite,
     precision,
     seeded,
@@ -94,11 +93,15 @@ class Enclosure:
             return 0.0, math.inf
         with precision(self.bits + 64):
             distance = abs(self.ball - arb(float(answer)))
-            return _float_below(distance.abs_lower()), _float_above(distance.abs_upper())
+            return _float_below(distance.abs_lower()), float_above(distance.abs_upper())
 
 
-def _float_above(x: flint.arb) -> float:
-    """The smallest float found that is not below an exact, non-negative ball."""
+def float_above(x: flint.arb) -> float:
+    """The smallest float found that is not below an exact, non-negative ball.
+
+    >>> float_above(arb(0.5)), float_above(arb(2) ** -2000)
+    (0.5, 5e-324)
+    """
     near = float(x)
     return near if arb(near) >= x else math.nextafter(near, math.inf)
 
@@ -116,7 +119,7 @@ def _enclosure(ball: flint.arb | None, reason: str, road: str, bits: int) -> Enc
         size = f"{_size(ball.mid())} is more than a float can hold"
         return Enclosure(midpoint, math.inf, reason or size, road, ball, bits)
     with precision(bits + 64):
-        radius = _float_above((ball - arb(midpoint)).abs_upper())
+        radius = float_above((ball - arb(midpoint)).abs_upper())
     return Enclosure(midpoint, radius, reason, road, ball, bits)
 
 
@@ -173,9 +176,14 @@ class Reference:
         self.most_seconds = most_seconds
         self.ladder = tuple(_ladder(most_bits))
 
-    def enclose(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> Enclosures:
-        """The reference at one point; inputs and upstream gradients are ``(1, *shape)``."""
-        return Enclosures(self, inputs, upstream)
+    def enclose(
+        self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], *, taylor_only: bool = False
+    ) -> Enclosures:
+        """The reference at one point; inputs and upstream gradients are ``(1, *shape)``.
+
+        ``taylor_only`` leaves SymPy's road out, which is the one that grows with the number of all entries.
+        """
+        return Enclosures(self, inputs, upstream, taylor_only=taylor_only)
 
 
 def _ladder(most_bits: int) -> Iterator[int]:
@@ -193,18 +201,26 @@ class Enclosures:
     Everything is computed once when it is made, and compared; entries that need more precision get it when asked for.
     """
 
-    def __init__(self, reference: Reference, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        inputs: Mapping[str, Array],
+        upstream: Mapping[str, Array],
+        *,
+        taylor_only: bool = False,
+    ) -> None:
         self.reference = reference
+        self._symbolic = None if taylor_only else reference.symbolic
         self.graph = reference.graph
         self.disputed = ""
         """Where the two roads part, empty where they agree."""
-        self.road = "taylor" if reference.symbolic is None else "symbolic+taylor"
+        self.road = "taylor" if self._symbolic is None else "symbolic+taylor"
         self._inputs = {name: np.asarray(value, dtype=np.float64) for name, value in inputs.items()}
         self._upstream = {name: np.asarray(value, dtype=np.float64) for name, value in upstream.items()}
         self._refusal = self._refused()
         self._levels: dict[int, _Level] = {}
         self._seconds = 0.0
-        if not self._refusal and reference.symbolic is not None:
+        if not self._refusal and self._symbolic is not None:
             self._compare_all()
 
     def value(self, name: str, entry: Entry = (), needed: float | None = None) -> Enclosure:
@@ -214,6 +230,43 @@ class Enclosures:
     def gradient(self, name: str, entry: Entry = (), needed: float | None = None) -> Enclosure:
         """An entry of the gradient of the contracted output; ``needed`` is the radius that is small enough."""
         return self._answer(_Question(name, entry, is_gradient=True), needed)
+
+    def along(self, name: str, direction: Array, needed: float) -> Enclosure:
+        """The slope of the contracted output along a direction of a variable's shape: all its entries move at once."""
+        if self._refusal:
+            return _enclosure(None, self._refusal, "taylor", FIRST_BITS)
+        position, deadline = self.graph.position(name), time.monotonic() + self.reference.most_seconds
+        found, bits = None, FIRST_BITS
+        for bits in self.reference.ladder:
+            try:
+                with precision(bits):
+                    level = self._level(bits, deadline)
+                    found = self.reference.taylor.slope(level.values, position, direction, level.weights, deadline)
+            except OutOfTimeError:
+                return _enclosure(found, self._out_of_time(), "taylor", bits)
+            if _is_narrow(found, needed, bits):
+                return _enclosure(found, "", "taylor", bits)
+        return _enclosure(found, "enclosure too wide along a direction", "taylor", bits)
+
+    def nodes(self) -> tuple[Values, list[flint.arb]] | None:
+        """The value of every node and the gradient by every variable, with the first precision.
+
+        None where nothing can be enclosed, or not in time.
+        """
+        if self._refusal:
+            return None
+        deadline = time.monotonic() + max(self.reference.most_seconds - self._seconds, 0.0)
+        try:
+            with precision(FIRST_BITS):
+                level = self._level(FIRST_BITS, deadline)
+                questions = [
+                    _Question(name, entry, is_gradient=True)
+                    for name in self.reference.variables
+                    for entry in np.ndindex(self.graph.shape(name))
+                ]
+                return level.values, [self._taylor(level, question, deadline) for question in questions]
+        except OutOfTimeError:
+            return None
 
     # ------------------------------------------------------------------------------------------- precision and time
 
@@ -227,7 +280,7 @@ class Enclosures:
             try:
                 taylor, sympy = self._pair(question, bits)
             except OutOfTimeError:
-                reason = f"enclosure too wide: the {self.reference.most_seconds:g} s for one point are used up"
+                reason = self._out_of_time()
                 break
             narrow = _is_narrow(taylor, needed, bits)
             both = narrow and sympy is not None and _is_narrow(sympy, needed, bits)
@@ -244,6 +297,9 @@ class Enclosures:
         ball, road, bits = found
         return _enclosure(ball, reason, road or "taylor", bits)
 
+    def _out_of_time(self) -> str:
+        return f"enclosure too wide: the {self.reference.most_seconds:g} s for one point are used up"
+
     def _pair(self, question: _Question, bits: int) -> tuple[flint.arb, flint.arb | None]:
         """What the two roads say with some precision."""
         started = time.monotonic()
@@ -258,12 +314,12 @@ class Enclosures:
         level = self._levels.get(bits)
         if level is None:
             reference = self.reference
-            values = reference.taylor.values({name: exact_balls(x) for name, x in self._inputs.items()}, deadline)
-            weights = [(self.graph.position(name), exact_balls(g)) for name, g in self._upstream.items()]
-            if reference.symbolic is None:
+            values = reference.taylor.values({name: point_balls(x) for name, x in self._inputs.items()}, deadline)
+            weights = [(self.graph.position(name), point_balls(g)) for name, g in self._upstream.items()]
+            if self._symbolic is None:
                 level = _Level(bits, values, weights, {}, {})
             else:
-                derivative = reference.symbolic.differentiate(enclosed(self._inputs), enclosed(self._upstream))
+                derivative = self._symbolic.differentiate(enclosed(self._inputs), enclosed(self._upstream))
                 level = _Level(bits, values, weights, derivative.values, derivative.gradients)
             self._levels[bits] = level
         return level
@@ -341,14 +397,14 @@ class Enclosures:
         targets = [position] if not question.is_gradient else [at for at, _ in level.weights]
         path = sorted(graph.needed_for(targets))
         if not ball.is_finite():
-            lost = _first_lost(graph, level.values, path)
+            lost = first_lost(graph, level.values, path)
             if lost is not None:
-                return _reason_lost(graph, lost, level.values, slope=False)
+                return reason_lost(graph, lost, level.values, slope=False)
             if question.is_gradient:
                 series = self.reference.taylor.series(level.values, position, question.entry)
-                lost = _first_lost(graph, series, path)
+                lost = first_lost(graph, series, path)
                 if lost is not None:
-                    return _reason_lost(graph, lost, series, slope=True)
+                    return reason_lost(graph, lost, series, slope=True)
         if question.is_gradient:
             between = {*self.reference.taylor.order(position)}
             kinks = list(_undecided_kinks(graph, level.values, sorted(between)))
@@ -379,6 +435,20 @@ class Enclosures:
                 if found:
                     return f"the SymPy form and the ball form of {_where(node)} part: {found}"
         return f"the two roads part at {question}: {_two(taylor, sympy)}, though the forms of every op agree"
+
+
+def point_balls(array: Array) -> Any:
+    """Floats ``(1, *shape)`` as the balls that they are, without the axis of points; a scalar as the ball itself.
+
+    >>> point_balls(np.array([0.5]))
+    0.500000000000000
+    """
+    if array.ndim == 1:
+        return arb(float(array[0]))
+    balls = np.empty(array.shape[1:], dtype=object)
+    for index in np.ndindex(balls.shape):
+        balls[index] = arb(float(array[(0, *index)]))
+    return balls
 
 
 def _is_narrow(ball: flint.arb, needed: float | None, bits: int) -> bool:
@@ -426,15 +496,27 @@ def _shown(ball: flint.arb) -> str:
 # -------------------------------------------------------------------------------------------------- looking for reasons
 
 
-def _first_lost(graph: Graph, values: Values, path: Sequence[int]) -> int | None:
-    """The first node that has a value or slope that is not finite though its operands' are."""
+def first_lost(graph: Graph, values: Values, path: Sequence[int]) -> int | None:
+    """The first node that has a value or slope that is not finite though its operands' are.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"q": "log(x)", "f": "-q"})
+    >>> first_lost(graph, [arb(0), arb.nan(), arb.nan()], (0, 1, 2))
+    1
+    """
     lost = [at for at in path if not is_finite(values[at])]
     begun = [at for at in lost if all(is_finite(values[arg]) for arg in graph.nodes[at].args)]
     return next(iter((*begun, *lost)), None)
 
 
-def _reason_lost(graph: Graph, at: int, values: Values, *, slope: bool) -> tuple[str, bool]:
-    """Why a node has no value, or no slope, and whether more precision would not help."""
+def reason_lost(graph: Graph, at: int, values: Values, *, slope: bool) -> tuple[str, bool]:
+    """Why a node has no value, or no slope, and whether more precision would not help.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "log(x)"})
+    >>> reason_lost(graph, 1, [arb(0), arb.nan()], slope=False)
+    ("log in stage 'f' is outside its domain (a > 0): a = 0", True)
+    """
     node = graph.nodes[at]
     if node.kind != "op" or not OPS[node.op].elementwise:
         return f"{_where(node)} has no finite {'slope' if slope else 'value'}", False

@@ -55,6 +55,14 @@ class Block:
     """How far the truth may be from it."""
     allowed: Array
     """What a float method may be off by, NaN where the row was not looked at closely."""
+    step: Array
+    """The step of central that gave its answer where the usual one did not, NaN elsewhere."""
+    step_error: Array
+    """What central may be off by on top of ``allowed``."""
+    errors: dict[str, Array]
+    """By method: no less than its distance from the truth, NaN where the row was not proved."""
+    road: Array
+    """Number of the text that says how the reference was had."""
 
     def rows(self, where: tuple[Array, Array]) -> Block:
         """Some rows, every column now of length R."""
@@ -70,6 +78,10 @@ class Block:
             self.reference[where],
             self.radius[where],
             self.allowed[where],
+            self.step[where],
+            self.step_error[where],
+            {method: column[where] for method, column in self.errors.items()},
+            self.road[where],
         )
 
     def judge(self, where: tuple[Any, ...], verdict: Verdict, passes: Any, reason: int, suspect: int = 0) -> None:
@@ -93,16 +105,18 @@ def within(difference: Array, bound: Any) -> NDArray[np.bool_]:
 def columns_of(key: RowKey, answers: Mapping[str, Derivative], points: int) -> dict[str, Array]:
     """Each method's values ``(P, n)`` for one kind of rows, in arrays that may be the methods' own.
 
+    A method that gives nothing for them, such as a subject that gives the inputs' gradients alone, is left out.
+
     >>> answer = Derivative({"x": np.ones(2)}, {"x": np.array([3.0, 4.0])})
     >>> columns_of(("x", "gradient"), {"reverse": answer}, 2)["reverse"].shape
     (2, 1)
     """
     name, quantity = key
+    given = {m: answer.gradients if quantity == "gradient" else answer.values for m, answer in answers.items()}
     return {
-        method: np.asarray(
-            (answer.gradients if quantity == "gradient" else answer.values)[name], dtype=np.float64
-        ).reshape(points, -1)
-        for method, answer in answers.items()
+        method: np.asarray(columns[name], dtype=np.float64).reshape(points, -1)
+        for method, columns in given.items()
+        if name in columns
     }
 
 
@@ -126,6 +140,10 @@ def new_block(key: RowKey, columns: Mapping[str, Array], graph: Graph) -> Block:
         reference=np.full(shape, np.nan),
         radius=np.full(shape, np.nan),
         allowed=np.full(shape, np.nan),
+        step=np.full(shape, np.nan),
+        step_error=np.full(shape, np.nan),
+        errors={method: np.full(shape, np.nan) for method in columns},
+        road=np.zeros(shape, dtype=np.int64),
     )
 
 

@@ -12,7 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from verify.methods import available, prepare
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
 from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, random_points
+from verify.power import strength
 from verify.records import (
     METHODS,
     PAIRS,
@@ -44,7 +45,10 @@ from verify.records import (
     Verdict,
     unravel,
 )
-from verify.rows import Block, RowKey
+from verify.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS
+from verify.rows import CODE, Block, RowKey
+from verify.step_records import step_laws
+from verify.subject import SUBJECT, Subject
 
 Array = NDArray[Any]
 
@@ -60,6 +64,9 @@ LEAST_TELLING = 8
 MOST_SUSPICIOUS = 2_000
 """Rows of one variable that do not simply pass and are kept in a large run."""
 
+TOO_WEAK = "too weak: at every point that was proved, more than 1/256 of the gradient is allowed; try other points"
+"""Why a variable is undecided whose every row passes."""
+
 CASE_SUFFIXES = (".yaml", ".yml")
 
 
@@ -74,6 +81,10 @@ class Settings:
     """None for all of them; else these, and one that cannot do a case fails it."""
     variables: str = "all"
     """``all`` variables, or ``inputs`` alone."""
+    proof_seconds: float = MOST_SECONDS
+    """Time for the proof of one point."""
+    proof_bits: int = MOST_BITS
+    """Precision up to which a proof may rise."""
 
 
 DEFAULT = Settings()
@@ -193,6 +204,10 @@ def _check(settings: Settings, jobs: int) -> None:
         raise UsageError(f"the number of points must be 0 or more, got {settings.points}")
     if not 0 <= settings.seed < 2**63:
         raise UsageError(f"the seed must be 0 or more and below 2**63, got {settings.seed}")
+    if not 0 < settings.proof_seconds < math.inf:
+        raise UsageError(f"the time for a proof must be above 0 and finite, got {settings.proof_seconds} s")
+    if settings.proof_bits < FIRST_BITS:
+        raise UsageError(f"the precision of a proof must be {FIRST_BITS} bits or more, got {settings.proof_bits}")
     if jobs < 1:
         raise UsageError(f"the number of jobs must be 1 or more, got {jobs}")
 
@@ -216,7 +231,9 @@ def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[C
 def _command(files: Sequence[Path], settings: Settings) -> str:
     methods = f" --methods {','.join(settings.methods)}" if settings.methods else ""
     paths = " ".join(map(str, files)) if len(files) <= 3 else f"{os.path.commonpath([str(path) for path in files])}"
-    return f"verify run {paths} --points {settings.points} --seed {settings.seed}{methods}"
+    budget = "" if settings.proof_seconds == MOST_SECONDS else f" --proof-seconds {settings.proof_seconds:g}"
+    budget += "" if settings.proof_bits == MOST_BITS else f" --proof-bits {settings.proof_bits}"
+    return f"verify run {paths} --points {settings.points} --seed {settings.seed}{methods}{budget}"
 
 
 def versions() -> dict[str, str]:
@@ -261,14 +278,16 @@ def _own_fault(case: Case, fault: Exception) -> str:
     )
 
 
-def run_loaded(case: Case, settings: Settings, started: float | None = None) -> CaseResult:
-    """Runs one case that is in memory.
+def run_loaded(
+    case: Case, settings: Settings, started: float | None = None, subject: Subject | None = None
+) -> CaseResult:
+    """Runs one case that is in memory; a ``subject`` is judged beside the methods.
 
     >>> run_loaded(load_case(shipped_cases() / "add.yaml"), Settings(points=2)).points_checked
     3
     """
     started = time.perf_counter() if started is None else started
-    gathering = _Gathering(case, settings)
+    gathering = _Gathering(case, settings, subject)
     if not gathering.is_small:
         _keep_memory()
     for batch in _small_batches(case, settings):
@@ -359,12 +378,18 @@ class _Gathering:
     look suspicious wait until there are enough of them for one close look, and the others are counted as passing.
     """
 
-    def __init__(self, case: Case, settings: Settings) -> None:
+    def __init__(self, case: Case, settings: Settings, subject: Subject | None = None) -> None:
         self.case, self.settings = case, settings
         chosen = tuple(item.name for item in case.real_inputs)
         self.variables = chosen if settings.variables == "inputs" else case.variables
+        if subject is not None:
+            self.variables = subject.answers
         self.methods, self.unsupported = _prepare(case, settings, self.variables)
-        self.context = Context(case, self.methods, self.variables)
+        if subject is not None:
+            self.methods = {SUBJECT: subject, **self.methods}
+        self.dtype = str(np.result_type(*(item.dtype for item in case.inputs))) if case.inputs else "float64"
+        budget = settings.proof_bits, settings.proof_seconds
+        self.context = Context(case, self.methods, self.variables, *budget)
         self.judging = Judge(self.context)
         self.columns: dict[RowKey, _Column] = {}
         self.points: dict[int, Point] = {}
@@ -460,7 +485,6 @@ class _Gathering:
     def result(self, seconds: float) -> CaseResult:
         """The record of the case."""
         case, settings = self.case, self.settings
-        texts = self.context.texts.all()
         asked = settings.methods or ()
         return CaseResult(
             name=case.name,
@@ -468,13 +492,14 @@ class _Gathering:
             source=case.source,
             function=tuple(case.expressions.items()),
             outputs=case.graph.outputs,
-            variables=tuple(self._variable(key, column, texts) for key, column in self.columns.items()),
+            variables=tuple(self._variable(key, column) for key, column in self.columns.items()),
             points=tuple(self.points.values()),
             stages=_stage_records(case, settings, self.methods.get("symbolic")),
             kinks=tuple(self.context.kinks.values()),
+            step_laws=step_laws(self.context, own_points(case, settings.seed)) if "central" in self.methods else (),
             seed=settings.seed,
             points_checked=self.checked,
-            methods=tuple(name for name in METHODS if name in self.methods),
+            methods=tuple(sorted(self.methods, key=lambda name: (*METHODS, name).index(name))),
             unsupported=self.unsupported,
             failures=tuple(
                 f"method {name} was asked for and cannot do this case: {reason}"
@@ -496,8 +521,12 @@ class _Gathering:
                 notes.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
         return tuple(notes)
 
-    def _variable(self, key: RowKey, column: _Column, texts: tuple[str, ...]) -> VariableResult:
+    def _variable(self, key: RowKey, column: _Column) -> VariableResult:
         case, (name, quantity) = self.case, key
+        rows = _rows(column, self.context.texts.all())
+        found = strength(rows, column.entries)
+        if found.is_too_weak and quantity == "gradient":
+            rows = self._too_weak(column, rows)
         symbolic = self.methods.get("symbolic")
         shown = isinstance(symbolic, Symbolic) and quantity == "gradient"
         closed = symbolic.closed_form(name) if isinstance(symbolic, Symbolic) and shown else ClosedForm("")
@@ -510,13 +539,33 @@ class _Gathering:
             shape=shape,
             file=case.file,
             line=case.lines.get(name, 0),
-            rows=_rows(column, texts),
+            rows=rows,
             checked=column.checked,
             counts=column.counts,
             failed=column.failed,
             differences=tuple(_pair_difference(column, pair, shape) for pair in PAIRS),
+            dtype=self.dtype,
+            proved=found.proved,
+            weak=found.weak,
+            power=found.power,
             form=closed.form,
             closed_forms=closed.formulas,
+        )
+
+    def _too_weak(self, column: _Column, rows: Rows) -> Rows:
+        """The rows of a variable that no proved row could tell anything about: what passed is undecided."""
+        passed = np.isfinite(np.asarray(rows.reference)) & (rows.verdict == CODE[Verdict.PASS])
+        own = passed & (rows.point < len(self.case.own_points))
+        reason = self.context.texts.number(TOO_WEAK)
+        column.counts[Verdict.PASS] -= int(np.count_nonzero(passed))
+        column.counts[Verdict.UNDECIDED] += int(np.count_nonzero(passed))
+        column.failed += int(np.count_nonzero(own & rows.passes))
+        return replace(
+            rows,
+            verdict=np.where(passed, CODE[Verdict.UNDECIDED], rows.verdict).astype(np.int8),
+            passes=rows.passes & ~own,
+            reason=np.where(passed, reason, rows.reason),
+            texts=self.context.texts.all(),
         )
 
 
@@ -548,7 +597,7 @@ def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
             method: joined_as([block.values[method] for block in blocks], np.float64)
             if blocks and method in blocks[0].values
             else np.full(length, np.nan)
-            for method in METHODS
+            for method in (*METHODS, *(m for m in (blocks[0].values if blocks else ()) if m not in METHODS))
         },
         expected=joined_as([block.expected for block in blocks], np.float64),
         verdict=joined_as([block.verdict for block in blocks], np.int8),
@@ -559,6 +608,12 @@ def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
         reference=joined_as([block.reference for block in blocks], np.float64),
         radius=joined_as([block.radius for block in blocks], np.float64),
         allowed=joined_as([block.allowed for block in blocks], np.float64),
+        step_error=joined_as([block.step_error for block in blocks], np.float64),
+        errors={
+            method: joined_as([block.errors[method] for block in blocks], np.float64)
+            for method in (blocks[0].errors if blocks else ())
+        },
+        road=joined_as([block.road for block in blocks], np.int64),
     )
 
 

@@ -1,8 +1,9 @@
-"""Running a graph on balls, and on series of balls of degree 1: certified values and certified slopes.
+"""Running a graph on balls, and on series of balls: certified values, certified slopes, and Taylor coefficients.
 
 A ball pass gives every node's value. A series pass gives the slope of the contracted output along one entry of one
-variable: that entry becomes ``value + t``, and the nodes that depend on it run again. Neither SymPy nor a
-vector-Jacobian product has a part in it; what each op does stands in the column ``ball`` of the op table.
+variable: that entry becomes ``value + t``, and the nodes that depend on it run again. Series have two terms unless
+:class:`precision` is told otherwise. Neither SymPy nor a vector-Jacobian product has a part in it; what each op does
+stands in the column ``ball`` of the op table.
 
 Values carry no axis of points here: a scalar is a single ball, an array an object array of balls.
 """
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     Objects = NDArray[np.object_]
 
 Entry = tuple[int, ...]
+Direction = Any
+"""An entry that moves, or an array of the variable's shape: how far each entry moves."""
 Values = list[Any]
 """The value of each node by position."""
 
@@ -58,7 +61,7 @@ class OutOfTimeError(Exception):
 
 
 class precision:  # noqa: N801 - used as a function is, like mpmath's workprec
-    """Balls with that many bits and series of degree 1 inside, python-flint's settings as they were outside.
+    """Balls with that many bits and series with that many terms inside, python-flint's settings as before outside.
 
     >>> with precision(300):
     ...     flint.ctx.prec
@@ -67,16 +70,17 @@ class precision:  # noqa: N801 - used as a function is, like mpmath's workprec
     53
     """
 
-    __slots__ = ("_before", "_bits")
+    __slots__ = ("_before", "_bits", "_terms")
 
-    def __init__(self, bits: int) -> None:
-        self._bits = bits
+    def __init__(self, bits: int, terms: int = 2) -> None:
+        """Two terms are a value and a slope."""
+        self._bits, self._terms = bits, terms
 
     def __enter__(self) -> None:
         """Keeps the settings and changes them: they are global."""
         context = flint.ctx
         self._before = context.prec, context.cap
-        context.prec, context.cap = self._bits, 2
+        context.prec, context.cap = self._bits, self._terms
 
     def __exit__(self, *_: object) -> None:
         """Restores the settings, whatever happened."""
@@ -123,7 +127,7 @@ class Taylor:
         self,
         values: Values,
         position: int,
-        entry: Entry,
+        entry: Direction,
         deadline: float = float("inf"),
         frozen: Frozen | None = None,
     ) -> Values:
@@ -140,12 +144,12 @@ class Taylor:
         self,
         values: Values,
         position: int,
-        entry: Entry,
+        entry: Direction,
         weights: Weights,
         deadline: float = float("inf"),
         frozen: Frozen | None = None,
     ) -> flint.arb:
-        """The derivative of the contracted output by one entry of one node, at the values of a ball pass."""
+        """The derivative of the contracted output by one entry of one node (or along a direction), at some values."""
         return contracted(self.series(values, position, entry, deadline, frozen), weights)
 
     def order(self, position: int) -> tuple[int, ...]:
@@ -244,22 +248,8 @@ def branch_number(kink: Kink, choice: Branch, operands: Sequence[Any]) -> Any:
     return either(one, other) if choice is Branch.EITHER else either(head(one), head(other))
 
 
-def exact_balls(array: NDArray[np.float64]) -> Any:
-    """Floats ``(1, *shape)`` as the balls that they are, without the axis of points; a scalar as the ball itself.
-
-    >>> exact_balls(np.array([0.5]))
-    0.500000000000000
-    """
-    if array.ndim == 1:
-        return flint.arb(float(array[0]))
-    balls = np.empty(array.shape[1:], dtype=object)
-    for index in np.ndindex(balls.shape):
-        balls[index] = flint.arb(float(array[(0, *index)]))
-    return balls
-
-
-def seeded(value: Any, entry: Entry) -> Any:
-    """A value with one of its entries as a series in that entry.
+def seeded(value: Any, entry: Direction) -> Any:
+    """A value with one of its entries as a series in that entry, or all of them along a direction of its shape.
 
     >>> str(seeded(flint.arb(2), ()))
     '2.00000000000000 + 1.00000000000000*x + O(x^10)'
@@ -267,12 +257,20 @@ def seeded(value: Any, entry: Entry) -> Any:
     if not isinstance(value, np.ndarray):
         return flint.arb_series([value, 1])
     copy = value.copy()
-    copy[entry] = flint.arb_series([copy[entry], 1])
+    if isinstance(entry, np.ndarray):
+        for index in np.ndindex(copy.shape):
+            coefficients: list[Any] = [copy[index], float(entry[index])]
+            copy[index] = flint.arb_series(coefficients)
+        return copy
+    at: Any = entry
+    copy[at] = flint.arb_series([copy[at], 1])
     return copy
 
 
-def contracted(values: Values, weights: Weights) -> flint.arb:
+def contracted(values: Values, weights: Weights, degree: int = 1) -> flint.arb:
     """The slope of the outputs, contracted with their upstream gradients; a weight of 0 absorbs any slope.
+
+    With another ``degree`` it is that coefficient of the Taylor series: ``f'' / 2`` for 2.
 
     >>> bool(contracted([flint.arb_series([0, 3])], [(0, flint.arb(2))]) == 6)
     True
@@ -281,12 +279,12 @@ def contracted(values: Values, weights: Weights) -> flint.arb:
     for position, weight in weights:
         value = values[position]
         if not isinstance(value, np.ndarray):
-            if weight != 0:
-                total += tail(value) * weight
+            if weight != 0 and not isinstance(value, flint.arb):
+                total += value[degree] * weight
             continue
         for x, g in zip(value.ravel().tolist(), weight.ravel().tolist(), strict=True):
             if g != 0 and not isinstance(x, flint.arb):
-                total += x[1] * g
+                total += x[degree] * g
     return total
 
 

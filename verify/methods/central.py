@@ -71,6 +71,8 @@ class Refined:
     """``(P,)``, the gradient of one entry."""
     error: Array
     """``(P,)``, truncation (estimated by a second step) and rounding (from balls); inf where nothing is known."""
+    step: Array
+    """``(P,)``, the step that gave it, in the unit of the variable; NaN where none did."""
     straddled: Array
     """``(P,)`` bool: the usual step crossed a kink, so the branch of the point itself was held fixed."""
 
@@ -127,6 +129,17 @@ class Central:
             size: Array = np.maximum(np.abs(up), np.abs(down))
         return quotient, size
 
+    @np.errstate(all="ignore")
+    def difference(
+        self, name: str, entry: tuple[int, ...], inputs: Mapping[str, Any], upstream: Mapping[str, Any], step: Array
+    ) -> Array:
+        """The central difference of one entry ``(P,)`` with a step that the caller chose."""
+        values = self.program.run(inputs)
+        quotient, _ = self._difference(
+            name, (slice(None), *entry), np.asarray(step), values, contraction(self.graph, upstream)
+        )
+        return quotient
+
     def _moved(self, name: str, moved: Array, values: Values, frozen: Mapping[int, Any] | None) -> Values:
         """All node values with one variable moved."""
         return self.program.rerun(values, {self.graph.position(name): moved}, self._after[name], frozen)
@@ -164,7 +177,7 @@ class Central:
         if frozen is None and self.kinks:
             straddled = self._straddles(name, where, 2 * h, values)
             frozen = {i: np.asarray(branch_argument(self.graph.nodes[i], values) > 0) for i in self.kinks}
-        best, error = np.full(len(h), np.nan), np.full(len(h), np.inf)
+        best, error, taken = np.full(len(h), np.nan), np.full(len(h), np.inf), np.full(len(h), np.nan)
         rounding = len(self.graph.nodes) * np.finfo(x.dtype).eps
         is_small = (x != 0) & (np.abs(x) < SMALLEST_SCALE)
 
@@ -175,17 +188,20 @@ class Central:
             return small, np.where(np.isfinite(small) & np.isfinite(estimate), estimate, np.inf)
 
         if is_small.any():
-            best, error = tried(np.where(is_small, np.abs(x) * SMALL_STEP, h))
+            taken = np.where(is_small, np.abs(x) * SMALL_STEP, h)
+            best, error = tried(taken)
             best = np.where(np.isfinite(error), best, np.nan)
         witness, doubt = best, error
         for number, factor in enumerate(STEP_FACTORS, start=1):
-            small, estimate = tried(np.maximum(h * factor, np.abs(x) * (8 * np.finfo(x.dtype).eps)))
+            step = np.maximum(h * factor, np.abs(x) * (8 * np.finfo(x.dtype).eps))
+            small, estimate = tried(step)
             agrees = np.isinf(doubt) | (np.abs(small - witness) <= estimate + doubt)
             better = agrees & (estimate < error)
             best, error = np.where(better, small, best), np.where(better, estimate, error)
+            taken = np.where(better, step, taken)
             if np.all(error <= GOOD_ENOUGH * np.abs(best)) or (number >= enough and np.all(np.isfinite(error))):
                 break
-        return Refined(best, error, straddled)
+        return Refined(best, error, taken, straddled)
 
     def noise(self, inputs: Mapping[str, Any], output: Functional, frozen: Mapping[int, Any] | None = None) -> Array:
         """How far rounding may move the output at both ends of a step together ``(P,)``."""

@@ -1,9 +1,12 @@
 """A run as three CSV files: ``results.csv`` (row by row), ``points.csv`` (where), ``summary.csv`` (by variable).
 
 Floats are written with all the digits that they need to read back as the same double; a missing one is ``nan``.
-Differences are absolute, in the unit of the row. ``point`` is -1 and ``line`` 0 where there is none. What could not be
-run at all has rows too: verdict ``ERROR`` for a case that could not be read, ``FAIL`` for a reason that concerns the
-whole case, ``UNDECIDED`` for a method that could not do it; their ``variable`` is empty.
+Differences are absolute, in the unit of the row, and so are ``reference`` (the truth, to within ``radius``), ``error``
+(of the worst method but central), ``allowed`` and ``step_error`` (what central may be off by on top of it). The columns
+``..._ulps`` are each method's error in units in the last place of the reference; ``power`` is relative. ``point`` is -1
+and ``line`` 0 where there is none. What could not be run at all has rows too: verdict ``ERROR`` for a case that could
+not be read, ``FAIL`` for a reason that concerns the whole case, ``UNDECIDED`` for a method that could not do it; their
+``variable`` is empty.
 
 Text that a spreadsheet would run as a formula gets an apostrophe in front. To undo it take one leading apostrophe
 off wherever :func:`is_formula` holds of the rest, as :func:`read_results`, :func:`read_points` and
@@ -47,7 +50,7 @@ MOST_ENTRIES = 1024
 """An array of a point with more entries is one row with entry ``...``; the seed gives the point again."""
 
 _TEXT = {
-    "results": ("case", "variable", "quantity", "entry", "origin", "verdict", "reason", "suspect", "file"),
+    "results": ("case", "variable", "quantity", "entry", "origin", "road", "verdict", "reason", "suspect", "file"),
     "points": ("case", "origin", "note", "input", "shape", "entry", "file"),
     "summary": (
         *("case", "variable", "quantity", "role", "shape", "form", "verdict", "reason", "file"),
@@ -57,7 +60,16 @@ _TEXT = {
 _WHOLE = {
     "results": ("point", "line", "seed"),
     "points": ("point",),
-    "summary": ("checked", "failed", "line", "seed", *VERDICTS, *(f"{a}_{b}_point" for a, b in PAIRS)),
+    "summary": (
+        "checked",
+        "failed",
+        "proved",
+        "weak",
+        "line",
+        "seed",
+        *VERDICTS,
+        *(f"{a}_{b}_point" for a, b in PAIRS),
+    ),
 }
 _TRUTH = {"results": ("passes",), "points": ("own",), "summary": ("passes",)}
 
@@ -153,8 +165,9 @@ def results_frame(run: Run) -> pd.DataFrame:
     """
     extra = sorted({m for c in run.cases for v in c.variables for m in v.rows.values} - set(METHODS))
     pairs = [f"{a}_{b}" for a, b in PAIRS]
-    floats = (*METHODS, *extra, *pairs, "expected", "reference", "radius", "allowed")
-    order = ("case", "variable", "quantity", "entry", "point", "origin", *floats)
+    proved = ("reference", "radius", "error", "allowed", "step_error")
+    floats = (*METHODS, *extra, *pairs, "expected", *proved, *(f"{m}_ulps" for m in (*METHODS, *extra)))
+    order = ("case", "variable", "quantity", "entry", "point", "origin", *floats, "road")
     columns = _Columns((*order, "verdict", "passes", "reason", "suspect", "file", "line", "seed"), "results")
     for case in run.cases:
         for variable in case.variables:
@@ -187,7 +200,9 @@ def summary_frame(run: Run) -> pd.DataFrame:
     """
     pairs = [f"{a}_{b}{part}" for a, b in PAIRS for part in ("", "_point", "_entry")]
     order = ("case", "variable", "quantity", "role", "shape", "form", "checked", *VERDICTS, "failed", "verdict")
-    columns = _Columns((*order, "passes", *pairs, "reason", "file", "line", "seed"), "summary")
+    columns = _Columns(
+        (*order, "passes", "proved", "weak", "power", *pairs, "reason", "file", "line", "seed"), "summary"
+    )
     nowhere = {f"{a}_{b}_point": -1 for a, b in PAIRS}
     for case in run.cases:
         for variable in case.variables:
@@ -279,8 +294,7 @@ def _result_columns(case: CaseResult, variable: VariableResult, floats: Sequence
     rows = variable.rows
     found: dict[str, Any] = {name: rows.values[name] for name in floats if name in rows.values}
     found |= {f"{a}_{b}": column for (a, b), column in differences(rows).items()}
-    proved = {"reference": rows.reference, "radius": rows.radius, "allowed": rows.allowed}
-    found |= {name: column for name, column in proved.items() if column is not None}
+    found |= {name: column for name, column in _proved_columns(variable).items() if name in (*floats, "road")}
     return found | {
         "case": case.name,
         "variable": variable.name,
@@ -297,6 +311,27 @@ def _result_columns(case: CaseResult, variable: VariableResult, floats: Sequence
         "line": variable.line,
         "seed": case.seed,
     }
+
+
+def _proved_columns(variable: VariableResult) -> dict[str, Any]:
+    """What is known of the proved rows: ``error`` is that of the worst method but central, which has its own bound."""
+    import numpy as np
+
+    rows = variable.rows
+    columns: dict[str, Any] = {
+        "reference": rows.reference,
+        "radius": rows.radius,
+        "allowed": rows.allowed,
+        "step_error": rows.step_error,
+        "road": None if rows.road is None else (rows.road, rows.texts),
+    }
+    held = [column for method, column in rows.errors.items() if method != "central"]
+    if held and rows.reference is not None:
+        columns["error"] = np.fmax.reduce(held)
+        with np.errstate(all="ignore"):
+            ulp = np.spacing(np.abs(rows.reference).astype(variable.dtype)).astype(np.float64)
+            columns |= {f"{method}_ulps": column / ulp for method, column in rows.errors.items()}
+    return {name: column for name, column in columns.items() if column is not None}
 
 
 def _entry_texts(variable: VariableResult) -> tuple[NDArray[np.int64], list[str]]:
@@ -340,6 +375,9 @@ def _summary_row(case: CaseResult, variable: VariableResult) -> dict[str, Any]:
         "failed": variable.failed,
         "verdict": variable.verdict.value,
         "passes": variable.passes,
+        "proved": variable.proved,
+        "weak": variable.weak,
+        "power": variable.power,
         "file": variable.file,
         "line": variable.line,
         "seed": case.seed,

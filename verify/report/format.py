@@ -110,6 +110,19 @@ def largest_difference(case: CaseResult, pair: tuple[str, str]) -> float:
     return max(found, default=float("nan"))
 
 
+def power_text(case: CaseResult) -> str:
+    """The smallest relative fault that is sure to be rejected in any variable of a case, and where it is largest.
+
+    >>> power_text(CaseResult("x", "x.yaml"))
+    '-'
+    """
+    known = [(v.power, v.name) for v in case.variables if v.quantity == "gradient" and v.power == v.power]
+    if not known:
+        return ABSENT
+    worst, name = max(known)
+    return f"{magnitude(worst)} ({line_of(name)})"
+
+
 def summary_of(array: Any) -> str:
     """A large array in a few words: shape, smallest, largest, and whether any entry is not finite.
 

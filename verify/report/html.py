@@ -31,6 +31,7 @@ from verify.report.format import (
     short,
     summary_of,
 )
+from verify.report.plot import step_plot
 from verify.report.select import FailureGroup, failure_groups, worst_rows
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ def _environment() -> Environment:
         "place": place,
         "plural": plural,
         "paste": _paste,
+        "step_plot": step_plot,
         "is_number": lambda x: not math.isnan(x),
     }
     return environment

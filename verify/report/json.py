@@ -21,6 +21,7 @@ from verify.records import (
     Rows,
     Run,
     StageRecord,
+    StepLaw,
     VariableResult,
 )
 from verify.report.atomic import write_text
@@ -101,6 +102,22 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "kinks": [_kink(kink) for kink in case.kinks],
         "points": [_point(point) for point in case.points],
         "variables": [_variable(variable) for variable in case.variables],
+        "step_laws": [_step_law(law) for law in case.step_laws],
+    }
+
+
+def _step_law(law: StepLaw) -> dict[str, Any]:
+    return {
+        "variable": law.variable,
+        "entry": list(law.entry),
+        "point": law.point,
+        "steps": plain(law.steps),
+        "errors": plain(law.errors),
+        "truncation": plain(law.truncation),
+        "rounding": plain(law.rounding),
+        "best_step": plain(law.best_step),
+        "best_bound": plain(law.best_bound),
+        "sentence": law.sentence,
     }
 
 
@@ -118,6 +135,10 @@ def _variable(variable: VariableResult) -> dict[str, Any]:
         "passes": variable.passes,
         "checked": variable.checked,
         "failed": variable.failed,
+        "dtype": variable.dtype,
+        "proved": variable.proved,
+        "weak": variable.weak,
+        "power": plain(variable.power),
         "counts": {verdict.value: variable.counts.get(verdict, 0) for verdict in VERDICTS},
         "differences": [_difference(difference) for difference in variable.differences],
         "rows": _rows(variable.rows),
@@ -134,6 +155,9 @@ def _rows(rows: Rows) -> dict[str, Any]:
         "reference": plain(rows.reference),
         "radius": plain(rows.radius),
         "allowed": plain(rows.allowed),
+        "step_error": plain(rows.step_error),
+        "errors": {method: plain(column) for method, column in rows.errors.items()},
+        "road": None if rows.road is None else [rows.texts[code] for code in rows.road.tolist()],
         "verdict": [names[code] for code in rows.verdict.tolist()],
         "passes": plain(rows.passes),
         "reason": [rows.texts[code] for code in rows.reason.tolist()],

@@ -22,6 +22,7 @@ from verify.report.format import (
     place,
     plural,
     point_literal,
+    power_text,
     printable,
     shape_text,
 )
@@ -156,7 +157,10 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
     facts = [("place", place(row.file, row.line))]
     facts += [(method, full(value)) for method, value in row.values.items()]
     if row.reference == row.reference:
-        facts.append(("reference", f"{full(row.reference)}, proved to within {magnitude(row.radius)}"))
+        facts.append(("reference", f"{full(row.reference)}, proved to within {magnitude(row.radius)} ({row.road})"))
+    if row.errors:
+        facts.append(("error", ", ".join(f"{method} {magnitude(error)}" for method, error in row.errors.items())))
+        facts.append(("allowed", f"{magnitude(row.allowed)}{_step_text(row)}"))
     if row.expected == row.expected:
         facts.append(("expected", full(row.expected)))
     facts.append(("differ", ", ".join(f"{a}-{b} {magnitude(row.difference(a, b))}" for a, b in PAIRS)))
@@ -170,6 +174,10 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
     lines += [f"  {name:{wide}}  {line_of(text)}" for name, text in facts]
     lines += [f"  {line}" for line in point_literal(point, case_result).split("\n")]
     return "\n".join(lines)
+
+
+def _step_text(row: Row) -> str:
+    return f", and {magnitude(row.step_error)} more for central's step" if row.step_error > 0 else ""
 
 
 def describe_group(group: FailureGroup, case_result: CaseResult) -> str:
@@ -265,14 +273,16 @@ def _cases_table(run: Run) -> Table:
     from rich.text import Text
 
     pairs = [f"{a}-{b}" for a, b in PAIRS]
-    table = _table("case", "status", "points", "rows", *pairs, "verdicts", right=("points", "rows", *pairs))
+    right = ("points", "rows", "weak", *pairs)
+    table = _table("case", "status", "points", "rows", "weak", "power", *pairs, "verdicts", right=right)
     for case in run.cases:
         rows = sum(variable.checked for variable in case.variables)
         status = case.status if case.passes or case.status in ("FAIL", "ERROR") else f"{case.status}, does not pass"
         table.add_row(
             Text(line_of(case.name)),
             Text(status, _STYLE[case.status] if case.passes else _STYLE["FAIL"]),
-            *_cells(f"{case.points_checked:,}", f"{rows:,}"),
+            *_cells(f"{case.points_checked:,}", f"{rows:,}", f"{sum(v.weak for v in case.variables):,}"),
+            *_cells(power_text(case)),
             *_cells(*(magnitude(largest_difference(case, pair)) for pair in PAIRS)),
             Text(counts_text(case.counts) or ABSENT),
         )
