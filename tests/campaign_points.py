@@ -2,11 +2,11 @@
 
     python tests/campaign_points.py --cases 1000 --points 20 --jobs 2
 
-Not part of the test suite. Each case is looked at at ``--points`` points of each kind, at ``--proved`` of which every row
-is held against the certified reference; half of the cases are float32. The op table is right, so a row that is rejected
-(FAIL or DISPUTED) is a false alarm, unless mpmath says that several ops tie there and that the engine's convention gives
-no slope (relu(x) - relu(-x) at 0). Counts per verdict are printed for every kind of point and dtype; false alarms and
-exceptions are printed with the case that shows them, and the command then ends with 1.
+Not part of the test suite. Each case is looked at at ``--points`` points of each kind, at ``--proved`` of which every
+row is held against the certified reference; half of the cases are float32. The op table is right, so a row that is
+rejected (FAIL or DISPUTED) is a false alarm, unless mpmath says that several ops tie there and that the engine's
+convention gives no slope (relu(x) - relu(-x) at 0). Counts per verdict are printed for every kind of point and dtype;
+false alarms and exceptions are printed with the case that shows them, and the command then ends with 1.
 
 Each chunk of cases runs in a process of its own, so that whatever a library keeps is given back; the largest memory and
 the longest time of a chunk are printed.
@@ -35,7 +35,8 @@ from campaign import general, is_slope, one_sided
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from numpy.typing import NDArray
 
-from verify import judge, runner
+from verify import judge as judging
+from verify import runner
 from verify.case import INTEGRAL, Case, Input, load_case_text
 from verify.points import Batch, generator, random_points
 from verify.records import VERDICTS, CaseResult, Row, Verdict
@@ -85,13 +86,16 @@ KINDS: dict[str, Draw | None] = {
 """Kind of point -> what draws it; ordinary points are those that a run draws from the domains."""
 
 
-def drawn(item: Input, draw: Draw, count: int, rng: np.random.Generator) -> Array:
+def drawn(item: Input, draw: Draw, count: int, rng: np.random.Generator, dtype: type[np.floating[Any]]) -> Array:
     """Values of one input; where its domain has one sign they keep it, for formulas count on that."""
-    dtype = np.float32 if item.dtype == "float32" else np.float64
     with np.errstate(under="ignore"):
-        values = draw(rng, (count, *item.shape), dtype).astype(dtype)
+        values = draw(rng, (count, *item.shape), dtype).astype(dtype).astype(item.dtype)
     if item.domain.low >= 0:
-        values = np.where(values == 0, dtype(1), np.abs(values)) if not item.domain.contains(0.0) else np.abs(values)
+        values = (
+            np.where(values == 0, values.dtype.type(1), np.abs(values))
+            if not item.domain.contains(0.0)
+            else np.abs(values)
+        )
     return values
 
 
@@ -100,10 +104,11 @@ def batches(case: Case, kind: str, count: int, proved: int, first_id: int, seed_
     base = random_points(case, seed_, 0, count, first_id)
     inputs = dict(base.inputs)
     draw = KINDS[kind]
+    dtype = np.float32 if any(item.dtype == "float32" for item in case.inputs) else np.float64
     for place, item in enumerate(case.inputs):
         if draw is not None and item.kind not in INTEGRAL:
             rng = generator(seed_, f"{case.name} {kind}", "random", place)
-            inputs[item.name] = drawn(item, draw, count, rng)
+            inputs[item.name] = drawn(item, draw, count, rng, dtype)
     upstream = {name: inputs[case.upstream[name]] if name in case.upstream else g for name, g in base.upstream.items()}
     for part, origin in ((slice(0, proved), "random"), (slice(proved, None), "compared")):
         ids = base.ids[part]
@@ -142,7 +147,7 @@ class Counts:
         self.wrong += other.wrong
         self.megabytes = max(self.megabytes, other.megabytes)
         self.seconds = max(self.seconds, other.seconds)
-        self.slowest = max(self.slowest, tuple(other.slowest))
+        self.slowest = max(self.slowest, other.slowest)
 
 
 def look_at(text: str, points: int, proved: int, seed_: int, counts: Counts) -> None:
@@ -157,7 +162,7 @@ def look_at(text: str, points: int, proved: int, seed_: int, counts: Counts) -> 
             yield from batches(case, kind, points, proved, at, seed_)
 
     try:
-        runner._random_batches = all_kinds
+        vars(runner)["_random_batches"] = all_kinds
         case = load_case_text(text)
         result = runner.run_loaded(case, runner.Settings(points=points * len(KINDS), seed=seed_))
     except Exception:  # noqa: BLE001 (whatever is raised is what is looked for)
@@ -203,8 +208,9 @@ def is_rightly_rejected(case: Case, result: CaseResult, row: Row) -> bool:
 def told(result: CaseResult, row: Row, kind_of: dict[int, str]) -> str:
     """A rejected row, ready to be looked into."""
     point = next(point for point in result.points if point.id == row.point)
+    kind = kind_of.get(row.point, point.origin)
     return (
-        f"{row.quantity} by {row.variable}{list(row.entry)} at {kind_of.get(row.point, point.origin)} point {row.point}: "
+        f"{row.quantity} by {row.variable}{list(row.entry)} at {kind} point {row.point}: "
         f"{dict(row.values)} {row.verdict.value}: {row.reason}; suspect: {row.suspect}; {dict(point.values)!r}"
     )
 
@@ -214,7 +220,7 @@ def run_chunk(cases: int, points: int, proved: int, seed_: int) -> Counts:
     counts = Counts()
     seen: set[str] = set()
     started = time.perf_counter()
-    judge.PROVED_POINTS = sys.maxsize  # how many are proved is said by their origin here
+    vars(judging)["PROVED_POINTS"] = sys.maxsize  # how many are proved is said by their origin here
 
     @seed(seed_)
     @settings(
@@ -243,6 +249,7 @@ def in_process(cases: int, points: int, proved: int, seed_: int) -> Counts:
     told_ = json.loads(done.stdout.splitlines()[-1])
     for name in ("points", "rows", "reasons"):
         told_[name] = Counter(told_[name])
+    told_["slowest"] = tuple(told_["slowest"])
     return Counts(**told_)
 
 
@@ -281,11 +288,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     total = Counts()
     chunks = [(min(args.size, args.cases - done), args.seed * 10_000 + i)
               for i, done in enumerate(range(0, args.cases, args.size))]  # fmt: skip
-    with ThreadPoolExecutor(args.jobs) as pool:
+    pool = ThreadPoolExecutor(args.jobs)
+    try:
         for part in pool.map(lambda chunk: in_process(chunk[0], args.points, args.proved, chunk[1]), chunks):
             total.add(part)
             said = f"{len(total.cases)} cases, {part.seconds:.0f} s, {part.megabytes:.0f} MB, {len(total.wrong)} wrong"
             print(said, file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted: the counts are those of the chunks that were finished")
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     report(total)
     return 1 if total.wrong else 0
 

@@ -263,3 +263,49 @@ def test_nothing_is_written_to() -> None:
         return found
 
     assert check_gradient(scribbling, AFFINE, FEW).ok
+
+
+# ------------------------------------------------------------------------------------------------------ black boxes
+
+
+def naive(x: Any, n: int) -> Any:
+    """A function that no case describes."""
+    return np.sum(np.sin(x) ** n)
+
+
+def test_a_black_box_is_judged_by_the_step_law() -> None:
+    """Right passes, one entry off by a thousandth fails, and what is said is said to be measured."""
+    at = {"x": np.array([0.3, -1.2, 2.0]), "n": 3}
+
+    def right(x: Any, n: int) -> Any:
+        return n * np.sin(x) ** (n - 1) * np.cos(x)
+
+    def wrong(x: Any, n: int) -> Any:
+        return right(x, n) * np.array([1.0, 1.001, 1.0])
+
+    assert check_gradient(right, naive, at=at).ok
+    run = check_gradient(wrong, naive, at=at)
+    assert [(1,)] == [row.entry for row in run.cases[0].failing()]
+    row = next(run.cases[0].failing())
+    assert (Verdict.FAIL, "subject") == (row.verdict, row.suspect)
+    assert row.reason.startswith("measured: wrong: the claim")
+    assert __file__ == row.file
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"), [(0.0, Verdict.SUBGRADIENT), (1.0, Verdict.SUBGRADIENT), (2.0, Verdict.FAIL)]
+)
+def test_a_black_box_at_a_kink(answer: float, expected: Verdict) -> None:
+    """The one-sided quotients part, and what lies between them passes."""
+    run = check_gradient(lambda x: answer * np.ones_like(x), lambda x: np.maximum(x, 0), at={"x": 0.0})
+    assert expected is own_row(run).verdict
+
+
+def test_a_black_box_needs_a_point() -> None:
+    """Without one there is nothing to look at, and with whole numbers alone nothing to differentiate."""
+    with pytest.raises(UsageError, match="needs the point"):
+        check_gradient(lambda x: x, lambda x: x)
+    with pytest.raises(UsageError, match="nothing to differentiate"):
+        check_gradient(lambda x: x, lambda x: x, at={"x": 3})
+    with pytest.raises(UsageError, match="own points"):
+        check_gradient(lambda x: x, TINY, at={"x": 3.0})

@@ -59,6 +59,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "examine",
         "judge",
         "runner",
+        "black_box",
         "oracle",
         "matrix",
         "report",

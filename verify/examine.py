@@ -34,6 +34,7 @@ from verify.records import PAIRS, VERDICTS, Verdict, format_entry, unravel
 from verify.reference import Enclosure, Enclosures
 from verify.rows import CODE, Block, OpenRow, Suspicion, within
 from verify.subject import SUBJECT
+from verify.underflow import steep
 
 Array = NDArray[Any]
 
@@ -279,7 +280,8 @@ class Examination:
         """The enclosure of one row, much narrower than what is allowed."""
         index = unravel(entry, self.context.graph.shape(block.name))
         ask = known.gradient if block.quantity == "gradient" else known.value
-        return ask(block.name, index, allowed / NEEDED if math.isfinite(allowed) else None)
+        needed = allowed / NEEDED  # of a subnormal number that is 0, and no radius is as small
+        return ask(block.name, index, needed if 0 < needed < math.inf else None)
 
     def _prove(self, at: Array, bounds: Sequence[Array]) -> None:
         """Holds every row of some smooth points against the certified reference."""
@@ -492,7 +494,10 @@ class Examination:
             rows = [(block, np.flatnonzero(_is_lost(block, at))) for block in self.blocks]
             if not any(len(entries) for _, entries in rows):
                 continue
-            reason = self._prover(p).out_of_range(self.context.reference.enclose(*self._take(slice(p, p + 1))))
+            known = self.context.reference.enclose(*self._take(slice(p, p + 1)))
+            reason = self._prover(p).out_of_range(known) or steep(self.context.graph, self._floats(p))
+            if not reason and any(b.quantity == "value" and not np.isfinite(b.allowed[at]).all() for b in self.blocks):
+                reason = "rounding on the way forward is unbounded"
             for block, entries in rows if reason else ():
                 number = self.context.texts.number(reason)
                 block.judge((at, entries), Verdict.UNDECIDED, not self.batch.own, number)

@@ -1,8 +1,7 @@
 """SymPy expressions made ready to be evaluated on arrays, without executing any generated text.
 
 SymPy's ``lambdify`` writes Python source and runs it; here the tree is walked once and becomes a list of calls, which
-run on float arrays, on object arrays of mpmath numbers where every digit counts, and on object arrays of python-flint's
-balls (``arb``) where the result must be proved.
+run on float arrays, and on object arrays of python-flint's balls (``arb``) where the result must be proved.
 """
 
 from __future__ import annotations
@@ -15,14 +14,10 @@ from functools import lru_cache, reduce
 from typing import Any
 
 import flint
-import mpmath
 import numpy as np
 import sympy
 
 OBJECTS = np.dtype(object)
-
-EXACT_DIGITS = 50
-"""Decimal digits of an evaluation on mpmath numbers."""
 
 
 def _step(x: Any, _half: Any = 0.5) -> Any:
@@ -83,16 +78,6 @@ FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
     sympy.sign: _sign,
 }
 """SymPy function -> NumPy function."""
-
-EXACT_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
-    np.exp: np.frompyfunc(mpmath.exp, 1, 1),
-    np.log: np.frompyfunc(mpmath.log, 1, 1),
-    np.tanh: np.frompyfunc(mpmath.tanh, 1, 1),
-    np.sinh: np.frompyfunc(mpmath.sinh, 1, 1),
-    np.cosh: np.frompyfunc(mpmath.cosh, 1, 1),
-    np.sqrt: np.frompyfunc(mpmath.sqrt, 1, 1),
-}
-"""NumPy function -> the same on mpmath numbers; all others run on object arrays as they are."""
 
 
 def _ball_step(x: flint.arb, _half: Any = None) -> flint.arb:
@@ -157,8 +142,8 @@ class Formulas:
     def __call__(self, *values: Any, like: Any = None) -> list[Any]:
         """The value of each expression; ``values`` are arrays that broadcast together, one for each symbol.
 
-        What the arrays hold decides the number system: floats, mpmath numbers with :data:`EXACT_DIGITS` digits, or
-        balls at python-flint's precision of the moment. Formulas without symbols take it from the array ``like``.
+        What the arrays hold decides the number system: floats, or balls at python-flint's precision of the moment.
+        Formulas without symbols take it from the array ``like``.
         """
         numbers = numbers_of((*values, like))
         if numbers is BALLS and all(value.size == 1 for value in values):
@@ -243,11 +228,6 @@ class Formulas:
         return self._size - 1
 
 
-def _exact_number(number: sympy.Expr) -> Any:
-    """A constant as an object array without axes: mpmath's own numbers do not multiply arrays from the left."""
-    return np.array(mpmath.mpmathify(number.evalf(EXACT_DIGITS)), dtype=object)
-
-
 def as_ball(number: sympy.Expr) -> flint.arb:
     """The ball around an exact constant, at python-flint's precision of the moment.
 
@@ -293,10 +273,7 @@ def numbers_of(values: Sequence[Any]) -> Numbers:
     >>> numbers_of([np.zeros(1)]).name, numbers_of([np.array([flint.arb(1)], dtype=object)]).name
     ('floats', 'balls')
     """
-    held = [value.flat[0] for value in values if getattr(value, "dtype", None) == OBJECTS and value.size]
-    if not held:
-        return FLOATS
-    return BALLS if any(isinstance(number, flint.arb) for number in held) else EXACT
+    return BALLS if any(getattr(value, "dtype", None) == OBJECTS and value.size for value in values) else FLOATS
 
 
 def differentiated(expression: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
@@ -351,7 +328,6 @@ def as_float(number: sympy.Expr) -> float:
 
 
 FLOATS = Numbers("floats", as_float, {}, lambda: np.errstate(all="ignore"))
-EXACT = Numbers("mpmath", _exact_number, EXACT_FUNCTIONS, lambda: mpmath.workdps(EXACT_DIGITS))
 BALL = Numbers("ball", _ball_number, BALL_FUNCTIONS, nullcontext)
 BALLS = Numbers(
     "balls",

@@ -27,8 +27,7 @@ from verify.case import Expected
 from verify.context import Context
 from verify.derivative import Derivative
 from verify.examine import Examination
-from verify.interpret import branch_argument, dtype_of
-from verify.kinks import singular_distance, singular_nodes
+from verify.interpret import Values, branch_argument, dtype_of
 from verify.methods.central import contraction, granted_noise, usual_step
 from verify.points import Batch
 from verify.proof import PROVED_POINTS
@@ -69,7 +68,8 @@ class Judge:
         answers = {
             name: method.differentiate(batch.inputs, batch.upstream) for name, method in self.context.methods.items()
         }
-        suspicious = self._near_kinks(batch)
+        values = self.context.engine.program.run(batch.inputs)
+        suspicious = self._near_kinks(values, len(batch)) | _lost(values, len(batch))
         unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
         noise = self._granted(answers, batch)
         differences: dict[RowKey, dict[tuple[str, str], Array]] = {}
@@ -99,14 +99,15 @@ class Judge:
             new_block(key, columns_of(key, answers, len(batch)), self.context.graph) for key in self.context.row_keys()
         ]
         expected = self._write_expected(blocks) if batch.own else {}
-        near = self._near_kinks(batch)
+        values = self.context.engine.program.run(batch.inputs)
+        near, lost = self._near_kinks(values, len(batch)), _lost(values, len(batch))
         noise = self._granted(answers, batch)
         proved = self._to_be_proved(batch)
         suspicions = [self._suspicion(block, answers, noise, batch) for block in blocks]
         self._add_rounding(noise, suspicions, batch)
         for block, suspicion in zip(blocks, suspicions, strict=True):
             self._settle_steps(block, suspicion, near, noise, batch)
-            suspicion.rows[near] = True
+            suspicion.rows[near | lost] = True
             suspicion.rows[np.isfinite(block.expected)] = True
             suspicion.rows[proved] = True
         points = np.flatnonzero(np.any([suspicion.rows.any(axis=1) for suspicion in suspicions], axis=0))
@@ -208,20 +209,22 @@ class Judge:
             suspicion.granted[at, entry] = refined.error
             suspicion.rows[at[settled], entry] = suspicion.steps[at[settled], entry] = False
 
-    def _near_kinks(self, batch: Batch) -> Array:
+    def _near_kinks(self, values: Values, points: int) -> Array:
         """The points ``(P,)`` at which some branch is nearly undecided."""
         near = np.zeros(len(batch), dtype=bool)
         singular = singular_nodes(self.context.graph)
         if not self.context.central.kinks and not singular:
             return near
         values = self.context.engine.program.run(batch.inputs)
+
+        near = np.zeros(points, dtype=bool)
         for i in self.context.central.kinks:
             node = self.context.graph.nodes[i]
             size = sum(np.abs(values[j]).reshape(len(values[j]), -1).max(axis=1, initial=0.0) for j in node.args)
             argument = np.abs(branch_argument(node, values))
             argument = argument.reshape(len(argument), -1)
             near |= ~(argument > NEAR_A_KINK * np.reshape(size, (-1, 1))).all(axis=1)
-        for i in singular:
+        for i in singular_nodes(self.context.graph):
             distance = singular_distance(self.context.graph, i, values)
             distance = distance.reshape(len(distance), -1)
             near |= ~(distance > NEAR_A_KINK * _largest_of_all(values)[:, None]).all(axis=1)
@@ -239,3 +242,12 @@ def _largest_of_all(values: Sequence[Array]) -> Array:
     sizes = [np.abs(x).reshape(len(x), -1).max(axis=1, initial=0.0) for x in values]
     largest: Array = np.max(np.broadcast_arrays(*sizes), axis=0)
     return largest
+
+
+def _lost(values: Values, points: int) -> Array:
+    """The points ``(P,)`` at which some node has no finite value: there all methods may agree on nothing."""
+    lost = np.zeros(points, dtype=bool)
+    for value in values:
+        if not np.isfinite(value).all():
+            lost |= ~np.isfinite(value).reshape(len(value), -1).all(axis=1)
+    return lost

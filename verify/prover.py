@@ -26,7 +26,7 @@ from verify.rows import Block
 from verify.step_bounds import PointSteps
 from verify.subject import SUBJECT, Subject
 from verify.taylor import precision
-from verify.underflow import overflow_backward, underflow
+from verify.underflow import too_large, underflow
 
 Array = NDArray[Any]
 
@@ -164,7 +164,7 @@ class Prover:
     def _take_back(self, known: Enclosures, block: Block, where: tuple[int, int]) -> None:
         """Takes a PASS back that says nothing, because floats became zero on the way where the truth is not."""
         nodes = known.nodes() if VERDICTS[block.verdict[where]] is Verdict.PASS else None
-        reason = underflow(self.context.graph, self.floats, nodes[0]) if nodes else ""
+        reason = underflow(self.context.graph, self.floats, nodes) if nodes else ""
         if reason:
             self._undecided(block, where, reason)
 
@@ -173,8 +173,7 @@ class Prover:
         nodes = known.nodes()
         if nodes is None:
             return ""
-        graph = self.context.graph
-        return underflow(graph, self.floats, nodes[0]) or overflow_backward(graph, self.floats, nodes[1])
+        return underflow(self.context.graph, self.floats, nodes) or too_large(self.floats, known.slopes())
 
     def _undecided(self, block: Block, where: tuple[int, int], reason: str) -> None:
         own = where[0] in self.context.own_rows
@@ -215,7 +214,8 @@ class Prover:
         """The enclosure of one row, much narrower than what is allowed."""
         index = unravel(entry, self.context.graph.shape(block.name))
         ask = known.gradient if block.quantity == "gradient" else known.value
-        return ask(block.name, index, allowed / NEEDED if math.isfinite(allowed) else None)
+        needed = allowed / NEEDED  # of a subnormal number that is 0, and no radius is as small
+        return ask(block.name, index, needed if 0 < needed < math.inf else None)
 
     def _judge(self, block: Block, where: tuple[int, int], truth: Enclosure, proof: Proof) -> None:
         """Puts what is proved in the place of what was estimated, where it differs."""

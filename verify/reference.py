@@ -133,6 +133,8 @@ class _Level:
     sympy_values: Mapping[str, Any]
     sympy_gradients: Mapping[str, Any]
     slopes: dict[tuple[str, Entry], flint.arb] = field(default_factory=dict)
+    certain: dict[int, int] = field(default_factory=dict)
+    """Node -> how many bits are certain in its least certain entry, where somebody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,23 +250,33 @@ class Enclosures:
                 return _enclosure(found, "", "taylor", bits)
         return _enclosure(found, "enclosure too wide along a direction", "taylor", bits)
 
-    def nodes(self) -> tuple[Values, list[flint.arb]] | None:
-        """The value of every node and the gradient by every variable, with the first precision.
+    def nodes(self) -> Values | None:
+        """The value of every node with the first precision, None where nothing can be enclosed, or not in time."""
+        level = self._first_level()
+        return None if level is None else level.values
 
-        None where nothing can be enclosed, or not in time.
-        """
-        if self._refusal:
-            return None
+    def slopes(self) -> list[flint.arb]:
+        """The derivatives of the contracted output by every entry of every node, as far as time allows."""
+        level, found = self._first_level(), list[flint.arb]()
+        if level is None:
+            return found
         deadline = time.monotonic() + max(self.reference.most_seconds - self._seconds, 0.0)
         try:
             with precision(FIRST_BITS):
-                level = self._level(FIRST_BITS, deadline)
-                questions = [
-                    _Question(name, entry, is_gradient=True)
-                    for name in self.reference.variables
-                    for entry in np.ndindex(self.graph.shape(name))
-                ]
-                return level.values, [self._taylor(level, question, deadline) for question in questions]
+                for position, node in enumerate(self.graph.nodes):
+                    for entry in np.ndindex(node.shape):
+                        slope = self.reference.taylor.slope(level.values, position, entry, level.weights, deadline)
+                        found.append(slope)
+        except OutOfTimeError:
+            pass  # those that were had may say enough
+        return found
+
+    def _first_level(self) -> _Level | None:
+        if self._refusal:
+            return None
+        try:
+            with precision(FIRST_BITS):
+                return self._level(FIRST_BITS, time.monotonic() + max(self.reference.most_seconds - self._seconds, 0.0))
         except OutOfTimeError:
             return None
 
@@ -412,7 +424,10 @@ class Enclosures:
                 at, argument = kinks[0]
                 exact = all(argument.is_exact() for _, argument in kinks)
                 return f"kink: {_where(graph.nodes[at])}, where two branches meet ({_shown(argument)})", exact
-        widest = next((at for at in path if _worst_bits(level.values[at]) < RELATIVE_BITS // 2), path[-1])
+        for at in path:
+            if at not in level.certain:
+                level.certain[at] = _worst_bits(level.values[at])
+        widest = next((at for at in path if level.certain[at] < RELATIVE_BITS // 2), path[-1])
         radius = _size(ball.rad()) if ball.is_finite() else "infinite"
         start = f"; digits are lost from {_where(graph.nodes[widest])} on" if graph.nodes[widest].args else ""
         return f"enclosure too wide: its radius is {radius} with {level.bits} bits{start}", False

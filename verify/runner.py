@@ -383,7 +383,7 @@ class _Gathering:
         chosen = tuple(item.name for item in case.real_inputs)
         self.variables = chosen if settings.variables == "inputs" else case.variables
         if subject is not None:
-            self.variables = subject.answers
+            self.variables = _answered(case, settings, subject)
         self.methods, self.unsupported = _prepare(case, settings, self.variables)
         if subject is not None:
             self.methods = {SUBJECT: subject, **self.methods}
@@ -567,6 +567,12 @@ class _Gathering:
             reason=np.where(passed, reason, rows.reason),
             texts=self.context.texts.all(),
         )
+
+
+def _answered(case: Case, settings: Settings, subject: Subject) -> tuple[str, ...]:
+    """The variables that a subject gives gradients for, by its answer at the case's first point."""
+    first = subject.differentiate(*own_points(case, settings.seed).take(np.array([0])))
+    return tuple(name for name in case.variables if name in first.gradients)
 
 
 def _prepare(

@@ -21,7 +21,6 @@ from verify.case import Case
 from verify.derivative import Derivative
 from verify.errors import UsageError, did_you_mean
 from verify.interpret import dtype_of
-from verify.points import own_points
 from verify.reference import Enclosure, Reference
 from verify.taylor import precision
 
@@ -52,26 +51,52 @@ class Excuse:
     sentence: str
 
 
-class Subject:
-    r"""A gradient made ready to be judged on one case.
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What a gradient is given, and what it may answer with."""
 
-    >>> from verify.case import load_case_text
-    >>> case = load_case_text("case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n")
-    >>> subject = Subject(case, lambda x: 2 * x)
+    what: str
+    """The function that it is the gradient of, in words."""
+    inputs: tuple[str, ...]
+    """All inputs, in order."""
+    real: tuple[str, ...]
+    """Those that are differentiated: what a tuple's items belong to."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of every input and stage."""
+    outputs: Mapping[str, tuple[int, ...]]
+    """Output -> its shape."""
+
+    @classmethod
+    def of(cls, case: Case) -> Interface:
+        r"""The interface of a case.
+
+        >>> from verify.case import load_case_text
+        >>> Interface.of(load_case_text("case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n")).outputs
+        {'f': ()}
+        """
+        graph = case.graph
+        return cls(
+            f"case {case.name!r}",
+            tuple(graph.inputs),
+            tuple(item.name for item in case.real_inputs),
+            {name: graph.shape(name) for name in (*graph.inputs, *graph.stages)},
+            {name: graph.shape(name) for name in graph.outputs},
+        )
+
+
+class Subject:
+    """A gradient made ready to be judged.
+
+    >>> square = Interface("the square", ("x",), ("x",), {"x": ()}, {"f": ()})
+    >>> subject = Subject(square, lambda x: 2 * x)
     >>> subject.differentiate({"x": np.array([3.0, 4.0])}, {"f": np.ones(2)}).gradients["x"]
     array([6., 8.])
     """
 
-    def __init__(self, case: Case, gradient: Gradient, seed: int = 0) -> None:
-        self.case = case
+    def __init__(self, interface: Interface, gradient: Gradient) -> None:
+        self.interface = interface
         self.gradient = gradient
-        self.names = tuple(item.name for item in case.real_inputs)
-        """What a tuple's items belong to."""
-        self._by_name, self._takes_upstream = _calling_convention(case, gradient)
-        own = own_points(case, seed)
-        first = self.differentiate(*own.take(np.array([0])))
-        self.answers = tuple(name for name in case.variables if name in first.gradients)
-        """The variables that the subject gives gradients for, by its answer at the case's first point."""
+        self._by_name, self._takes_upstream = _calling_convention(interface, gradient)
 
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
         """The subject's gradients at P points, one call for each; see :class:`~verify.derivative.Differentiator`."""
@@ -96,26 +121,28 @@ class Subject:
         if isinstance(answer, Mapping):
             return {self._variable(str(key)): value for key, value in answer.items() if value is not None}
         items = list(answer) if isinstance(answer, tuple | list) else [answer]
-        if len(items) != len(self.names):
+        names = self.interface.real
+        if len(items) != len(names):
             raise UsageError(
-                f"the gradient answered with {len(items)} arrays for {len(self.names)} inputs "
-                f"({', '.join(self.names)}); return a mapping by name to give only some of them"
+                f"the gradient answered with {len(items)} arrays for {len(names)} inputs "
+                f"({', '.join(names)}); return a mapping by name to give only some of them"
             )
-        return {name: item for name, item in zip(self.names, items, strict=True) if item is not None}
+        return {name: item for name, item in zip(names, items, strict=True) if item is not None}
 
     def _variable(self, key: str) -> str:
-        known = (*self.names, *self.case.graph.stages)
+        known = [name for name in self.interface.shapes if name not in self.interface.inputs]
+        known = [*self.interface.real, *known]
         for prefix in ("", "d", "grad_"):
             if key.startswith(prefix) and key[len(prefix) :] in known:
                 return key[len(prefix) :]
         raise UsageError(
-            f"the gradient answered with {key!r}, which is no input or stage of case {self.case.name!r}. "
+            f"the gradient answered with {key!r}, which is no input or stage of {self.interface.what}. "
             f"{did_you_mean(key, [*known, *(f'd{name}' for name in known)])}".strip()
         )
 
     def _of_shape(self, name: str, value: Any) -> Array:
         array = np.asarray(value, dtype=np.float64)
-        expected = self.case.graph.shape(name)
+        expected = self.interface.shapes[name]
         if array.shape != expected:
             raise UsageError(f"the gradient by {name} has shape {array.shape}, expected that of {name}: {expected}")
         return array
@@ -157,7 +184,7 @@ class Subject:
     ) -> arb | None:
         """The formula's own value in balls, None where the code does not run on them."""
         unit = float(np.finfo(dtype_of(inputs)).eps) / 2
-        real = {item.name for item in self.case.real_inputs}
+        real = self.interface.real
         with precision(FORMULA_BITS):
             here = {key: _ball_numbers(x[0], unit) if key in real else x[0][()] for key, x in inputs.items()}
             seeds = {key: _ball_numbers(g[0], unit) for key, g in upstream.items()}
@@ -178,7 +205,7 @@ class Subject:
         entry: tuple[int, ...],
     ) -> float | None:
         """How noisy the relative error is along a short line through the point; None where it cannot be told."""
-        real = {item.name for item in self.case.real_inputs}
+        real = self.interface.real
         rng = np.random.default_rng(0)
         line = np.linspace(-NEARBY, NEARBY, NEIGHBOURS)
         errors = []
@@ -209,16 +236,16 @@ def roughness(errors: Sequence[float]) -> float | None:
     return float(np.sqrt(np.mean(np.diff(array, 2) ** 2) / (6 * np.mean(array**2))))
 
 
-def _calling_convention(case: Case, gradient: Gradient) -> tuple[tuple[str, ...], bool]:
+def _calling_convention(interface: Interface, gradient: Gradient) -> tuple[tuple[str, ...], bool]:
     """The inputs that are passed by name (none: all by position), and whether ``upstream`` is asked for."""
     try:
         parameters = inspect.signature(gradient).parameters
     except (TypeError, ValueError):  # a builtin without a signature
         return (), False
-    names = [item.name for item in case.inputs]
+    names = interface.inputs
     takes_upstream = "upstream" in parameters and "upstream" not in names
-    if not takes_upstream and any(case.graph.shape(name) for name in case.graph.outputs):
-        shapes = ", ".join(f"{name} {case.graph.shape(name)}" for name in case.graph.outputs)
+    if not takes_upstream and any(interface.outputs.values()):
+        shapes = ", ".join(f"{name} {shape}" for name, shape in interface.outputs.items())
         raise UsageError(f"the output is an array ({shapes}): the gradient needs a parameter 'upstream'")
     asked = [name for name in names if name in parameters]
     needed = [
@@ -231,7 +258,7 @@ def _calling_convention(case: Case, gradient: Gradient) -> tuple[tuple[str, ...]
     positional_only = any(parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY for name in asked)
     by_name = bool(asked) and set(needed) <= set(asked) and not positional_only
     if not by_name and len(needed) > len(names):
-        raise UsageError(f"the gradient needs {', '.join(needed)}; case {case.name!r} has {', '.join(names)}")
+        raise UsageError(f"the gradient needs {', '.join(needed)}; {interface.what} has {', '.join(names)}")
     return (tuple(asked) if by_name else ()), takes_upstream
 
 

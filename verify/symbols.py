@@ -15,7 +15,7 @@ from verify.interpret import REAL_CONSTANTS
 from verify.ops import OPS, Op, Shape, exact_rational
 
 Objects = NDArray[np.object_]
-"""An array of SymPy expressions or of mpmath numbers."""
+"""An array of SymPy expressions, or of balls."""
 
 
 def real_symbol(name: str) -> sympy.Symbol:

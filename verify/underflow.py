@@ -8,9 +8,8 @@ follows is neither right nor wrong. Whether it happened is seen by holding the f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flint
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,9 @@ from verify.graph import Graph, Node
 from verify.interpret import align
 from verify.ops import OPS
 from verify.taylor import entries_of
+
+if TYPE_CHECKING:
+    import flint
 
 Array = NDArray[Any]
 
@@ -28,6 +30,7 @@ def underflow(graph: Graph, floats: Sequence[Array], enclosed: Sequence[Any]) ->
     Empty where there is none. A zero whose truth is of ordinary size is what cancellation left, and no underflow.
     ``floats`` are the values of all nodes ``(1, *shape)``, ``enclosed`` the balls around their true values.
 
+    >>> import flint
     >>> from verify.expression import graph_from_expressions
     >>> from verify.interpret import Program
     >>> from verify.taylor import Taylor
@@ -50,22 +53,30 @@ def underflow(graph: Graph, floats: Sequence[Array], enclosed: Sequence[Any]) ->
     return ""
 
 
-def overflow_backward(graph: Graph, floats: Sequence[Array], slopes: Sequence[flint.arb]) -> str:
-    """The first sign that a backward pass leaves the range of floats, empty where there is none.
+def too_large(floats: Sequence[Array], slopes: Sequence[flint.arb]) -> str:
+    """That a true derivative is more than floats can hold, empty where none is.
 
-    That is a true derivative among ``slopes`` that floats cannot hold, or a local derivative that is not finite.
+    >>> import flint
+    >>> too_large([np.zeros(1)], [flint.arb(1e301)]), too_large([np.zeros(1, np.float32)], [flint.arb(1e301)])
+    ('', 'a derivative is more than 3.4e+38, the largest that these floats hold')
+    """
+    largest = float(np.finfo(np.result_type(*floats)).max)
+    if any(slope.is_finite() and abs(slope) > largest for slope in slopes):
+        return f"a derivative is more than {largest:.3g}, the largest that these floats hold"
+    return ""
+
+
+def steep(graph: Graph, floats: Sequence[Array]) -> str:
+    """The first op whose local derivative is not finite in floats, empty where there is none.
 
     >>> from verify.expression import graph_from_expressions
     >>> from verify.interpret import Program
     >>> graph = graph_from_expressions({"x": ()}, {"f": "1e-9 * log(x)"})
     >>> for x in (1e-310, 1e-300):
-    ...     overflow_backward(graph, Program(graph).run({"x": np.array([x])}), [flint.arb(1e301)])
+    ...     steep(graph, Program(graph).run({"x": np.array([x])}))
     "overflow on the way back: the slope of log (stage 'f') is infinite or too large"
     ''
     """
-    largest = float(np.finfo(np.result_type(*floats)).max)
-    if any(slope.is_finite() and abs(slope) > largest for slope in slopes):
-        return f"a derivative is more than {largest:.3g}, the largest that these floats hold"
     for node, value in zip(graph.nodes, floats, strict=True):
         if node.kind != "op" or not OPS[node.op].elementwise:
             continue

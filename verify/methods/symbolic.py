@@ -14,12 +14,10 @@ from functools import cached_property
 from typing import Any
 
 import flint
-import mpmath
 import numpy as np
 
 from verify.closed_forms import ClosedForms
 from verify.derivative import ClosedForm, Derivative, Unsupported
-from verify.formula import EXACT_DIGITS
 from verify.graph import Graph
 from verify.matrix_forms import MatrixForms
 from verify.pieces import NotRealError, Piece, TooLargeError, every_op, pieces_of
@@ -73,11 +71,10 @@ class Symbolic:
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
         """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`.
 
-        Object arrays of mpmath numbers are computed with 50 digits, see :func:`exactly`; object arrays of balls give
-        balls that hold the true values, see :func:`enclosed`.
+        Object arrays of balls give balls that hold the true values, see :func:`enclosed`.
         """
         inputs = {name: x.astype(np.float64) if x.dtype == np.float32 else x for name, x in inputs.items()}
-        with np.errstate(all="ignore"), mpmath.workdps(EXACT_DIGITS):
+        with np.errstate(all="ignore"):
             if self._matrices.applies:
                 named = self._matrices.values(inputs)
                 gradients = self._matrices.gradients(named, upstream)
@@ -150,16 +147,6 @@ class _System:
 def _is_finite(gradient: Any) -> bool:
     """Whether all floats of an array are finite; of other numbers whoever asked for them takes care."""
     return gradient.dtype == object or bool(np.isfinite(gradient).all())
-
-
-def exactly(inputs: Mapping[str, Any]) -> dict[str, Objects]:
-    """The same numbers as object arrays of mpmath numbers, for an evaluation without visible rounding.
-
-    >>> exactly({"x": np.array([0.5])})["x"]
-    array([mpf('0.5')], dtype=object)
-    """
-    convert = np.frompyfunc(lambda x: mpmath.mpf(float(x)), 1, 1)
-    return {name: np.asarray(convert(value), dtype=object).reshape(value.shape) for name, value in inputs.items()}
 
 
 def enclosed(inputs: Mapping[str, Any]) -> dict[str, Objects]:
