@@ -28,6 +28,7 @@ from verify.context import Context
 from verify.derivative import Derivative
 from verify.examine import Examination
 from verify.interpret import Values, branch_argument, dtype_of
+from verify.kinks import singular_distance, singular_nodes
 from verify.methods.central import contraction, granted_noise, usual_step
 from verify.points import Batch
 from verify.proof import PROVED_POINTS
@@ -211,12 +212,6 @@ class Judge:
 
     def _near_kinks(self, values: Values, points: int) -> Array:
         """The points ``(P,)`` at which some branch is nearly undecided."""
-        near = np.zeros(len(batch), dtype=bool)
-        singular = singular_nodes(self.context.graph)
-        if not self.context.central.kinks and not singular:
-            return near
-        values = self.context.engine.program.run(batch.inputs)
-
         near = np.zeros(points, dtype=bool)
         for i in self.context.central.kinks:
             node = self.context.graph.nodes[i]
