@@ -128,6 +128,7 @@ SINGLE_RULES: Mapping[np.ufunc, tuple[Callable[..., Any], tuple[Sampler, ...]]] 
     np.minimum: (min, (uniform(-1, 1), uniform(-1, 1))),
     np.add: (mpmath.fadd, (signed(1e-3, 1e3), signed(1e-3, 1e3))),
     np.subtract: (mpmath.fsub, (signed(1e-3, 1e3), signed(1e-3, 1e3))),
+    np.hypot: (mpmath.hypot, (signed(1e-15, 1e15), signed(1e-15, 1e15))),
     np.multiply: (mpmath.fmul, (signed(1e-25, 1e15), signed(1e-25, 1e15))),
     np.divide: (mpmath.fdiv, (signed(1e-15, 1e15), signed(1e-15, 1e15))),
     np.square: (lambda a: a * a, (signed(1e-25, 1e15),)),

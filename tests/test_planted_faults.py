@@ -24,7 +24,7 @@ from verify.cli import main
 from verify.expression import graph_from_expressions
 from verify.interpret import Program
 from verify.methods.central import Central
-from verify.ops import OPS, Op
+from verify.ops import OPS, Jump, Op
 from verify.records import CaseResult, Run
 from verify.runner import Settings, run_cases
 
@@ -50,6 +50,8 @@ STAGES: Mapping[str, str] = {
     "min": "min(u, b)",
     "relu": "relu(u - 1)",
     "abs": "abs(u - 1)",
+    "hypot": "hypot(u, b)",
+    "sign": "sign(u - 1)",
     "matmul": "u @ b",
     "sum": "sum(u)",
     "mean": "mean(u)",
@@ -105,8 +107,8 @@ def upstream_alone(g: Any, y: Any, *_: Any, **__: Any) -> Any:
 
 
 DROPPED_FORWARD: Mapping[str, Column] = {
-    **dict.fromkeys(("add", "subtract", "multiply", "divide", "power", "max", "min"), first),
-    **dict.fromkeys(("power_constant", "exp", "log", "sqrt", "tanh", "relu", "abs", "transpose"), unchanged),
+    **dict.fromkeys(("add", "subtract", "multiply", "divide", "power", "max", "min", "hypot"), first),
+    **dict.fromkeys(("power_constant", "exp", "log", "sqrt", "tanh", "relu", "abs", "sign", "transpose"), unchanged),
     "sigmoid": np.exp,
     "matmul": lambda a, b: a @ np.ones_like(b),
     "sum": lambda a: np.sum(a[:, :-1], axis=1),
@@ -131,6 +133,8 @@ DROPPED_VJPS: Mapping[str, tuple[Column | None, ...]] = {
     **dict.fromkeys(("power_constant", "exp", "log", "sqrt", "sigmoid", "tanh", "relu", "abs"), (upstream_alone,)),
     "max": (upstream_alone, upstream_alone),
     "min": (upstream_alone, upstream_alone),
+    "hypot": (upstream_alone, upstream_alone),
+    "sign": (upstream_alone,),
     "matmul": (
         lambda g, y, a, b: g @ np.swapaxes(np.ones_like(b), 1, 2),
         lambda g, y, a, b: np.swapaxes(np.ones_like(a), 1, 2) @ g,
@@ -170,7 +174,7 @@ def faults(op: str) -> Iterator[Fault]:
     for kind, factor in factors.items():
         yield Fault("forward", kind, replace(row, forward=scaled(row.forward, float(factor))))
         yield Fault("SymPy form", kind, replace(row, sympy=scaled(row.sympy, factor)))
-        for which, name in zip(range(row.arity), "ab", strict=False):
+        for which, name in zip(range(0 if isinstance(row.singular, Jump) else row.arity), "ab", strict=False):
             yield Fault(f"VJP {name}", kind, with_vjp(row, which, scaled(row.vjps[which], float(factor))))
     yield Fault("forward", "plus", replace(row, forward=lambda *args, **params: row.forward(*args, **params) + 1e-6))
     if op in DROPPED_FORWARD:
@@ -246,6 +250,13 @@ relu            SymPy form   =      =      =      =      -
 abs             forward      =      =      =      =      =
 abs             VJP a        =      =      =      =      -
 abs             SymPy form   =      =      =      =      -
+hypot           forward      =      =      =      =      =
+hypot           VJP a        =      =      =      =      -
+hypot           VJP b        =      =      =      =      -
+hypot           SymPy form   =      =      =      =      -
+sign            forward      =      =      =      =      =
+sign            VJP a        -      -      =      -      -
+sign            SymPy form   =      =      =      =      -
 matmul          forward      =      =      =      =      =
 matmul          VJP a        =      =      =      =      -
 matmul          VJP b        =      =      =      =      -

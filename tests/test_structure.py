@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "underflow",
         "compare",
         "proof",
+        "corners",
         "kinks",
         "audit",
         "context",

@@ -21,7 +21,7 @@ from verify.ball_forms import head, tail
 from verify.graph import Graph, Node
 from verify.interpret import Values, align
 from verify.methods.reverse import unbroadcast
-from verify.ops import OPS, Op
+from verify.ops import OPS, Jump, Op
 from verify.taylor import entries_of, precision, seeded
 
 Array = NDArray[Any]
@@ -137,12 +137,18 @@ def _elementwise(
     except (ZeroDivisionError, ValueError):
         return  # mpmath's word for a pole: there is nothing to hold the columns against
     yield "forward", y, exact, exact
+    if y == 0 if row.singular is not None and not isinstance(row.singular, Jump) else _is_jump(row, args):
+        return  # a length of 0 has a ball of slopes, a jump has none
     if row.kink is None or float(row.kink.argument(*args)) != 0:
         yield from _slopes(row, params, static, args)
         return
     reach = max(1.0, abs(args[0]))  # at a tie every convention is its own: the columns are held to account beside it
     for beside in (args[0] - reach, args[0] + reach):
         yield from _slopes(row, params, static, [beside, *args[1:]])
+
+
+def _is_jump(row: Op, args: list[float]) -> bool:
+    return isinstance(row.singular, Jump) and float(row.singular.distance(args[0])) == 0
 
 
 def _slopes(row: Op, params: Mapping[str, Any], static: dict[str, Any], args: list[float]) -> Iterator[Check]:

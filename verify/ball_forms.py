@@ -230,6 +230,56 @@ def absolute(a: Number) -> Number:
     return -a if value < 0 else _hull(abs(value), a, -a)
 
 
+def hypot(a: Number, b: Number) -> Number:
+    """``sqrt(a**2 + b**2)``; where that may be 0, the hull of all slopes that it has around there.
+
+    >>> float(hypot(arb(3), arb(4)))
+    5.0
+    >>> tied = hypot(arb_series([0, 3]), arb_series([0, 4]))
+    >>> float(tied[0]), bool(tied[1].contains(5)), bool(tied[1].contains(-5)), bool(tied[1].contains(5.1))
+    (0.0, True, True, False)
+    """
+    if head(a) != 0 or head(b) != 0:
+        return (a * a + b * b).sqrt()
+    value = _union(_ZERO, _length(head(a), head(b)))
+    steepest = _length(tail(a), tail(b))
+    return _with_slope(value, _union(-steepest, steepest), a, b)
+
+
+def _length(a: arb, b: arb) -> arb:
+    """An upper bound of the length of any vector in two balls, exact where the balls are 0."""
+    return (a.abs_upper() ** 2 + b.abs_upper() ** 2).sqrt().upper()
+
+
+def sign(a: Number) -> Number:
+    """-1, 0 or 1; at 0 it jumps and has no slope.
+
+    >>> float(sign(arb(-3))), float(sign(arb_series([2, 1]))[1]), float(sign(arb_series([0, 1]))[1])
+    (-1.0, 0.0, nan)
+    """
+    value = head(a)
+    if value > 0 or value < 0:
+        return _with_slope(arb(1 if value > 0 else -1), _ZERO, a)
+    if value == 0:
+        return _with_slope(_ZERO, _NAN, a)
+    return _with_slope(arb(0, 1), _NAN, a) if value.is_finite() else _unknown(a)
+
+
+def either(a: Number, b: Number) -> Number:
+    """What holds both: the hull of the values, and that of the slopes.
+
+    >>> held = either(arb(2), arb_series([2, 1]))
+    >>> bool(held[0] == 2), bool(held[1].contains(0)), bool(held[1].contains(1))
+    (True, True, True)
+    """
+    return _with_slope(_union(head(a), head(b)), _union(tail(a), tail(b)), a, b)
+
+
+def _union(a: arb, b: arb) -> arb:
+    """The hull of two balls; that of a number with itself stays exact."""
+    return a if a == b else a.union(b)
+
+
 def _hull(value: arb, a: Number, b: Number) -> Number:
     """The value with the slopes of both branches, and nothing beyond."""
     return _with_slope(value, tail(a).union(tail(b)), a, b)

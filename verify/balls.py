@@ -312,6 +312,8 @@ RULES: dict[np.ufunc, Rule] = {
     np.negative: Rule(lambda m, a, ra: ra),
     np.absolute: Rule(lambda m, a, ra: ra),
     np.sign: Rule(_sign),
+    # A length never changes faster than the vector moves.
+    np.hypot: Rule(lambda m, a, ra, b, rb: np.hypot(ra, rb) * GROW, LIBRARY, underflows=True),
     np.maximum: Rule(_maximum),
     np.minimum: Rule(lambda m, a, ra, b, rb: _maximum(m, -a, ra, -b, rb)),
     np.add: Rule(lambda m, a, ra, b, rb: ra + rb, ROUNDED),

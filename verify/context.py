@@ -15,7 +15,7 @@ from verify.methods.central import Central, Refined, contraction
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
 from verify.points import random_points
-from verify.records import unravel
+from verify.records import KinkRecord, unravel
 from verify.reference import MOST_BITS, MOST_SECONDS, Reference
 from verify.rows import Block, RowKey, Texts
 from verify.step_bounds import StepBounds
@@ -56,6 +56,8 @@ class Context:
         self.notes: dict[str, int] = {}
         """Sentence -> how many rows it is about."""
         self.kinks_examined = 0
+        self.kinks: dict[int, KinkRecord] = {}
+        """Point id -> its corners, for the first few kinked points."""
         self.points_enclosed = 0
         self.points_proved = 0
         """Random points at which every row was proved so far."""

@@ -22,14 +22,15 @@ from verify.balls import Balls
 from verify.case import Expected
 from verify.compare import LEAST_UNITS, compare
 from verify.context import Context
+from verify.corners import Corners
 from verify.interpret import Values, constant_balls, dtype_of
-from verify.kinks import Corners, KinkedGroup, KinkJudge, Site, undecided_sites
+from verify.kinks import KinkedGroup, KinkJudge, Site, kink_record, remedy, singular_nodes, undecided_sites
 from verify.methods.central import Refined
 from verify.ops import OPS
 from verify.points import Batch
 from verify.proof import NEEDED
 from verify.prover import Prover
-from verify.records import PAIRS, VERDICTS, Verdict, unravel
+from verify.records import PAIRS, VERDICTS, Verdict, format_entry, unravel
 from verify.reference import Enclosure, Enclosures
 from verify.rows import CODE, Block, OpenRow, Suspicion, within
 from verify.subject import SUBJECT
@@ -42,6 +43,9 @@ MOST_EXAMINED_KINKS = 1024
 
 WRONG_FIGURE = "the expected figure or the expressions"
 """Who is suspected where everything but the case file's figure agrees."""
+
+MOST_LISTED_KINKS = 16
+"""Kinked points of a case whose corners are kept for the report."""
 
 MOST_ENCLOSED = 512
 """Points of a case at which rows that seem to differ are enclosed; the others are judged by the floats alone."""
@@ -93,7 +97,7 @@ class Examination:
             block.allowed[self.points] = allowed
         sites = (
             {p: undecided_sites(context.central, run[0], p) for p in np.flatnonzero(usable).tolist()}
-            if context.central.kinks
+            if context.central.kinks or singular_nodes(context.graph)
             else {}
         )
         kinked = [p for p, found in sites.items() if found]
@@ -329,13 +333,28 @@ class Examination:
             reason = f"tie of {self._ties(sites)}: central alone says nothing at a kink"
             self._write_undecided(p, reason, but_values=True)
             return
-        kink = KinkJudge(context.central, *self._take(slice(p, p + 1)), sites)
+        kink = KinkJudge(context.reference.taylor, *self._take(slice(p, p + 1)), sites)
+        exact = kink.exact_argument()
+        aside = f" (branch argument within rounding, exact {exact:.2g})" if exact else ""
+        ties = f"tie of {self._ties(sites)}{aside}"
+        conditioning = self._conditioning(np.array([p]))
         gradients = {block.name: i for i, block in enumerate(self.blocks) if block.quantity == "gradient"}
         names = [item.name for item in context.case.real_inputs if item.name in gradients]
         for group in (names, *([stage] for stage in context.graph.stages if stage in gradients)):
             members = [gradients[name] for name in group]
-            slack = np.concatenate([_finite(bounds[i][p]) for i in members])
-            self._judge_group(p, [self.blocks[i] for i in members], kink.corners(group), slack, sites)
+            slack = np.concatenate([_finite(bounds[i][p] + conditioning[i][0]) for i in members])
+            corners = kink.corners(group)
+            if group is names:
+                self._list_corners(p, group, corners, ties)
+            self._judge_group(p, [self.blocks[i] for i in members], corners, slack, sites, ties)
+
+    def _list_corners(self, p: int, group: Sequence[str], corners: Corners, ties: str) -> None:
+        """Keeps the corners by all inputs for the report, for the first few points."""
+        graph, known = self.context.graph, self.context.kinks
+        point = int(self.batch.ids[self.points[p]])
+        if not corners.unknown and group and len(known) < MOST_LISTED_KINKS:
+            entries = [name + format_entry(entry) for name in group for entry in np.ndindex(graph.shape(name))]
+            known.setdefault(point, kink_record(point, ties, entries, corners))
 
     def _ties(self, sites: Sequence[Site]) -> str:
         """What is undecided, in words."""
@@ -344,7 +363,7 @@ class Examination:
         return " and ".join(places)
 
     def _judge_group(
-        self, p: int, members: Sequence[Block], corners: Corners, slack: Array, sites: Sequence[Site]
+        self, p: int, members: Sequence[Block], corners: Corners, slack: Array, sites: Sequence[Site], ties: str
     ) -> None:
         """Judges one point's gradient by some variables together, as given by the engine.
 
@@ -356,15 +375,28 @@ class Examination:
             return
         vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in methods}
         accused = methods[0]
+        # An answer that is wrong gives a bound that is wrong: the corners' own size counts too.
+        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
+        with np.errstate(all="ignore"):
+            size = np.maximum(np.abs(corners.low), np.abs(corners.high))
+        slack = np.fmax(slack, self.context.growth * unit * _finite(size))
+        ops = list(dict.fromkeys(self.context.graph.nodes[site.node].op for site in sites))
+        declared = any(op in self.context.case.ties for op in ops)
+        within, inside = corners.within(vectors[accused], slack), corners.contains(vectors[accused], slack)
+        mended = ""
+        if accused == "reverse" and not inside and not (declared and within[corners.known].all()):
+            point, names = self._take(slice(p, p + 1)), [block.name for block in members]
+            mended = remedy(self.context.graph, names, point, ops, lambda gradient: corners.contains(gradient, slack))
         kinked = KinkedGroup(
             accused,
             corners,
             corners.smooth(slack),
-            corners.within(vectors[accused], slack),
-            corners.contains(vectors[accused], slack),
-            any(self.context.graph.nodes[site.node].op in self.context.case.ties for site in sites),
-            f"tie of {self._ties(sites)}",
+            within,
+            inside,
+            declared,
+            ties,
             [m for m in methods[1:] if not corners.contains(vectors[m], slack)],
+            mended,
         )
         start = 0
         for block in members:

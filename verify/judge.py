@@ -28,6 +28,7 @@ from verify.context import Context
 from verify.derivative import Derivative
 from verify.examine import Examination
 from verify.interpret import Values, branch_argument, dtype_of
+from verify.kinks import singular_distance, singular_nodes
 from verify.methods.central import contraction, granted_noise, usual_step
 from verify.points import Batch
 from verify.proof import PROVED_POINTS
@@ -218,6 +219,10 @@ class Judge:
             argument = np.abs(branch_argument(node, values))
             argument = argument.reshape(len(argument), -1)
             near |= ~(argument > NEAR_A_KINK * np.reshape(size, (-1, 1))).all(axis=1)
+        for i in singular_nodes(self.context.graph):
+            distance = singular_distance(self.context.graph, i, values)
+            distance = distance.reshape(len(distance), -1)
+            near |= ~(distance > NEAR_A_KINK * _largest_of_all(values)[:, None]).all(axis=1)
         return near
 
     def _granted(self, answers: Mapping[str, Derivative], batch: Batch) -> Array | None:
@@ -225,6 +230,13 @@ class Judge:
         if "central" not in answers:
             return None
         return granted_noise(self.context.graph, answers["central"].values, batch.upstream)
+
+
+def _largest_of_all(values: Sequence[Array]) -> Array:
+    """The largest size that any node has ``(P,)``, by which a length that should be 0 is measured."""
+    sizes = [np.abs(x).reshape(len(x), -1).max(axis=1, initial=0.0) for x in values]
+    largest: Array = np.max(np.broadcast_arrays(*sizes), axis=0)
+    return largest
 
 
 def _lost(values: Values, points: int) -> Array:

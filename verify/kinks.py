@@ -1,98 +1,84 @@
 """Judging gradients at kinks: which values are subgradients where branches meet.
 
 At a kink there is no derivative but a set of them: the hull of the gradients of all branch patterns that some
-direction realises. Each pattern's gradient is had by freezing the branches and differentiating the then smooth
-function by central differences, so no method's own convention at ties enters the judgement.
+direction realises. The branches of a pattern are held fixed and the then smooth function is run on series of balls, so
+that each corner is an enclosure, and no method's own convention at ties enters the judgement.
+
+With respect to the outputs, a kink that no other kink comes after enters linearly: along the pattern of those before
+it, the gradient is a base plus, for each such kink, its weight (the slope of the output by the kinked node, which no
+branch can change any more) times the slope of the branch that it takes. That is exact, however the outputs combine
+the kinks: a first derivative adds up paths, and each path meets one of them at most. Where branches meet within
+rounding only, their values differ a little; both values are held in one ball then.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+import flint
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.ball_forms import tail
 from verify.balls import Balls
-from verify.interpret import Values, branch_argument
-from verify.methods.central import Central, Functional, contraction
-from verify.records import Verdict
+from verify.corners import Corners, shortest_direction
+from verify.graph import Graph
+from verify.interpret import Values, align, branch_argument
+from verify.methods.central import Central
+from verify.methods.reverse import Reverse
+from verify.ops import OPS, Jump, Kink
+from verify.records import KinkRecord, Verdict
+from verify.reference import point_balls
+from verify.taylor import (
+    Branch,
+    Entry,
+    Frozen,
+    Taylor,
+    broadcast_operands,
+    contracted,
+    is_finite,
+    moving_entries,
+    precision,
+)
 
 Array = NDArray[Any]
+arb = flint.arb
 
-MOST_TURNED = 100_000
-"""Undecided branches times entries of the variables that are still worth turning one by one (two seconds)."""
+BITS = (128, 512)
+"""Precisions that are tried, until the corners are known to far more digits than floats have."""
 
-MOST_PATTERN_SITES = 6
-"""Undecided branches whose patterns are all tried (2**6 of them); beyond, an outer bound is used."""
+MOST_PATTERN_SITES = 10
+"""Undecided branches whose patterns are all looked at (2**10 of them)."""
+
+FEW_SITES = 3
+"""Up to so many branches corners are listed; more are described by what each of them adds, if that is exact."""
+
+MOST_NUMBERS = 2_000_000
+"""Numbers that are computed for the corners of one gradient at one point (two seconds or so); beyond, none are."""
+
+MOST_GRAM = 40
+"""Rows whose independence is asked of a determinant; more take too long."""
+
+REALISABLE_MARGIN = 1e-9
+"""Slopes are scaled to 1 and rounded to 1e-16; along a direction with more room than this a pattern is realised."""
+
+MOST_RECORDED = 64
+"""Corners, and entries of them, that a report still lists."""
+
+MOST_REMEDIES = 64
+"""Combinations of conventions that are tried, where those of the case give no subgradient."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One undecided branch: an entry of a kinked node."""
+    """One undecided branch, length of 0, or jump: an entry of a node."""
 
     node: int
     entry: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Corners:
-    """The gradients that the branches at one point give, for one group of variables taken together (n entries)."""
-
-    vectors: Array
-    """``(C, n)``: the gradient of each realisable branch pattern; for an outer bound its low and high corner."""
-    error: Array
-    """``(n,)``: how far a vector may be off, from the central differences that gave it."""
-    outer: bool = False
-    """The hull is too large: too many branches, or an argument that does not move to first order."""
-    unknown: str = ""
-    """Why nothing is known, if so."""
-
-    @property
-    def low(self) -> Array:
-        """The smallest value of each entry ``(n,)``."""
-        low: Array = self.vectors.min(axis=0)
-        return low
-
-    @property
-    def high(self) -> Array:
-        """The largest value of each entry ``(n,)``."""
-        high: Array = self.vectors.max(axis=0)
-        return high
-
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """The entries whose slopes were had on every branch ``(n,)``; where values overflow, no step gives one."""
-        found: NDArray[np.bool_] = np.all(np.isfinite(self.vectors), axis=0)
-        return found
-
-    def smooth(self, slack: Array) -> NDArray[np.bool_]:
-        """The entries on which all branches agree ``(n,)``."""
-        return self.high - self.low <= 2 * self.error + slack
-
-    def within(self, gradient: Array, slack: Array) -> NDArray[np.bool_]:
-        """The entries that lie between their one-sided slopes ``(n,)``."""
-        tolerance = self.error + slack
-        between: NDArray[np.bool_] = (gradient >= self.low - tolerance) & (gradient <= self.high + tolerance)
-        return between
-
-    def contains(self, gradient: Array, slack: Array) -> bool:
-        """Whether the vector ``(n,)``, as far as slopes are known, is in the hull, within error and slack.
-
-        >>> corners = Corners(np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros(2))
-        >>> slack = np.full(2, 1e-9)
-        >>> corners.contains(np.array([0.25, 0.75]), slack), corners.contains(np.array([1.0, 1.0]), slack)
-        (True, False)
-        """
-        known = self.known
-        if not np.all(self.within(gradient, slack)[known]):
-            return False
-        if self.outer or len(self.vectors) == 1 or not known.any():
-            return True
-        return _in_hull(gradient[known], self.vectors[:, known], (self.error + slack)[known])
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +99,8 @@ class KinkedGroup:
     ties: str
     others: Sequence[str]
     """Methods that follow a convention of their own, and are not judged."""
+    remedy: str = ""
+    """Which conventions at ties would give a subgradient, where those of the engine do not."""
 
     def verdict(self, place: int) -> tuple[Verdict, str]:
         """What one entry came to, and why.
@@ -127,18 +115,24 @@ class KinkedGroup:
             nothing = self.corners.unknown or "the one-sided slopes are infinite or undefined"
             return Verdict.UNDECIDED, f"{self.ties}: {nothing}"
         slopes = f"{low:.12g}" if self.smooth[place] else f"{low:.12g} to {high:.12g}"
-        aside = f"; {', '.join(self.others)} follows a convention of its own" if self.others else ""
+        mended = f"; {self.remedy}" if self.remedy else ""
         if not self.within[place]:
             if not self.smooth[place]:
-                return Verdict.FAIL, f"{self.ties}: the one-sided slopes are {slopes}; {self.accused} is outside"
-            mended = "what each op does at its tie is a convention, but together they must give this slope"
-            return Verdict.FAIL, f"{self.ties}: every branch gives {slopes}; {self.accused} is outside; {mended}"
+                return (
+                    Verdict.FAIL,
+                    f"{self.ties}: the one-sided slopes are {slopes}; {self.accused} is outside{mended}",
+                )
+            rule = "what each op does at its tie is a convention, but together they must give this slope"
+            return Verdict.FAIL, f"{self.ties}: every branch gives {slopes}; {self.accused} is outside; {rule}{mended}"
         if self.smooth[place]:
             return Verdict.PASS, f"{self.ties}, but every branch gives the same slope"
         bound = ", an outer bound" if self.corners.outer else ""
         if not self.inside:
-            sentence = f"the gradient of {self.accused} is a convention, not a subgradient"
-            return Verdict.CONVENTION, f"{self.ties}: slopes {slopes}{bound}; {sentence}"
+            # Entry by entry (1, 1) is no longer than 1, but nobody means that for the slopes of a length.
+            verdict = Verdict.FAIL if len(self.corners.ball) else Verdict.CONVENTION
+            kind = "longer than a subgradient" if len(self.corners.ball) else "a convention, not a subgradient"
+            return verdict, f"{self.ties}: slopes {slopes}{bound}; the gradient of {self.accused} is {kind}{mended}"
+        aside = f"; {', '.join(self.others)} follows a convention of its own" if self.others else ""
         return Verdict.SUBGRADIENT, f"{self.ties}: slopes {slopes}{bound}{aside}"
 
 
@@ -157,7 +151,41 @@ def undecided_sites(central: Central, balls: Values, point: int) -> list[Site]:
         row = slice(point, point + 1) if len(argument.value) > 1 else slice(0, 1)
         open_entries = np.abs(argument.value[row]) <= argument.radius[row]
         sites += [Site(node, tuple(map(int, entry))) for entry in np.argwhere(open_entries[0])]
+    plain = [ball.value if isinstance(ball, Balls) else ball for ball in balls]
+    for node in singular_nodes(central.graph):
+        is_jump = isinstance(OPS[central.graph.nodes[node].op].singular, Jump)
+        # Only rows of one operand jump, and that has the shape of the node.
+        radius = balls[central.graph.nodes[node].args[0] if is_jump else node].radius
+        near = singular_distance(central.graph, node, plain) <= radius
+        sites += [Site(node, tuple(map(int, entry))) for entry in np.argwhere(near[point if len(near) > 1 else 0])]
     return sites
+
+
+def singular_nodes(graph: Graph) -> tuple[int, ...]:
+    """Positions of the nodes whose op has points without slopes or branches: lengths and jumps.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> singular_nodes(graph_from_expressions({"x": ()}, {"q": "x * 2", "f": "sign(q)"}))
+    (3,)
+    """
+    return tuple(i for i, node in enumerate(graph.nodes) if node.kind == "op" and OPS[node.op].singular is not None)
+
+
+def singular_distance(graph: Graph, position: int, values: Values) -> Array:
+    """How far a length is from 0, or the operand of a jump from the jump, in plain numbers ``(P, *shape)``.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "sign(x)"})
+    >>> singular_distance(graph, 1, [np.array([0.0, -0.25]), None]).tolist()
+    [0.0, 0.25]
+    """
+    node = graph.nodes[position]
+    kind = OPS[node.op].singular
+    if isinstance(kind, Jump):
+        (operand,) = align(node, [values[i] for i in node.args])
+        return np.asarray(kind.distance(operand))
+    size: Array = np.abs(values[position])
+    return size
 
 
 def branch_balls(central: Central, balls: Values) -> dict[int, Balls]:
@@ -173,135 +201,438 @@ def branch_balls(central: Central, balls: Values) -> dict[int, Balls]:
     return {i: branch_argument(nodes[i], balls) for i in central.kinks}
 
 
+Row = list[flint.arb]
+"""A gradient by all entries of some variables, in balls."""
+
+Choices = Mapping[Site, Branch]
+
+
 class KinkJudge:
     """All that is needed to judge gradients at one kinked point of one case."""
 
     def __init__(
-        self, central: Central, inputs: Mapping[str, Array], upstream: Mapping[str, Array], sites: Sequence[Site]
+        self, taylor: Taylor, inputs: Mapping[str, Array], upstream: Mapping[str, Array], sites: Sequence[Site]
     ) -> None:
         """``inputs`` and ``upstream`` hold the one point (P = 1), ``sites`` its undecided branches."""
-        self._central = central
-        self._inputs = inputs
-        self._output = contraction(central.graph, upstream)
-        values = central.program.run(inputs)
-        self._decided = {i: np.asarray(branch_argument(central.graph.nodes[i], values) > 0) for i in central.kinks}
-        self._all = tuple(sites)
+        self._taylor = taylor
+        self._graph = taylor.graph
+        self._inputs = {name: np.asarray(x, dtype=np.float64) for name, x in inputs.items()}
+        self._upstream = {name: np.asarray(g, dtype=np.float64) for name, g in upstream.items()}
+        self._sites = tuple(sites)
+        self._size = sum(math.prod(node.shape) for node in self._graph.nodes)
+        self._levels: dict[int, _Level] = {}
 
     def corners(self, variables: Sequence[str]) -> Corners:
         """The corners of the subdifferential with respect to some variables, all of them together."""
-        count = len(self._all)
-        entries = sum(math.prod(self._central.graph.shape(name)) for name in variables)
-        if count * entries > MOST_TURNED:
-            nothing = np.full(entries, np.nan)
-            return Corners(nothing[None], nothing, unknown=f"{count} undecided branches at one point are too many")
-        if count <= MOST_PATTERN_SITES:
-            return self._realised(variables, range(count))
-        # What a branch changes may show on one side of the others only, so each is turned from either side.
-        changes, errors, starts = [], [], []
-        for side in (True, False):
-            patterns = np.full((count + 1, count), side)
-            patterns[np.arange(1, count + 1), np.arange(count)] = not side
-            vectors, error = self._gradients(variables, patterns)
-            change = vectors[1:] - vectors[0]
-            noise = error[1:] + error[0]
-            changes.append(np.where(np.abs(change) > 2 * noise, change, 0.0))
-            errors.append(error[0] + np.where(np.abs(change) > 2 * noise, noise, 0.0).sum(axis=0))
-            starts.append(vectors[0])
-        moving = np.flatnonzero(np.any([np.any(change, axis=1) for change in changes], axis=0))
-        if len(moving) <= MOST_PATTERN_SITES:
-            return self._realised(variables, moving.tolist())
-        low = np.min([x + np.minimum(c, 0).sum(axis=0) for x, c in zip(starts, changes, strict=True)], axis=0)
-        high = np.max([x + np.maximum(c, 0).sum(axis=0) for x, c in zip(starts, changes, strict=True)], axis=0)
-        return Corners(np.array([low, high]), np.max(errors, axis=0), outer=True)
+        columns = [(self._graph.position(v), entry) for v in variables for entry in np.ndindex(self._graph.shape(v))]
+        reason = self._refusal(len(columns))
+        if reason:
+            nothing = np.full(len(columns), np.nan)
+            return Corners(nothing[None], nothing, unknown=reason)
+        for bits in BITS:
+            with precision(bits):
+                found = self._level(bits).corners(columns)
+            size = np.abs(found.vectors).max(axis=0)
+            if not np.any(found.error > 2.0**-45 * size):
+                break
+        return found
 
-    def _realised(self, variables: Sequence[str], moving: Sequence[int]) -> Corners:
-        """The corners of all patterns of a few sites that some direction realises; the other sites change nothing."""
-        choices = np.array(list(product((True, False), repeat=len(moving))), dtype=bool)
-        patterns = np.full((len(choices), len(self._all)), True)
-        patterns[:, np.array(moving, dtype=np.intp)] = choices
-        vectors, errors = self._gradients(variables, patterns)
-        apart = np.ptp(vectors, axis=0)
-        if np.all(apart <= 2 * errors.min(axis=0)):
-            # They are all one for what is known, whichever of them are realised; where they differ, each may be right.
-            return Corners(vectors[:1], errors.max(axis=0) + apart)
-        arguments = [self._argument_gradients(variables, patterns, i) for i in moving]
-        kept, unsure = [], False
-        for number, choice in enumerate(choices):
-            slopes = np.array([vector[number] for vector, _ in arguments])
-            noise = np.array([error[number] for _, error in arguments])
-            flat = bool(np.any(np.all(~np.isfinite(slopes) | (np.abs(slopes) <= noise), axis=1)))
-            unsure |= flat
-            known = np.nan_to_num(slopes, posinf=0.0, neginf=0.0)
-            if flat or _realisable(np.where(choice, 1.0, -1.0)[:, None] * known):
-                kept.append(number)
-        return Corners(vectors[kept], errors[kept].max(axis=0), outer=unsure)
+    def exact_argument(self) -> float:
+        """The largest branch argument that is not 0 though its float's ball holds 0; 0 where there is none."""
+        if self._refusal(0):
+            return 0.0
+        with precision(BITS[0]):
+            known = [x for x in self._level(BITS[0]).arguments() if x.is_finite() and not x.contains(0)]
+            return max((float(x.mid()) for x in known), key=abs, default=0.0)
 
-    def _gradients(self, variables: Sequence[str], patterns: NDArray[np.bool_]) -> tuple[Array, Array]:
-        """Gradients and errors ``(C, n)`` along each branch pattern ``(C, sites)``, all variables in one vector."""
-        found = [self._differences(name, patterns, self._output) for name in variables]
-        return np.concatenate([vector for vector, _ in found], 1), np.concatenate([error for _, error in found], 1)
+    def _refusal(self, entries: int) -> str:
+        """Why corners are not looked for, empty where they are."""
+        if self._taylor.without_form:
+            return f"no ball form for {', '.join(self._taylor.without_form)}"
+        if (len(self._sites) + entries) * self._size > MOST_NUMBERS:
+            return f"{len(self._sites)} undecided branches at one point are too many"
+        return ""
 
-    def _argument_gradients(
-        self, variables: Sequence[str], patterns: NDArray[np.bool_], site: int
-    ) -> tuple[Array, Array]:
-        """The same for what decides one branch: nested kinks have it depend on the other branches."""
-        node, entry = self._all[site].node, self._all[site].entry
+    def _level(self, bits: int) -> _Level:
+        if bits not in self._levels:
+            self._levels[bits] = _Level(self._taylor, self._inputs, self._upstream, self._sites)
+        return self._levels[bits]
 
-        def argument(values: Values) -> Any:
-            return branch_argument(self._central.graph.nodes[node], values)[(slice(None), *entry)]
 
-        found = [self._differences(name, patterns, argument) for name in variables]
-        return np.concatenate([vector for vector, _ in found], 1), np.concatenate([error for _, error in found], 1)
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """How the outputs depend on the last branches, along one pattern of those before them; n entries, k sites."""
 
-    def _differences(self, name: str, patterns: NDArray[np.bool_], output: Functional) -> tuple[Array, Array]:
-        """Central differences along each pattern, all patterns run together as if they were points."""
-        count = len(patterns)
-        frozen = {i: np.repeat(choice[:1], count, axis=0) for i, choice in self._decided.items()}
-        for site, first in zip(self._all, patterns.T, strict=True):
-            where: tuple[Any, ...] = (slice(None), *site.entry)
-            frozen[site.node][where] = first
-        inputs = {key: np.repeat(value, count, axis=0) for key, value in self._inputs.items()}
-        noise = self._central.noise(inputs, output, frozen)
-        refined = [
-            self._central.refine(name, entry, inputs, output, frozen, noise, enough=5)
-            for entry in np.ndindex(self._central.graph.shape(name))
+    base: Row
+    """``(n,)``: what comes by other ways."""
+    ends: Sequence[tuple[Row, Row]]
+    """For each site what its first and its second branch add."""
+    rows: Sequence[Row]
+    """For each site the gradient of what decides its branch."""
+
+
+@dataclass(slots=True)
+class _Patterns:
+    """The realised patterns of some branches, while they are found one branch after the other."""
+
+    choices: dict[Site, Branch] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    """Gradients of what decided the branches, signed so that a direction realises the pattern where all increase."""
+
+
+class _Level:
+    """Everything that is computed with one precision."""
+
+    def __init__(
+        self, taylor: Taylor, inputs: Mapping[str, Array], upstream: Mapping[str, Array], sites: Sequence[Site]
+    ) -> None:
+        self.taylor, self.graph = taylor, taylor.graph
+        self.sites = [site for site in sites if OPS[self.graph.nodes[site.node].op].kink is not None]
+        self.inputs = {name: point_balls(x) for name, x in inputs.items()}
+        self.weights = [(self.graph.position(name), point_balls(g)) for name, g in upstream.items()]
+        self.values = taylor.values(self.inputs, frozen=self._frozen({}))
+        self.size = sum(math.prod(node.shape) for node in self.graph.nodes)
+        frozen = self._frozen({})
+        wanted = self.graph.needed_for(position for position, _ in self.weights)
+        self.live = [
+            site
+            for site in self.sites
+            if site.node in wanted
+            and not taylor.slope(self.values, site.node, site.entry, self.weights, frozen=frozen).is_zero()
         ]
-        return np.stack([r.gradient for r in refined], axis=1), np.stack([r.error for r in refined], axis=1)
+        """The sites whose slope reaches the outputs on some branch of the others."""
+        singular = [site for site in sites if site.node in wanted and site not in self.sites]
+        self.jumps = [site for site in singular if isinstance(OPS[self.graph.nodes[site.node].op].singular, Jump)]
+        self.lengths = [
+            site
+            for site in singular
+            if site not in self.jumps
+            and not taylor.slope(self.values, site.node, site.entry, self.weights, frozen=frozen).is_zero()
+        ]
+        """Lengths of 0 that reach the outputs."""
+
+    def arguments(self) -> Iterator[flint.arb]:
+        """What decides each branch."""
+        for site in self.sites:
+            node = self.graph.nodes[site.node]
+            operands = broadcast_operands(node, [self.values[i] for i in node.args])
+            yield _kink(self.graph, site.node).argument(*(operand[site.entry] for operand in operands))
+
+    def corners(self, columns: Sequence[tuple[int, Entry]]) -> Corners:
+        """The corners by some entries of variables."""
+        moved = set(self.graph.depends_on({position for position, _ in columns}))
+        jumps = sorted({self.graph.nodes[site.node].op for site in self.jumps if site.node in moved})
+        if jumps:
+            nothing = np.full(len(columns), np.nan)
+            return Corners(nothing[None], nothing, unknown=f"{' and '.join(jumps)} jumps here: there is no subgradient")
+        live = [site for site in self.live if site.node in moved]
+        lengths = [site for site in self.lengths if site.node in moved]
+        if lengths:
+            alone = len(lengths) == 1 and not live
+            return self._ball(columns, lengths[0]) if alone else self._box(columns, len(live))
+        after = {node: set(self.graph.depends_on([node])) for node in {site.node for site in live}}
+        earlier = [site for site in live if any(other.node in after[site.node] for other in live)]
+        last = [site for site in live if site not in set(earlier)]
+        if not earlier and len(last) > FEW_SITES:
+            spanned = self._spans(columns, last)
+            if not spanned.outer or len(last) > MOST_PATTERN_SITES:
+                return spanned
+        found = self._listed(columns, earlier, last, after) if len(live) <= MOST_PATTERN_SITES else None
+        return found or self._box(columns, len(live))
+
+    def _listed(
+        self,
+        columns: Sequence[tuple[int, Entry]],
+        earlier: Sequence[Site],
+        last: Sequence[Site],
+        after: Mapping[int, set[int]],
+    ) -> Corners | None:
+        """The corners one by one; None where there are too many numbers to compute."""
+        unsure = False
+        prefixes = [_Patterns()]
+        for layer in _layers(earlier, after):
+            if len(prefixes) * len(columns) * self.size > MOST_NUMBERS:
+                return None
+            extended: list[_Patterns] = []
+            for prefix in prefixes:
+                linear = self._linear(columns, prefix.choices, layer)
+                found, doubt = _extended(prefix, layer, linear)
+                extended += found
+                unsure |= doubt
+            prefixes = extended
+        if len(prefixes) * len(columns) * self.size > MOST_NUMBERS:
+            return None
+        vectors: list[Row] = []
+        for prefix in prefixes:
+            linear = self._linear(columns, prefix.choices, last)
+            found, doubt = _extended(prefix, last, linear)
+            unsure |= doubt
+            vectors += [
+                _along(linear, [pattern.choices.get(site, Branch.EITHER) for site in last]) for pattern in found
+            ]
+        return _distinct(vectors, unsure, len(earlier) + len(last))
+
+    def _linear(self, columns: Sequence[tuple[int, Entry]], choices: Choices, last: Sequence[Site]) -> _Linear:
+        either = self._frozen(choices)
+        flat = self._frozen({**choices, **dict.fromkeys(last, Branch.FLAT)})
+        values = self.taylor.values(self.inputs, frozen=either)
+        weights = [self.taylor.slope(values, site.node, site.entry, self.weights, frozen=either) for site in last]
+        base: Row = []
+        ends: list[tuple[Row, Row]] = [([], []) for _ in last]
+        rows: list[Row] = [[] for _ in last]
+        lost = any(not _has_value(values[position], weight) for position, weight in self.weights)
+        places: dict[int, dict[Entry, int]] = {}
+        for number, site in enumerate(last):
+            places.setdefault(site.node, {})[site.entry] = number
+        for position, entry in columns:
+            series = self.taylor.series(values, position, entry, frozen=flat)
+            base.append(arb.nan() if lost else contracted(series, self.weights))
+            for part in (*rows, *(end for pair in ends for end in pair)):
+                part.append(arb(0))
+            for at, sites in places.items():
+                kink = _kink(self.graph, at)
+                operands = broadcast_operands(self.graph.nodes[at], [series[i] for i in self.graph.nodes[at].args])
+                for moved in moving_entries(operands):
+                    if moved not in sites:
+                        continue
+                    number, numbers = sites[moved], [operand[moved] for operand in operands]
+                    for end, branch in zip(ends[number], kink.branches, strict=True):
+                        end[-1] = weights[number] * tail(branch(*numbers))
+                    rows[number][-1] = tail(kink.argument(*numbers))
+        return _Linear(base, ends, rows)
+
+    def _frozen(self, choices: Choices) -> Frozen:
+        """Some branches as they were chosen, all others undecided."""
+        frozen: dict[int, dict[Entry, Branch]] = {}
+        for site in self.sites:
+            frozen.setdefault(site.node, {})[site.entry] = choices.get(site, Branch.EITHER)
+        return frozen
+
+    def _spans(self, columns: Sequence[tuple[int, Entry]], last: Sequence[Site]) -> Corners:
+        """Many branches that enter linearly: every mixture of them is one of start and spans."""
+        linear = self._linear(columns, {}, last)
+        start, spans = list(linear.base), []
+        for first, second in linear.ends:
+            start = [x + b for x, b in zip(start, second, strict=True)]
+            spans.append([a - b for a, b in zip(first, second, strict=True)])
+        vector, error = _floats(start)
+        pairs = [_floats(span) for span in spans]
+        lengths, errors = np.array([span for span, _ in pairs]), np.array([error for _, error in pairs])
+        # The spans are added up in floats again and again: a unit roundoff of their sizes for each.
+        error = error + errors.sum(axis=0) + len(spans) * 2.0**-53 * np.abs(lengths).sum(axis=0)
+        telling = [row for row in linear.rows if not _is_flat(row)]
+        outer = not _independent(telling)
+        count = 2 ** len(last)
+        return Corners(vector[None], error, outer=outer, spans=lengths, patterns=count, realised=count)
+
+    def _ball(self, columns: Sequence[tuple[int, Entry]], site: Site) -> Corners:
+        """One length of 0: its slopes by its own operands are the unit ball, and those by the columns follow.
+
+        By the chain rule they are the weight of the length times a mixture, of length 1 at most, of the gradients of
+        its operands: all of them are subgradients, since a length is convex.
+        """
+        frozen = self._frozen({})
+        weight = self.taylor.slope(self.values, site.node, site.entry, self.weights, frozen=frozen)
+        node = self.graph.nodes[site.node]
+        flat = {**frozen, site.node: {site.entry: Branch.FLAT}}
+        centre: Row = []
+        rows: list[Row] = [[] for _ in node.args]
+        for position, entry in columns:
+            series = self.taylor.series(self.values, position, entry, frozen=flat)
+            centre.append(contracted(series, self.weights))
+            operands = broadcast_operands(node, [series[i] for i in node.args])
+            for row, operand in zip(rows, operands, strict=True):
+                row.append(weight * tail(operand[site.entry]))
+        vector, error = _floats(centre)
+        pairs = [_floats(row) for row in rows]
+        radius = error + np.sum([inaccuracy for _, inaccuracy in pairs], axis=0)
+        return Corners(vector[None], radius, ball=np.array([row for row, _ in pairs]), patterns=0, realised=0)
+
+    def _box(self, columns: Sequence[tuple[int, Entry]], count: int) -> Corners:
+        """Many branches of which some decide others: the slopes of all patterns at once, entry by entry."""
+        frozen = self._frozen({})
+        slopes = [self.taylor.slope(self.values, at, entry, self.weights, frozen=frozen) for at, entry in columns]
+        ends = [[x.lower() for x in slopes], [x.upper() for x in slopes]]
+        (low, below), (high, above) = (_floats(end) for end in ends)
+        error = np.maximum(below, above)
+        patterns = 2**count
+        return Corners(np.array([low, high]), error, outer=True, box=True, patterns=patterns, realised=patterns)
 
 
-def _realisable(rows: Array) -> bool:
-    """Whether some direction d has ``rows @ d > 0`` in every row ``(k, n)``."""
-    scaled = rows / np.abs(rows).max(axis=1, keepdims=True)
-    if len(scaled) == 1:
+def _kink(graph: Graph, position: int) -> Kink:
+    kink = OPS[graph.nodes[position].op].kink
+    assert kink is not None, f"{graph.nodes[position].op} has no branches"
+    return kink
+
+
+def _has_value(value: Any, weight: Any) -> bool:
+    """Whether an output has a value, but for entries with an upstream gradient of 0."""
+    pairs = zip(np.ravel(value).tolist(), np.ravel(weight).tolist(), strict=True)
+    return all(g == 0 or is_finite(x) for x, g in pairs)
+
+
+def _layers(sites: Sequence[Site], after: Mapping[int, set[int]]) -> list[list[Site]]:
+    """Sites in groups, each after all groups that decide it."""
+    depth: dict[int, int] = {}
+    for node in sorted({site.node for site in sites}):
+        depth[node] = max((depth[other] + 1 for other in depth if node in after[other]), default=0)
+    return [[s for s in sites if depth[s.node] == level] for level in sorted(set(depth.values()))]
+
+
+def _extended(prefix: _Patterns, sites: Sequence[Site], linear: _Linear) -> tuple[list[_Patterns], bool]:
+    """A pattern with every realisable choice for some more branches, and whether one may be realised by nothing."""
+    found, unsure = [prefix], False
+    for site, row in zip(sites, linear.rows, strict=True):
+        if _is_flat(row):
+            continue  # max, min, relu and abs whose argument has no slope have the same slope on either branch
+        following: list[_Patterns] = []
+        known = all(x.is_finite() for x in row)
+        for pattern in found:
+            free = not known or _independent([*pattern.rows, row])
+            for branch, sign in ((Branch.FIRST, 1), (Branch.SECOND, -1)):
+                rows = [*pattern.rows, [sign * x for x in row]] if known else pattern.rows
+                realised, doubt = (True, not known) if free else _realised(rows)
+                unsure |= doubt
+                if realised:
+                    following.append(_Patterns({**pattern.choices, site: branch}, rows))
+        found = following
+    return found, unsure
+
+
+def _along(linear: _Linear, branches: Sequence[Branch]) -> Row:
+    """The gradient along one choice of the last branches; what was not chosen is held in one ball."""
+    total = list(linear.base)
+    for (first, second), branch in zip(linear.ends, branches, strict=True):
+        if branch is Branch.EITHER:
+            added = [a if a == b else a.union(b) for a, b in zip(first, second, strict=True)]
+        else:
+            added = first if branch is Branch.FIRST else second
+        total = [x + y for x, y in zip(total, added, strict=True)]
+    return total
+
+
+def _distinct(vectors: Sequence[Row], unsure: bool, sites: int) -> Corners:
+    """Gradients of patterns as corners, each once."""
+    pairs = [_floats(vector) for vector in vectors]
+    error = np.max([error for _, error in pairs], axis=0)
+    distinct = np.unique(np.array([vector for vector, _ in pairs]), axis=0)
+    size = np.abs(distinct).max(initial=0.0)
+    wide = bool(np.any(np.isfinite(error) & (error > 2.0**-30 * size)))
+    return Corners(distinct, error, outer=unsure or wide, patterns=2**sites, realised=len(vectors))
+
+
+def _floats(row: Row) -> tuple[Array, Array]:
+    """Midpoints in floats ``(n,)``, and how far the truth may be from them; NaN and inf where nothing is known."""
+    middles, errors = np.full(len(row), np.nan), np.full(len(row), np.inf)
+    for i, ball in enumerate(row):
+        middle = float(ball.mid()) if ball.is_finite() else math.nan
+        if math.isfinite(middle):
+            off = float((ball - arb(middle)).abs_upper())
+            middles[i], errors[i] = middle, math.nextafter(off, math.inf) if off else 0.0
+    return middles, errors
+
+
+def _is_flat(row: Row) -> bool:
+    """Whether nothing shows that a row is not zero."""
+    return all(x.is_finite() and x.contains(0) for x in row)
+
+
+def _independent(rows: Sequence[Row]) -> bool:
+    """Whether rows are shown to be linearly independent: then some direction realises every pattern of their signs.
+
+    A row with an entry where all others are zero is set aside; of what is left the determinant of Gram is enclosed.
+    """
+    left = [row for row in rows if all(x.is_finite() for x in row)]
+    if len(left) < len(rows) or (rows and len(rows) > len(rows[0])):
+        return False
+    while True:
+        columns = zip(*left, strict=True)
+        alone = {_only(column) for column in columns} - {None}
+        if not alone:
+            break
+        left = [row for i, row in enumerate(left) if i not in alone]
+    if not left:
         return True
-    from scipy.optimize import linprog  # costs 0.4 s to import, and few runs meet two kinks at once
-
-    k, n = scaled.shape
-    margin = np.hstack([-scaled, np.ones((k, 1))])  # maximise t with rows @ d >= t
-    answer = linprog([0.0] * n + [-1.0], A_ub=margin, b_ub=np.zeros(k), bounds=[(-1, 1)] * n + [(None, 1)])
-    return bool(answer.status == 0 and -answer.fun > REALISABLE_MARGIN)
+    if len(left) > MOST_GRAM:
+        return False
+    gram = flint.arb_mat([[sum((x * y for x, y in zip(a, b, strict=True)), arb(0)) for b in left] for a in left])
+    return not gram.det().contains(0)
 
 
-REALISABLE_MARGIN = 1e-6
-"""Arguments are scaled to slope 1 and known to about 1e-9; a direction with less room than this is none."""
+def _only(column: Sequence[flint.arb]) -> int | None:
+    """Which entry of a column is certainly not zero while all others are."""
+    moving = [i for i, x in enumerate(column) if not x.is_zero()]
+    return moving[0] if len(moving) == 1 and not column[moving[0]].contains(0) else None
 
 
-def _in_hull(gradient: Array, vectors: Array, tolerance: Array) -> bool:
-    """Whether weights t >= 0 with sum 1 bring ``t @ vectors`` within the tolerance of the gradient, entry by entry."""
-    if len(vectors) == 2:
-        span = vectors[1] - vectors[0]
-        size = float(np.abs(span).max())  # zero for an outer bound whose corners fall together
-        unit = span / size if size else span  # scaled: the square of a slope may overflow
-        weight = float(np.clip(unit @ ((gradient - vectors[0]) / size) / (unit @ unit), 0.0, 1.0)) if size else 0.0
-        return bool(np.all(np.abs(vectors[0] + weight * span - gradient) <= tolerance))
-    from scipy.optimize import linprog
+def _realised(rows: Sequence[Row]) -> tuple[bool, bool]:
+    """Whether some direction d has ``<row, d> > 0`` for every row, and whether that is in doubt.
 
-    bounds = np.concatenate([gradient + tolerance, -(gradient - tolerance)])
-    answer = linprog(
-        np.zeros(len(vectors)),
-        A_ub=np.vstack([vectors.T, -vectors.T]),
-        b_ub=bounds,
-        A_eq=np.ones((1, len(vectors))),
-        b_eq=[1.0],
-    )
-    return bool(answer.status == 0)
+    The shortest d with ``<row, d> >= 1`` is looked for by least squares, in floats. Where there is none, a mixture of
+    rows vanishes; if the rows that it is made of are independent that is wrong, which means that they are nearly
+    dependent and that nothing is shown.
+    """
+    if len(rows) == 1:
+        return True, False
+    if len(rows[0]) == 1:
+        return len({bool(row[0] > 0) for row in rows}) == 1, False
+    if len(rows) == 2:
+        dot = sum((x * y for x, y in zip(*rows, strict=True)), arb(0))
+        return bool(dot > 0), bool(dot.contains(0))
+    floats = np.array([_floats(row)[0] for row in rows])
+    scaled = floats / np.abs(floats).max(axis=1, keepdims=True)
+    direction, used = shortest_direction(scaled)
+    if float(np.min(scaled @ direction)) > REALISABLE_MARGIN:
+        return True, False
+    doubt = _independent([rows[i] for i in used])
+    return doubt, doubt
+
+
+def kink_record(point: int, ties: str, names: Sequence[str], corners: Corners) -> KinkRecord:
+    """The corners at a point as a report shows them; where they are too many, the range of each entry.
+
+    >>> corners = Corners(np.array([[0.0], [1.0]]), np.zeros(1), patterns=2, realised=2)
+    >>> kink_record(7, "tie of relu", ["x"], corners).corners.tolist()
+    [[0.0], [1.0]]
+    """
+    bounded = corners.box or len(corners.spans) or len(corners.ball)
+    listed = not bounded and len(corners.vectors) <= MOST_RECORDED
+    shown = corners.vectors if listed else np.array([corners.low, corners.high])
+    few = slice(0, MOST_RECORDED)
+    counts = corners.patterns, corners.realised
+    return KinkRecord(point, ties, tuple(names[few]), shown[:, few] + 0.0, listed, *counts, corners.outer)
+
+
+def remedy(
+    graph: Graph,
+    variables: Sequence[str],
+    point: tuple[Mapping[str, Array], Mapping[str, Array]],
+    ops: Sequence[str],
+    accepts: Callable[[Array], bool],
+) -> str:
+    """The conventions at ties, if there are any, with which the engine gives a subgradient at a point, in words.
+
+    ``point`` holds inputs and upstream gradients (P = 1), ``ops`` names what is tied, ``accepts`` judges a gradient.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "relu(x) - relu(-x)"})
+    >>> point = {"x": np.zeros(1)}, {"f": np.ones(1)}
+    >>> remedy(graph, ["x"], point, ["relu"], lambda gradient: gradient[0] == 1.0)
+    '`ties: {relu: half}` gives a subgradient'
+    """
+    kinks = {op: kink for op in ops if (kink := OPS[op].kink) is not None}
+    if not kinks:
+        return ""
+    combinations = list(product(*(kink.ties for kink in kinks.values())))
+    for chosen in combinations[:MOST_REMEDIES]:
+        ties = dict(zip(kinks, chosen, strict=True))
+        nodes = [
+            replace(node, params={**node.params, "tie": kinks[node.op].ties[ties[node.op]]})
+            if node.op in ties
+            else node
+            for node in graph.nodes
+        ]
+        gradients = Reverse(replace(graph, nodes=tuple(nodes)), variables).differentiate(*point).gradients
+        if accepts(np.concatenate([np.ravel(gradients[name]) for name in variables])):
+            return f"`ties: {{{', '.join(f'{op}: {choice}' for op, choice in ties.items())}}}` gives a subgradient"
+    return f"no choice under `ties:` for {' and '.join(kinks)} gives a subgradient"

@@ -14,6 +14,7 @@ Columns, in the order in which a reader asks for them:
 * ``domain``    where each argument may be; outside, the op has no value.
 * ``ulps``      how far ``forward`` may be from the exact result, in units in the last place (a test measures it).
 * ``kink``      where the op has no derivative: the argument whose sign decides, the branches, conventions at a tie.
+* ``singular``  where it has neither slope nor branches: a length at 0 (all of the unit ball), or a jump (nothing).
 * ``params``    names of its static parameters (axis, keepdims).
 
 Elementwise operands arrive with equal ranks (:mod:`verify.graph` aligns them), so that NumPy's broadcasting never
@@ -89,6 +90,19 @@ class Kink:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitBall:
+    """An op that is the length of its operands: at 0 its slopes are the unit ball, and the engine answers 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """An op with jumps: no slope there, and slope 0 anywhere else."""
+
+    distance: Callable[..., Any]
+    """How far the operand is from the nearest jump."""
+
+
+@dataclass(frozen=True, slots=True)
 class Op:
     """One row of the table; the module's docstring explains the columns."""
 
@@ -103,6 +117,7 @@ class Op:
     domain: tuple[Interval, ...] = (REAL,)
     ulps: float = 0.5
     kink: Kink | None = None
+    singular: UnitBall | Jump | None = None
     params: tuple[str, ...] = ()
     elementwise: bool = True
     source: str = ""
@@ -282,6 +297,15 @@ def _choice(g: Any, first: Any, second: Any, tie: float) -> Any:
     return won + np.where(first == second, g * tie, 0.0) if tie else won
 
 
+def _length_vjp(g: Any, y: Any, a: Any) -> Any:
+    """Upstream gradient times the share of one operand in a length; 0, one of its subgradients, where that is 0."""
+    return g * (a / np.where(y == 0, 1.0, y))
+
+
+def _flat_vjp(g: Any, y: Any, a: Any) -> Any:
+    return np.zeros_like(g)
+
+
 def _exact_sum(a: Any, axis: tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
     """The sum of an object array without an axis of points."""
     return np.sum(a, axis=axis, keepdims=keepdims)
@@ -350,6 +374,11 @@ _ROWS = (
        (lambda g, y, a, tie: _choice(g, a, 0.0, tie[0]) - _choice(g, 0.0, a, tie[1]),),
        sympy.Abs, abs, _elementwise_shape, "abs(a)", ulps=0.0,
        kink=Kink(lambda a: a, (lambda a: a, lambda a: -a), ABS_TIES), ball=ball_forms.absolute),
+    Op("hypot", np.hypot, (lambda g, y, a, b: _length_vjp(g, y, a), lambda g, y, a, b: _length_vjp(g, y, b)),
+       lambda a, b: sympy.sqrt(a**2 + b**2), mpmath.hypot, _elementwise_shape, "hypot(a, b)", (REAL, REAL), ulps=1.0,
+       singular=UnitBall(), ball=ball_forms.hypot),
+    Op("sign", np.sign, (_flat_vjp,), sympy.sign, mpmath.sign, _elementwise_shape, "sign(a)", ulps=0.0,
+       singular=Jump(np.abs), ball=ball_forms.sign),
     Op("matmul", _matmul, (_matmul_vjp_a, _matmul_vjp_b), lambda a, b: a @ b, np.matmul, _matmul_shape, "a @ b",
        (REAL, REAL), elementwise=False, source="CS231n, Optimization 2", ball=ball_forms.matmul),
     Op("sum", _sum, (lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),),

@@ -20,7 +20,7 @@ import sympy
 from verify.formula import OBJECTS, Formulas, Numbers, can_evaluate, differentiated, formula_text, numbers_of
 from verify.graph import Graph
 from verify.matrix_forms import local_matrix_forms
-from verify.ops import OPS, Shape
+from verify.ops import OPS, Jump, Shape
 from verify.symbols import Objects, apply, constant, entry_symbols, objects, real_symbol, static_params, uses
 
 if TYPE_CHECKING:
@@ -260,8 +260,8 @@ def _roots(graph: Graph) -> frozenset[int]:
             roots.add(position)
             roots.update(node.args)
             continue
-        if OPS[node.op].kink is not None:
-            roots.update(node.args)  # SymPy differentiates Abs and Max of plain real symbols only
+        if OPS[node.op].kink is not None or isinstance(OPS[node.op].singular, Jump):
+            roots.update(node.args)  # SymPy differentiates Abs, Max and the like of plain real symbols only
         if len(graph.consumers[position]) > 1:
             roots.add(position)
     return frozenset(roots)

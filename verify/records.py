@@ -285,6 +285,29 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class KinkRecord:
+    """The subgradients at one kinked point, by all inputs together."""
+
+    point: int
+    """Id of the point."""
+    sites: str
+    """What is tied, in words."""
+    variables: tuple[str, ...]
+    """Name of each column of ``corners``: a variable, or an entry of one such as ``x[0]``."""
+    corners: Any
+    """Array ``(C, n)``, in the units of the gradients: the gradient of each branch pattern that some direction
+    realises; where ``listed`` is false the smallest and the largest value of each entry."""
+    listed: bool
+    """Whether the corners are listed one by one, rather than bounded."""
+    patterns: int
+    """How many patterns the undecided branches have that matter to the output."""
+    realised: int
+    """How many of them some direction realises, or may realise."""
+    outer: bool
+    """Whether the set that gradients were held against may be larger than that of the subgradients."""
+
+
+@dataclass(frozen=True, slots=True)
 class StageRecord:
     """One line of the forward and backward pass at the case's first own point."""
 
@@ -345,6 +368,8 @@ class CaseResult:
     points: tuple[Point, ...] = ()
     """All points, or those that the kept rows refer to."""
     stages: tuple[StageRecord, ...] = ()
+    kinks: tuple[KinkRecord, ...] = ()
+    """The first few points at which branches were undecided and gradients were held against their corners."""
     seed: int = 0
     points_checked: int = 0
     methods: tuple[str, ...] = METHODS

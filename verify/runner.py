@@ -495,6 +495,7 @@ class _Gathering:
             variables=tuple(self._variable(key, column) for key, column in self.columns.items()),
             points=tuple(self.points.values()),
             stages=_stage_records(case, settings, self.methods.get("symbolic")),
+            kinks=tuple(self.context.kinks.values()),
             step_laws=step_laws(self.context, own_points(case, settings.seed)) if "central" in self.methods else (),
             seed=settings.seed,
             points_checked=self.checked,

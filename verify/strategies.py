@@ -23,7 +23,7 @@ from verify.case import INTEGRAL, Case, Domain, Input, load_case_text
 from verify.errors import ShapeError, UsageError, did_you_mean
 from verify.expression import CALLABLE, graph_from_expressions
 from verify.graph import Graph
-from verify.ops import OPS, Shape
+from verify.ops import OPS, Jump, Shape
 from verify.syntax import MAX_DEPTH, referenced_names
 
 if TYPE_CHECKING:
@@ -135,10 +135,10 @@ def expressions(
     """Formulas of the case language in the given names, as text.
 
     ``names`` are scalars, or a mapping of names to shapes; the formulas then have shapes that fit, some of them
-    arrays. ``ops`` are names of rows of the op table (all of them, if left out); ``max_nodes`` bounds names, numbers
-    and ops together. Operands of ops with a domain are kept inside it (``log(1 + x**2)``), by means of the other
-    ops, unless ``guarded`` is False; names in ``positive`` are known to be inside already. Raises UsageError for an
-    unknown op, or where there is no name.
+    arrays. ``ops`` are names of rows of the op table (all without jumps, if left out); ``max_nodes`` bounds names,
+    numbers and ops together. Operands of ops with a domain are kept inside it (``log(1 + x**2)``), by means of the
+    other ops, unless ``guarded`` is False; names in ``positive`` are known to be inside already. Raises UsageError for
+    an unknown op, or where there is no name.
 
     >>> from random import Random
     >>> from hypothesis import find
@@ -155,7 +155,8 @@ def _rows(ops: Collection[str] | None) -> frozenset[str]:
     for op in ops or ():
         if op not in OPS:
             raise UsageError(f"unknown op {op!r}. {did_you_mean(op, OPS) or 'Ops: ' + ', '.join(OPS)}")
-    return frozenset(OPS if ops is None else ops)
+    # Where nothing is asked for, nothing that jumps: its gradient is 0 or not there.
+    return frozenset([op for op, row in OPS.items() if not isinstance(row.singular, Jump)] if ops is None else ops)
 
 
 @st.composite

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import flint
 import numpy as np
 
-from verify.ball_forms import head, tail
+from verify.ball_forms import either, head, tail
 from verify.graph import Graph, Node
 from verify.interpret import REAL_CONSTANTS
-from verify.ops import OPS, Shape
+from verify.ops import OPS, Kink, Shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +37,23 @@ Values = list[Any]
 
 Weights = Sequence[tuple[int, Any]]
 """Position of each output and its upstream gradient, a ball or an object array of them."""
+
+
+class Branch(Enum):
+    """What an entry of a kinked node is taken for, whatever its operands say."""
+
+    FIRST = "first"
+    """Value and slope of the op's first branch."""
+    SECOND = "second"
+    """Value and slope of the second."""
+    EITHER = "either"
+    """The hull of both."""
+    FLAT = "flat"
+    """The value of either, and no slope."""
+
+
+Frozen = Mapping[int, Mapping[Entry, Branch]]
+"""Kinked node -> entry -> branch; the balls decide the entries that are not in it."""
 
 
 class OutOfTimeError(Exception):
@@ -92,8 +110,8 @@ class Taylor:
         self._wanted = graph.needed_for(graph.position(name) for name in graph.outputs)
         self._orders: dict[int, tuple[int, ...]] = {}
 
-    def values(self, inputs: Mapping[str, Any], deadline: float = float("inf")) -> Values:
-        """The value of every node; inputs are balls, or object arrays of them.
+    def values(self, inputs: Mapping[str, Any], deadline: float = float("inf"), frozen: Frozen | None = None) -> Values:
+        """The value of every node; inputs are balls, or object arrays of them; ``frozen`` decides some branches.
 
         Raises OutOfTimeError when ``time.monotonic()`` passes ``deadline``.
         """
@@ -102,14 +120,24 @@ class Taylor:
             values[i] = real_constant(name)
         for name, position in self.graph.inputs.items():
             values[position] = inputs[name]
-        self._execute(values, self._order, deadline)
+        self._execute(values, self._order, deadline, frozen)
         return values
 
-    def series(self, values: Values, position: int, entry: Direction, deadline: float = float("inf")) -> Values:
-        """The values again, those that depend on one entry of one node as series in that entry."""
+    def series(
+        self,
+        values: Values,
+        position: int,
+        entry: Direction,
+        deadline: float = float("inf"),
+        frozen: Frozen | None = None,
+    ) -> Values:
+        """The values again, those that depend on one entry of one node as series in that entry.
+
+        ``frozen`` must be the branches that the values were computed with; only EITHER may have become FLAT.
+        """
         again = values[:]
         again[position] = seeded(values[position], entry)
-        self._execute(again, self.order(position), deadline)
+        self._execute(again, self.order(position), deadline, frozen)
         return again
 
     def slope(
@@ -119,9 +147,10 @@ class Taylor:
         entry: Direction,
         weights: Weights,
         deadline: float = float("inf"),
+        frozen: Frozen | None = None,
     ) -> flint.arb:
         """The derivative of the contracted output by one entry of one node (or along a direction), at some values."""
-        return contracted(self.series(values, position, entry, deadline), weights)
+        return contracted(self.series(values, position, entry, deadline, frozen), weights)
 
     def order(self, position: int) -> tuple[int, ...]:
         """The nodes between a variable and the outputs, which run in a series pass."""
@@ -131,7 +160,7 @@ class Taylor:
             self._orders[position] = order
         return order
 
-    def _execute(self, values: Values, order: Sequence[int], deadline: float) -> None:
+    def _execute(self, values: Values, order: Sequence[int], deadline: float, frozen: Frozen | None) -> None:
         nodes, calls = self.graph.nodes, self._calls
         if time.monotonic() > deadline:
             raise OutOfTimeError
@@ -139,12 +168,84 @@ class Taylor:
             node = nodes[i]
             args = node.args
             call: Any = calls[i]
-            if len(args) == 2:
+            if frozen is not None and i in frozen:
+                values[i] = _frozen_value(node, call, values[i], [values[j] for j in args], frozen[i])
+            elif len(args) == 2:
                 values[i] = call(values[args[0]], values[args[1]])
             else:
                 values[i] = call(*[values[j] for j in args])
             if node.shape and time.monotonic() > deadline:
                 raise OutOfTimeError
+
+
+def _frozen_value(
+    node: Node, call: Callable[..., Any], before: Any, operands: Sequence[Any], choices: Mapping[Entry, Branch]
+) -> Any:
+    """A kinked node's value with some entries replaced by the branch that was chosen for them.
+
+    In a series pass ``before`` is its value without slopes, which holds still for the entries that nothing moves.
+    """
+    row = OPS[node.op]
+    assert row.ball is not None
+    known = broadcast_operands(node, operands)
+    if before is None:
+        taken, moved = as_objects(call(*operands)), list(choices)
+    else:
+        taken, moved = as_objects(before).copy(), moving_entries(known)
+    for entry in moved:
+        numbers = [operand[entry] for operand in known]
+        if entry not in choices:
+            taken[entry] = row.ball(*numbers)
+        elif row.kink is not None:
+            taken[entry] = branch_number(row.kink, choices[entry], numbers)
+        else:
+            assert choices[entry] is Branch.FLAT, f"{node.op} has no branches to choose from"
+            taken[entry] = row.ball(*map(head, numbers))
+    return taken if node.shape else taken.item()
+
+
+def moving_entries(operands: Sequence[Objects]) -> list[Entry]:
+    """The entries at which any of several arrays of one shape holds a series.
+
+    >>> moving_entries([np.array([flint.arb(1), flint.arb_series([1, 1])], dtype=object)])
+    [(1,)]
+    """
+    moving = np.zeros(operands[0].shape, dtype=bool)
+    for operand in operands:
+        moving |= _is_series(operand)
+    return [tuple(entry) for entry in np.argwhere(moving).tolist()]
+
+
+def _is_series(values: Objects) -> NDArray[np.bool_]:
+    flags = [isinstance(x, flint.arb_series) for x in values.ravel().tolist()]
+    return np.array(flags, dtype=bool).reshape(values.shape)
+
+
+def broadcast_operands(node: Node, operands: Sequence[Any]) -> list[Objects]:
+    """The operands of an elementwise node in the node's own shape, so that an entry of it shows what it is made of.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": (2,)}, {"f": "max(x, 1)"})
+    >>> x = np.array([flint.arb(3), flint.arb(4)], dtype=object)
+    >>> [float(a[1]) for a in broadcast_operands(graph.nodes[-1], [x, flint.arb(1)])]
+    [4.0, 1.0]
+    """
+    return [np.broadcast_to(as_objects(operand), node.shape) for operand in operands]
+
+
+def branch_number(kink: Kink, choice: Branch, operands: Sequence[Any]) -> Any:
+    """One branch of a kinked op, or what holds both, on single balls or series.
+
+    >>> relu = OPS["relu"].kink
+    >>> [str(branch_number(relu, choice, [flint.arb_series([0, 1])])[1]) for choice in (Branch.FIRST, Branch.SECOND)]
+    ['1.00000000000000', '0']
+    """
+    if choice is Branch.FIRST:
+        return kink.branches[0](*operands)
+    if choice is Branch.SECOND:
+        return kink.branches[1](*operands)
+    one, other = (branch(*operands) for branch in kink.branches)
+    return either(one, other) if choice is Branch.EITHER else either(head(one), head(other))
 
 
 def seeded(value: Any, entry: Direction) -> Any:

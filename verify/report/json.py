@@ -15,6 +15,7 @@ from typing import Any
 from verify.records import (
     VERDICTS,
     CaseResult,
+    KinkRecord,
     PairDifference,
     Point,
     Rows,
@@ -98,6 +99,7 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "function": [{"stage": stage, "expression": expression} for stage, expression in case.function],
         "outputs": list(case.outputs),
         "stages": [_stage(stage) for stage in case.stages],
+        "kinks": [_kink(kink) for kink in case.kinks],
         "points": [_point(point) for point in case.points],
         "variables": [_variable(variable) for variable in case.variables],
         "step_laws": [_step_law(law) for law in case.step_laws],
@@ -180,6 +182,19 @@ def _point(point: Point) -> dict[str, Any]:
         "note": point.note,
         "line": point.line,
         "values": {name: plain(value) for name, value in point.values.items()},
+    }
+
+
+def _kink(kink: KinkRecord) -> dict[str, Any]:
+    return {
+        "point": kink.point,
+        "sites": kink.sites,
+        "variables": list(kink.variables),
+        "corners": plain(kink.corners),
+        "listed": kink.listed,
+        "patterns": kink.patterns,
+        "realised": kink.realised,
+        "outer": kink.outer,
     }
 
 
