@@ -22,6 +22,7 @@ from verify.runner import Settings
 Gradient = Callable[..., Any]
 
 FEW = Settings(points=8)
+MANY_ENTRIES = Settings(points=1, proof_seconds=60.0)
 
 
 def case(stages: str, more: str = "", **inputs: str) -> Case:
@@ -105,8 +106,8 @@ def test_one_entry_of_a_thousand() -> None:
         gradient[517] *= 1.01
         return gradient
 
-    assert check_gradient(lambda x: 2 * x, known, Settings(points=1)).ok
-    failing = list(check_gradient(wrong, known, Settings(points=1)).cases[0].failing())
+    assert check_gradient(lambda x: 2 * x, known, MANY_ENTRIES).ok
+    failing = list(check_gradient(wrong, known, MANY_ENTRIES).cases[0].failing())
     assert {(517,)} == {row.entry for row in failing}
     assert 2 == len(failing)
 
@@ -114,8 +115,8 @@ def test_one_entry_of_a_thousand() -> None:
 def test_a_thousand_outputs_in_float32() -> None:
     """Twice the gradient, contracted with a drawn upstream gradient: every entry fails."""
     known = case("f: x**2", x="shape: [1000], at: normal, dtype: float32")
-    assert check_gradient(lambda x, upstream: 2 * x * upstream, known, Settings(points=1)).ok
-    run = check_gradient(lambda x, upstream: 4 * x * upstream, known, Settings(points=1))
+    assert check_gradient(lambda x, upstream: 2 * x * upstream, known, MANY_ENTRIES).ok
+    run = check_gradient(lambda x, upstream: 4 * x * upstream, known, MANY_ENTRIES)
     assert {Verdict.FAIL: 2000} == dict(run.cases[0].counts)
 
 

@@ -19,6 +19,7 @@ from verify.case import load_case
 from verify.expression import graph_from_expressions
 from verify.formula import differentiated
 from verify.graph import Graph
+from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic, enclosed, prepare
 from verify.ops import OPS, Jump
 from verify.points import random_points
@@ -507,3 +508,25 @@ def test_the_taylor_road_stands_alone_where_sympy_has_no_form() -> None:
     graph, inputs, upstream = made({"f": "x @ x"}, x=[3.0, 4.0])
     known = Reference(graph, ["x"], None).enclose(inputs, upstream)
     assert (known.road, known.gradient("x", (1,)).road, known.gradient("x", (1,)).midpoint) == ("taylor", "taylor", 8.0)
+
+
+SPARSE = {
+    "s": "sqrt(mean(x**2))",
+    "y": "x / s - sum(x) * g",
+    "z": "transpose(W)[1] * y + max(y, 0.5) * W[:, 1]",
+    "f": "sum(z * y) + sum(W @ y)",
+}
+
+
+def test_entries_that_stand_still_are_not_run_and_nothing_else_is_left_out() -> None:
+    """Series that run only what moves give what they give entry by entry, through scalars, moves and sums."""
+    graph = graph_from_expressions({"x": (3,), "g": (3,), "W": (3, 3)}, SPARSE)
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(size=(1, *graph.shape(name))) for name in ("x", "g", "W")}
+    ones = {"f": np.ones(1)}
+    engine = Reverse(graph, ["x", "g", "W", "y", "s"]).differentiate(values, ones).gradients
+    known = Reference(graph, ["x", "g", "W"], None).enclose(values, ones)
+    for name, gradient in engine.items():
+        for entry in np.ndindex(graph.shape(name)):
+            exact = known.gradient(name, entry).midpoint
+            assert abs(exact - gradient[(0, *entry)]) <= 1e-12 * max(1.0, abs(exact)), (name, entry)

@@ -55,6 +55,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "audit",
         "context",
         "step_records",
+        "conditioning",
         "prover",
         "examine",
         "judge",

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from verify.case import Case
 from verify.compare import LEAST_UNITS
 from verify.derivative import Differentiator
+from verify.graph import Graph
 from verify.methods.central import Central, Refined, contraction
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
+from verify.ops import OPS
 from verify.points import random_points
 from verify.records import KinkRecord, unravel
 from verify.reference import MOST_BITS, MOST_SECONDS, Reference
@@ -52,7 +54,8 @@ class Context:
         self.steps = StepBounds(case.graph)
         self.steps_proved = 0
         """Rows whose central difference has a proved bound so far."""
-        self.growth = LEAST_UNITS + len(case.graph.nodes)
+        self.growth = LEAST_UNITS + rounding_nodes(case.graph)
+        """Units roundoff that any right way to compute something may be off by, relative to its size."""
         self.notes: dict[str, int] = {}
         """Sentence -> how many rows it is about."""
         self.kinks_examined = 0
@@ -64,6 +67,8 @@ class Context:
         symbolic = self.methods.get("symbolic")
         form = symbolic if isinstance(symbolic, Symbolic) else None
         self.reference = Reference(case.graph, self.variables, form, proof_bits, proof_seconds)
+        self.rounded_inputs = tuple(item.name for item in case.inputs if item.kind in ("real", "constant"))
+        """Inputs that are numbers and not labels: a program may round them, whether they are differentiated or not."""
         self.own_rows = range(len(case.own_points))
         """Ids of the points that the case file itself names."""
         self._reach: dict[RowKey, float] = {}
@@ -114,6 +119,16 @@ class Context:
             text = f"{block.name}: a step straddled a kink; the branch of the point itself was followed"
             self.note(text, int(refined.straddled.sum()))
         return refined
+
+
+def rounding_nodes(graph: Graph) -> int:
+    """How many nodes of a graph round: inputs, literals, and ops that only move or negate entries do not.
+
+    >>> from verify.expression import graph_from_expressions
+    >>> rounding_nodes(graph_from_expressions({"x": (2,)}, {"f": "-x[0] * 3 + x[1]"}))
+    2
+    """
+    return sum(node.kind == "op" and OPS[node.op].ulps > 0 for node in graph.nodes)
 
 
 def largest(values: Any) -> float:

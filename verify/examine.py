@@ -21,6 +21,7 @@ from verify.audit import Finding, audit
 from verify.balls import Balls
 from verify.case import Expected
 from verify.compare import LEAST_UNITS, compare
+from verify.conditioning import conditioning
 from verify.context import Context
 from verify.corners import Corners
 from verify.interpret import Values, constant_balls, dtype_of
@@ -203,18 +204,28 @@ class Examination:
     def _conditioning(self, at: Array) -> list[Array]:
         """How far a unit roundoff of every input moves each row ``(len(at), n)``, times the rounding of every node.
 
-        What :meth:`_allowed` leaves out, because it costs a second run in balls and few rows need it.
+        What :meth:`_allowed` leaves out, because it costs many more runs and few rows need it.
         """
         inputs, upstream = self._take(at)
         unit = float(np.finfo(dtype_of(inputs)).eps) / 2
+        keys = [(block.name, block.quantity) for block in self.blocks]
+        sensitive = conditioning(self.context.engine, self.context.rounded_inputs, keys, inputs, upstream)
+        if sensitive is None:
+            spread = self._spread_in_balls(inputs, upstream, unit)
+        else:
+            spread = [unit * size for size in sensitive]
+        shapes = [(len(at), block.verdict.shape[1]) for block in self.blocks]
+        return [np.broadcast_to(self.context.growth * size, shape) for size, shape in zip(spread, shapes, strict=True)]
+
+    def _spread_in_balls(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], unit: float) -> list[Array]:
+        """The same from above, in two runs however many entries there are: what widened inputs add to the radii."""
         narrow, wide = (self._run_in_balls(inputs, upstream, spread) for spread in (0.0, unit))
-        moved = []
+        found = []
         for block in self.blocks:
             a, b = self._ball(narrow, block).radius, self._ball(wide, block).radius
             with np.errstate(all="ignore"):
-                spread = np.where(np.isfinite(a), b - a, np.inf).reshape(len(a), -1)
-            moved.append(np.broadcast_to(self.context.growth * spread, (len(at), block.verdict.shape[1])))
-        return moved
+                found.append(np.where(np.isfinite(a), b - a, np.inf).reshape(len(a), -1))
+        return found
 
     def _take(self, at: Array | slice) -> tuple[dict[str, Array], dict[str, Array]]:
         """Inputs and upstream gradients of some of the examined points."""
