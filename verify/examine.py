@@ -263,11 +263,21 @@ class Examination:
             moved = next(x for x, block in zip(conditioning, self.blocks, strict=True) if block is row.block)
             allowed = row.allowed + float(moved[place[row.p], row.entry])
             self._judge_row(row, allowed, self._symbolic_truth(row, known.get(row.p), allowed))
-            where = (self.points[row.p], row.entry)
-            if math.isinf(allowed) and VERDICTS[row.block.verdict[where]] is Verdict.UNDECIDED and row.p in known:
-                reason = self._prover(row.p).out_of_range(known[row.p])
-                if reason:
-                    row.block.reason[where] = self.context.texts.number(reason)
+            if row.p in known and not known[row.p].disputed:
+                self._settle_open(row, known[row.p], allowed)
+
+    def _settle_open(self, row: OpenRow, known: Enclosures, allowed: float) -> None:
+        """Where a row does not simply pass, the truth counts, not what the methods say of each other."""
+        where = (int(self.points[row.p]), row.entry)
+        if VERDICTS[row.block.verdict[where]] is Verdict.PASS:
+            return
+        prover = self._prover(row.p)
+        if math.isinf(allowed) and VERDICTS[row.block.verdict[where]] is Verdict.UNDECIDED:
+            reason = prover.out_of_range(known)
+            if reason:
+                row.block.reason[where] = self.context.texts.number(reason)
+        elif math.isfinite(allowed) and not self.proved[row.p]:  # what is to be proved has its turn anyway
+            prover.prove_row(known, row.block, where, allowed, row.step_error)
 
     def _symbolic_truth(self, row: OpenRow, known: Enclosures | None, allowed: float) -> float:
         """What SymPy's form exactly is, NaN where it was not enclosed or where the other road contradicts it."""

@@ -91,11 +91,12 @@ class Prover:
                 what = f"{block.name}: proved along {DIRECTIONS} directions, and {SAMPLED} of {count:,} entries"
                 self.context.note(f"{what} one by one")
             for entry in chosen:
-                self._prove_row(known, block, (point, entry), float(room[entry]), float(step[entry]))
+                self.prove_row(known, block, (point, entry), float(room[entry]), float(step[entry]))
 
     # ------------------------------------------------------------------------------------------------ entry by entry
 
-    def _prove_row(self, known: Enclosures, block: Block, where: tuple[int, int], room: float, step: float) -> None:
+    def prove_row(self, known: Enclosures, block: Block, where: tuple[int, int], room: float, step: float) -> None:
+        """Judges one row, which may be off by ``room``, and central by ``step`` more if no bound of it is proved."""
         truth = self.enclosed(known, block, where[1], room)
         block.reference[where], block.radius[where] = truth.midpoint, truth.radius
         block.road[where] = self.context.texts.number(truth.road)

@@ -111,10 +111,9 @@ class PointSteps:
 
     def __init__(self, bounds: StepBounds, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
         self.graph, self.taylor, self.program, self.bits = bounds.graph, bounds.taylor, bounds.program, bounds.bits
-        self.dtype = dtype_of(inputs)
         self.output = contraction(self.graph, upstream)
         exact = {key: Balls.exact(value) for key, value in inputs.items()}
-        self.floats = self.program.run(exact, constants=constant_balls(self.graph, self.dtype))
+        self.floats = self.program.run(exact, constants=constant_balls(self.graph, dtype_of(inputs)))
         if self.taylor.without_form:
             return
         with precision(self.bits, TERMS):
@@ -134,7 +133,8 @@ class EntrySteps:
         self.graph, self.taylor, self.program, self.bits = point.graph, point.taylor, point.program, point.bits
         self.position = self.graph.position(name)
         self.entry = entry
-        self.dtype = point.dtype
+        self.dtype = point.floats[self.position].value.dtype
+        """The variable's own, which need not be what the inputs compute in together."""
         self._output = point.output
         self._order = self.graph.depends_on([self.position])
         self._floats = point.floats
@@ -273,8 +273,8 @@ class EntrySteps:
         if 0 < noise < math.inf and 0 < third < math.inf:
             balance = round((math.log2(noise) - math.log2(2 * third)) / 3)
             exponents |= {balance + k for k in range(-AROUND_BEST, AROUND_BEST + 1)}
-        steps = np.ldexp(np.ones((), self.dtype), np.array(sorted(exponents)))
         with np.errstate(all="ignore"):
+            steps = np.ldexp(np.ones((), self.dtype), np.array(sorted(exponents)))
             moves = (self.x - steps < self.x) & (self.x < self.x + steps) & np.isfinite(steps)
         kept: Array = steps[moves]
         return kept

@@ -133,7 +133,8 @@ def step_sizes(dtype: np.dtype[Any], scale: float) -> Array:
     (2.0, 0.5, np.True_)
     """
     spacing = 2 if dtype == np.float64 else 1
-    sizes: Array = scale * 2.0 ** (LARGEST - spacing * np.arange(STEPS))
+    with np.errstate(over="ignore"):  # an infinite step leads nowhere, and counts as one without a value
+        sizes: Array = scale * 2.0 ** (LARGEST - spacing * np.arange(STEPS))
     return sizes
 
 

@@ -109,6 +109,7 @@ class Taylor:
         self._real = {i: node.op for i, node in enumerate(graph.nodes) if node.kind == "constant" and _is_real(node)}
         self._wanted = graph.needed_for(graph.position(name) for name in graph.outputs)
         self._orders: dict[int, tuple[int, ...]] = {}
+        self._has_arrays = any(node.shape for node in graph.nodes)
 
     def values(self, inputs: Mapping[str, Any], deadline: float = float("inf"), frozen: Frozen | None = None) -> Values:
         """The value of every node; inputs are balls, or object arrays of them; ``frozen`` decides some branches.
@@ -137,7 +138,8 @@ class Taylor:
         """
         again = values[:]
         again[position] = seeded(values[position], entry)
-        self._execute(again, self.order(position), deadline, frozen)
+        moving = {position: _is_series(as_objects(again[position]))} if self._has_arrays else None
+        self._execute(again, self.order(position), deadline, frozen, moving)
         return again
 
     def slope(
@@ -160,7 +162,15 @@ class Taylor:
             self._orders[position] = order
         return order
 
-    def _execute(self, values: Values, order: Sequence[int], deadline: float, frozen: Frozen | None) -> None:
+    def _execute(
+        self,
+        values: Values,
+        order: Sequence[int],
+        deadline: float,
+        frozen: Frozen | None,
+        moving: dict[int, Any] | None = None,
+    ) -> None:
+        """Runs some nodes; in a series pass ``moving`` has the entries of each node that do not stand still."""
         nodes, calls = self.graph.nodes, self._calls
         if time.monotonic() > deadline:
             raise OutOfTimeError
@@ -168,14 +178,35 @@ class Taylor:
             node = nodes[i]
             args = node.args
             call: Any = calls[i]
+            if moving is not None and node.shape:
+                moving[i] = _moving(node, [moving.get(j) for j in args])
             if frozen is not None and i in frozen:
                 values[i] = _frozen_value(node, call, values[i], [values[j] for j in args], frozen[i])
+            elif (
+                moving is not None and node.shape and OPS[node.op].elementwise and 2 * moving[i].sum() < moving[i].size
+            ):
+                known = broadcast_operands(node, [values[j] for j in args])
+                values[i] = values[i].copy()
+                values[i][moving[i]] = call(*(operand[moving[i]] for operand in known))
             elif len(args) == 2:
                 values[i] = call(values[args[0]], values[args[1]])
             else:
                 values[i] = call(*[values[j] for j in args])
             if node.shape and time.monotonic() > deadline:
                 raise OutOfTimeError
+
+
+def _moving(node: Node, masks: Sequence[Any]) -> NDArray[np.bool_]:
+    """The entries of a node that anything moves, from those of its operands; None stands for one that stands still."""
+    row = OPS[node.op]
+    if row.elementwise:
+        moved = [np.broadcast_to(mask, node.shape) for mask in masks if mask is not None]
+        return np.logical_or.reduce(moved) if moved else np.ones(node.shape, dtype=bool)
+    if row.ulps == 0 and len(masks) == 1 and masks[0] is not None and row.ball is not None:
+        static = {key: value for key, value in node.params.items() if key != "tie"}
+        # An op that only moves entries moves the marks alike.
+        return np.asarray(row.ball(masks[0], **static)).astype(bool)
+    return np.ones(node.shape, dtype=bool)
 
 
 def _frozen_value(
@@ -283,7 +314,7 @@ def contracted(values: Values, weights: Weights, degree: int = 1) -> flint.arb:
                 total += value[degree] * weight
             continue
         for x, g in zip(value.ravel().tolist(), weight.ravel().tolist(), strict=True):
-            if g != 0 and not isinstance(x, flint.arb):
+            if not isinstance(x, flint.arb) and g != 0:
                 total += x[degree] * g
     return total
 
