@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import erf, erfc
 
 from verify.case import load_case_text
 from verify.oracle import check_gradient
@@ -49,6 +50,8 @@ SWISH = scalar("x * sigmoid(x)", "0.3", "[-10, 10]", ("0", "1e-4", "-9", "9"))
 GELU = scalar(
     "0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x**3)))", "0.3", "[-3, 3]", ("0", "1e-4", "-2.5")
 )
+ERF_GELU = scalar("0.5 * x * (1 + erf(x / 1.4142135623730951))", "0.3", "[-3, 3]", ("0", "1e-4", "-2.5"))
+VERSINE = scalar("1 - cos(x)", "0.3", "[-3, 3]", ("1e-3", "1e-8", "0"))
 RATIONAL = scalar("x / (1 + x**2)", "0.3", "[-20, 20]", ("0", "1.0001", "1e-5", "19"))
 ROOTS = scalar("1 / (sqrt(x + 1) + sqrt(x))", "2", "[0.5, 1e4]", ("1e3", "9e3", "0.6"))
 ENTROPY = scalar("x * log(x)", "0.3", "[0.001, 10]", ("1e-3", "0.5", "9"))
@@ -112,6 +115,17 @@ def gelu_by_sigmoid(x: Any) -> Any:
     return s + x * s * (1 - s) * 1.5957691216057308 * (1 + 0.134145 * x * x)
 
 
+def erf_gelu(x: Any) -> Any:
+    """The distribution function, and x times the density."""
+    density = 0.3989422804014327 * np.exp(-0.5 * x * x)
+    return 0.5 * (1 + erf(x / 1.4142135623730951)) + x * density
+
+
+def erf_gelu_by_erfc(x: Any) -> Any:
+    """1 + erf(u) is erfc(-u)."""
+    return 0.5 * erfc(-0.7071067811865476 * x) + x * np.exp(-x * x / 2) / 2.5066282746310002
+
+
 def squares_by_terms(w: Any, X: Any, t: Any) -> Any:
     """One sum for each weight, in a loop."""
     residual = X @ w - t
@@ -133,6 +147,10 @@ STABLE: list[tuple[str, tuple[str, str, str], Gradient]] = [
     ("swish: s (1 + x s(-x))", SWISH, lambda x: sigmoid(x) * (1 + x * sigmoid(-x))),
     ("GELU: product rule", GELU, gelu),
     ("GELU: by sigmoid", GELU, gelu_by_sigmoid),
+    ("GELU by erf: product rule", ERF_GELU, erf_gelu),
+    ("GELU by erf: by erfc", ERF_GELU, erf_gelu_by_erfc),
+    ("1 - cos x: sin x", VERSINE, np.sin),
+    ("1 - cos x: by half angles", VERSINE, lambda x: 2 * np.sin(x / 2) * np.cos(x / 2)),
     ("x / (1 + x^2): one fraction", RATIONAL, lambda x: (1 - x * x) / (1 + x * x) ** 2),
     ("x / (1 + x^2): two terms", RATIONAL, lambda x: 1 / (1 + x * x) - 2 * (x / (1 + x * x)) ** 2),
     ("roots: by the value", ROOTS, lambda x: -0.5 / (np.sqrt(x + 1) * np.sqrt(x) * (np.sqrt(x + 1) + np.sqrt(x)))),
@@ -205,6 +223,7 @@ LOSSY: list[tuple[str, tuple[str, str, str], Gradient]] = [
         (MILD, "f: 'log(sum(exp(z))) - z[2]'", ""),
         lambda z: (softmax(z) + 1e7) - 1e7 - np.array([0, 0, 1, 0]),
     ),
+    ("1 - cos x: by the root", scalar("1 - cos(x)", "1.5e-4", "[1e-4, 2e-4]"), lambda x: np.sqrt(1 - np.cos(x) ** 2)),
     (
         "hypot: by the difference",
         SLIM,

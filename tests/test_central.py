@@ -114,6 +114,8 @@ FUNCTIONS: Mapping[str, tuple[str, Callable[[Any], Any], tuple[float, float]]] =
     "tanh": ("tanh(x)", mpmath.tanh, (-15, 15)),
     "sigmoid": ("sigmoid(x)", lambda x: 1 / (1 + mpmath.exp(-x)), (-30, 30)),
     "sqrt": ("sqrt(x)", mpmath.sqrt, (1e-4, 100)),
+    "sine": ("sin(1000 * x)", lambda x: mpmath.sin(1000 * x), (-3, 3)),
+    "erf": ("erf(x)", mpmath.erf, (-5, 5)),
     "cube": ("x ** 3 - 2 * x", lambda x: x**3 - 2 * x, (-5, 5)),
     "pole": ("1 / x ** 2", lambda x: 1 / x**2, (1e-3, 3)),
     "steep": ("exp(20 * x) / (1 + x * x)", lambda x: mpmath.exp(20 * x) / (1 + x * x), (-1, 1)),

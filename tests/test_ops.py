@@ -20,7 +20,8 @@ SLOPE_DIGITS = 800
 """Enough for the slope of sigmoid at 700, which is 1e-304 beside a value of 1, by differences."""
 
 EXTENTS: Mapping[str, Mapping[Any, float]] = {
-    name: {np.float64: 700.0, np.float32: 85.0} for name in ("exp", "sigmoid", "tanh")
+    **{name: {np.float64: 700.0, np.float32: 85.0} for name in ("exp", "sigmoid", "tanh")},
+    "erf": {np.float64: 26.0, np.float32: 9.0},
 }
 """How large arguments may be before the result leaves the dtype's range; 1e8 for all other rows."""
 

@@ -57,6 +57,7 @@ BIG_OFFSET = case("f: 1e9 + x", x="at: 0.5")
 BIG_SQUARE = case("f: x**2", x="at: 1e8")
 SMALL_LOG = case("f: log(x)", x="at: 1e-7, domain: [1e-8, 1e-6]")
 SMALL_ABS = case("f: abs(x)", x="at: 1e-9, domain: [-1, 1]")
+FAST_SINE = case("f: sin(1e6 * x)", x="at: 0.7")
 POLE = case("f: 1 / x", x="at: 1e-4, domain: [1e-5, 1e-3]")
 
 SMOOTH: dict[str, tuple[Case, Gradient, tuple[float, ...]]] = {
@@ -68,6 +69,7 @@ SMOOTH: dict[str, tuple[Case, Gradient, tuple[float, ...]]] = {
     "large square": (BIG_SQUARE, lambda x: 2 * x, (2.0, 1 + 1e-9)),
     "logarithm near its pole": (SMALL_LOG, lambda x: 1 / x, (2.0, 1 + 1e-9)),
     "absolute value near its kink": (SMALL_ABS, np.sign, (2.0, 1 + 1e-9)),
+    "fast sine": (FAST_SINE, lambda x: 1e6 * np.cos(1e6 * x), (2.0, 1 + 1e-7)),
     "pole": (POLE, lambda x: -1 / x**2, (2.0, 1 + 1e-9)),
 }
 """Name -> case, its gradient, and factors by which it is wrong."""

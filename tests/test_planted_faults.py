@@ -46,6 +46,9 @@ STAGES: Mapping[str, str] = {
     "sqrt": "sqrt(u)",
     "sigmoid": "sigmoid(u)",
     "tanh": "tanh(u)",
+    "sin": "sin(u)",
+    "cos": "cos(u)",
+    "erf": "erf(u)",
     "max": "max(u, b)",
     "min": "min(u, b)",
     "relu": "relu(u - 1)",
@@ -106,9 +109,11 @@ def upstream_alone(g: Any, y: Any, *_: Any, **__: Any) -> Any:
     return g + 0 * y
 
 
+ODD = ("tanh", "sin", "cos", "erf")
+
 DROPPED_FORWARD: Mapping[str, Column] = {
     **dict.fromkeys(("add", "subtract", "multiply", "divide", "power", "max", "min", "hypot"), first),
-    **dict.fromkeys(("power_constant", "exp", "log", "sqrt", "tanh", "relu", "abs", "sign", "transpose"), unchanged),
+    **dict.fromkeys(("power_constant", "exp", "log", "sqrt", *ODD, "relu", "abs", "sign", "transpose"), unchanged),
     "sigmoid": np.exp,
     "matmul": lambda a, b: a @ np.ones_like(b),
     "sum": lambda a: np.sum(a[:, :-1], axis=1),
@@ -130,7 +135,7 @@ DROPPED_VJPS: Mapping[str, tuple[Column | None, ...]] = {
     "multiply": (upstream_alone, upstream_alone),
     "divide": (upstream_alone, upstream_alone),
     "power": (upstream_alone, upstream_alone),
-    **dict.fromkeys(("power_constant", "exp", "log", "sqrt", "sigmoid", "tanh", "relu", "abs"), (upstream_alone,)),
+    **dict.fromkeys(("power_constant", "exp", "log", "sqrt", "sigmoid", *ODD, "relu", "abs"), (upstream_alone,)),
     "max": (upstream_alone, upstream_alone),
     "min": (upstream_alone, upstream_alone),
     "hypot": (upstream_alone, upstream_alone),
@@ -236,6 +241,15 @@ sigmoid         SymPy form   =      =      =      =      -
 tanh            forward      =      =      =      =      =
 tanh            VJP a        =      =      =      =      -
 tanh            SymPy form   =      =      =      =      -
+sin             forward      =      =      =      =      =
+sin             VJP a        =      =      =      =      -
+sin             SymPy form   =      =      =      =      -
+cos             forward      =      =      =      =      =
+cos             VJP a        =      =      =      =      -
+cos             SymPy form   =      =      =      =      -
+erf             forward      =      =      =      =      =
+erf             VJP a        =      =      =      =      -
+erf             SymPy form   =      =      =      =      -
 max             forward      =      =      =      =      =
 max             VJP a        =      =      =      =      -
 max             VJP b        =      =      =      =      -

@@ -157,7 +157,8 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "add": ("a + b",), "subtract": ("a - b",), "multiply": ("a * b",), "divide": ("a / b",), "power": ("a ** b",),
     "power_constant": ("a ** 3", "a ** -2", "a ** 0.5", "a ** -1.5", "a ** 0", "a ** 2"),
     "negative": ("-a",), "positive": ("+a",), "exp": ("exp(a)",), "log": ("log(a)",), "sqrt": ("sqrt(a)",),
-    "sigmoid": ("sigmoid(a)",), "tanh": ("tanh(a)",), "max": ("max(a, b)",), "min": ("min(a, b)",),
+    "sigmoid": ("sigmoid(a)",), "tanh": ("tanh(a)",), "sin": ("sin(a)",), "cos": ("cos(a)",), "erf": ("erf(a)",),
+    "max": ("max(a, b)",), "min": ("min(a, b)",),
     "relu": ("relu(a)",), "abs": ("abs(a)",), "hypot": ("hypot(a, b)",), "sign": ("sign(a)",),
     "matmul": ("A @ B", "A @ c", "c @ B", "c @ c"), "sum": ("sum(A)", "sum(A, axis=0)", "sum(A, axis=1)"),
     "mean": ("mean(A)", "mean(A, axis=1)"), "transpose": ("transpose(A)",), "index": ("A[1]", "A[0, 1]", "c[1:]"),
@@ -170,7 +171,7 @@ def row_points(op: str) -> list[dict[str, Any]]:
     rng = np.random.default_rng(5)
     if not OPS[op].elementwise:
         return [{"A": rng.normal(size=(2, 2)), "B": rng.normal(size=(2, 2)), "c": rng.normal(size=2)} for _ in range(3)]
-    largest = 700.0 if op in {"exp", "sigmoid", "tanh"} else 1e8
+    largest = {"exp": 700.0, "sigmoid": 700.0, "tanh": 700.0, "erf": 26.0}.get(op, 1e8)
     found = []
     for a in SIZES:
         for sign in (1.0, -1.0):
@@ -389,7 +390,8 @@ def test_errors_are_bounded_from_both_sides() -> None:
 STAGES: Mapping[str, str] = {
     "add": "u + b", "subtract": "u - b", "multiply": "u * b", "divide": "u / b", "power": "u ** b",
     "power_constant": "u ** 3", "negative": "-u", "positive": "+u", "exp": "exp(u)", "log": "log(u)",
-    "sqrt": "sqrt(u)", "sigmoid": "sigmoid(u)", "tanh": "tanh(u)", "max": "max(u, b)", "min": "min(u, b)",
+    "sqrt": "sqrt(u)", "sigmoid": "sigmoid(u)", "tanh": "tanh(u)", "sin": "sin(u)", "cos": "cos(u)",
+    "erf": "erf(u)", "max": "max(u, b)", "min": "min(u, b)",
     "relu": "relu(u)", "abs": "abs(u)", "hypot": "hypot(u, b)", "sign": "u * sign(u)",
     "matmul": "u @ b", "sum": "sum(u)", "mean": "mean(u)",
     "transpose": "transpose(u)", "index": "u[0]",

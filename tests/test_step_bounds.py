@@ -34,7 +34,7 @@ INNER = (1.0, 0.3, -0.25, 0.125)
 """What follows the value in the series that forms are given: chains of forms meet such series."""
 
 HEADS = (0.3, 1.0, -0.7, 2.5, -6.0, 20.0, 1e-9)
-UNARY = ("negative", "positive", "exp", "log", "sqrt", "sigmoid", "tanh", "relu", "abs")
+UNARY = ("negative", "positive", "exp", "log", "sqrt", "sigmoid", "tanh", "sin", "cos", "erf", "relu", "abs")
 EXPONENTS = (0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5, 1.5, -0.5)
 PAIRS = ((0.3, 1.5), (2.5, -0.7), (1.0, 2.5))
 BINARY = ("add", "subtract", "multiply", "divide", "power", "max", "min")

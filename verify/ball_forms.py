@@ -184,6 +184,33 @@ def _sech(value: arb) -> arb:
     return y if y.is_finite() or not value.is_finite() else value.abs_lower().sech().union(value.abs_upper().sech())
 
 
+def sin(a: Number) -> Number:
+    """The sine.
+
+    >>> float(sin(arb(0)))
+    0.0
+    """
+    return a.sin()
+
+
+def cos(a: Number) -> Number:
+    """The cosine.
+
+    >>> float(cos(arb(0)))
+    1.0
+    """
+    return a.cos()
+
+
+def erf(a: Number) -> Number:
+    """The error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0.
+
+    >>> float(erf(arb(0)))
+    0.0
+    """
+    return a.erf()
+
+
 def maximum(a: Number, b: Number) -> Number:
     """The larger of two; where that is undecided, the hull of their slopes.
 

@@ -141,8 +141,9 @@ class Balls(NDArrayOperatorsMixin):
                 return ufunc(*[_raw(x) for x in inputs])
         elif ufunc is np.matmul:
             result = _matmul(*inputs)
-        elif ufunc in RULES:
-            result = _evaluate(ufunc, RULES[ufunc], inputs)
+        elif ufunc in RULES or ufunc.__name__ in FOREIGN_RULES:
+            rule = RULES[ufunc] if ufunc in RULES else FOREIGN_RULES[ufunc.__name__]
+            result = _evaluate(ufunc, rule, inputs)
         else:
             raise TypeError(f"balls have no rule for the ufunc numpy.{ufunc.__name__}; add one to verify.balls.RULES")
         if out is None:
@@ -336,6 +337,12 @@ RULES: dict[np.ufunc, Rule] = {
     np.cosh: Rule(_cosh, LIBRARY),
 }
 """Elementwise ufunc -> its rule. ``matmul`` and ``add.reduce`` have functions of their own below."""
+
+FOREIGN_RULES: dict[str, Rule] = {
+    # The slope is steepest at the end nearest to 0.
+    "erf": Rule(lambda m, a, ra: ra * np.exp(-(np.maximum(np.abs(a) - ra, 0) ** 2)) * 1.1284, LIBRARY, underflows=True),
+}
+"""The same by name, for ufuncs of SciPy's: importing it would cost more than a run of most cases."""
 
 SHORTCUTS: Mapping[float, np.ufunc] = {2: np.square, 1: np.positive, -1: np.reciprocal, 0.5: np.sqrt}
 """What ``array ** number`` computes instead of ``np.power``; rounded more tightly than a power."""

@@ -17,6 +17,8 @@ import flint
 import numpy as np
 import sympy
 
+from verify.ops import OPS
+
 OBJECTS = np.dtype(object)
 
 
@@ -71,6 +73,9 @@ FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
     sympy.tanh: np.tanh,
     sympy.sinh: np.sinh,
     sympy.cosh: np.cosh,
+    sympy.sin: np.sin,
+    sympy.cos: np.cos,
+    sympy.erf: OPS["erf"].forward,
     sympy.Abs: np.abs,
     sympy.Max: lambda *xs: reduce(np.maximum, xs),
     sympy.Min: lambda *xs: reduce(np.minimum, xs),
@@ -97,6 +102,9 @@ BALL_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     np.tanh: flint.arb.tanh,
     np.sinh: flint.arb.sinh,
     np.cosh: flint.arb.cosh,
+    np.sin: flint.arb.sin,
+    np.cos: flint.arb.cos,
+    OPS["erf"].forward: flint.arb.erf,
     np.sqrt: flint.arb.sqrt,
     np.abs: abs,
     _greatest: lambda *xs: reduce(flint.arb.max, xs),

@@ -283,6 +283,16 @@ def _tanh_vjp(g: Any, y: Any, a: Any) -> Any:
     return g * (4.0 * e / ((1.0 + e) * (1.0 + e)))
 
 
+def _erf(a: Any) -> Any:
+    from scipy.special import erf  # costs half a second to import, and few cases need it
+
+    return erf(a)
+
+
+def _erf_vjp(g: Any, y: Any, a: Any) -> Any:
+    return g * ((2.0 / math.sqrt(math.pi)) * np.exp(-(a * a)))
+
+
 def _power_constant_vjp(g: Any, y: Any, a: Any, exponent: float) -> Any:
     if exponent == 0:
         return np.zeros_like(g)  # 0 * a**-1 is not a number at a = 0
@@ -357,6 +367,11 @@ _ROWS = (
        _elementwise_shape, "sigmoid(a)", ulps=4.0, source="CS231n, Optimization 2", ball=ball_forms.sigmoid),
     Op("tanh", np.tanh, (_tanh_vjp,), sympy.tanh, mpmath.tanh, _elementwise_shape, "tanh(a)",
        ulps=2.0, ball=ball_forms.tanh),
+    Op("sin", np.sin, (lambda g, y, a: g * np.cos(a),), sympy.sin, mpmath.sin, _elementwise_shape, "sin(a)",
+       ulps=1.0, ball=ball_forms.sin),
+    Op("cos", np.cos, (lambda g, y, a: -g * np.sin(a),), sympy.cos, mpmath.cos, _elementwise_shape, "cos(a)",
+       ulps=1.0, ball=ball_forms.cos),
+    Op("erf", _erf, (_erf_vjp,), sympy.erf, mpmath.erf, _elementwise_shape, "erf(a)", ulps=2.0, ball=ball_forms.erf),
     Op("max", lambda a, b, tie: np.maximum(a, b),
        (lambda g, y, a, b, tie: _choice(g, a, b, tie[0]), lambda g, y, a, b, tie: _choice(g, b, a, tie[1])),
        sympy.Max, max, _elementwise_shape, "max(a, b)", (REAL, REAL), ulps=0.0,
