@@ -178,8 +178,8 @@ class Taylor:
             node = nodes[i]
             args = node.args
             call: Any = calls[i]
-            if moving is not None and node.shape:
-                moving[i] = _moving(node, [moving.get(j) for j in args])
+            if moving is not None:  # scalars too: whatever reads one that moves, moves as a whole
+                moving[i] = _moving(node, [moving.get(j) for j in args]) if node.shape else np.ones((), dtype=bool)
             if frozen is not None and i in frozen:
                 values[i] = _frozen_value(node, call, values[i], [values[j] for j in args], frozen[i])
             elif (
