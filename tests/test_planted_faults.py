@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import flint
 import numpy as np
 import pytest
 import sympy
@@ -27,6 +28,7 @@ from verify.methods.central import Central
 from verify.ops import OPS, Jump, Op
 from verify.records import CaseResult, Run
 from verify.runner import Settings, run_cases
+from verify.taylor import precision
 
 Column = Callable[..., Any]
 
@@ -156,7 +158,7 @@ class Fault:
     """A row of the table with one column made wrong."""
 
     place: str
-    """``forward``, ``VJP a``, ``VJP b`` or ``SymPy form``."""
+    """``forward``, ``VJP a``, ``VJP b``, ``SymPy form`` or ``ball form``."""
     kind: str
     row: Op
 
@@ -171,14 +173,22 @@ def with_vjp(row: Op, which: int, vjp: Column) -> Op:
     return replace(row, vjps=(*row.vjps[:which], vjp, *row.vjps[which + 1 :]))
 
 
+def ball_of(factor: sympy.Rational) -> flint.arb:
+    """A factor as a ball, with many digits: it is wrong by what it says, and by no rounding of its own."""
+    with precision(256):
+        return flint.arb(int(factor.p)) / flint.arb(int(factor.q))
+
+
 def faults(op: str) -> Iterator[Fault]:
     """All faults that are planted in one row."""
     row = OPS[op]
+    assert row.ball is not None
     factors = {"scale": sympy.Rational(1_000_001, 1_000_000), "sign": sympy.Integer(-1),
                "small": sympy.Rational(1_000_000_001, 1_000_000_000)}  # fmt: skip
     for kind, factor in factors.items():
         yield Fault("forward", kind, replace(row, forward=scaled(row.forward, float(factor))))
         yield Fault("SymPy form", kind, replace(row, sympy=scaled(row.sympy, factor)))
+        yield Fault("ball form", kind, replace(row, ball=scaled(row.ball, ball_of(factor))))
         for which, name in zip(range(0 if isinstance(row.singular, Jump) else row.arity), "ab", strict=False):
             yield Fault(f"VJP {name}", kind, with_vjp(row, which, scaled(row.vjps[which], float(factor))))
     yield Fault("forward", "plus", replace(row, forward=lambda *args, **params: row.forward(*args, **params) + 1e-6))
@@ -201,92 +211,119 @@ add             forward      =      =      =      =      =
 add             VJP a        =      =      -      =      -
 add             VJP b        =      =      -      =      -
 add             SymPy form   =      =      =      =      -
+add             ball form    =      =      -      =      -
 subtract        forward      =      =      =      =      =
 subtract        VJP a        =      =      -      =      -
 subtract        VJP b        =      =      -      =      -
 subtract        SymPy form   =      =      =      =      -
+subtract        ball form    =      =      -      =      -
 multiply        forward      =      =      =      =      =
 multiply        VJP a        =      =      =      =      -
 multiply        VJP b        =      =      =      =      -
 multiply        SymPy form   =      =      =      =      -
+multiply        ball form    =      =      -      =      -
 divide          forward      =      =      =      =      =
 divide          VJP a        =      =      =      =      -
 divide          VJP b        =      =      =      =      -
 divide          SymPy form   =      =      =      =      -
+divide          ball form    =      =      -      =      -
 power           forward      =      =      =      =      =
 power           VJP a        =      =      =      =      -
 power           VJP b        =      =      =      =      -
 power           SymPy form   =      =      =      =      -
+power           ball form    =      =      -      =      -
 power_constant  forward      =      =      =      =      =
 power_constant  VJP a        =      =      =      =      -
 power_constant  SymPy form   =      =      =      =      -
+power_constant  ball form    =      =      -      =      -
 negative        forward      =      =      -      =      =
 negative        VJP a        =      =      -      =      -
 negative        SymPy form   =      =      -      =      -
+negative        ball form    =      =      -      =      -
 positive        forward      =      =      -      =      =
 positive        VJP a        =      =      -      =      -
 positive        SymPy form   =      =      -      =      -
+positive        ball form    =      =      -      =      -
 exp             forward      =      =      =      =      =
 exp             VJP a        =      =      =      =      -
 exp             SymPy form   =      =      =      =      -
+exp             ball form    =      =      -      =      -
 log             forward      =      =      =      =      =
 log             VJP a        =      =      =      =      -
 log             SymPy form   =      =      =      =      -
+log             ball form    =      =      -      =      -
 sqrt            forward      =      =      =      =      =
 sqrt            VJP a        =      =      =      =      -
 sqrt            SymPy form   =      =      =      =      -
+sqrt            ball form    =      =      -      =      -
 sigmoid         forward      =      =      =      =      =
 sigmoid         VJP a        =      =      =      =      -
 sigmoid         SymPy form   =      =      =      =      -
+sigmoid         ball form    =      =      -      =      -
 tanh            forward      =      =      =      =      =
 tanh            VJP a        =      =      =      =      -
 tanh            SymPy form   =      =      =      =      -
+tanh            ball form    =      =      -      =      -
 sin             forward      =      =      =      =      =
 sin             VJP a        =      =      =      =      -
 sin             SymPy form   =      =      =      =      -
+sin             ball form    =      =      -      =      -
 cos             forward      =      =      =      =      =
 cos             VJP a        =      =      =      =      -
 cos             SymPy form   =      =      =      =      -
+cos             ball form    =      =      -      =      -
 erf             forward      =      =      =      =      =
 erf             VJP a        =      =      =      =      -
 erf             SymPy form   =      =      =      =      -
+erf             ball form    =      =      -      =      -
 max             forward      =      =      =      =      =
 max             VJP a        =      =      =      =      -
 max             VJP b        =      =      =      =      -
 max             SymPy form   =      =      =      =      -
+max             ball form    =      =      -      =      -
 min             forward      =      =      =      =      =
 min             VJP a        =      =      =      =      -
 min             VJP b        =      =      =      =      -
 min             SymPy form   =      =      =      =      -
+min             ball form    =      =      -      =      -
 relu            forward      =      =      =      =      =
 relu            VJP a        =      =      =      =      -
 relu            SymPy form   =      =      =      =      -
+relu            ball form    =      =      -      =      -
 abs             forward      =      =      =      =      =
 abs             VJP a        =      =      =      =      -
 abs             SymPy form   =      =      =      =      -
+abs             ball form    =      =      -      =      -
 hypot           forward      =      =      =      =      =
 hypot           VJP a        =      =      =      =      -
 hypot           VJP b        =      =      =      =      -
 hypot           SymPy form   =      =      =      =      -
+hypot           ball form    =      =      -      =      -
 sign            forward      =      =      =      =      =
 sign            VJP a        -      -      =      -      -
 sign            SymPy form   =      =      =      =      -
+sign            ball form    =      =      -      =      -
 matmul          forward      =      =      =      =      =
 matmul          VJP a        =      =      =      =      -
 matmul          VJP b        =      =      =      =      -
 matmul          SymPy form   =      =      =      =      -
+matmul          ball form    =      =      -      =      -
 sum             forward      =      =      =      =      =
 sum             VJP a        =      =      -      =      -
 sum             SymPy form   =      =      =      =      -
+sum             ball form    =      =      -      =      -
 mean            forward      =      =      =      =      =
 mean            VJP a        =      =      =      =      -
 mean            SymPy form   =      =      =      =      -
+mean            ball form    =      =      -      =      -
 transpose       forward      =      =      =      =      =
 transpose       VJP a        =      =      =      =      -
 transpose       SymPy form   =      =      =      =      -
+transpose       ball form    =      =      -      =      -
 index           forward      =      =      =      =      =
 index           VJP a        =      =      =      =      -
 index           SymPy form   =      =      =      =      -
+index           ball form    =      =      -      =      -
 """
 """Every cell is on the diagonal. One that is not would read who was named instead, with the reason beside it here."""
 

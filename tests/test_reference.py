@@ -211,6 +211,17 @@ def test_shipped_cases_hold_the_truth(path: Any) -> None:
         assert misses(case.graph, inputs, upstream, None) == []
 
 
+def test_a_scalar_that_moves_moves_all_that_reads_it() -> None:
+    """One entry of x moves every entry of s1 by way of the sum, and one by itself."""
+    rng = np.random.default_rng(2)
+    for text in ("sum(x) * x", "max(x, sum(transpose(x)))", "x[0, 0] - x", "mean(x) ** 2 + x"):
+        graph, inputs, upstream = made({"s1": text, "f": "sum(exp(s1))"}, x=rng.uniform(0.1, 1, (2, 3)))
+        symbolic = prepare(graph, [*graph.inputs, *graph.stages])
+        assert isinstance(symbolic, Symbolic)
+        assert misses(graph, inputs, upstream, symbolic) == [], text
+        assert misses(graph, inputs, upstream, None) == [], text
+
+
 def test_literals_are_the_doubles_and_names_the_real_numbers() -> None:
     """0.1 is the double, pi is pi, also in a stage that reads no input; float32 inputs are what they hold."""
     graph, inputs, upstream = made({"c": "pi / 3", "f": "x * 0.1 + c * e"}, x=np.float32(0.1))

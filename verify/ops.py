@@ -389,11 +389,6 @@ _ROWS = (
        (lambda g, y, a, tie: _choice(g, a, 0.0, tie[0]) - _choice(g, 0.0, a, tie[1]),),
        sympy.Abs, abs, _elementwise_shape, "abs(a)", ulps=0.0,
        kink=Kink(lambda a: a, (lambda a: a, lambda a: -a), ABS_TIES), ball=ball_forms.absolute),
-    Op("hypot", np.hypot, (lambda g, y, a, b: _length_vjp(g, y, a), lambda g, y, a, b: _length_vjp(g, y, b)),
-       lambda a, b: sympy.sqrt(a**2 + b**2), mpmath.hypot, _elementwise_shape, "hypot(a, b)", (REAL, REAL), ulps=1.0,
-       singular=UnitBall(), ball=ball_forms.hypot),
-    Op("sign", np.sign, (_flat_vjp,), sympy.sign, mpmath.sign, _elementwise_shape, "sign(a)", ulps=0.0,
-       singular=Jump(np.abs), ball=ball_forms.sign),
     Op("matmul", _matmul, (_matmul_vjp_a, _matmul_vjp_b), lambda a, b: a @ b, np.matmul, _matmul_shape, "a @ b",
        (REAL, REAL), elementwise=False, source="CS231n, Optimization 2", ball=ball_forms.matmul),
     Op("sum", _sum, (lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),),
@@ -408,6 +403,11 @@ _ROWS = (
        elementwise=False, ulps=0.0, ball=ball_forms.transpose),
     Op("index", _index, (_index_vjp,), lambda a, index: a[index], lambda a, index: a[index], _indexed_shape, "a[0]",
        params=("index",), elementwise=False, ulps=0.0, ball=ball_forms.index),
+    Op("hypot", np.hypot, (lambda g, y, a, b: _length_vjp(g, y, a), lambda g, y, a, b: _length_vjp(g, y, b)),
+       lambda a, b: sympy.sqrt(a**2 + b**2), mpmath.hypot, _elementwise_shape, "hypot(a, b)", (REAL, REAL), ulps=1.0,
+       singular=UnitBall(), ball=ball_forms.hypot),
+    Op("sign", np.sign, (_flat_vjp,), sympy.sign, mpmath.sign, _elementwise_shape, "sign(a)", ulps=0.0,
+       singular=Jump(np.abs), ball=ball_forms.sign),
 )  # fmt: skip
 
 OPS: Mapping[str, Op] = {row.name: row for row in _ROWS}
