@@ -223,20 +223,20 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 # ------------------------------------------------------------------------------------------------------------ fuzzing
 
-SLOW = 2.0
-"""Seconds that no input may take."""
+SLOW = 20.0
+"""Seconds of the processor's time that no input may take, however busy the machine is: a hundred times what it does."""
 FUZZ = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def outcome(run: Callable[[], object]) -> str:
     """``read`` or ``refused``; any other exception, and slowness, is a failure."""
-    start = time.perf_counter()
+    start = time.process_time()
     problems: tuple[Problem, ...] | None = None
     try:
         run()
     except CaseError as error:
         problems = tuple(error.problems)
-    assert time.perf_counter() - start < SLOW
+    assert time.process_time() - start < SLOW
     if problems is None:
         return "read"
     assert problems
