@@ -240,10 +240,10 @@ def versions() -> dict[str, str]:
     """The versions of what the numbers depend on.
 
     >>> sorted(versions())
-    ['mpmath', 'numpy', 'python', 'sympy']
+    ['flint', 'mpmath', 'numpy', 'python', 'sympy']
     """
     found = {"python": platform.python_version()}
-    for name in ("numpy", "sympy", "mpmath"):
+    for name in ("numpy", "sympy", "mpmath", "flint"):
         found[name] = importlib.import_module(name).__version__
     return found
 
