@@ -344,3 +344,18 @@ def test_a_stage_without_inputs_has_a_value_and_a_gradient_at_every_point() -> N
     found = Reverse(graph, ["k", "r"]).differentiate({"x": np.array([1.0, 2.0, 3.0])}, {"f": np.ones(3)}).gradients
     np.testing.assert_array_equal([2.0, 3.0, 4.0], found["k"])
     np.testing.assert_array_equal([1.0, 1.0, 1.0], found["r"])
+
+
+def test_a_point_without_a_slope_changes_nothing_for_its_neighbours() -> None:
+    """Zero upstream gradients absorb infinite slopes entry by entry; entries of a matrix product are mixed first."""
+    graph = graph_from_expressions({"A": (2, 2), "B": (2, 2)}, {"y": "sqrt(A) @ B", "f": "max(y, 1)"})
+    rng = np.random.default_rng(0)
+    A, B = rng.uniform(0.1, 1, (3, 2, 2)), np.tile([[1.5, 0.2], [1.5, 0.2]], (3, 1, 1))  # y falls on both sides of 1
+    engine, g = Reverse(graph, ["A", "B"]), {"f": np.ones((3, 2, 2))}
+    alone = engine.differentiate({"A": A, "B": B}, g).gradients
+    A[2, 0, 0] = 0.0  # sqrt is infinitely steep there
+    together = engine.differentiate({"A": A, "B": B}, g).gradients
+    assert not np.isfinite(together["A"][2, 0, 0])
+    for name, gradient in alone.items():
+        np.testing.assert_array_equal(gradient[:2], together[name][:2])
+    assert np.any(alone["A"][:2] != 0)

@@ -145,7 +145,7 @@ class Reverse:
                     operands = align(nodes[i], operands)
                 for j, vjp, shape in pullbacks:
                     contribution = vjp(g, values[i], *operands)
-                    if absorb:
+                    if absorb and OPS[nodes[i].op].elementwise:
                         contribution = _absorbed(contribution, g)
                     if shape is not None:
                         contribution = unbroadcast(contribution, shape)
