@@ -313,7 +313,7 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on.
 
     >>> sorted(machine())
-    ['cores', 'mpmath', 'numpy', 'processor', 'python', 'sympy', 'system']
+    ['cores', 'flint', 'mpmath', 'numpy', 'processor', 'python', 'sympy', 'system']
     """
     return {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system(), **versions()}
 
