@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,8 +53,10 @@ class Context:
         self.engine = Reverse(case.graph, self.variables)
         self.central = Central(case.graph, self.variables)
         self.steps = StepBounds(case.graph)
-        self.steps_proved = 0
-        """Rows whose central difference has a proved bound so far."""
+        self.numbers = sum(math.prod(node.shape) for node in case.graph.nodes)
+        """Numbers that one run of the graph computes."""
+        self.step_work = 0
+        """What bounding central differences has taken so far, in numbers computed."""
         self.growth = LEAST_UNITS + rounding_nodes(case.graph)
         """Units roundoff that any right way to compute something may be off by, relative to its size."""
         self.notes: dict[str, int] = {}

@@ -43,8 +43,9 @@ MOST_NUMBERS = 100_000
 """Numbers in a graph from which on a run in balls takes too long: nothing is proved there."""
 
 
-MOST_STEPS = 500
-"""Rows of a case whose central differences get a proved bound (about a millisecond each); later ones an estimate."""
+MOST_STEP_WORK = 30_000
+"""Numbers in the graph, times rows whose central differences get a proved bound (about a second of a case); later rows
+keep an estimate."""
 
 GOOD_STEP = 2.0**-20
 """A step that may cost more than this part of the gradient gives way to the best one there is."""
@@ -63,8 +64,7 @@ class Prover:
         self.steps: PointSteps | None = None
         info = np.finfo(dtype_of(inputs))
         self.unit, self.smallest = float(info.eps) / 2, float(info.smallest_subnormal)
-        size = sum(math.prod(node.shape) for node in context.graph.nodes)
-        self.too_large = size > MOST_NUMBERS
+        self.too_large = context.numbers > MOST_NUMBERS
 
     def prove(
         self, point: int, blocks: Sequence[Block], allowed: Sequence[Array], step_errors: Sequence[Array]
@@ -187,9 +187,9 @@ class Prover:
         context = self.context
         if block.quantity == "value" or "central" not in self._judged_methods(block):
             return estimate
-        if context.steps_proved >= MOST_STEPS:
+        if context.step_work >= MOST_STEP_WORK:
             return estimate
-        context.steps_proved += 1
+        context.step_work += context.numbers
         index = unravel(where[1], context.graph.shape(block.name))
         if self.steps is None:
             self.steps = context.steps.point(self.inputs, self.upstream)
