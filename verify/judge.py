@@ -6,12 +6,13 @@ which bounds its rounding; answers are held against the certified reference; cen
 there is; undecided branches are judged by their subgradients; and where methods differ, :mod:`verify.audit` finds the
 op row that is wrong.
 
-Why what the screen passes is right: let v be the engine's answer, G the truth, u the unit roundoff and K the number of
-nodes plus 8. The run in balls gives a radius ``R >= |v - G|``, and ``allowed = 2 R + K u |v| + ...``. An answer a is
-unsuspicious where ``|a - v| <= K u |v|``; then ``|a - G| <= |a - v| + |v - G| <= K u |v| + R``, which is within what is
-allowed, whatever R is: it need not be computed. The engine's own row needs ``R <= allowed``, which always holds. What
-the argument takes for granted, that the engine's program is the function's derivative, is what the other two methods
-are there for, and what is proved at the case's own points and at :data:`~verify.proof.PROVED_POINTS` random ones.
+Why what the screen passes is right: let v be the engine's answer, G the truth, u the unit roundoff and K 8 plus the
+number of nodes that round. The run in balls gives a radius ``R >= |v - G|``, and ``allowed = 2 R + K u |v| + ...``. An
+answer a is unsuspicious where ``|a - v| <= K u |v|``; then ``|a - G| <= |a - v| + |v - G| <= K u |v| + R``, which is
+within what is allowed, whatever R is: it need not be computed. The engine's own row needs ``R <= allowed``, which
+always holds. What the argument takes for granted, that the engine's program is the function's derivative, is what the
+other two methods are there for, and what is proved at the case's own points and at
+:data:`~verify.proof.PROVED_POINTS` random ones.
 """
 
 from __future__ import annotations
