@@ -3,10 +3,10 @@
     python tests/planted_sizes.py [SIZE ...]
 
 A fault is planted in a row of the op table: its vector-Jacobian product for ``reverse``, its SymPy form for
-``symbolic``; in ``central`` the difference quotient is scaled. It is caught where a row at the case's own point comes
-out FAIL or DISPUTED. The cases are well-conditioned: add, neuron, staged, matmul, and a chain of 51 ops. A fault
-planted in an answer itself, ten times what :attr:`Row.allowed` says of that very row, is caught in every row
-(:func:`row_by_row`). ``tests/test_planted_sizes.py`` runs a part of this.
+``symbolic``; in ``central`` the difference quotient is scaled. It is caught where a row at a proved point (the case's
+own, or one of the first random ones) comes out FAIL or DISPUTED. The cases are well-conditioned: add, neuron, staged,
+matmul, and a chain of 51 ops. A fault planted in an answer itself, ten times what :attr:`Row.allowed` says of that very
+row, is caught in every row (:func:`row_by_row`). ``tests/test_planted_sizes.py`` runs a part of this.
 """
 
 # ruff: noqa: T201 (a command prints)
@@ -28,6 +28,7 @@ from verify.derivative import Derivative
 from verify.methods.central import Central
 from verify.methods.reverse import Reverse
 from verify.ops import OPS, Op
+from verify.proof import PROVED_POINTS
 from verify.records import Row, Verdict
 from verify.runner import Settings, run_loaded, shipped_cases
 
@@ -139,12 +140,10 @@ def _scaled(column: Any, factor: Any) -> Any:
 
 
 def is_caught(case: Case, fault: Fault) -> bool:
-    """Whether a row at the case's own point says that something is wrong."""
+    """Whether a row at a point where every row is proved says that something is wrong."""
     with fault.planted():
-        result = run_loaded(case, Settings(points=0))
-    return not result.passes and any(
-        row.verdict in (Verdict.FAIL, Verdict.DISPUTED) and row.point == 0 for row in result.failing()
-    )
+        result = run_loaded(case, Settings(points=PROVED_POINTS))
+    return not result.passes and any(row.verdict in (Verdict.FAIL, Verdict.DISPUTED) for row in result.failing())
 
 
 def missed(text: str, method: str, size: float) -> tuple[int, list[str]]:
