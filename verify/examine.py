@@ -415,6 +415,8 @@ class Examination:
                 verdict, reason = kinked.verdict(start + entry)
                 if not any(np.isfinite(vector[start + entry]) for vector in vectors.values()):
                     verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the slope is infinite or undefined here"
+                elif verdict is Verdict.FAIL and math.isinf(block.allowed[self.points[p], entry]):
+                    verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the rounding on the way is unbounded"
                 passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT}
                 if verdict is Verdict.CONVENTION:
                     passes = kinked.declared
