@@ -29,10 +29,10 @@ import mpmath
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from verify.case import Case, load_case_text
 from verify.graph import Graph, Node
 from verify.interpret import REAL_CONSTANTS
 from verify.ops import OPS
+from verify.reading.case import Case, load_case_text
 from verify.records import VERDICTS, CaseResult, Point, Row, Verdict
 from verify.runner import Settings, run_loaded
 from verify.strategies import case_texts

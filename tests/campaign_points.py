@@ -35,10 +35,10 @@ from campaign import general, is_slope, one_sided
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from numpy.typing import NDArray
 
-from verify import judge as judging
 from verify import runner
-from verify.case import INTEGRAL, Case, Input, load_case_text
+from verify.judging import judge as judging
 from verify.points import Batch, generator, random_points
+from verify.reading.case import INTEGRAL, Case, Input, load_case_text
 from verify.records import VERDICTS, CaseResult, Row, Verdict
 from verify.strategies import case_texts
 

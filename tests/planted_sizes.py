@@ -23,12 +23,12 @@ from unittest import mock
 
 import sympy
 
-from verify.case import Case, load_case_text
 from verify.derivative import Derivative
+from verify.judging.proof import PROVED_POINTS
 from verify.methods.central import Central
 from verify.methods.reverse import Reverse
 from verify.ops import OPS, Op
-from verify.proof import PROVED_POINTS
+from verify.reading.case import Case, load_case_text
 from verify.records import Row, Verdict
 from verify.runner import Settings, run_loaded, shipped_cases
 

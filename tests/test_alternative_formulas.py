@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from scipy.special import erf, erfc
 
-from verify.case import load_case_text
-from verify.oracle import check_gradient
+from verify.oracle.check import check_gradient
+from verify.reading.case import load_case_text
 from verify.records import Verdict
 from verify.runner import Settings
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from verify.case import Case, load_case, load_case_text
 from verify.errors import CaseError, Problem
-from verify.expression import ExpressionError, graph_from_expressions
+from verify.reading.case import Case, load_case, load_case_text
+from verify.reading.expression import ExpressionError, graph_from_expressions
 
 GOOD = """\
 case: good

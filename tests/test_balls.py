@@ -12,7 +12,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from verify.balls import ROUNDED, RULES, Balls, Rule
+from verify.certified.balls import ROUNDED, RULES, Balls, Rule
 from verify.ops import NONNEGATIVE, OPS, POSITIVE, Op
 
 DTYPES = (np.float64, np.float32)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from verify.certified.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS, Reference
 from verify.cli import main
 from verify.errors import UsageError
 from verify.options import RUN_OPTIONS
 from verify.records import CaseResult, Verdict
-from verify.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS, Reference
 from verify.runner import Settings, run_case, run_cases
 
 ITERATED = "\n".join(
@@ -105,7 +105,7 @@ def test_the_reference_gets_the_budget(tmp_path: Path, monkeypatch: pytest.Monke
             super().__init__(*arguments)
             seen.append((self.most_bits, self.most_seconds))
 
-    monkeypatch.setattr("verify.context.Reference", Watched)
+    monkeypatch.setattr("verify.judging.context.Reference", Watched)
     path = tmp_path / "case.yaml"
     path.write_text(small_case("exp(x)", 1.0), encoding="utf-8")
     common = ["run", str(path), "--points", "0", "--json", str(tmp_path / "run.json")]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify.case import Case, Domain, load_case, load_case_text
-from verify.case_format import json_schema
-from verify.case_template import case_text
-from verify.case_values import half_unit
 from verify.errors import CaseError
+from verify.reading.case import Case, Domain, load_case, load_case_text
+from verify.reading.case_format import json_schema
+from verify.reading.case_template import case_text
+from verify.reading.case_values import half_unit
 
 SHIPPED = Path(__file__).resolve().parent.parent / "cases"
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from verify.expression import graph_from_expressions
 from verify.methods.central import Central, Refined, contraction, usual_step
+from verify.reading.expression import graph_from_expressions
 
 Array = NDArray[Any]
 

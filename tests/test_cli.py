@@ -286,7 +286,7 @@ def test_show_a_broken_case(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", ["my loss", "no: 'it' \"is\" #1", "true", "1e-3", "<script>", "été"])
 def test_a_new_case_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The file that `new` writes passes as it stands, and has the very name that was given."""
-    from verify.case import load_case
+    from verify.reading.case import load_case
 
     assert verify("new", name, "--folder", "made") == 0
     (path,) = Path("made").iterdir()

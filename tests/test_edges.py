@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from verify.case import load_case_text
 from verify.cli import main
 from verify.errors import CaseError
-from verify.expression import graph_from_expressions
 from verify.graph import Graph
 from verify.interpret import Program
+from verify.judging.underflow import too_large, underflow
+from verify.reading.case import load_case_text
+from verify.reading.expression import graph_from_expressions
 from verify.records import CaseResult, Row, Verdict
 from verify.runner import Settings, run_cases, run_loaded
-from verify.underflow import too_large, underflow
 
 DTYPES = ("float64", "float32")
 

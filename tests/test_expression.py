@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from verify.errors import ShapeError, UsageError
-from verify.expression import (
+from verify.graph import Graph, GraphBuilder
+from verify.ops import OPS
+from verify.reading.expression import (
     CALLABLE,
     MAX_EXPONENT,
     ExpressionError,
@@ -17,9 +19,7 @@ from verify.expression import (
     add_expression,
     graph_from_expressions,
 )
-from verify.graph import Graph, GraphBuilder
-from verify.ops import OPS
-from verify.syntax import MAX_DEPTH, MAX_DIGITS, MAX_LENGTH, MAX_NODES, referenced_names
+from verify.reading.syntax import MAX_DEPTH, MAX_DIGITS, MAX_LENGTH, MAX_NODES, referenced_names
 
 INPUTS = {"x": (), "y": (), "W": (5, 10), "X": (10, 3), "v": (3,)}
 DIMS = {"m": 5, "n": 10}

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify.case import load_case_text
 from verify.derivative import Unsupported
 from verify.errors import UsageError
 from verify.methods import prepare
 from verify.ops import OPS
+from verify.reading.case import load_case_text
 from verify.records import CaseResult, Verdict
 from verify.runner import Settings, run_case, run_cases, run_loaded, shipped_cases
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import sympy
 
-from verify import examine, runner
-from verify.case import load_case_text
-from verify.compare import SIGNATURES, compare
+from verify import runner
+from verify.judging import examine
+from verify.judging.compare import SIGNATURES, compare
 from verify.methods.reverse import Reverse
 from verify.ops import OPS
+from verify.reading.case import load_case_text
 from verify.records import CaseResult, Row, Verdict
 from verify.runner import Settings, run_loaded, shipped_cases
 

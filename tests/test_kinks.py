@@ -12,20 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from verify import kinks
-from verify.balls import Balls
-from verify.case import load_case_text
-from verify.corners import Corners
-from verify.expression import graph_from_expressions
+from verify.certified.balls import Balls
+from verify.certified.taylor import Taylor
 from verify.graph import Graph
-from verify.kinks import KinkJudge, undecided_sites
+from verify.judging import kinks
+from verify.judging.corners import Corners
+from verify.judging.kinks import KinkJudge, undecided_sites
 from verify.methods.central import Central
 from verify.ops import OPS, Op
+from verify.reading.case import load_case_text
+from verify.reading.expression import graph_from_expressions
 from verify.records import CaseResult, Run, Verdict
 from verify.report.html import render
 from verify.report.json import document
 from verify.runner import Settings, run_loaded
-from verify.taylor import Taylor
 
 Array = NDArray[np.float64]
 NO_SLACK = 1e-12

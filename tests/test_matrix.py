@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import sympy
 
-from verify import pieces
 from verify.matrix import BINARY, PRODUCTS, YES, Support, Trial, support_matrix, trials
 from verify.ops import OPS
 from verify.records import METHODS
+from verify.symbolic import pieces
 
 ALLOWED: Mapping[tuple[str, str], str] = {}
 """(op, method) -> the reason why it is unsupported; nothing is."""

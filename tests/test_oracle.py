@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify.case import Case, load_case_text
 from verify.errors import UsageError
-from verify.oracle import check_gradient
+from verify.oracle.check import check_gradient
+from verify.reading.case import Case, load_case_text
 from verify.records import Row, Run, Verdict
 from verify.runner import Settings
 

@@ -20,15 +20,15 @@ import pytest
 import sympy
 
 import verify.methods.reverse as engine
-from verify.audit import audit
+from verify.certified.taylor import precision
 from verify.cli import main
-from verify.expression import graph_from_expressions
 from verify.interpret import Program
+from verify.judging.audit import audit
 from verify.methods.central import Central
 from verify.ops import OPS, Jump, Op
+from verify.reading.expression import graph_from_expressions
 from verify.records import CaseResult, Run
 from verify.runner import Settings, run_cases
-from verify.taylor import precision
 
 Column = Callable[..., Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from planted_sizes import LEAST, case_texts, faults, in_float32, is_caught, missed, row_by_row
 
-from verify.case import load_case_text
+from verify.reading.case import load_case_text
 from verify.runner import Settings, run_loaded
 
 TEXTS = case_texts()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from verify.case import Case, load_case, load_case_text
 from verify.interpret import Program, branch_argument, kinked_nodes
 from verify.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points
+from verify.reading.case import Case, load_case, load_case_text
 from verify.runner import Settings, run_case, run_loaded, shipped_cases
 
 Array = NDArray[Any]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify.case import Case, load_case, load_case_text
 from verify.derivative import Derivative
+from verify.judging.power import strength
 from verify.methods.reverse import Reverse
-from verify.power import strength
+from verify.reading.case import Case, load_case, load_case_text
 from verify.records import CaseResult, Rows, VariableResult, Verdict
 from verify.runner import Settings, find_case_files, run_loaded, shipped_cases
 

@@ -22,21 +22,21 @@ from hypothesis import HealthCheck, assume, find, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from verify.balls import Balls
-from verify.case import Case, load_case_text
+from verify.certified.balls import Balls
 from verify.cli import main
-from verify.context import Context
 from verify.errors import CaseError, UsageError
-from verify.expression import graph_from_expressions
 from verify.graph import Graph
 from verify.interpret import constant_balls
-from verify.judge import Judge
+from verify.judging.context import Context
+from verify.judging.judge import Judge
+from verify.judging.rows import Block
 from verify.methods import prepare
 from verify.methods.reverse import Reverse, value_and_gradient
 from verify.ops import OPS
 from verify.points import Batch
+from verify.reading.case import Case, load_case_text
+from verify.reading.expression import graph_from_expressions
 from verify.records import METHODS, VERDICTS, CaseResult, Point, Row, Verdict
-from verify.rows import Block
 from verify.runner import Settings, run_loaded, shipped_cases
 from verify.strategies import case_texts, cases, expressions, graphs, matmul_shapes, points, shapes
 

@@ -72,7 +72,7 @@ def test_it_lists_every_op() -> None:
 
 def test_it_lists_every_field_of_a_case() -> None:
     """The same for the fields of the format."""
-    from verify.case_format import CaseFields, ExpectFields, InputFields
+    from verify.reading.case_format import CaseFields, ExpectFields, InputFields
 
     fields = [*CaseFields.model_fields, *InputFields.model_fields, *ExpectFields.model_fields]
     assert [name for name in fields if f"`{name}`" not in README] == []

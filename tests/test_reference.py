@@ -14,18 +14,19 @@ import numpy as np
 import pytest
 import sympy
 
-from verify import closed_forms, pieces, reference
-from verify.case import load_case
-from verify.expression import graph_from_expressions
-from verify.formula import differentiated
+from verify.certified import reference
+from verify.certified.reference import Enclosure, Enclosures, Reference
+from verify.certified.taylor import OutOfTimeError, precision
 from verify.graph import Graph
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic, enclosed, prepare
 from verify.ops import OPS, Jump
 from verify.points import random_points
-from verify.reference import Enclosure, Enclosures, Reference
+from verify.reading.case import load_case
+from verify.reading.expression import graph_from_expressions
 from verify.runner import shipped_cases
-from verify.taylor import OutOfTimeError, precision
+from verify.symbolic import closed_forms, pieces
+from verify.symbolic.formula import differentiated
 
 DIGITS = 1400
 """Enough for slopes of 1e-304 beside a value of 1, by differences with steps of 1e-400."""

@@ -16,11 +16,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from verify.expression import graph_from_expressions
 from verify.graph import Graph, GraphBuilder
 from verify.interpret import Program
 from verify.methods.reverse import Reverse, unbroadcast, value_and_gradient
 from verify.ops import Shape
+from verify.reading.expression import graph_from_expressions
 
 Array = NDArray[np.float64]
 POINTS = (1, 2, 3, 4, 5)

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify import pieces, runner
-from verify.case import load_case
+from verify import runner
 from verify.derivative import Derivative
 from verify.errors import UsageError
 from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.points import random_points
+from verify.reading.case import load_case
 from verify.records import CaseResult, Run, VariableResult, Verdict
 from verify.runner import Settings, find_case_files, run_case, run_cases, shipped_cases
+from verify.symbolic import pieces
 
 GOOD = "case: good\ninputs: {x: {at: 1}}\nstages: {f: exp(x)}\n"
 WRONG = "case: wrong\ninputs: {x: {at: 1}}\nstages: {f: exp(x)}\nexpect: {value: {f: 2.5}}\nsource: nowhere\n"

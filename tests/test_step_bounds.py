@@ -15,15 +15,14 @@ from flint import arb, arb_series
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from verify import ball_forms
-from verify.expression import graph_from_expressions
+from verify.certified.reference import Reference
+from verify.certified.step_bounds import StepBound, StepBounds
+from verify.certified.taylor import precision
 from verify.interpret import Program
 from verify.methods.central import contraction
-from verify.ops import OPS
-from verify.reference import Reference
-from verify.step_bounds import StepBound, StepBounds
+from verify.ops import OPS, ball_forms
+from verify.reading.expression import graph_from_expressions
 from verify.strategies import expressions
-from verify.taylor import precision
 
 DTYPES = (np.float64, np.float32)
 SLIGHTLY_MORE = 1 + 1e-9

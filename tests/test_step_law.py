@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify.expression import graph_from_expressions
+from verify.certified.reference import Reference
 from verify.interpret import Program
-from verify.reference import Reference
-from verify.step_law import STEPS, Law, step_law, table_noise
+from verify.oracle.step_law import STEPS, Law, step_law, table_noise
+from verify.reading.expression import graph_from_expressions
 
 Function = Callable[[Any], Any]
 

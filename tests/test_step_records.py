@@ -9,16 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from verify.case import load_case, load_case_text
-from verify.context import Context
+from verify.judging.context import Context
+from verify.judging.step_records import step_laws
+from verify.oracle.step_law import STEPS
 from verify.points import own_points
+from verify.reading.case import load_case, load_case_text
 from verify.records import Run, StepLaw
 from verify.report.html import render
 from verify.report.json import document
 from verify.report.plot import step_plot
 from verify.runner import Settings, run_loaded, shipped_cases
-from verify.step_law import STEPS
-from verify.step_records import step_laws
 
 
 def laws_of(text: str) -> tuple[StepLaw, ...]:

@@ -11,13 +11,13 @@ import pytest
 import sympy
 from numpy.typing import NDArray
 
-from verify import closed_forms, formula, pieces
+from verify.certified.taylor import precision
 from verify.derivative import Unsupported
-from verify.expression import graph_from_expressions
 from verify.graph import Graph, GraphBuilder
 from verify.methods.symbolic import Symbolic, enclosed, prepare
 from verify.ops import OPS, Shape
-from verify.taylor import precision
+from verify.reading.expression import graph_from_expressions
+from verify.symbolic import closed_forms, formula, pieces
 
 if TYPE_CHECKING:
     import flint

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from verify.errors import CaseError, Problem
-from verify.yaml_source import MAX_BYTES, MAX_DEPTH, parse_source, read_source
+from verify.reading.yaml_source import MAX_BYTES, MAX_DEPTH, parse_source, read_source
 
 
 def problems_of(text: str) -> tuple[Problem, ...]:

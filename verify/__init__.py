@@ -11,10 +11,10 @@ Nothing is imported before it is asked for, so ``import verify`` costs next to n
 
 TYPE_CHECKING = False  # not from typing, which would be the most expensive part of ``import verify``
 if TYPE_CHECKING:
-    from verify.case import Case, load_case
     from verify.errors import CaseError, UsageError, VerifyError
     from verify.graph import Graph, GraphBuilder
-    from verify.oracle import check_gradient
+    from verify.oracle.check import check_gradient
+    from verify.reading.case import Case, load_case
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
     from verify.runner import Settings, find_case_files, run_case, run_cases, shipped_cases
 
@@ -43,10 +43,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "verify.case": ("Case", "load_case"),
+    "verify.reading.case": ("Case", "load_case"),
     "verify.errors": ("CaseError", "UsageError", "VerifyError"),
     "verify.graph": ("Graph", "GraphBuilder"),
-    "verify.oracle": ("check_gradient",),
+    "verify.oracle.check": ("check_gradient",),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
     "verify.runner": ("Settings", "find_case_files", "run_case", "run_cases", "shipped_cases"),
 }

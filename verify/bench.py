@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.case import Case, load_case, load_case_text
 from verify.derivative import Unsupported
 from verify.errors import UsageError
 from verify.graph import Graph, GraphBuilder
 from verify.methods import prepare
 from verify.methods.reverse import Reverse, value_and_gradient
 from verify.points import Batch, own_points
+from verify.reading.case import Case, load_case, load_case_text
 from verify.report.atomic import write_text
 from verify.runner import Settings, run_loaded, shipped_cases, versions
 

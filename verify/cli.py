@@ -301,8 +301,8 @@ def _case_file(name: str) -> Path:
 
 def _case_names(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """The names of the cases that can be read, with their files; the first of two equal names comes last and wins."""
-    from verify.case import load_case
     from verify.errors import CaseError
+    from verify.reading.case import load_case
 
     for file in reversed(files):
         try:
@@ -323,8 +323,8 @@ def _new(args: argparse.Namespace) -> int:
     """Writes a case file that runs and is explained; never over another one."""
     from pathlib import Path
 
-    from verify.case_template import case_text, file_stem
     from verify.errors import UsageError
+    from verify.reading.case_template import case_text, file_stem
 
     path = Path(args.folder) / f"{file_stem(args.name)}.yaml"
     text = case_text(args.name)
@@ -353,7 +353,7 @@ def _schema(_: argparse.Namespace) -> int:
     """Prints the JSON Schema of the case format."""
     import json
 
-    from verify.case_format import json_schema
+    from verify.reading.case_format import json_schema
 
     print(json.dumps(json_schema(), indent=2))
     return ALL_PASS

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.balls import Balls
+from verify.certified.balls import Balls
 from verify.graph import Graph, Node
 from verify.ops import OPS
 
@@ -127,7 +127,7 @@ def _call(node: Node) -> Callable[..., Any] | None:
 def align(node: Node, operands: Iterable[Any]) -> list[Any]:
     """Operands with ones put between the axis of points and their own axes, so that all have the node's rank.
 
-    >>> from verify.expression import graph_from_expressions
+    >>> from verify.reading.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"W": (2, 3), "b": (3,)}, {"f": "W + b"})
     >>> [x.shape for x in align(graph.nodes[-1], [np.zeros((5, 2, 3)), np.zeros((5, 3))])]
     [(5, 2, 3), (5, 1, 3)]
@@ -147,7 +147,7 @@ def _frozen_value(node: Node, operands: list[Any], first: Any) -> Any:
 def kinked_nodes(graph: Graph) -> tuple[int, ...]:
     """Positions of the nodes whose op has branches.
 
-    >>> from verify.expression import graph_from_expressions
+    >>> from verify.reading.expression import graph_from_expressions
     >>> kinked_nodes(graph_from_expressions({"x": ()}, {"q": "x * 2", "f": "relu(q)"}))
     (3,)
     """
@@ -157,7 +157,7 @@ def kinked_nodes(graph: Graph) -> tuple[int, ...]:
 def branch_argument(node: Node, values: Values) -> Any:
     """What decides a kinked node's branch: first branch where it is positive, second where negative, ``(P, *shape)``.
 
-    >>> from verify.expression import graph_from_expressions
+    >>> from verify.reading.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": (), "y": ()}, {"f": "max(x, y)"})
     >>> values = Program(graph).run({"x": np.array([3.0, 1.0]), "y": np.array([2.0, 1.0])})
     >>> branch_argument(graph.nodes[graph.position("f")], values)
@@ -181,7 +181,7 @@ def dtype_of(inputs: Mapping[str, Any]) -> np.dtype[Any]:
 def constant_values(graph: Graph, dtype: np.dtype[Any]) -> Values:
     """A list with the value of every constant in its place, ``(1,)`` each, and None elsewhere.
 
-    >>> from verify.expression import graph_from_expressions
+    >>> from verify.reading.expression import graph_from_expressions
     >>> constant_values(graph_from_expressions({"x": ()}, {"f": "x + 2.5"}), np.dtype(np.float64))
     [None, array([2.5]), None]
     """

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.balls import Balls
-from verify.case import Case, Input
+from verify.certified.balls import Balls
 from verify.interpret import Program, branch_argument, constant_balls, dtype_of, kinked_nodes
+from verify.reading.case import Case, Input
 
 Array = NDArray[Any]
 
@@ -95,7 +95,7 @@ def generator(seed: int, case: str, stream: str, *numbers: int) -> np.random.Gen
 def own_points(case: Case, seed: int) -> Batch:
     """The points that the case file names; what it leaves open is drawn from the seed.
 
-    >>> from verify.case import load_case
+    >>> from verify.reading.case import load_case
     >>> from verify.runner import shipped_cases
     >>> own_points(load_case(shipped_cases() / "add.yaml"), seed=0).origins
     ['at']
@@ -123,7 +123,7 @@ def own_points(case: Case, seed: int) -> Batch:
 def random_points(case: Case, seed: int, block: int, count: int, first_id: int) -> Batch:
     """The first ``count`` random points of a block of :data:`RANDOM_BLOCK`; fewer are a prefix of more.
 
-    >>> from verify.case import load_case
+    >>> from verify.reading.case import load_case
     >>> from verify.runner import shipped_cases
     >>> case = load_case(shipped_cases() / "matmul.yaml")
     >>> random_points(case, seed=0, block=0, count=4, first_id=1).inputs["W"].shape
@@ -144,7 +144,7 @@ def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch
     A random line along one input's axis is searched for a sign change of what decides a branch, and the crossing is
     narrowed down to neighbouring floats. It counts if the branch is undecided there: exactly zero, or within rounding.
 
-    >>> from verify.case import load_case
+    >>> from verify.reading.case import load_case
     >>> from verify.runner import shipped_cases
     >>> case = load_case(shipped_cases() / "relu.yaml")
     >>> kink_points(case, Program(case.graph), seed=0, first_id=0).inputs
@@ -211,7 +211,7 @@ def _crossing(
 def item_dtype(item: Input) -> type[np.floating[Any]]:
     """The NumPy scalar type of an input.
 
-    >>> from verify.case import Domain
+    >>> from verify.reading.case import Domain
     >>> item_dtype(Input("x", (), "real", "float32", Domain(-1.0, 1.0), "uniform"))
     <class 'numpy.float32'>
     """

@@ -20,17 +20,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.case import Case, load_case
-from verify.context import Context
+from verify.certified.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS
 from verify.derivative import ClosedForm, Differentiator, Unsupported
 from verify.errors import CaseError, UsageError, did_you_mean
 from verify.interpret import Program, block_size
-from verify.judge import Judge
+from verify.judging.context import Context
+from verify.judging.judge import Judge
+from verify.judging.power import strength
+from verify.judging.rows import CODE, Block, RowKey
+from verify.judging.step_records import step_laws
 from verify.methods import available, prepare
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
+from verify.oracle.subject import SUBJECT, Subject
 from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, random_points
-from verify.power import strength
+from verify.reading.case import Case, load_case
 from verify.records import (
     METHODS,
     PAIRS,
@@ -45,10 +49,6 @@ from verify.records import (
     Verdict,
     unravel,
 )
-from verify.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS
-from verify.rows import CODE, Block, RowKey
-from verify.step_records import step_laws
-from verify.subject import SUBJECT, Subject
 
 Array = NDArray[Any]
 

@@ -28,7 +28,7 @@ def prepare(name: str, graph: Graph, variables: Sequence[str]) -> Differentiator
     """The method made ready for one graph, or why it cannot do it.
 
     >>> import numpy as np
-    >>> from verify.expression import graph_from_expressions
+    >>> from verify.reading.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "x**2"})
     >>> reverse = prepare("reverse", graph, ["x"])
     >>> reverse.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.balls import Balls
+from verify.certified.balls import Balls
 from verify.derivative import Derivative, Unsupported
 from verify.graph import Graph
 from verify.interpret import Program, Values, branch_argument, constant_balls, dtype_of, kinked_nodes
@@ -50,7 +50,7 @@ MOST_WORK = 5e7
 def prepare(graph: Graph, variables: Sequence[str]) -> Central | Unsupported:
     """The method made ready for one graph, or why it would take too long.
 
-    >>> from verify.expression import graph_from_expressions
+    >>> from verify.reading.expression import graph_from_expressions
     >>> central = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
     >>> gradient = central.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]
     >>> bool(abs(gradient[0] - 6.0) < 1e-8)
@@ -246,7 +246,7 @@ def granted_noise(graph: Graph, values: Mapping[str, Any], upstream: Mapping[str
     It is measured by the absolute terms of the contraction, since a sum that cancels rounds no less. ``values`` maps
     the outputs to their values.
 
-    >>> from verify.expression import graph_from_expressions
+    >>> from verify.reading.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "x**2"})
     >>> granted_noise(graph, {"f": np.array([4.0])}, {"f": np.ones(1)}).tolist()
     [1.7763568394002505e-15]
@@ -264,7 +264,7 @@ def granted_noise(graph: Graph, values: Mapping[str, Any], upstream: Mapping[str
 def contraction(graph: Graph, upstream: Mapping[str, Any]) -> Functional:
     """The sum over all outputs of output times upstream gradient, as a function of all node values.
 
-    >>> from verify.expression import graph_from_expressions
+    >>> from verify.reading.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": (2,)}, {"f": "x * 10"})
     >>> output = contraction(graph, {"f": np.array([[1.0, -1.0]])})
     >>> output(Program(graph).run({"x": np.array([[3.0, 2.0]])}))

@@ -23,7 +23,7 @@ from verify.ops import OPS, Shape
 def prepare(graph: Graph, variables: Sequence[str]) -> Reverse:
     """The engine made ready for one graph.
 
-    >>> from verify.expression import graph_from_expressions
+    >>> from verify.reading.expression import graph_from_expressions
     >>> reverse = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
     >>> reverse.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]
     array([6.])

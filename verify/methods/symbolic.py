@@ -16,18 +16,18 @@ from typing import Any
 import flint
 import numpy as np
 
-from verify.closed_forms import ClosedForms
 from verify.derivative import ClosedForm, Derivative, Unsupported
 from verify.graph import Graph
-from verify.matrix_forms import MatrixForms
-from verify.pieces import NotRealError, Piece, TooLargeError, every_op, pieces_of
-from verify.symbols import Objects
+from verify.symbolic.closed_forms import ClosedForms
+from verify.symbolic.matrix_forms import MatrixForms
+from verify.symbolic.pieces import NotRealError, Piece, TooLargeError, every_op, pieces_of
+from verify.symbolic.symbols import Objects
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Symbolic | Unsupported:
     """The method made ready for one graph.
 
-    >>> from verify.expression import graph_from_expressions
+    >>> from verify.reading.expression import graph_from_expressions
     >>> symbolic = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
     >>> symbolic.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]
     array([6.])

@@ -1,0 +1,425 @@
+"""Numbers with a radius: NumPy code run on :class:`Balls` bounds its own rounding errors.
+
+A ball is a value, computed exactly as NumPy computes it, and a radius that bounds how far the value may be from what
+exact arithmetic on the true operands would give: ``|value - exact| <= radius``. Each rule adds what the operands'
+radii do to the result (propagation) and what the operation itself rounds off in its dtype. A radius of inf means that
+nothing is known: an operand left the domain, or something overflowed. Only at the closed edge of a domain (sqrt and
+positive powers at 0) a ball that reaches over the edge is cut there, since what lies beyond has no result to hold.
+
+Branches follow the values: comparisons and ``where`` look at values only, so a result holds for the branch that the
+floats took. Whoever must know whether the exact branch could be the other one looks at the ball of its argument.
+
+Radii are float64 whatever the values' dtype is. They round too: :data:`GROW` and :data:`SHRINK` keep the parts of a
+rule on the safe side, and every finished radius is raised by 64 units in the last place of the *value's* dtype,
+because rules put the computed value in place of the exact one.
+"""
+
+# ruff: noqa: ARG001, ARG005 - every rule takes the same arguments, whether it needs them or not
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+LIMITS: Mapping[np.dtype[Any], tuple[float, float]] = {
+    np.dtype(np.float64): (2.0**-53, 2.0**-1074),
+    np.dtype(np.float32): (2.0**-24, 2.0**-149),
+}
+"""dtype -> unit roundoff (half an ulp of 1) and smallest subnormal number."""
+
+GROW, SHRINK = 1.0 + 2.0**-48, 1.0 - 2.0**-48
+"""Factors that outweigh the few roundings of a bound computed in float64."""
+
+EXACT, ROUNDED, LIBRARY = 0.0, 1.0, 8.0
+"""How far an operation's result is from exact, in units of ``unit_roundoff * |result|``.
+
++ - * / and sqrt round correctly: 1. For the others NumPy's own tests of accuracy allow up to 4 ulp, which is 8. Found
+against mpmath (10,000 to 50,000 arguments over the whole range; x86-64 with AVX-512, in brackets with it switched off):
+
+========  ===========  ===========      ========  ===========  ===========
+function  float64      float32          function  float64      float32
+========  ===========  ===========      ========  ===========  ===========
+exp       1.12 (1.00)  2.85 (2.54)      sinh      1.25 (2.03)  1.78 (2.14)
+log       1.09 (0.99)  3.72 (3.29)      cosh      1.51 (1.87)  3.40 (1.93)
+expm1     1.00 (1.21)  3.07 (1.28)      tanh      1.54 (1.53)  1.78 (1.72)
+log1p     1.03 (1.33)  2.56 (1.30)      sin       1.01 (1.01)  1.84 (1.83)
+power     1.15 (1.00)  2.19 (1.18)      cos       0.99 (0.99)  1.89 (1.85)
+========  ===========  ===========      ========  ===========  ===========
+
+Subnormal results were at most 1.12 smallest subnormals away; rules that can underflow add 2.
+"""
+
+
+def _quiet() -> np.errstate:
+    """Overflow and the like end in a radius of inf; a warning would add nothing."""
+    return np.errstate(all="ignore")
+
+
+class Balls(NDArrayOperatorsMixin):
+    """An array of values, each with a radius around it that holds the exact number.
+
+    ``value`` is float64 or float32, ``radius`` float64, both of the same shape and in the same unit. Plain arrays and
+    Python numbers mix in as exact; a Python number that a float32 cannot hold brings the difference as its radius.
+
+    >>> x = Balls.exact(np.array([3.0, 0.1]))
+    >>> y = (1e9 + x) - 1e9
+    >>> y.value.tolist(), bool(np.all(abs(y.value - x.value) <= y.radius))
+    ([3.0, 0.10000002384185791], True)
+    """
+
+    __slots__ = ("radius", "value")
+
+    def __init__(self, value: Any, radius: Any) -> None:
+        """Takes the arrays as they are; integers become float64. Raises TypeError for any other dtype."""
+        self.value: np.ndarray[Any, Any] = np.asarray(value)
+        if self.value.dtype.kind in "biu":
+            self.value = self.value.astype(np.float64)
+        if self.value.dtype not in LIMITS:
+            raise TypeError(f"balls hold float64 or float32, got {self.value.dtype}")
+        self.radius: np.ndarray[Any, Any] = np.asarray(radius, dtype=np.float64)
+        if self.radius.shape != self.value.shape:
+            self.radius = np.broadcast_to(self.radius, self.value.shape).copy()
+
+    @classmethod
+    def exact(cls, array: Any) -> Balls:
+        """Balls of radius 0: the numbers as they are.
+
+        >>> Balls.exact([1.0, 2.0]).radius
+        array([0., 0.])
+        """
+        return cls(array, 0.0)
+
+    @classmethod
+    def widened(cls, array: Any, relative: float) -> Balls:
+        """Balls around numbers that are known to within ``relative * |x|``.
+
+        >>> Balls.widened([8.0, 0.0], 2.0**-24).radius
+        array([4.76837158e-07, 0.00000000e+00])
+        """
+        ball = cls.exact(array)
+        with _quiet():
+            size = np.abs(ball.value.astype(np.float64))
+            ball.radius = np.where(size > 0, np.nextafter(relative * size, np.inf), 0.0)
+        return ball
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the values."""
+        shape: tuple[int, ...] = self.value.shape
+        return shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.value.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the values, which decides how coarsely an operation rounds."""
+        dtype: np.dtype[Any] = self.value.dtype
+        return dtype
+
+    @property
+    def unit_roundoff(self) -> float:
+        """Half an ulp of 1 in the values' dtype: 2**-53 or 2**-24."""
+        return LIMITS[self.dtype][0]
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Runs a NumPy ufunc by its rule. Raises TypeError for a ufunc, method or option that has none."""
+        out = kwargs.pop("out", None)
+        if method == "reduce" and ufunc is np.add:
+            result = _sum(*inputs, **{"axis": 0, **kwargs})
+        elif kwargs or method != "__call__":
+            asked = [f"method {method!r}"] * (method != "__call__") + [f"option {name!r}" for name in kwargs]
+            raise TypeError(f"balls do not know {', '.join(asked)} of numpy.{ufunc.__name__}")
+        elif ufunc in BY_VALUE:
+            with _quiet():
+                return ufunc(*[_raw(x) for x in inputs])
+        elif ufunc is np.matmul:
+            result = _matmul(*inputs)
+        elif ufunc in RULES or ufunc.__name__ in FOREIGN_RULES:
+            rule = RULES[ufunc] if ufunc in RULES else FOREIGN_RULES[ufunc.__name__]
+            result = _evaluate(ufunc, rule, inputs)
+        else:
+            raise TypeError(
+                f"balls have no rule for the ufunc numpy.{ufunc.__name__}; add one to verify.certified.balls.RULES"
+            )
+        if out is None:
+            return result
+        out[0][...] = result
+        return out[0]
+
+    def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        """Runs a NumPy function on values and radii. Raises TypeError for a function that balls do not know."""
+        if func in STRUCTURAL:
+            ball, *rest = args
+            return Balls(func(ball.value, *rest, **kwargs), func(ball.radius, *rest, **kwargs))
+        if func not in FUNCTIONS:
+            raise TypeError(
+                f"balls do not know the function numpy.{func.__name__}; see verify.certified.balls.FUNCTIONS"
+            )
+        return FUNCTIONS[func](*args, **kwargs)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """Refuses to become a plain array, which would drop the radius silently. Raises TypeError."""
+        raise TypeError("a plain array would lose the radius: take .value or .radius")
+
+    def __pow__(self, exponent: Any) -> Any:
+        """``**`` as NumPy's arrays do it, which is not ``np.power`` for some Python numbers."""
+        shortcut = SHORTCUTS.get(exponent) if isinstance(exponent, (int, float)) else None
+        return np.power(self, exponent) if shortcut is None else shortcut(self)
+
+    def reshape(self, *shape: Any) -> Balls:
+        """The same balls in another shape."""
+        return Balls(self.value.reshape(*shape), self.radius.reshape(*shape))
+
+    def transpose(self, *axes: Any) -> Balls:
+        """The same balls with their axes permuted."""
+        return Balls(self.value.transpose(*axes), self.radius.transpose(*axes))
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, index: Any) -> Balls:
+        return Balls(self.value[index], self.radius[index])
+
+    def __setitem__(self, index: Any, item: Any) -> None:
+        with _quiet():
+            _, radius = _operand(item, self.dtype)
+            self.value[index] = _raw(item)
+        self.radius[index] = radius
+
+    def __repr__(self) -> str:
+        return f"Balls({self.value!r}, radius={self.radius!r})"
+
+
+# -------------------------------------------------------------------------------------------------- how a rule is run
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one elementwise ufunc treats balls.
+
+    ``propagated(m, a, ra)`` or ``propagated(m, a, ra, b, rb)`` bounds what the operands' radii do to the result, all
+    in float64: ``a, b`` the operands' values, ``ra, rb`` their radii, ``m`` a bound of the exact result's size at the
+    values (up to roundings of the values' dtype, which the caller makes good). NaN means that nothing is known.
+    """
+
+    propagated: Callable[..., Any]
+    rounding: float = EXACT
+    underflows: bool = False
+
+
+def _evaluate(call: Callable[..., Any], rule: Rule, inputs: Sequence[Any]) -> Balls:
+    with _quiet():
+        value = np.asarray(call(*[_raw(x) for x in inputs]))
+        operands = [part for x in inputs for part in _operand(x, value.dtype)]
+        unit, tiny = LIMITS[value.dtype]
+        size = np.abs(value.astype(np.float64, copy=False))
+        radius = rule.propagated(size + 4 * tiny if rule.underflows else size, *operands)
+        if rule.rounding:
+            radius = (radius + (rule.rounding * unit) * size) * (1 + 64 * unit)
+        if rule.underflows:
+            radius = radius + 2 * tiny
+        return _ball(value, radius)
+
+
+def _ball(value: Any, radius: Any) -> Balls:
+    """The ball with inf for every radius that came out as NaN or belongs to a value that is not finite."""
+    return Balls(value, np.where(np.isfinite(value) & (radius == radius), radius, np.inf))  # noqa: PLR0124 - NaN test
+
+
+def _raw(x: Any) -> Any:
+    return x.value if isinstance(x, Balls) else x
+
+
+def _operand(x: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """An operand as an operation in ``dtype`` reads it, held in float64, and how far that is from what was meant."""
+    if dtype not in LIMITS:
+        raise TypeError(f"balls compute in float64 or float32, not {dtype}")
+    given = np.asarray(_raw(x))
+    meant = given.astype(np.float64, copy=False)
+    radius = x.radius if isinstance(x, Balls) else np.float64(0.0)
+    if given.dtype.kind in "iu":  # integers beyond 2**53 were rounded just now
+        radius = radius + np.where(np.abs(meant) >= 2.0**53, 2.0**-53 * np.abs(meant), 0.0)
+    if dtype in (given.dtype, np.float64):
+        return meant, radius
+    read = given.astype(dtype).astype(np.float64)
+    return read, radius + np.abs(read - meant)
+
+
+# ------------------------------------------------------------------------------------------------------- propagation
+
+
+def _inner(a: Any, ra: Any) -> Any:
+    """The smallest size in the ball, NaN where the ball holds 0."""
+    near = np.abs(a) - ra
+    return np.where(near > 0, near * SHRINK, np.nan)
+
+
+def _sqrt(m: Any, a: Any, ra: Any) -> Any:
+    # sqrt(a) - sqrt(a - ra) without cancellation; a ball that reaches below 0 is taken as far as the domain goes.
+    return np.where(a > ra, ra / (m + np.sqrt(np.maximum(a - ra, 0.0))), np.sqrt(a + ra))
+
+
+def _tanh(m: Any, a: Any, ra: Any) -> Any:
+    return ra / np.cosh(np.maximum(np.abs(a) - ra, 0.0) * SHRINK) ** 2
+
+
+# sinh x - sinh y = 2 cosh((x + y) / 2) sinh((x - y) / 2), and likewise cosh; steepest at the end farther from 0.
+
+
+def _sinh(m: Any, a: Any, ra: Any) -> Any:
+    return 2 * np.cosh((np.abs(a) + ra / 2) * GROW) * np.sinh(ra / 2)
+
+
+def _cosh(m: Any, a: Any, ra: Any) -> Any:
+    return 2 * np.sinh((np.abs(a) + ra / 2) * GROW) * np.sinh(ra / 2)
+
+
+def _square(m: Any, a: Any, ra: Any) -> Any:
+    return ra * (2 * np.abs(a) + ra)
+
+
+def _multiply(m: Any, a: Any, ra: Any, b: Any, rb: Any) -> Any:
+    return np.abs(a) * rb + ra * (np.abs(b) + rb)
+
+
+def _divide(m: Any, a: Any, ra: Any, b: Any, rb: Any) -> Any:
+    near = _inner(b, rb)
+    return ra / near + m * (rb / near)
+
+
+def _power(m: Any, a: Any, ra: Any, b: Any, rb: Any) -> Any:
+    integer = (rb == 0) & (b == np.rint(b))
+    # Away from 0 the result is exp(b log |a|): how far can its exponent move?
+    moved = (np.abs(b) + rb) * np.log1p(ra / _inner(a, ra)) + rb * np.abs(np.log(np.abs(a)))
+    away = np.where((a > 0) | integer, m * np.expm1(moved * GROW), np.nan)
+    around = np.where((rb == 0) & (b > 0), 2 * ((np.abs(a) + ra) * GROW) ** b, np.nan)
+    return np.where(integer & (b == 0), 0.0, np.where(np.abs(a) > ra, away, around))
+
+
+def _maximum(m: Any, a: Any, ra: Any, b: Any, rb: Any) -> Any:
+    # Rounding is monotone, so a strict inequality of rounded sums is one of the exact sums.
+    return np.where(a - ra > b + rb, ra, np.where(b - rb > a + ra, rb, np.maximum(ra, rb)))
+
+
+def _sign(m: Any, a: Any, ra: Any) -> Any:
+    return np.where(np.isinf(ra), np.inf, np.where((np.abs(a) > ra) | (ra == 0), 0.0, 2.0))
+
+
+RULES: dict[np.ufunc, Rule] = {
+    np.positive: Rule(lambda m, a, ra: ra),
+    np.negative: Rule(lambda m, a, ra: ra),
+    np.absolute: Rule(lambda m, a, ra: ra),
+    np.sign: Rule(_sign),
+    # A length never changes faster than the vector moves.
+    np.hypot: Rule(lambda m, a, ra, b, rb: np.hypot(ra, rb) * GROW, LIBRARY, underflows=True),
+    np.maximum: Rule(_maximum),
+    np.minimum: Rule(lambda m, a, ra, b, rb: _maximum(m, -a, ra, -b, rb)),
+    np.add: Rule(lambda m, a, ra, b, rb: ra + rb, ROUNDED),
+    np.subtract: Rule(lambda m, a, ra, b, rb: ra + rb, ROUNDED),
+    np.multiply: Rule(_multiply, ROUNDED, underflows=True),
+    np.divide: Rule(_divide, ROUNDED, underflows=True),
+    np.square: Rule(_square, ROUNDED, underflows=True),
+    np.reciprocal: Rule(lambda m, a, ra: m * (ra / _inner(a, ra)), ROUNDED, underflows=True),
+    np.sqrt: Rule(_sqrt, ROUNDED),
+    np.power: Rule(_power, LIBRARY, underflows=True),
+    np.exp: Rule(lambda m, a, ra: m * np.expm1(ra), LIBRARY, underflows=True),
+    np.expm1: Rule(lambda m, a, ra: (np.exp(a) + 2.0**-1072) * np.expm1(ra), LIBRARY, underflows=True),
+    # log(a) - log(a - ra) = log1p(ra / (a - ra)): accurate even where ra is nearly a.
+    np.log: Rule(lambda m, a, ra: np.log1p(ra / _inner(a, ra)), LIBRARY),
+    np.log1p: Rule(lambda m, a, ra: np.log1p(ra / _inner((1 + a) * SHRINK, ra)), LIBRARY, underflows=True),
+    np.sin: Rule(lambda m, a, ra: ra, LIBRARY, underflows=True),
+    np.cos: Rule(lambda m, a, ra: ra, LIBRARY),
+    np.tanh: Rule(_tanh, LIBRARY, underflows=True),
+    np.sinh: Rule(_sinh, LIBRARY, underflows=True),
+    np.cosh: Rule(_cosh, LIBRARY),
+}
+"""Elementwise ufunc -> its rule. ``matmul`` and ``add.reduce`` have functions of their own below."""
+
+FOREIGN_RULES: dict[str, Rule] = {
+    # The slope is steepest at the end nearest to 0.
+    "erf": Rule(lambda m, a, ra: ra * np.exp(-(np.maximum(np.abs(a) - ra, 0) ** 2)) * 1.1284, LIBRARY, underflows=True),
+}
+"""The same by name, for ufuncs of SciPy's: importing it would cost more than a run of most cases."""
+
+SHORTCUTS: Mapping[float, np.ufunc] = {2: np.square, 1: np.positive, -1: np.reciprocal, 0.5: np.sqrt}
+"""What ``array ** number`` computes instead of ``np.power``; rounded more tightly than a power."""
+
+BY_VALUE: frozenset[np.ufunc] = frozenset(
+    (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isfinite, np.isinf, np.isnan)
+)
+"""Ufuncs that answer with plain booleans, by the values alone."""
+
+
+def _matmul(a: Any, b: Any) -> Balls:
+    with _quiet():
+        value = np.matmul(_raw(a), _raw(b))
+        (a64, ra), (b64, rb) = (_operand(x, np.asarray(value).dtype) for x in (a, b))
+        terms = a64.shape[-1]
+        unit, tiny = LIMITS[np.asarray(value).dtype]
+        left, right = np.abs(a64), np.abs(b64)
+        # A dot product in any order is within terms * u of the sum of its terms' sizes.
+        radius = np.matmul(left, rb + (terms + 1) * unit * right)
+        radius = radius + np.matmul(np.broadcast_to(ra, left.shape), right + rb)
+        return _ball(value, radius * (1 + (64 + 2 * terms) * unit) + 2 * (terms + 1) * tiny)
+
+
+def _sum(a: Balls, axis: Any = None, keepdims: bool = False) -> Balls:
+    with _quiet():
+        value = np.asarray(np.sum(a.value, axis=axis, keepdims=keepdims))
+        unit, _ = LIMITS[a.dtype]
+        terms = a.value.size // max(value.size, 1)
+        each = a.radius + (max(terms, 1) - 1) * unit * np.abs(a.value.astype(np.float64, copy=False))
+        radius = np.sum(each, axis=axis, keepdims=keepdims)
+        return _ball(value, radius * (1 + (64 + 2 * terms) * unit))
+
+
+# --------------------------------------------------------------------------------------------------- array functions
+
+
+def _mean(a: Balls, axis: Any = None, keepdims: bool = False) -> Any:
+    total = _sum(a, axis, keepdims)
+    return total / (a.value.size // max(total.value.size, 1))
+
+
+def _where(condition: Any, first: Any, second: Any) -> Balls:
+    if isinstance(condition, Balls):
+        raise TypeError("numpy.where needs a condition of plain booleans, got balls: compare them first")
+    value = np.where(condition, _raw(first), _raw(second))
+    with _quiet():
+        (_, r_first), (_, r_second) = (_operand(x, value.dtype) for x in (first, second))
+    return Balls(value, np.where(condition, r_first, r_second))
+
+
+def _joined(func: Callable[..., Any]) -> Callable[..., Balls]:
+    def join(items: Sequence[Any], axis: int = 0) -> Balls:
+        value = func([_raw(item) for item in items], axis=axis)
+        radii = [np.broadcast_to(_operand(item, value.dtype)[1], np.shape(_raw(item))) for item in items]
+        return Balls(value, func(radii, axis=axis))
+
+    return join
+
+
+STRUCTURAL: frozenset[Callable[..., Any]] = frozenset(
+    (np.broadcast_to, np.expand_dims, np.squeeze, np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.copy)
+)
+"""Functions that only move entries: they are applied to the values and to the radii."""
+
+FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
+    np.sum: _sum,
+    np.mean: _mean,
+    np.where: _where,
+    np.concatenate: _joined(np.concatenate),
+    np.stack: _joined(np.stack),
+    np.zeros_like: lambda a: Balls.exact(np.zeros_like(a.value)),
+    np.ones_like: lambda a: Balls.exact(np.ones_like(a.value)),
+    np.shape: lambda a: a.shape,
+    np.ndim: lambda a: a.ndim,
+}
+"""The other functions of NumPy's that balls know."""

@@ -1,0 +1,1 @@
+"""From answers to verdicts: the screen, the close look, proofs, kinks, and who is wrong."""

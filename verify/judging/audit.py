@@ -1,0 +1,265 @@
+"""Who is wrong: every op row that a case uses is held against mpmath at the very numbers where methods part.
+
+The signature of the three pairs names a method; it cannot tell a wrong forward from a wrong SymPy form where the VJP
+reuses the output, as that of exp does. The row's ``exact`` column, a third definition that no method uses, decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import mpmath
+import numpy as np
+import sympy
+from flint import arb
+from numpy.typing import NDArray
+
+from verify.certified.taylor import entries_of, precision, seeded
+from verify.graph import Graph, Node
+from verify.interpret import Values, align
+from verify.methods.reverse import unbroadcast
+from verify.ops import OPS, Jump, Op
+from verify.ops.ball_forms import head, tail
+
+Array = NDArray[Any]
+Column = Literal["forward", "VJP", "SymPy form", "ball form"]
+
+DIGITS = 700
+"""Decimal digits of the comparison: the slope of a saturated tanh is 1e-300 beside a value of 1, by differences."""
+
+STEP_DIGITS = 60
+"""Differences step by ``10**-STEP_DIGITS``, relative to the argument."""
+
+BALL_BITS = 512
+"""Precision at which the ball forms are asked."""
+
+MOST_ENTRIES = 256
+"""Operand entries of a structural op that are looked at; larger nodes are left out."""
+
+MOST_ELEMENTS = 16
+"""Entries of an elementwise node that are looked at."""
+
+RANGES: Mapping[np.dtype[Any], tuple[float, float, float]] = {
+    np.dtype(np.float64): (2.0**-40, float(np.finfo(np.float64).max), 2.0**-1060),
+    np.dtype(np.float32): (2.0**-18, float(np.finfo(np.float32).max), 2.0**-135),
+}
+"""dtype -> relative difference from which a column is called wrong, far above rounding, and an absolute one for
+subnormal results; in between the largest number: beyond it nothing is shown."""
+
+
+SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)
+"""Operands below it, but for zero, are not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One column of one row that mpmath contradicts."""
+
+    op: str
+    column: Column
+    stage: str
+    line: int
+    got: float
+    exact: float
+
+    def __str__(self) -> str:
+        """The finding in one sentence."""
+        where = f" in stage {self.stage!r}, line {self.line}" if self.stage else ""
+        return f"the {self.column} of {self.op}{where}: got {self.got!r}, exact is {self.exact!r}"
+
+    @property
+    def suspect(self) -> str:
+        """The finding in a few words."""
+        return f"{self.column} of {self.op}"
+
+
+def audit(graph: Graph, values: Values) -> list[Finding]:
+    """All wrong columns among the rows that a graph uses, at the values of one point (P = 1), once each.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "exp(x) * 2"})
+    >>> from verify.interpret import Program
+    >>> audit(graph, Program(graph).run({"x": np.array([0.5])}))
+    []
+    """
+    findings: dict[tuple[str, Column], Finding] = {}
+    with mpmath.workdps(DIGITS), np.errstate(all="ignore"):
+        for node, value in zip(graph.nodes, values, strict=True):
+            if node.kind != "op":
+                continue
+            operands = [np.asarray(x, dtype=np.float64) for x in align(node, [values[j] for j in node.args])]
+            for column, got, exact, scale in _checks(node, operands, np.asarray(value, dtype=np.float64)):
+                # Values come in the case's dtype; everything else is computed here, in float64.
+                dtype = np.asarray(value).dtype if column == "forward" else np.dtype(np.float64)
+                if _differs(got, exact, scale, dtype) and (node.op, column) not in findings:
+                    finding = Finding(node.op, column, node.stage, node.line, float(got), _nearest(exact))
+                    findings[node.op, column] = finding
+    return list(findings.values())
+
+
+Check = tuple[Column, Any, Any, Any]
+"""Column, what it gives, what is exact, and the size that a difference is measured by."""
+
+
+def _differs(got: Any, exact: Any, scale: Any, dtype: np.dtype[Any]) -> bool:
+    tolerance, largest, smallest = RANGES[dtype]
+    if not mpmath.isfinite(exact) or mpmath.im(exact) != 0 or abs(exact) > largest:
+        return False  # at the end of the domain or past the range: nothing is shown
+    got = mpmath.mpmathify(got)
+    return not mpmath.isfinite(got) or abs(got - exact) > tolerance * abs(scale) + smallest
+
+
+def _checks(node: Node, operands: Sequence[Array], value: Array) -> Iterator[Check]:
+    row = OPS[node.op]
+    inside = all(np.all(interval.contains(x)) for interval, x in zip(row.domain, operands, strict=False))
+    if not (inside and all(np.all(np.isfinite(x)) for x in operands)):
+        return
+    static = {key: x for key, x in node.params.items() if key != "tie"}
+    if row.elementwise:
+        broadcast = np.broadcast_arrays(value, *operands)
+        columns = [x.ravel()[:MOST_ELEMENTS] for x in broadcast]
+        for y, *args in zip(*columns, strict=True):
+            if any(0 < abs(float(x)) < SMALLEST_NORMAL for x in args):
+                continue  # a right VJP, b * a**(b - 1), may overflow inside there: nothing is shown
+            yield from _elementwise(row, node.params, static, float(y), [float(x) for x in args])
+    elif sum(x.size for x in operands) <= MOST_ENTRIES:
+        yield from _structural(row, node, static, operands, value)
+
+
+def _elementwise(
+    row: Op, params: Mapping[str, Any], static: dict[str, Any], y: float, args: list[float]
+) -> Iterator[Check]:
+    try:
+        exact = row.exact(*map(mpmath.mpf, args), **static)
+    except (ZeroDivisionError, ValueError):
+        return  # mpmath's word for a pole: there is nothing to hold the columns against
+    yield "forward", y, exact, exact
+    if y == 0 if row.singular is not None and not isinstance(row.singular, Jump) else _is_jump(row, args):
+        return  # a length of 0 has a ball of slopes, a jump has none
+    if row.kink is None or float(row.kink.argument(*args)) != 0:
+        yield from _slopes(row, params, static, args)
+        return
+    reach = max(1.0, abs(args[0]))  # at a tie every convention is its own: the columns are held to account beside it
+    for beside in (args[0] - reach, args[0] + reach):
+        yield from _slopes(row, params, static, [beside, *args[1:]])
+
+
+def _is_jump(row: Op, args: list[float]) -> bool:
+    return isinstance(row.singular, Jump) and float(row.singular.distance(args[0])) == 0
+
+
+def _slopes(row: Op, params: Mapping[str, Any], static: dict[str, Any], args: list[float]) -> Iterator[Check]:
+    """Everything but the forward, which is not asked: a VJP that reads the output gets the exact one."""
+    numbers = [mpmath.mpf(x) for x in args]
+    exact = row.exact(*numbers, **static)
+    symbols = [sympy.Symbol(f"s{i}", real=True) for i in range(len(args))]
+    form = row.sympy(*symbols, **static)
+    at = {symbol: sympy.Float(x, DIGITS) for symbol, x in zip(symbols, numbers, strict=True)}
+    yield "SymPy form", _number(form, at), exact, exact
+    output = np.array([_nearest(exact)])
+    for i, vjp in enumerate(row.vjps):
+        slope = _slope(lambda x, i=i: row.exact(*numbers[:i], x, *numbers[i + 1 :], **static), numbers[i])
+        got = vjp(np.ones(1), output, *(np.array([x]) for x in args), **params)
+        yield "VJP", float(np.asarray(got)[0]), slope, slope
+        yield "SymPy form", _number(form.diff(symbols[i]), at), slope, slope
+        yield from _ball_checks(row, static, args, i, exact, slope)
+
+
+def _ball_checks(
+    row: Op, static: Mapping[str, Any], args: Sequence[float], i: int, exact: Any, slope: Any
+) -> Iterator[Check]:
+    """Value and slope of the ball form along one argument; a ball that claims nothing contradicts nothing."""
+    if row.ball is None:
+        return
+    with precision(BALL_BITS):
+        series = row.ball(*(seeded(arb(x), ()) if k == i else arb(x) for k, x in enumerate(args)), **static)
+        for ball, known in ((head(series), exact), (tail(series), slope)):
+            if ball.is_finite():
+                yield "ball form", float(ball.mid()), known, known
+
+
+def _nearest(exact: Any) -> float:
+    """The float nearest to an exact number; NaN for a complex one."""
+    return float(exact) if mpmath.im(exact) == 0 else math.nan
+
+
+def _number(form: Any, at: Mapping[sympy.Symbol, sympy.Float]) -> Any:
+    value = sympy.N(form.subs(at), DIGITS)
+    return mpmath.mpmathify(value) if value.is_number and value.is_real else mpmath.nan
+
+
+def _slope(function: Any, x: Any) -> Any:
+    """A central difference at many digits."""
+    h = mpmath.mpf(10) ** -STEP_DIGITS * max(abs(x), mpmath.mpf(10) ** -300)
+    return (function(x + h) - function(x - h)) / (2 * h)
+
+
+def _structural(
+    row: Op, node: Node, static: dict[str, Any], operands: Sequence[Array], value: Array
+) -> Iterator[Check]:
+    """Ops linear in each operand: exact values, and slopes by whole steps; sizes are sums of absolute terms."""
+    numbers = [_mpf(x[0]) for x in operands]
+    exact = _exact(row, numbers, static)
+    sizes = _exact(row, [np.asarray(np.abs(x), dtype=object) for x in numbers], static)
+    symbols = [_symbols(i, x.shape[1:]) for i, x in enumerate(operands)]
+    form = np.asarray(row.sympy(*symbols, **static), dtype=object)
+    at = {
+        symbol: sympy.Float(x, DIGITS)
+        for names, column in zip(symbols, numbers, strict=True)
+        for symbol, x in zip(names.flat, column.flat, strict=True)
+    }
+    for got, expression, true, size in zip(value[0].flat, form.flat, exact.flat, sizes.flat, strict=True):
+        yield "forward", float(got), true, size
+        yield "SymPy form", _number(expression, at), true, size
+    output = np.array([_nearest(x) for x in exact.flat]).reshape(value.shape)
+    seeds = np.arange(1.0, 1.0 + value[0].size).reshape(value[0].shape)
+    for i, vjp in enumerate(row.vjps):
+        got = unbroadcast(np.asarray(vjp(seeds[None], output, *operands, **node.params)), operands[i].shape[1:])[0]
+        for index in np.ndindex(operands[i].shape[1:]):
+            moved = [x.copy() for x in numbers]
+            moved[i][index] = moved[i][index] + 1
+            # 0-d object arrays subtract to a number.
+            parts = np.ravel(_exact(row, moved, static) - exact) * seeds.ravel()
+            yield "VJP", float(got[index]), sum(parts), sum(abs(parts))
+            yield from _structural_ball_check(row, static, numbers, (i, index), seeds, parts)
+
+
+def _structural_ball_check(
+    row: Op,
+    static: Mapping[str, Any],
+    numbers: Sequence[NDArray[np.object_]],
+    moving: tuple[int, tuple[int, ...]],
+    seeds: Array,
+    parts: NDArray[np.object_],
+) -> Iterator[Check]:
+    """The slope of the ball form along one entry of one operand, contracted as the VJP is."""
+    if row.ball is None:
+        return
+    with precision(BALL_BITS):
+        balls = [np.frompyfunc(lambda x: arb(float(x)), 1, 1)(x) for x in numbers]
+        balls[moving[0]] = seeded(np.asarray(balls[moving[0]], dtype=object), moving[1])
+        moved = entries_of(row.ball(*balls, **static))
+        slope = sum((tail(x) * arb(float(g)) for x, g in zip(moved, seeds.flat, strict=True)), arb(0))
+        if slope.is_finite():
+            yield "ball form", float(slope.mid()), sum(parts), sum(abs(parts))
+
+
+def _exact(row: Op, operands: Sequence[NDArray[np.object_]], static: Mapping[str, Any]) -> NDArray[np.object_]:
+    return np.asarray(row.exact(*operands, **static), dtype=object)
+
+
+def _mpf(x: Array) -> NDArray[np.object_]:
+    out = np.empty(x.shape, dtype=object)
+    for index in np.ndindex(x.shape):
+        out[index] = mpmath.mpf(float(x[index]))
+    return out
+
+
+def _symbols(number: int, shape: tuple[int, ...]) -> NDArray[np.object_]:
+    out = np.empty(shape, dtype=object)
+    for position, index in enumerate(np.ndindex(shape)):
+        out[index] = sympy.Symbol(f"s{number}_{position}", real=True)
+    return out

@@ -1,0 +1,144 @@
+"""What stays the same while one case is judged: its methods, its own engine and differences, what it has to say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.certified.reference import MOST_BITS, MOST_SECONDS, Reference
+from verify.certified.step_bounds import StepBounds
+from verify.derivative import Differentiator
+from verify.graph import Graph
+from verify.judging.compare import LEAST_UNITS
+from verify.judging.rows import Block, RowKey, Texts
+from verify.methods.central import Central, Refined, contraction
+from verify.methods.reverse import Reverse
+from verify.methods.symbolic import Symbolic
+from verify.ops import OPS
+from verify.oracle.subject import SUBJECT
+from verify.points import random_points
+from verify.reading.case import Case
+from verify.records import KinkRecord, unravel
+
+Array = NDArray[Any]
+
+REACH_POINTS = 64
+"""Random points that show how large a gradient is over the domain, whatever points a run looks at."""
+
+
+class Context:
+    """One case that is being judged."""
+
+    def __init__(
+        self,
+        case: Case,
+        methods: Mapping[str, Differentiator],
+        variables: Sequence[str] | None = None,
+        proof_bits: int = MOST_BITS,
+        proof_seconds: float = MOST_SECONDS,
+    ) -> None:
+        """``methods`` are those that the run compares; the engine and the differences beside them serve the judge.
+
+        The reference may take ``proof_bits`` and, for one point, ``proof_seconds``.
+        """
+        self.case = case
+        self.graph = case.graph
+        self.variables = tuple(case.variables if variables is None else variables)
+        self.methods = dict(methods)
+        self.texts = Texts()
+        self.engine = Reverse(case.graph, self.variables)
+        self.central = Central(case.graph, self.variables)
+        self.steps = StepBounds(case.graph)
+        self.numbers = sum(math.prod(node.shape) for node in case.graph.nodes)
+        """Numbers that one run of the graph computes."""
+        self.step_work = 0
+        """What bounding central differences has taken so far, in numbers computed."""
+        self.growth = LEAST_UNITS + rounding_nodes(case.graph)
+        """Units roundoff that any right way to compute something may be off by, relative to its size."""
+        self.notes: dict[str, int] = {}
+        """Sentence -> how many rows it is about."""
+        self.kinks_examined = 0
+        self.kinks: dict[int, KinkRecord] = {}
+        """Point id -> its corners, for the first few kinked points."""
+        self.points_enclosed = 0
+        self.points_proved = 0
+        """Random points at which every row was proved so far."""
+        symbolic = self.methods.get("symbolic")
+        form = symbolic if isinstance(symbolic, Symbolic) else None
+        self.reference = Reference(case.graph, self.variables, form, proof_bits, proof_seconds)
+        self.rounded_inputs = tuple(item.name for item in case.inputs if item.kind in ("real", "constant"))
+        """Inputs that are numbers and not labels: a program may round them, whether they are differentiated or not."""
+        self.own_rows = range(len(case.own_points))
+        """Ids of the points that the case file itself names."""
+        self._reach: dict[RowKey, float] = {}
+        self._valued = tuple(self._stages_with_value_rows())
+
+    def note(self, sentence: str, rows: int = 1) -> None:
+        """Takes note of something that a reader should know, about so many rows."""
+        self.notes[sentence] = self.notes.get(sentence, 0) + rows
+
+    def row_keys(self) -> list[RowKey]:
+        """What has rows: the gradient by each variable, and some values; a subject has no values of its own."""
+        if SUBJECT in self.methods:
+            return [(name, "gradient") for name in self.variables]
+        return [(name, "gradient") for name in self.variables] + [(name, "value") for name in self._valued]
+
+    def _stages_with_value_rows(self) -> list[str]:
+        """The outputs, and stages whose value the case file gives."""
+        given = {e.name for point in self.case.own_points for e in point.expected if e.quantity == "value"}
+        return [name for name in self.graph.stages if name in given or name in self.graph.outputs]
+
+    def reach(self, key: RowKey) -> float:
+        """How large a gradient or value gets over the domain: its largest finite entry at some random points."""
+        if key not in self._reach:
+            batch = random_points(self.case, seed=0, block=0, count=REACH_POINTS, first_id=0)
+            answer = self.engine.differentiate(batch.inputs, batch.upstream)
+            for known in self.row_keys():
+                column = answer.gradients if known[1] == "gradient" else answer.values
+                self._reach[known] = largest(column[known[0]])
+        return self._reach[key]
+
+    def refine(
+        self,
+        block: Block,
+        entry: int,
+        at: Array,
+        noise: Array,
+        inputs: Mapping[str, Array],
+        upstream: Mapping[str, Array],
+    ) -> Refined:
+        """Central differences of one entry with a better step at the points ``at``, written to the rows."""
+        index = unravel(entry, self.graph.shape(block.name))
+        output = contraction(self.graph, upstream)
+        refined = self.central.refine(block.name, index, inputs, output, noise=noise)
+        found = np.isfinite(refined.error)
+        block.values["central"][at[found], entry] = refined.gradient[found]
+        block.step[at[found], entry] = refined.step[found]
+        if refined.straddled.any():
+            text = f"{block.name}: a step straddled a kink; the branch of the point itself was followed"
+            self.note(text, int(refined.straddled.sum()))
+        return refined
+
+
+def rounding_nodes(graph: Graph) -> int:
+    """How many nodes of a graph round: inputs, literals, and ops that only move or negate entries do not.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> rounding_nodes(graph_from_expressions({"x": (2,)}, {"f": "-x[0] * 3 + x[1]"}))
+    2
+    """
+    return sum(node.kind == "op" and OPS[node.op].ulps > 0 for node in graph.nodes)
+
+
+def largest(values: Any) -> float:
+    """The largest absolute value among the finite ones.
+
+    >>> largest(np.array([-3.0, np.inf]))
+    3.0
+    """
+    sizes = np.abs(values)
+    return float(np.max(sizes, initial=0.0, where=np.isfinite(sizes)))

@@ -1,0 +1,543 @@
+"""The close look: what the screen does not let pass is settled by bounds, by the reference, or by its subgradients.
+
+The engine is run in balls, which bounds its rounding; SymPy's form is enclosed by the reference; central differences
+look for a better step and estimate their error; undecided branches are judged by their subgradients; and where
+methods still differ, :mod:`verify.judging.audit` finds the op row that is wrong. The bounds are estimates of each
+method's own error. They are kept in one place, :meth:`Examination.run` passes them on, so that a certified reference
+can take their part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.certified.balls import Balls
+from verify.certified.reference import Enclosure, Enclosures
+from verify.interpret import Values, constant_balls, dtype_of
+from verify.judging.audit import Finding, audit
+from verify.judging.compare import LEAST_UNITS, compare
+from verify.judging.conditioning import conditioning
+from verify.judging.context import Context
+from verify.judging.corners import Corners
+from verify.judging.kinks import KinkedGroup, KinkJudge, Site, kink_record, remedy, singular_nodes, undecided_sites
+from verify.judging.proof import NEEDED
+from verify.judging.prover import Prover
+from verify.judging.rows import CODE, Block, OpenRow, Suspicion, within
+from verify.judging.underflow import steep
+from verify.methods.central import Refined
+from verify.ops import OPS
+from verify.oracle.subject import SUBJECT
+from verify.points import Batch
+from verify.reading.case import Expected
+from verify.records import PAIRS, VERDICTS, Verdict, format_entry, unravel
+
+Array = NDArray[Any]
+
+MOST_EXAMINED_KINKS = 1024
+"""Kinked points of a case that are judged by their corners; the others are UNDECIDED, and said to be."""
+
+WRONG_FIGURE = "the expected figure or the expressions"
+"""Who is suspected where everything but the case file's figure agrees."""
+
+MOST_LISTED_KINKS = 16
+"""Kinked points of a case whose corners are kept for the report."""
+
+MOST_ENCLOSED = 512
+"""Points of a case at which rows that seem to differ are enclosed; the others are judged by the floats alone."""
+
+MOST_AUDITED = 3
+"""Failing points of a batch at which the op rows are held against mpmath."""
+
+ACCUSING = [CODE[verdict] for verdict in (Verdict.FAIL, Verdict.CONVENTION, Verdict.DISPUTED)]
+"""The verdicts that say somebody is wrong, where a row does not pass."""
+
+BallRun = tuple[Values, dict[str, Any]]
+"""A forward pass in balls, and the gradients that the backward pass gave."""
+
+
+@dataclass(slots=True)
+class Examination:
+    """The close look at some points of a batch."""
+
+    context: Context
+    batch: Batch
+    points: Array
+    blocks: Sequence[Block]
+    flagged: Sequence[Suspicion]
+    expected: Mapping[tuple[str, str, int], Expected]
+    noise: Array | None
+    proved: Array
+    """``(S,)`` bool: the points at which every row is held against the certified reference."""
+    inputs: dict[str, Array] = field(init=False)
+    upstream: dict[str, Array] = field(init=False)
+    values: Values = field(init=False)
+
+    def run(self) -> None:
+        """Judges every flagged row."""
+        context = self.context
+        self.inputs, self.upstream = self.batch.take(self.points)
+        self.values = context.engine.program.run(self.inputs)
+        usable = self._defined()
+        for number, p in enumerate(np.flatnonzero(~usable).tolist()):
+            faults = self._forward_faults(p) if number < MOST_AUDITED else []
+            if faults:
+                self._write_failed(p, faults)
+            else:
+                self._write_undecided(p, self._undefined(p))
+        if not usable.any():
+            return
+        run = self._run_in_balls(self.inputs, self.upstream, 0.0)
+        bounds = [self._allowed(block, run) for block in self.blocks]
+        for block, allowed in zip(self.blocks, bounds, strict=True):
+            block.allowed[self.points] = allowed
+        sites = (
+            {p: undecided_sites(context.central, run[0], p) for p in np.flatnonzero(usable).tolist()}
+            if context.central.kinks or singular_nodes(context.graph)
+            else {}
+        )
+        kinked = [p for p, found in sites.items() if found]
+        smooth = usable.copy()
+        smooth[kinked] = False
+        open_rows: list[OpenRow] = []
+        for block, suspicion, allowed in zip(self.blocks, self.flagged, bounds, strict=True):
+            judged_here = smooth if block.quantity == "gradient" else usable
+            open_rows += self._unsettled(block, suspicion, judged_here, allowed)
+        self._judge_open(open_rows)
+        self._prove(np.flatnonzero(self.proved & smooth), bounds)
+        room = MOST_EXAMINED_KINKS - context.kinks_examined
+        context.kinks_examined += len(kinked[:room])
+        for p in kinked[:room]:
+            self._examine_kink(p, sites[p], bounds)
+        for p in kinked[room:]:
+            reason = f"one of more than {MOST_EXAMINED_KINKS} kinked points of this case"
+            self._write_undecided(p, reason, but_values=True)
+        self._hold_against_expected(bounds, smooth)
+        self._name_suspects()
+
+    # --------------------------------------------------------------------------------------------- without a value
+
+    def _defined(self) -> Array:
+        """The points ``(S,)`` at which every node has a finite value."""
+        defined = np.ones(len(self.points), dtype=bool)
+        for value in self.values:
+            defined &= np.isfinite(value).reshape(len(value), -1).all(axis=1)
+        return defined
+
+    def _undefined(self, p: int) -> str:
+        """Why the function has no finite value at a point, empty where it has one."""
+        for position, node in enumerate(self.context.graph.nodes):
+            value = self._at(position, p)
+            if np.all(np.isfinite(value)):
+                continue
+            place = f" (stage {node.stage!r}, line {node.line})" if node.stage else ""
+            if node.kind == "input":
+                return f"input {node.op!r} is not finite"
+            for name, interval, arg in zip("ab", OPS[node.op].domain, node.args, strict=False):
+                operand = np.ravel(self._at(arg, p))
+                outside = operand[~interval.contains(operand)]
+                if len(outside):
+                    return f"outside the domain of {node.op}: {interval.text(name)}, got {outside[0]:.6g}{place}"
+            return f"intermediate overflow or undefined value in {node.op}{place}"
+        return ""
+
+    def _forward_faults(self, p: int) -> list[Finding]:
+        """Ops that have a finite value at their operands and did not give it."""
+        return [finding for finding in audit(self.context.graph, self._floats(p)) if finding.column == "forward"]
+
+    def _floats(self, p: int) -> Values:
+        """The values of all nodes at one point ``(1, *shape)``."""
+        return [x if len(x) == 1 else x[p : p + 1] for x in self.values]
+
+    def _write_failed(self, p: int, faults: Sequence[Finding]) -> None:
+        text = self.context.texts.number
+        reason = text("no finite value; mpmath contradicts " + "; ".join(map(str, faults)))
+        suspect = text(" and ".join(finding.suspect for finding in faults))
+        for block in self.blocks:
+            block.judge((self.points[p],), Verdict.FAIL, False, reason, suspect)
+
+    def _at(self, position: int, p: int) -> Array:
+        value: Array = self.values[position]
+        here: Array = value[p] if len(value) > 1 else value[0]
+        return here
+
+    def _write_undecided(self, p: int, reason: str, *, but_values: bool = False) -> None:
+        number = self.context.texts.number(reason)
+        for block in self.blocks:
+            if but_values and block.quantity == "value":
+                continue  # values have no kinks: they were compared
+            block.judge((self.points[p],), Verdict.UNDECIDED, not self.batch.own, number)
+
+    # -------------------------------------------------------------------------------------------------- the bounds
+
+    def _run_in_balls(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], spread: float) -> BallRun:
+        """The engine's forward and backward pass in balls, from inputs widened by ``spread`` times themselves."""
+        engine, constants = self.context.engine, constant_balls(self.context.graph, dtype_of(inputs))
+        values = engine.program.run({name: Balls.widened(x, spread) for name, x in inputs.items()}, constants=constants)
+        # As balls too: a sum of plain upstream gradients would round and nobody would know.
+        return values, engine.backward(values, {name: Balls.exact(seed) for name, seed in upstream.items()})
+
+    def _ball(self, run: BallRun, block: Block) -> Balls:
+        values, gradients = run
+        ball = (
+            gradients[block.name] if block.quantity == "gradient" else values[self.context.graph.position(block.name)]
+        )
+        return ball if isinstance(ball, Balls) else Balls.exact(ball)
+
+    def _allowed(self, block: Block, run: BallRun) -> Array:
+        """What float methods may be off by ``(S, n)``: twice the engine's own rounding, and the value's on every node.
+
+        Unbounded where the enclosure is: something on the way overflows.
+        """
+        ball, dtype = self._ball(run, block), dtype_of(self.inputs)
+        unit, smallest = float(np.finfo(dtype).eps) / 2, float(np.finfo(dtype).smallest_subnormal)
+        with np.errstate(all="ignore"):
+            allowed = 2 * ball.radius + np.abs(ball.value) * (self.context.growth * unit) + 16 * smallest
+        allowed = np.where(np.isnan(allowed), np.inf, allowed).reshape(len(allowed), -1)
+        return np.broadcast_to(allowed, (len(self.points), block.verdict.shape[1]))
+
+    def _conditioning(self, at: Array) -> list[Array]:
+        """How far a unit roundoff of every input moves each row ``(len(at), n)``, times the rounding of every node.
+
+        What :meth:`_allowed` leaves out, because it costs many more runs and few rows need it.
+        """
+        inputs, upstream = self._take(at)
+        unit = float(np.finfo(dtype_of(inputs)).eps) / 2
+        keys = [(block.name, block.quantity) for block in self.blocks]
+        sensitive = conditioning(self.context.engine, self.context.rounded_inputs, keys, inputs, upstream)
+        if sensitive is None:
+            spread = self._spread_in_balls(inputs, upstream, unit)
+        else:
+            spread = [unit * size for size in sensitive]
+        shapes = [(len(at), block.verdict.shape[1]) for block in self.blocks]
+        return [np.broadcast_to(self.context.growth * size, shape) for size, shape in zip(spread, shapes, strict=True)]
+
+    def _spread_in_balls(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], unit: float) -> list[Array]:
+        """The same from above, in two runs however many entries there are: what widened inputs add to the radii."""
+        narrow, wide = (self._run_in_balls(inputs, upstream, spread) for spread in (0.0, unit))
+        found = []
+        for block in self.blocks:
+            a, b = self._ball(narrow, block).radius, self._ball(wide, block).radius
+            with np.errstate(all="ignore"):
+                found.append(np.where(np.isfinite(a), b - a, np.inf).reshape(len(a), -1))
+        return found
+
+    def _take(self, at: Array | slice) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Inputs and upstream gradients of some of the examined points."""
+        inputs = {name: x[at] for name, x in self.inputs.items()}
+        return inputs, {name: x[at] for name, x in self.upstream.items()}
+
+    # ---------------------------------------------------------------------------------------------- smooth points
+
+    def _unsettled(self, block: Block, suspicion: Suspicion, here: Array, allowed: Array) -> list[OpenRow]:
+        """Lets rows pass whose methods agree within what the balls allow; returns the others."""
+        found: list[OpenRow] = []
+        rows = suspicion.rows & here[:, None]
+        for entry in np.flatnonzero(rows.any(axis=0)):
+            at = np.flatnonzero(rows[:, entry])
+            room, error = _finite(allowed[at, entry]), suspicion.granted[at, entry]
+            badly_stepped = suspicion.steps[at, entry]
+            if badly_stepped.any():
+                refined = self._refined(block, int(entry), at[badly_stepped])
+                error[badly_stepped] = refined.error if refined else 0.0
+                suspicion.granted[at, entry] = error
+            columns = {method: column[self.points[at], entry] for method, column in block.values.items()}
+            agree = np.full(len(at), len(columns) > 1)
+            with np.errstate(all="ignore"):
+                for first, second in PAIRS:
+                    if first in columns and second in columns:
+                        least = self.context.growth * 2.0**-53 * np.abs(columns[second])
+                        bound = np.maximum(room, least) + (error if second == "central" else 0.0)
+                        agree &= np.isfinite(bound) & within(np.abs(columns[first] - columns[second]), bound)
+            found += [
+                OpenRow(block, int(at[i]), int(entry), float(allowed[at[i], entry]), float(error[i]))
+                for i in np.flatnonzero(~agree)
+            ]
+        return found
+
+    def _judge_open(self, rows: Sequence[OpenRow]) -> None:
+        """Judges the rows whose methods seem to differ, with SymPy's form enclosed by the certified reference."""
+        if not rows:
+            return
+        at = sorted({row.p for row in rows})
+        conditioning = self._conditioning(np.array(at))
+        room = MOST_ENCLOSED - self.context.points_enclosed
+        self.context.points_enclosed += len(at[:room])
+        known = {p: self.context.reference.enclose(*self._take(slice(p, p + 1))) for p in at[:room]}
+        place = {p: i for i, p in enumerate(at)}
+        for row in rows:
+            moved = next(x for x, block in zip(conditioning, self.blocks, strict=True) if block is row.block)
+            allowed = row.allowed + float(moved[place[row.p], row.entry])
+            self._judge_row(row, allowed, self._symbolic_truth(row, known.get(row.p), allowed))
+            if row.p in known and not known[row.p].disputed:
+                self._settle_open(row, known[row.p], allowed)
+
+    def _settle_open(self, row: OpenRow, known: Enclosures, allowed: float) -> None:
+        """Where a row does not simply pass, the truth counts, not what the methods say of each other."""
+        where = (int(self.points[row.p]), row.entry)
+        if VERDICTS[row.block.verdict[where]] is Verdict.PASS:
+            return
+        prover = self._prover(row.p)
+        if math.isinf(allowed) and VERDICTS[row.block.verdict[where]] is Verdict.UNDECIDED:
+            reason = prover.out_of_range(known)
+            if reason:
+                row.block.reason[where] = self.context.texts.number(reason)
+        elif math.isfinite(allowed) and not self.proved[row.p]:  # what is to be proved has its turn anyway
+            prover.prove_row(known, row.block, where, allowed, row.step_error)
+
+    def _symbolic_truth(self, row: OpenRow, known: Enclosures | None, allowed: float) -> float:
+        """What SymPy's form exactly is, NaN where it was not enclosed or where the other road contradicts it."""
+        if known is None or known.disputed:
+            return math.nan
+        truth = self._enclosed(known, row.block, row.entry, allowed)
+        return truth.midpoint if not truth.reason and truth.road == "symbolic+taylor" else math.nan
+
+    def _enclosed(self, known: Enclosures, block: Block, entry: int, allowed: float) -> Enclosure:
+        """The enclosure of one row, much narrower than what is allowed."""
+        index = unravel(entry, self.context.graph.shape(block.name))
+        ask = known.gradient if block.quantity == "gradient" else known.value
+        needed = allowed / NEEDED  # of a subnormal number that is 0, and no radius is as small
+        return ask(block.name, index, needed if 0 < needed < math.inf else None)
+
+    def _prove(self, at: Array, bounds: Sequence[Array]) -> None:
+        """Holds every row of some smooth points against the certified reference."""
+        conditioning = self._conditioning(at) if len(at) else []
+        for number, p in enumerate(at.tolist()):
+            allowed = [bound[p] + moved[number] for bound, moved in zip(bounds, conditioning, strict=True)]
+            steps = [suspicion.granted[p] for suspicion in self.flagged]
+            self._prover(p).prove(int(self.points[p]), self.blocks, allowed, steps)
+
+    def _prover(self, p: int) -> Prover:
+        return Prover(self.context, *self._take(slice(p, p + 1)), self._floats(p))
+
+    def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
+        """Central differences with a better step; None for values, which have no step."""
+        if block.quantity == "value" or self.noise is None:
+            return None
+        points = self.points[at]
+        return self.context.refine(block, entry, points, self.noise[points], *self._take(at))
+
+    def _judge_row(self, row: OpenRow, allowed: float, exact: float) -> None:
+        block, where = row.block, (self.points[row.p], row.entry)
+        answers = {method: float(column[where]) for method, column in block.values.items()}
+        judged = compare(answers, exact, allowed, row.step_error)
+        passes = judged.verdict is Verdict.PASS
+        if judged.verdict is Verdict.UNDECIDED:
+            passes = not self.batch.own
+        elif judged.verdict is Verdict.IMPRECISE:
+            passes = self._prover(row.p).is_tail_loss(block, abs(answers["symbolic"] - exact))
+        text = self.context.texts.number
+        block.judge(where, judged.verdict, passes, text(judged.reason), text(judged.suspect))
+        if judged.exact_shown:
+            block.values["symbolic"][where] = exact
+
+    # -------------------------------------------------------------------------------------------------------- kinks
+
+    def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Array]) -> None:
+        context = self.context
+        if set(context.methods) <= {"central"}:
+            reason = f"tie of {self._ties(sites)}: central alone says nothing at a kink"
+            self._write_undecided(p, reason, but_values=True)
+            return
+        kink = KinkJudge(context.reference.taylor, *self._take(slice(p, p + 1)), sites)
+        exact = kink.exact_argument()
+        aside = f" (branch argument within rounding, exact {exact:.2g})" if exact else ""
+        ties = f"tie of {self._ties(sites)}{aside}"
+        conditioning = self._conditioning(np.array([p]))
+        gradients = {block.name: i for i, block in enumerate(self.blocks) if block.quantity == "gradient"}
+        names = [item.name for item in context.case.real_inputs if item.name in gradients]
+        for group in (names, *([stage] for stage in context.graph.stages if stage in gradients)):
+            members = [gradients[name] for name in group]
+            slack = np.concatenate([_finite(bounds[i][p] + conditioning[i][0]) for i in members])
+            corners = kink.corners(group)
+            if group is names:
+                self._list_corners(p, group, corners, ties)
+            self._judge_group(p, [self.blocks[i] for i in members], corners, slack, sites, ties)
+
+    def _list_corners(self, p: int, group: Sequence[str], corners: Corners, ties: str) -> None:
+        """Keeps the corners by all inputs for the report, for the first few points."""
+        graph, known = self.context.graph, self.context.kinks
+        point = int(self.batch.ids[self.points[p]])
+        if not corners.unknown and group and len(known) < MOST_LISTED_KINKS:
+            entries = [name + format_entry(entry) for name in group for entry in np.ndindex(graph.shape(name))]
+            known.setdefault(point, kink_record(point, ties, entries, corners))
+
+    def _ties(self, sites: Sequence[Site]) -> str:
+        """What is undecided, in words."""
+        nodes = self.context.graph.nodes
+        places = dict.fromkeys(f"{nodes[s.node].op} in stage {nodes[s.node].stage!r}" for s in sites)
+        return " and ".join(places)
+
+    def _judge_group(
+        self, p: int, members: Sequence[Block], corners: Corners, slack: Array, sites: Sequence[Site], ties: str
+    ) -> None:
+        """Judges one point's gradient by some variables together, as given by the engine.
+
+        A step that straddles the kink averages slopes, and SymPy takes halves at a tie however branches are nested:
+        central and symbolic accuse nobody here, and only where the engine does not run is SymPy accused.
+        """
+        methods = [method for method in (SUBJECT, "reverse", "symbolic") if method in members[0].values]
+        if not methods:
+            return
+        vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in methods}
+        accused = methods[0]
+        # An answer that is wrong gives a bound that is wrong: the corners' own size counts too.
+        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
+        with np.errstate(all="ignore"):
+            size = np.maximum(np.abs(corners.low), np.abs(corners.high))
+        slack = np.fmax(slack, self.context.growth * unit * _finite(size))
+        ops = list(dict.fromkeys(self.context.graph.nodes[site.node].op for site in sites))
+        declared = any(op in self.context.case.ties for op in ops)
+        within, inside = corners.within(vectors[accused], slack), corners.contains(vectors[accused], slack)
+        mended = ""
+        if accused == "reverse" and not inside and not (declared and within[corners.known].all()):
+            point, names = self._take(slice(p, p + 1)), [block.name for block in members]
+            mended = remedy(self.context.graph, names, point, ops, lambda gradient: corners.contains(gradient, slack))
+        kinked = KinkedGroup(
+            accused,
+            corners,
+            corners.smooth(slack),
+            within,
+            inside,
+            declared,
+            ties,
+            [m for m in methods[1:] if not corners.contains(vectors[m], slack)],
+            mended,
+        )
+        start = 0
+        for block in members:
+            for entry in range(block.verdict.shape[1]):
+                verdict, reason = kinked.verdict(start + entry)
+                if not any(np.isfinite(vector[start + entry]) for vector in vectors.values()):
+                    verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the slope is infinite or undefined here"
+                elif verdict is Verdict.FAIL and math.isinf(block.allowed[self.points[p], entry]):
+                    verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the rounding on the way is unbounded"
+                passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT}
+                if verdict is Verdict.CONVENTION:
+                    passes = kinked.declared
+                elif verdict is Verdict.UNDECIDED:
+                    passes = not self.batch.own
+                suspect = "" if passes or verdict is Verdict.UNDECIDED else accused
+                text = self.context.texts.number
+                block.judge((self.points[p], entry), verdict, passes, text(reason), text(suspect))
+            start += block.verdict.shape[1]
+
+    # ----------------------------------------------------------------------------------------- figures from outside
+
+    def _hold_against_expected(self, bounds: Sequence[Array], smooth: Array) -> None:
+        """The case file's figures, held against each method before anything else counts."""
+        if not self.expected:
+            return
+        for block, known in zip(self.blocks, bounds, strict=True):
+            for p, point in enumerate(self.points):
+                expected = self.expected.get((block.quantity, block.name, int(point)))
+                if expected is None:
+                    continue
+                slack = _finite(known[p]) + expected.half_unit.ravel()
+                for entry, figure in enumerate(expected.figures.ravel()):
+                    self._hold_entry(block, p, entry, float(figure), float(slack[entry]), bool(smooth[p]), expected)
+
+    def _hold_entry(
+        self, block: Block, p: int, entry: int, figure: float, slack: float, smooth: bool, expected: Expected
+    ) -> None:
+        where = (self.points[p], entry)
+        if VERDICTS[block.verdict[where]] is Verdict.UNDECIDED:
+            return
+        if self._contradicts_truth(block, where, figure, float(expected.half_unit.ravel()[entry])):
+            truth = f"{float(block.reference[where]):.17g}"
+            sentence = f"line {expected.line} expects {figure!r}, the truth is {truth}"
+            number = self.context.texts.number
+            block.judge(where, Verdict.FAIL, False, number(sentence), number(WRONG_FIGURE))
+            return
+        step = self._step_error(block, p, entry) if smooth and block.quantity == "gradient" else 0.0
+        off = []
+        for method, column in block.values.items():
+            if not smooth and method != "reverse":
+                continue  # at a kink the figure states a convention, and only the engine can follow one
+            room = slack + (step if method == "central" else 0.0) + LEAST_UNITS * 2.0**-53 * abs(figure)
+            if not abs(float(column[where]) - figure) <= room:
+                off.append(method)
+        if not off:
+            return
+        found = ", ".join(f"{method} {float(block.values[method][where])!r}" for method in off)
+        reason = f"line {expected.line} expects {figure!r}, got {found}"
+        # Central may be too coarse to tell that a figure is wrong: the others speak for all.
+        everybody = {m for m in block.values if (smooth and m != "central") or m == "reverse"} <= set(off)
+        suspect = WRONG_FIGURE if everybody else ", ".join(off)
+        text = self.context.texts.number
+        if everybody and VERDICTS[block.verdict[where]] is Verdict.FAIL:
+            # The methods differ among themselves: whoever is wrong there is wrong here.
+            suspect = self.context.texts.all()[block.suspect[where]]
+        block.judge(where, Verdict.FAIL, False, text(reason), text(suspect))
+
+    def _contradicts_truth(self, block: Block, where: tuple[Any, ...], figure: float, half_unit: float) -> bool:
+        """Whether a case that asks for every digit gives a figure that the certified reference excludes."""
+        if self.context.case.accuracy != "relative" or not np.isfinite(block.radius[where]):
+            return False
+        room = half_unit + float(block.radius[where]) + self.context.growth * 2.0**-53 * abs(figure)
+        return abs(float(block.reference[where]) - figure) > room
+
+    def _step_error(self, block: Block, p: int, entry: int) -> float:
+        if "central" not in block.values:
+            return 0.0
+        refined = self._refined(block, entry, np.array([p]))
+        return float(refined.error[0]) if refined else 0.0
+
+    # -------------------------------------------------------------------------------------------------- who is wrong
+
+    def _name_suspects(self) -> None:
+        """Puts the op row that mpmath contradicts in place of a mere method, where there is one."""
+        failed = [_accused(block)[self.points].any(axis=1) for block in self.blocks]
+        failing = np.flatnonzero(np.any(failed, axis=0))
+        findings: dict[str, Finding] = {}
+        for p in failing[:MOST_AUDITED]:
+            for finding in audit(self.context.graph, self._floats(p)):
+                findings.setdefault(finding.suspect, finding)
+        if not findings:
+            self._excuse_range(failing)
+            return
+        text = self.context.texts.number
+        suspect = text(" and ".join(findings))
+        sentence = "; mpmath contradicts " + "; ".join(map(str, findings.values()))
+        known = self.context.texts.all()
+        for block in self.blocks:
+            for row in zip(*np.nonzero(_accused(block)), strict=True):
+                block.suspect[row] = suspect
+                block.reason[row] = text(known[block.reason[row]] + sentence)
+
+    def _excuse_range(self, failing: Array) -> None:
+        """Where no op row is wrong, answers that are not finite may be so because floats left their range."""
+        for p in failing.tolist():
+            at = self.points[p]
+            rows = [(block, np.flatnonzero(_is_lost(block, at))) for block in self.blocks]
+            if not any(len(entries) for _, entries in rows):
+                continue
+            known = self.context.reference.enclose(*self._take(slice(p, p + 1)))
+            reason = self._prover(p).out_of_range(known) or steep(self.context.graph, self._floats(p))
+            if not reason and any(b.quantity == "value" and not np.isfinite(b.allowed[at]).all() for b in self.blocks):
+                reason = "rounding on the way forward is unbounded"
+            for block, entries in rows if reason else ():
+                number = self.context.texts.number(reason)
+                block.judge((at, entries), Verdict.UNDECIDED, not self.batch.own, number)
+
+
+def _is_lost(block: Block, at: int) -> Array:
+    """The rows ``(n,)`` of one point that are called wrong and have an answer that is not finite, or no bound."""
+    answers = [column[at] for method, column in block.values.items() if method != "central"]
+    lost: Array = _accused(block)[at] & (~np.isfinite(np.sum(answers, axis=0)) | ~np.isfinite(block.allowed[at]))
+    return lost
+
+
+def _accused(block: Block) -> Array:
+    """The rows ``(P, n)`` whose gradient is wrong, not merely unknown or imprecise."""
+    wrong: Array = ~block.passes & np.isin(block.verdict, ACCUSING)
+    return wrong
+
+
+def _finite(allowed: Array) -> Array:
+    return np.where(np.isfinite(allowed), allowed, 0.0)

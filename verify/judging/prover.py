@@ -1,0 +1,309 @@
+"""Holding the rows of single points against the certified reference, each method alone.
+
+Up to :data:`MOST_ENTRIES` rows a point are proved one by one. Where a case is larger, a seeded sample of the entries
+is, and each variable's gradient as a whole along seeded directions: the sum of its entries with signs drawn at
+random, which a single series through the graph encloses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from flint import arb
+from numpy.typing import NDArray
+
+from verify.certified.reference import Enclosure, Enclosures
+from verify.certified.step_bounds import PointSteps
+from verify.certified.taylor import precision
+from verify.interpret import Values, dtype_of
+from verify.judging.context import Context, largest
+from verify.judging.power import STRONG
+from verify.judging.proof import NEEDED, Proof, prove
+from verify.judging.rows import Block
+from verify.judging.underflow import too_large, underflow
+from verify.methods.central import usual_step
+from verify.oracle.subject import SUBJECT, Subject
+from verify.records import VERDICTS, Verdict, unravel
+
+Array = NDArray[Any]
+
+MOST_ENTRIES = 2_000
+"""Rows of one point that are still proved one by one."""
+
+SAMPLED = 32
+"""Entries of each variable that are proved one by one where there are more."""
+
+DIRECTIONS = 3
+"""Directions along which a variable's gradient is proved as a whole then."""
+
+MOST_NUMBERS = 100_000
+"""Numbers in a graph from which on a run in balls takes too long: nothing is proved there."""
+
+
+MOST_STEP_WORK = 30_000
+"""Numbers in the graph, times rows whose central differences get a proved bound (about a second of a case); later rows
+keep an estimate."""
+
+GOOD_STEP = 2.0**-20
+"""A step that may cost more than this part of the gradient gives way to the best one there is."""
+
+
+class Prover:
+    """The certified look at one point; every row of a proved point carries what is known of it."""
+
+    def __init__(
+        self, context: Context, inputs: Mapping[str, Array], upstream: Mapping[str, Array], floats: Values
+    ) -> None:
+        """``inputs`` and ``upstream`` hold one point (P = 1), ``floats`` the values of all nodes there."""
+        self.context = context
+        self.inputs, self.upstream = inputs, upstream
+        self.floats = floats
+        self.steps: PointSteps | None = None
+        info = np.finfo(dtype_of(inputs))
+        self.unit, self.smallest = float(info.eps) / 2, float(info.smallest_subnormal)
+        self.too_large = context.numbers > MOST_NUMBERS
+
+    def prove(
+        self, point: int, blocks: Sequence[Block], allowed: Sequence[Array], step_errors: Sequence[Array]
+    ) -> None:
+        """Judges all rows of one point; ``allowed`` and ``step_errors`` give each block's bounds ``(n,)``."""
+        if self.too_large:
+            self.context.note("too many numbers to be run in balls: not proved, the methods are only compared")
+            return
+        entries = sum(block.verdict.shape[1] for block in blocks)
+        is_sampled = entries > MOST_ENTRIES
+        known = self.context.reference.enclose(self.inputs, self.upstream, taylor_only=is_sampled)
+        text = self.context.texts.number
+        if known.disputed:
+            for block in blocks:
+                block.judge((point,), Verdict.DISPUTED, False, text(known.disputed), text("the op table"))
+            return
+        for block, room, step in zip(blocks, allowed, step_errors, strict=True):
+            count = block.verdict.shape[1]
+            chosen = range(count)
+            if is_sampled and count > SAMPLED:
+                rng = np.random.default_rng([point, count])
+                chosen = sorted(rng.choice(count, SAMPLED, replace=False).tolist())  # type: ignore[assignment]
+                self._prove_directions(known, block, point, room, step, rng)
+                what = f"{block.name}: proved along {DIRECTIONS} directions, and {SAMPLED} of {count:,} entries"
+                self.context.note(f"{what} one by one")
+            for entry in chosen:
+                self.prove_row(known, block, (point, entry), float(room[entry]), float(step[entry]))
+
+    # ------------------------------------------------------------------------------------------------ entry by entry
+
+    def prove_row(self, known: Enclosures, block: Block, where: tuple[int, int], room: float, step: float) -> None:
+        """Judges one row, which may be off by ``room``, and central by ``step`` more if no bound of it is proved."""
+        truth = self.enclosed(known, block, where[1], room)
+        block.reference[where], block.radius[where] = truth.midpoint, truth.radius
+        block.road[where] = self.context.texts.number(truth.road)
+        if not math.isfinite(room):
+            self._judge_unbounded(block, where, truth)
+        elif truth.reason:
+            self._judge_unknown(known, block, where, truth)
+        else:
+            # The truth's own size counts too: an engine that is wrong gives a bound that is too small.
+            room = max(room, self._least(truth))
+            step = self._settle_step(block, where, truth, step)
+            self._judge_known(known, block, where, truth, room, step)
+
+    def _judge_known(
+        self, known: Enclosures, block: Block, where: tuple[int, int], truth: Enclosure, room: float, step: float
+    ) -> None:
+        """Judges a row whose truth is enclosed, and whose answers may be off by so much."""
+        answers = {method: float(column[where]) for method, column in block.values.items()}
+        proof = prove(answers, truth, room, step)
+        block.allowed[where], block.step_error[where] = room, step
+        for method, error in proof.errors.items():
+            block.errors[method][where] = error
+        self._judge(block, where, truth, self._judged(block, proof))
+        if room > abs(truth.midpoint) / STRONG and not self._held(block, truth, where, self._least(truth)).is_right:
+            self._take_back(known, block, where)
+        if self.context.case.accuracy == "relative":
+            self._judge_digits(block, where, truth)
+
+    def _least(self, truth: Enclosure) -> float:
+        """What a right answer may always be off by: its own rounding, and that of every node."""
+        return self.context.growth * self.unit * abs(truth.midpoint) + 16 * self.smallest
+
+    @staticmethod
+    def _judged_methods(block: Block) -> tuple[str, ...]:
+        return (SUBJECT,) if SUBJECT in block.values else tuple(block.values)
+
+    @staticmethod
+    def _judged(block: Block, proof: Proof) -> Proof:
+        """What counts of a proof: a subject is judged alone, whatever the methods beside it say."""
+        return proof.only(SUBJECT) if SUBJECT in block.values else proof
+
+    def _held(self, block: Block, truth: Enclosure, where: tuple[int, int], room: float) -> Proof:
+        """The answers but central's, which has a step, held against the truth."""
+        answers = {method: float(column[where]) for method, column in block.values.items() if method != "central"}
+        return self._judged(block, prove(answers, truth, room, 0.0))
+
+    # --------------------------------------------------------------------------------------- where floats fall short
+
+    def _judge_unbounded(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
+        """Where rounding on the way is unbounded, answers that agree may be wrong together: only a proof lets pass."""
+        if SUBJECT not in block.values and VERDICTS[block.verdict[where]] is not Verdict.PASS:
+            return
+        held = self._held(block, truth, where, self._least(truth))
+        if truth.reason or not held.is_right:
+            reason = "rounding on the way is unbounded, and the answers are not close to the truth"
+            self._undecided(block, where, truth.reason or reason)
+        else:
+            block.judge(where, Verdict.PASS, True, 0)
+
+    def _judge_unknown(self, known: Enclosures, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
+        if SUBJECT in block.values:
+            self._undecided(block, where, truth.reason)
+        elif truth.ball is None:
+            self._take_back(known, block, where)
+
+    def _take_back(self, known: Enclosures, block: Block, where: tuple[int, int]) -> None:
+        """Takes a PASS back that says nothing, because floats became zero on the way where the truth is not."""
+        nodes = known.nodes() if VERDICTS[block.verdict[where]] is Verdict.PASS else None
+        reason = underflow(self.context.graph, self.floats, nodes) if nodes else ""
+        if reason:
+            self._undecided(block, where, reason)
+
+    def out_of_range(self, known: Enclosures) -> str:
+        """Where floats leave their range on the way, empty where they do not."""
+        nodes = known.nodes()
+        if nodes is None:
+            return ""
+        return underflow(self.context.graph, self.floats, nodes) or too_large(self.floats, known.slopes())
+
+    def _undecided(self, block: Block, where: tuple[int, int], reason: str) -> None:
+        own = where[0] in self.context.own_rows
+        block.judge(where, Verdict.UNDECIDED, not own, self.context.texts.number(reason))
+
+    # --------------------------------------------------------------------------------------------- central's own step
+
+    def _settle_step(self, block: Block, where: tuple[int, int], truth: Enclosure, estimate: float) -> float:
+        """What central may be off by, proved; a step that may cost too much gives way to the best one."""
+        context = self.context
+        if block.quantity == "value" or "central" not in self._judged_methods(block):
+            return estimate
+        if context.step_work >= MOST_STEP_WORK:
+            return estimate
+        context.step_work += context.numbers
+        index = unravel(where[1], context.graph.shape(block.name))
+        if self.steps is None:
+            self.steps = context.steps.point(self.inputs, self.upstream)
+        steps = self.steps.at(block.name, index)
+        h = block.step[where]
+        if not math.isfinite(h):
+            h = float(usual_step(np.asarray([steps.x]))[0])
+        bound = steps.bounds([steps.x - steps.dtype.type(h)], [steps.x + steps.dtype.type(h)])[0]
+        if not bound.reason and bound.total <= GOOD_STEP * abs(truth.midpoint):
+            return bound.total
+        # Nobody is accused by a step that is at fault: where the answer it gave is off, a better step gives another.
+        better, least = steps.best()
+        if not least.total < bound.total:
+            return bound.total
+        step = np.full(1, better, dtype=steps.dtype)
+        block.values["central"][where] = context.central.difference(
+            block.name, index, self.inputs, self.upstream, step
+        )[0]
+        block.step[where] = better
+        return least.total
+
+    def enclosed(self, known: Enclosures, block: Block, entry: int, allowed: float) -> Enclosure:
+        """The enclosure of one row, much narrower than what is allowed."""
+        index = unravel(entry, self.context.graph.shape(block.name))
+        ask = known.gradient if block.quantity == "gradient" else known.value
+        needed = allowed / NEEDED  # of a subnormal number that is 0, and no radius is as small
+        return ask(block.name, index, needed if 0 < needed < math.inf else None)
+
+    def _judge(self, block: Block, where: tuple[int, int], truth: Enclosure, proof: Proof) -> None:
+        """Puts what is proved in the place of what was estimated, where it differs."""
+        before = VERDICTS[block.verdict[where]]
+        text = self.context.texts.number
+        if not proof.wrong:
+            if proof.is_right and before is not Verdict.PASS:
+                block.judge(where, Verdict.PASS, True, 0)
+            elif not proof.is_right and SUBJECT in block.values:
+                self._undecided(block, where, "the enclosure of the truth is too wide to tell")
+            return
+        excuses = {method: self._excuse(method, block, where, truth) for method in proof.wrong}
+        faults = [method for method, (is_rounding, _) in excuses.items() if not is_rounding]
+        why = "".join(f"; {sentence}" for _, sentence in excuses.values() if sentence)
+        if faults:
+            block.judge(where, Verdict.FAIL, False, text(proof.sentence + why), text(", ".join(faults)))
+            return
+        error = max(truth.error(float(block.values[method][where]))[1] for method in proof.wrong)
+        passes = self.is_tail_loss(block, error)
+        digits = f"; {lost_digits(error, truth.midpoint, self.unit)}"
+        suspects = text(", ".join(proof.wrong))
+        block.judge(where, Verdict.IMPRECISE, passes, text(proof.sentence + why + digits), suspects)
+
+    def _excuse(self, method: str, block: Block, where: tuple[int, int], truth: Enclosure) -> tuple[bool, str]:
+        """Whether rounding is why a method is off, and how that is known."""
+        answer = float(block.values[method][where])
+        if method == "symbolic":
+            # SymPy's own formula is one of the two roads: it encloses the truth.
+            is_right = truth.road == "symbolic+taylor" and math.isfinite(answer)
+            return is_right, "its formula, in balls, encloses the truth: rounding is the cause" if is_right else ""
+        subject = self.context.methods.get(method)
+        if not isinstance(subject, Subject) or not math.isfinite(answer):
+            return False, ""
+        index = unravel(where[1], self.context.graph.shape(block.name))
+        found = subject.excuse(self.context.reference, self.inputs, self.upstream, block.name, index, truth)
+        return found.is_rounding, found.sentence
+
+    def _judge_digits(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
+        """Where the case asks for every digit, rounding on the way is no excuse for losing them."""
+        if VERDICTS[block.verdict[where]] is not Verdict.PASS:
+            return
+        proof = self._held(block, truth, where, self._least(truth))
+        if proof.wrong:
+            text = self.context.texts.number
+            reason = f"{proof.sentence}; rounding is the cause, and the case asks for relative accuracy"
+            block.judge(where, Verdict.IMPRECISE, False, text(reason), text(", ".join(proof.wrong)))
+
+    def is_tail_loss(self, block: Block, error: float) -> bool:
+        """Whether lost digits are small against the variable's largest value; a case may ask for every digit."""
+        column = block.values.get("reverse", next(iter(block.values.values())))
+        size = max(largest(column), self.context.reach((block.name, block.quantity)))
+        return self.context.case.accuracy != "relative" and error <= self.context.growth * self.unit * size
+
+    # --------------------------------------------------------------------------------------------- along directions
+
+    def _prove_directions(
+        self, known: Enclosures, block: Block, point: int, room: Array, step: Array, rng: np.random.Generator
+    ) -> None:
+        """Holds the sum of all entries, with random signs, against the slope along that direction."""
+        if block.quantity == "value" or not np.all(np.isfinite(room)):
+            return
+        shape = self.context.graph.shape(block.name)
+        for _ in range(DIRECTIONS):
+            signs = rng.choice([-1.0, 1.0], len(room))
+            total, steps = float(room.sum()), float(step.sum())
+            truth = known.along(block.name, signs.reshape(shape), total / NEEDED)
+            if truth.reason:
+                continue
+            block.road[point] = self.context.texts.number(f"taylor, {DIRECTIONS} directions")
+            for method, column in block.values.items():
+                with precision(truth.bits):
+                    answer = sum((arb(float(x) * s) for x, s in zip(column[point], signs, strict=True)), arb(0))
+                    distance = float(abs(answer - truth.ball).abs_lower()) if answer.is_finite() else math.inf
+                most = total + (steps if method == "central" else 0.0)
+                if distance > most:
+                    reason = f"proved: along a direction {method} is off by {distance:.3g} and may be off by {most:.3g}"
+                    number = self.context.texts.number
+                    block.judge((point,), Verdict.FAIL, False, number(reason), number(method))
+
+
+def lost_digits(error: float, truth: float, unit: float) -> str:
+    """How many decimal digits an error costs, in words.
+
+    >>> lost_digits(1e-10, 1.0, 2.0**-53)
+    '6.0 digits are lost'
+    """
+    if not truth:
+        return "all digits are lost"
+    # By logarithms: a quotient of subnormal numbers may divide by zero.
+    return f"{min(math.log10(error) - math.log10(abs(truth)), 0.0) - math.log10(unit):.1f} digits are lost"

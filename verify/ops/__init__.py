@@ -1,0 +1,62 @@
+"""The table: one row is one op, and each row holds everything that is known about it.
+
+Columns, in the order in which a reader asks for them:
+
+* ``forward``   NumPy, on arrays ``(P, *shape)``: the first axis counts points and belongs to nobody else.
+* ``vjps``      one vector-Jacobian product for each argument, written by hand: ``g`` is the upstream gradient,
+  ``y`` the output, ``a, b`` the inputs. They know nothing of SymPy.
+* ``sympy``     the op on SymPy expressions (elementwise ops) or on object arrays of them (structural ops).
+* ``exact``     the op on mpmath numbers or object arrays of them: the third, independent definition, which
+  decides who is wrong when ``forward`` and ``sympy`` part.
+* ``ball``      the op on python-flint's balls and series of balls (on object arrays of them for structural ops), the
+  certified reference; written without the other columns. None: the reference does not know the op.
+* ``shape``     the output's shape from the operands' shapes; raises :class:`~verify.errors.ShapeError`.
+* ``domain``    where each argument may be; outside, the op has no value.
+* ``ulps``      how far ``forward`` may be from the exact result, in units in the last place (a test measures it).
+* ``kink``      where the op has no derivative: the argument whose sign decides, the branches, conventions at a tie.
+* ``singular``  where it has neither slope nor branches: a length at 0 (all of the unit ball), or a jump (nothing).
+* ``params``    names of its static parameters (axis, keepdims).
+
+Elementwise operands arrive with equal ranks (:mod:`verify.graph` aligns them), so that NumPy's broadcasting never
+pairs points with rows. To add an op is to add a row to one of the files here; every test that loops over the table
+then covers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from verify.ops import elementwise, kinked, products, reductions, shaping
+from verify.ops.row import (
+    NONNEGATIVE,
+    NONZERO,
+    POSITIVE,
+    REAL,
+    Interval,
+    Jump,
+    Kink,
+    Op,
+    Shape,
+    UnitBall,
+    exact_rational,
+)
+
+__all__ = [
+    "NONNEGATIVE",
+    "NONZERO",
+    "OPS",
+    "POSITIVE",
+    "REAL",
+    "Interval",
+    "Jump",
+    "Kink",
+    "Op",
+    "Shape",
+    "UnitBall",
+    "exact_rational",
+]
+
+_FILES = (elementwise, kinked, products, reductions, shaping)
+
+OPS: Mapping[str, Op] = {row.name: row for file in _FILES for row in file.ROWS}
+"""The table by name."""

@@ -1,0 +1,75 @@
+"""Products of matrices and vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from verify.errors import ShapeError
+from verify.ops import ball_forms
+from verify.ops.row import REAL, Op, Shape
+
+
+def _matmul_shape(a: Shape, b: Shape) -> Shape:
+    if not a or not b:
+        raise ShapeError(f"'@' needs arrays, got shapes {a} and {b}; use '*' for scalars")
+    left, right = (a if len(a) > 1 else (1, *a)), (b if len(b) > 1 else (*b, 1))
+    if left[-1] != right[-2]:
+        raise ShapeError(f"'@' cannot multiply shapes {a} and {b}: {left[-1]} columns against {right[-2]} rows")
+    try:
+        batch = np.broadcast_shapes(left[:-2], right[:-2])
+    except ValueError:
+        raise ShapeError(f"'@' cannot multiply shapes {a} and {b}: their batch axes do not broadcast") from None
+    return (*batch, *left[-2:-1][: len(a) > 1], *right[-1:][: len(b) > 1])
+
+
+def _as_matrices(a: Any, b: Any) -> tuple[Any, Any, bool, bool]:
+    """Operands of ``@`` as stacks of matrices of equal rank, and whether each was a vector.
+
+    With the axis of points in front a vector looks like a matrix to NumPy, so vectors get their missing axis here,
+    and missing batch axes are put behind the axis of points.
+    """
+    a_vector, b_vector = a.ndim == 2, b.ndim == 2
+    if a_vector:
+        a = a[:, None, :]
+    if b_vector:
+        b = b[:, :, None]
+    rank = max(a.ndim, b.ndim)
+    return _pad_rank(a, rank), _pad_rank(b, rank), a_vector, b_vector
+
+
+def _pad_rank(a: Any, rank: int) -> Any:
+    return a if a.ndim == rank else a.reshape(a.shape[0], *(1,) * (rank - a.ndim), *a.shape[1:])
+
+
+def _matmul(a: Any, b: Any) -> Any:
+    left, right, a_vector, b_vector = _as_matrices(a, b)
+    y = left @ right
+    if b_vector:
+        y = y[..., 0]
+    return (y[..., 0] if b_vector else y[..., 0, :]) if a_vector else y
+
+
+def _matmul_upstream(g: Any, a_vector: bool, b_vector: bool) -> Any:
+    if a_vector:
+        g = np.expand_dims(g, -1 if b_vector else -2)
+    return np.expand_dims(g, -1) if b_vector else g
+
+
+def _matmul_vjp_a(g: Any, y: Any, a: Any, b: Any) -> Any:
+    _, right, a_vector, b_vector = _as_matrices(a, b)
+    out = _matmul_upstream(g, a_vector, b_vector) @ np.swapaxes(right, -1, -2)
+    return out[..., 0, :] if a_vector else out
+
+
+def _matmul_vjp_b(g: Any, y: Any, a: Any, b: Any) -> Any:
+    left, _, a_vector, b_vector = _as_matrices(a, b)
+    out = np.swapaxes(left, -1, -2) @ _matmul_upstream(g, a_vector, b_vector)
+    return out[..., 0] if b_vector else out
+
+
+ROWS = (
+    Op("matmul", _matmul, (_matmul_vjp_a, _matmul_vjp_b), lambda a, b: a @ b, np.matmul, _matmul_shape, "a @ b",
+       (REAL, REAL), elementwise=False, source="CS231n, Optimization 2", ball=ball_forms.matmul),
+)  # fmt: skip

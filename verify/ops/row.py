@@ -1,0 +1,126 @@
+"""What a row of the table is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy
+
+from verify.errors import ShapeError
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where one argument of an op may be: between two ends, each in or out, perhaps without zero.
+
+    >>> LOG = Interval(0.0, low_open=True)
+    >>> bool(LOG.contains(0.0)), bool(LOG.contains(2.0)), LOG.text("a")
+    (False, True, 'a > 0')
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+    nonzero: bool = False
+
+    def contains(self, x: Any) -> Any:
+        """Elementwise: whether ``x`` is inside. NaN never is."""
+        above = (x > self.low) if self.low_open else (x >= self.low)
+        below = (x < self.high) if self.high_open else (x <= self.high)
+        inside = above & below
+        return inside & (x != 0) if self.nonzero else inside
+
+    def text(self, name: str) -> str:
+        """The condition in words, empty where everything is allowed."""
+        conditions = []
+        if self.low > -math.inf:
+            conditions.append(f"{name} {'>' if self.low_open else '>='} {self.low:g}")
+        if self.high < math.inf:
+            conditions.append(f"{name} {'<' if self.high_open else '<='} {self.high:g}")
+        if self.nonzero:
+            conditions.append(f"{name} != 0")
+        return " and ".join(conditions)
+
+
+REAL = Interval()
+POSITIVE = Interval(0.0, low_open=True)
+NONNEGATIVE = Interval(0.0)
+NONZERO = Interval(nonzero=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Kink:
+    """A place where an op has two slopes: ``branches[0]`` holds where ``argument`` > 0, ``branches[1]`` where < 0."""
+
+    argument: Callable[..., Any]
+    branches: tuple[Callable[..., Any], Callable[..., Any]]
+    ties: Mapping[str, tuple[float, float]]
+    """Convention at a tie -> weight of the derivative of each branch; the first is the default."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitBall:
+    """An op that is the length of its operands: at 0 its slopes are the unit ball, and the engine answers 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """An op with jumps: no slope there, and slope 0 anywhere else."""
+
+    distance: Callable[..., Any]
+    """How far the operand is from the nearest jump."""
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One row of the table; the module's docstring explains the columns."""
+
+    name: str
+    forward: Callable[..., Any]
+    vjps: tuple[Callable[..., Any], ...]
+    sympy: Callable[..., Any]
+    exact: Callable[..., Any]
+    shape: Callable[..., Shape]
+    spelling: str
+    """How a case file writes it, with ``a`` and ``b`` for its arguments."""
+    domain: tuple[Interval, ...] = (REAL,)
+    ulps: float = 0.5
+    kink: Kink | None = None
+    singular: UnitBall | Jump | None = None
+    params: tuple[str, ...] = ()
+    elementwise: bool = True
+    source: str = ""
+    ball: Callable[..., Any] | None = None
+
+    @property
+    def arity(self) -> int:
+        """How many arguments it takes."""
+        return len(self.vjps)
+
+
+def exact_rational(value: float) -> sympy.Expr:
+    """The number that a float is, as SymPy's exact rational: a literal means the double it parses to.
+
+    >>> exact_rational(0.5), exact_rational(2.0)
+    (1/2, 2)
+    """
+    return sympy.Rational(*float(value).as_integer_ratio())
+
+
+def elementwise_shape(*shapes: Shape) -> Shape:
+    """NumPy's broadcasting. Raises ShapeError where it does not apply.
+
+    >>> elementwise_shape((2, 3), (3,))
+    (2, 3)
+    """
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ShapeError(f"shapes {' and '.join(map(str, shapes))} do not broadcast together") from None

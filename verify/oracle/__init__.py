@@ -1,0 +1,1 @@
+"""Other people's gradients: how they are called, and how they are judged."""

@@ -1,0 +1,272 @@
+"""Other people's gradients: a function that is called point by point, judged like a method.
+
+A subject may take the inputs by name or by position, and ``upstream`` if its signature has it. It answers with one
+array, a tuple in the order of the inputs, or a mapping by name (``x``, ``dx`` or ``grad_x``); stages may be among the
+names. :meth:`Subject.excuse` tells, of an answer that is off, whether rounding or the formula is the cause.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flint import arb
+from numpy.typing import NDArray
+
+from verify.certified.reference import Enclosure, Reference
+from verify.certified.taylor import precision
+from verify.derivative import Derivative
+from verify.errors import UsageError, did_you_mean
+from verify.interpret import dtype_of
+from verify.oracle.ball_numbers import BallNumber
+from verify.reading.case import Case
+
+Array = NDArray[Any]
+Gradient = Callable[..., Any]
+
+SUBJECT = "subject"
+"""The subject's name among the methods."""
+
+FORMULA_BITS = 256
+"""Precision at which a formula is run in balls."""
+
+NEIGHBOURS = 33
+"""Points of the noise test, ..."""
+
+NEARBY = 0.01
+"""... which lie within this part of the point itself."""
+
+NOISE = 0.5
+"""Half-way between a smooth error (0) and independent ones (1); see :func:`roughness`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excuse:
+    """Why an answer is off."""
+
+    is_rounding: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What a gradient is given, and what it may answer with."""
+
+    what: str
+    """The function that it is the gradient of, in words."""
+    inputs: tuple[str, ...]
+    """All inputs, in order."""
+    real: tuple[str, ...]
+    """Those that are differentiated: what a tuple's items belong to."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of every input and stage."""
+    outputs: Mapping[str, tuple[int, ...]]
+    """Output -> its shape."""
+
+    @classmethod
+    def of(cls, case: Case) -> Interface:
+        r"""The interface of a case.
+
+        >>> from verify.reading.case import load_case_text
+        >>> Interface.of(load_case_text("case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n")).outputs
+        {'f': ()}
+        """
+        graph = case.graph
+        return cls(
+            f"case {case.name!r}",
+            tuple(graph.inputs),
+            tuple(item.name for item in case.real_inputs),
+            {name: graph.shape(name) for name in (*graph.inputs, *graph.stages)},
+            {name: graph.shape(name) for name in graph.outputs},
+        )
+
+
+class Subject:
+    """A gradient made ready to be judged.
+
+    >>> square = Interface("the square", ("x",), ("x",), {"x": ()}, {"f": ()})
+    >>> subject = Subject(square, lambda x: 2 * x)
+    >>> subject.differentiate({"x": np.array([3.0, 4.0])}, {"f": np.ones(2)}).gradients["x"]
+    array([6., 8.])
+    """
+
+    def __init__(self, interface: Interface, gradient: Gradient) -> None:
+        self.interface = interface
+        self.gradient = gradient
+        self._by_name, self._takes_upstream = _calling_convention(interface, gradient)
+
+    def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
+        """The subject's gradients at P points, one call for each; see :class:`~verify.derivative.Differentiator`."""
+        points = len(next(iter(inputs.values())))
+        found: dict[str, list[Array]] = {}
+        for p in range(points):
+            here, seeds = ({name: np.copy(x[p])[()] for name, x in xs.items()} for xs in (inputs, upstream))
+            for name, value in self.named(self._call(here, seeds)).items():
+                found.setdefault(name, []).append(self._of_shape(name, value))
+        return Derivative({}, {name: np.stack(values) for name, values in found.items()})
+
+    def _call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
+        given: dict[str, Any] = {}
+        if self._takes_upstream:
+            given["upstream"] = next(iter(upstream.values())) if len(upstream) == 1 else dict(upstream)
+        if self._by_name:
+            return self.gradient(**{name: inputs[name] for name in self._by_name}, **given)
+        return self.gradient(*inputs.values(), **given)
+
+    def named(self, answer: Any) -> dict[str, Any]:
+        """What the subject answered, by variable. Raises UsageError where it cannot be told what is what."""
+        if isinstance(answer, Mapping):
+            return {self._variable(str(key)): value for key, value in answer.items() if value is not None}
+        items = list(answer) if isinstance(answer, tuple | list) else [answer]
+        names = self.interface.real
+        if len(items) != len(names):
+            raise UsageError(
+                f"the gradient answered with {len(items)} arrays for {len(names)} inputs "
+                f"({', '.join(names)}); return a mapping by name to give only some of them"
+            )
+        return {name: item for name, item in zip(names, items, strict=True) if item is not None}
+
+    def _variable(self, key: str) -> str:
+        known = [name for name in self.interface.shapes if name not in self.interface.inputs]
+        known = [*self.interface.real, *known]
+        for prefix in ("", "d", "grad_"):
+            if key.startswith(prefix) and key[len(prefix) :] in known:
+                return key[len(prefix) :]
+        raise UsageError(
+            f"the gradient answered with {key!r}, which is no input or stage of {self.interface.what}. "
+            f"{did_you_mean(key, [*known, *(f'd{name}' for name in known)])}".strip()
+        )
+
+    def _of_shape(self, name: str, value: Any) -> Array:
+        array = np.asarray(value, dtype=np.float64)
+        expected = self.interface.shapes[name]
+        if array.shape != expected:
+            raise UsageError(f"the gradient by {name} has shape {array.shape}, expected that of {name}: {expected}")
+        return array
+
+    # ------------------------------------------------------------------------------------- rounding or a wrong formula
+
+    def excuse(
+        self,
+        reference: Reference,
+        inputs: Mapping[str, Array],
+        upstream: Mapping[str, Array],
+        name: str,
+        entry: tuple[int, ...],
+        truth: Enclosure,
+    ) -> Excuse:
+        """Whether rounding is why the answer for one entry is off at one point (P = 1).
+
+        The formula itself is run in balls where the code lets it: disjoint from the truth it is wrong, however small
+        the difference is. Where the code is opaque, its errors at neighbouring points are looked at: rounding is
+        noise from one point to the next, a fault is smooth.
+        """
+        formula = self._formula(inputs, upstream, name, entry)
+        if formula is not None and formula.is_finite():
+            with precision(FORMULA_BITS):
+                if not formula.overlaps(truth.ball):
+                    distance = abs(formula - truth.ball).abs_lower()
+                    return Excuse(False, f"proved: its formula, without any rounding, is off by {float(distance):.3g}")
+                if truth.ball == 0 or formula.rad() <= abs(truth.ball).abs_upper() * 2.0**-40:
+                    return Excuse(True, "proved: its formula is right, rounding is the cause")
+        rough = self._roughness(reference, inputs, upstream, name, entry)
+        if rough is None:
+            return Excuse(False, "the error could not be compared with that of its neighbours")
+        if rough > NOISE:
+            return Excuse(True, f"measured: the error is noise from point to point ({rough:.2f} of 1)")
+        return Excuse(False, f"measured: the error is smooth from point to point ({rough:.2f} of 1), so it is a fault")
+
+    def _formula(
+        self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], name: str, entry: tuple[int, ...]
+    ) -> arb | None:
+        """The formula's own value in balls, None where the code does not run on them."""
+        unit = float(np.finfo(dtype_of(inputs)).eps) / 2
+        real = self.interface.real
+        with precision(FORMULA_BITS):
+            here = {key: _ball_numbers(x[0], unit) if key in real else x[0][()] for key, x in inputs.items()}
+            seeds = {key: _ball_numbers(g[0], unit) for key, g in upstream.items()}
+            try:
+                found = np.asarray(self.named(self._call(here, seeds))[name], dtype=object)
+                number = found[entry]
+            except Exception:  # noqa: BLE001 - whatever foreign code makes of numbers that it does not know
+                return None
+            ball = number.ball if isinstance(number, BallNumber) else number
+            return ball if isinstance(ball, arb) else arb(ball) if isinstance(ball, int | float) else None
+
+    def _roughness(
+        self,
+        reference: Reference,
+        inputs: Mapping[str, Array],
+        upstream: Mapping[str, Array],
+        name: str,
+        entry: tuple[int, ...],
+    ) -> float | None:
+        """How noisy the relative error is along a short line through the point; None where it cannot be told."""
+        real = self.interface.real
+        rng = np.random.default_rng(0)
+        line = np.linspace(-NEARBY, NEARBY, NEIGHBOURS)
+        errors = []
+        slopes = {key: rng.uniform(0.5, 1.0, x.shape[1:]) for key, x in inputs.items()}
+        for t in line:
+            moved = {k: (x * (1 + t * slopes[k])).astype(x.dtype) if k in real else x for k, x in inputs.items()}
+            truth = reference.enclose(moved, upstream).gradient(name, entry)
+            if truth.reason or not truth.midpoint:
+                return None
+            answer = self.differentiate(moved, upstream).gradients[name][(0, *entry)]
+            errors.append((answer - truth.midpoint) / truth.midpoint)
+        return roughness(errors)
+
+
+def roughness(errors: Sequence[float]) -> float | None:
+    """The root mean square of second differences, over sqrt(6) times that of the errors themselves.
+
+    Independent errors of any distribution with mean 0 give 1, since the weights 1, -2, 1 have squares that add up to 6;
+    a smooth error gives nearly 0. None where there is no error, or one that is not finite.
+
+    >>> roughness([1e-8] * 33), round(roughness([(-1) ** (k // 2) * 1e-16 for k in range(33)]), 1)
+    (0.0, 0.8)
+    """
+    array = np.asarray(errors, dtype=np.float64)
+    if not np.all(np.isfinite(array)) or not np.any(array):
+        return None
+    array = array / np.abs(array).max()
+    return float(np.sqrt(np.mean(np.diff(array, 2) ** 2) / (6 * np.mean(array**2))))
+
+
+def _calling_convention(interface: Interface, gradient: Gradient) -> tuple[tuple[str, ...], bool]:
+    """The inputs that are passed by name (none: all by position), and whether ``upstream`` is asked for."""
+    try:
+        parameters = inspect.signature(gradient).parameters
+    except (TypeError, ValueError):  # a builtin without a signature
+        return (), False
+    names = interface.inputs
+    takes_upstream = "upstream" in parameters and "upstream" not in names
+    if not takes_upstream and any(interface.outputs.values()):
+        shapes = ", ".join(f"{name} {shape}" for name, shape in interface.outputs.items())
+        raise UsageError(f"the output is an array ({shapes}): the gradient needs a parameter 'upstream'")
+    asked = [name for name in names if name in parameters]
+    needed = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and name != "upstream"
+    ]
+    positional_only = any(parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY for name in asked)
+    by_name = bool(asked) and set(needed) <= set(asked) and not positional_only
+    if not by_name and len(needed) > len(names):
+        raise UsageError(f"the gradient needs {', '.join(needed)}; {interface.what} has {', '.join(names)}")
+    return (tuple(asked) if by_name else ()), takes_upstream
+
+
+def _ball_numbers(array: Array, unit: float) -> Any:
+    """Floats as exact balls that run through NumPy code; a scalar as a single one."""
+    if np.ndim(array) == 0:
+        return BallNumber(arb(float(array)), unit)
+    balls = np.empty(array.shape, dtype=object)
+    for index in np.ndindex(array.shape):
+        balls[index] = BallNumber(arb(float(array[index])), unit)
+    return balls
