@@ -241,7 +241,7 @@ def test_imports_run_down_the_floors(module: str) -> None:
         ("graph", "def f():\n    from verify import cli", "does not stand below"),
         ("graph", "if TYPE_CHECKING:\n    from verify.reading.case import Case", "does not stand below"),
         ("graph", "from verify.graph import Node", "does not stand below"),
-        ("balls", "from verify.interpret import run", "does not stand below"),
+        ("certified.balls", "from verify.interpret import run", "does not stand below"),
         ("graph", "from verify.nowhere import x", "has no floor"),
         ("graph", "from verify import run_case", "has no floor"),
         ("graph", "from . import ops", "relative import"),
