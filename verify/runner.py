@@ -130,6 +130,40 @@ def find_case_files(paths: Sequence[str | Path], pick: str = "") -> tuple[Path, 
     return picked
 
 
+def find_case(name: str, folders: Sequence[str | Path] = ()) -> Path:
+    """The file of a case given by its path, by its file's name or by its own name.
+
+    Names are looked for in ``folders``, in the folder ``cases`` here, and among the shipped cases, in this order.
+    Raises UsageError where there is none.
+
+    >>> find_case("staged function").name, find_case("staged_function.yaml").name
+    ('staged_function.yaml', 'staged_function.yaml')
+    """
+    if Path(name).is_file():
+        return Path(name)
+    places = [Path(folder) for folder in (*folders, "cases", shipped_cases())]
+    files = [file for place in places if any(place.glob("**/*.y*ml")) for file in find_case_files([place])]
+    for file in files:
+        if name in (file.stem, file.name):
+            return file
+    names = dict(_case_names(files))
+    if name in names:
+        return names[name]
+    hint = did_you_mean(name, sorted({*names, *(file.stem for file in files)}))
+    raise UsageError(
+        f"no case is called '{name}'{f'. {hint}' if hint else ''}. The cases are: {', '.join(sorted(names))}"
+    )
+
+
+def _case_names(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """The names of the cases that can be read, with their files; the first of two equal names comes last and wins."""
+    for file in reversed(files):
+        try:
+            yield load_case(file).name, file
+        except CaseError:
+            yield file.stem, file  # a broken case can still be found by its file's name, with what is wrong
+
+
 def _nearby(missing: Path) -> str:
     folder = missing.parent if missing.parent.is_dir() else Path()
     hint = did_you_mean(missing.name, [path.name for path in folder.iterdir()])
