@@ -40,8 +40,8 @@ def test_the_readme_explains_every_folder_and_counts_its_cases() -> None:
 
 def test_a_folder_without_a_line_is_noticed() -> None:
     """The twin: the table that is read is the one of its section, row by row."""
-    text = "## The cases that come with it\n\n| `notes` | functions of the course notes | 7 |\n\n## Next\n| `a` | b | 1 |\n"
-    assert {"notes": 7} == folders_in(text)
+    section = "## The cases that come with it\n\n| `notes` | functions of the course notes | 7 |\n"
+    assert {"notes": 7} == folders_in(f"# Top\n{section}\n## Next\n| `a` | another table of the page | 1 |\n")
 
 
 def test_no_two_cases_go_by_one_name(library: dict[Path, Case]) -> None:
