@@ -136,8 +136,8 @@ def find_case_files(paths: Sequence[str | Path], pick: str = "") -> tuple[Path, 
 def find_case(name: str, first: Sequence[Path] = ()) -> Path:
     """The file of a case given by path, by file name (with or without its folder and ``.yaml``) or by its own name.
 
-    Cases in the folders ``first``, and then in the folder ``cases`` here, come before those of the package. Raises UsageError where there is
-    none, or where two files in one of these folders go by the name.
+    Cases in the folders ``first``, and then in the folder ``cases`` here, come before those of the package. Raises
+    UsageError where there is none, or where two files in one of these folders go by the name.
 
     >>> [find_case(name).name for name in ("relu", "notes/relu", "staged function")]
     ['relu.yaml', 'relu.yaml', 'staged_function.yaml']
