@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from verify.certified.reference import Enclosure, Enclosures
 from verify.certified.step_bounds import PointSteps
 from verify.certified.taylor import precision
+from verify.derivative import Differentiator
 from verify.interpret import Values, dtype_of
 from verify.judging.context import Context, largest
 from verify.judging.power import STRONG
@@ -25,8 +26,9 @@ from verify.judging.proof import NEEDED, Proof, prove
 from verify.judging.rows import Block
 from verify.judging.underflow import too_large, underflow
 from verify.methods.central import usual_step
-from verify.oracle.subject import SUBJECT, Subject
-from verify.records import VERDICTS, Verdict, unravel
+from verify.oracle.subject import SUBJECT, Interface, Subject
+from verify.reading.case import Case
+from verify.records import VERDICTS, Verdict, further_methods, unravel
 
 Array = NDArray[Any]
 
@@ -248,6 +250,8 @@ class Prover:
             is_right = truth.road == "symbolic+taylor" and math.isfinite(answer)
             return is_right, "its formula, in balls, encloses the truth: rounding is the cause" if is_right else ""
         subject = self.context.methods.get(method)
+        if subject is not None and further_methods([method]):
+            subject = _as_subject(self.context.case, subject)
         if not isinstance(subject, Subject) or not math.isfinite(answer):
             return False, ""
         index = unravel(where[1], self.context.graph.shape(block.name))
@@ -295,6 +299,19 @@ class Prover:
                     reason = f"proved: along a direction {method} is off by {distance:.3g} and may be off by {most:.3g}"
                     number = self.context.texts.number
                     block.judge((point,), Verdict.FAIL, False, number(reason), number(method))
+
+
+def _as_subject(case: Case, method: Differentiator) -> Subject:
+    """A framework as a subject: nobody can run its formula in balls, but its errors can be compared with each other."""
+    names, outputs = tuple(case.graph.inputs), case.graph.outputs
+
+    def gradient(*values: Any, upstream: Any) -> dict[str, Any]:
+        seeds = {outputs[0]: upstream} if len(outputs) == 1 else upstream
+        given = {name: np.asarray(value)[None] for name, value in zip(names, values, strict=True)}
+        found = method.differentiate(given, {name: np.asarray(seed)[None] for name, seed in seeds.items()})
+        return {name: g[0] for name, g in found.gradients.items()}
+
+    return Subject(Interface.of(case), gradient)
 
 
 def lost_digits(error: float, truth: float, unit: float) -> str:

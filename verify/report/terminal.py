@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from verify.records import PAIRS, CaseResult, Row, Run, StageRecord, VariableResult, format_entry
+from verify.records import CaseResult, Row, Run, StageRecord, VariableResult, format_entry, pairs_of
 from verify.report.format import (
     ABSENT,
     array_text,
@@ -163,7 +163,9 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
         facts.append(("allowed", f"{magnitude(row.allowed)}{_step_text(row)}"))
     if row.expected == row.expected:
         facts.append(("expected", full(row.expected)))
-    facts.append(("differ", ", ".join(f"{a}-{b} {magnitude(row.difference(a, b))}" for a, b in PAIRS)))
+    facts.append(
+        ("differ", ", ".join(f"{a}-{b} {magnitude(row.difference(a, b))}" for a, b in pairs_of(case_result.methods)))
+    )
     facts.append(("suspect", row.suspect or "nobody"))
     facts += [("reason", row.reason)] * bool(row.reason)
     facts.append(("seed", str(case_result.seed)))
@@ -272,9 +274,10 @@ def _table(*headers: str, right: Sequence[str] = ()) -> Table:
 def _cases_table(run: Run) -> Table:
     from rich.text import Text
 
-    pairs = [f"{a}-{b}" for a, b in PAIRS]
-    right = ("points", "rows", "weak", *pairs)
-    table = _table("case", "status", "points", "rows", "weak", "power", *pairs, "verdicts", right=right)
+    pairs = pairs_of(run.methods)
+    headings = [f"{a}-{b}" for a, b in pairs]
+    right = ("points", "rows", "weak", *headings)
+    table = _table("case", "status", "points", "rows", "weak", "power", *headings, "verdicts", right=right)
     for case in run.cases:
         rows = sum(variable.checked for variable in case.variables)
         status = case.status if case.passes or case.status in ("FAIL", "ERROR") else f"{case.status}, does not pass"
@@ -283,7 +286,7 @@ def _cases_table(run: Run) -> Table:
             Text(status, _STYLE[case.status] if case.passes else _STYLE["FAIL"]),
             *_cells(f"{case.points_checked:,}", f"{rows:,}", f"{sum(v.weak for v in case.variables):,}"),
             *_cells(power_text(case)),
-            *_cells(*(magnitude(largest_difference(case, pair)) for pair in PAIRS)),
+            *_cells(*(magnitude(largest_difference(case, pair)) for pair in pairs)),
             Text(counts_text(case.counts) or ABSENT),
         )
     return table
