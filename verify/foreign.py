@@ -56,6 +56,6 @@ def run_foreign(
             static = {key: node.params[key] for key in OPS[node.op].params if key in node.params}
             values[i] = forms[node.op](*(values[j] for j in node.args), **static)
         name = graph.names.get(i)
-        if name in added:
+        if name is not None and name in added:
             values[i] = values[i] + added[name]
     return {name: values[position] for name, position in {**graph.inputs, **graph.stages}.items()}
