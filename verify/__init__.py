@@ -1,7 +1,7 @@
 """Is this gradient right? A function is written once, differentiated three ways, and the answers are cross-checked.
 
 >>> import verify
->>> case = verify.shipped_cases() / "staged_function.yaml"
+>>> case = verify.shipped_cases() / "notes" / "staged_function.yaml"
 >>> result = verify.run_case(case, verify.Settings(points=8, seed=0))
 >>> result.passes, result.status
 (True, 'PASS')
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from verify.oracle.check import check_gradient
     from verify.reading.case import Case, load_case
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
-    from verify.runner import Settings, find_case_files, run_case, run_cases, shipped_cases
+    from verify.runner import Settings, find_case, find_case_files, run_case, run_cases, shipped_cases
 
 __version__ = "0.1.0"
 
@@ -35,6 +35,7 @@ __all__ = [
     "VerifyError",
     "__version__",
     "check_gradient",
+    "find_case",
     "find_case_files",
     "load_case",
     "run_case",
@@ -48,7 +49,7 @@ _HOMES = {
     "verify.graph": ("Graph", "GraphBuilder"),
     "verify.oracle.check": ("check_gradient",),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
-    "verify.runner": ("Settings", "find_case_files", "run_case", "run_cases", "shipped_cases"),
+    "verify.runner": ("Settings", "find_case", "find_case_files", "run_case", "run_cases", "shipped_cases"),
 }
 
 

@@ -15,7 +15,7 @@ from verify.options import RUN_OPTIONS, add_run_options, positive_count, setting
 
 TYPE_CHECKING = False  # typing itself would slow 'verify --help' down; checkers read the name all the same
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Any, NoReturn
 
@@ -267,48 +267,14 @@ def _add_show(parser: _Parser) -> None:
 def _show(args: argparse.Namespace) -> int:
     """Prints the forward and backward pass at the case's first own point."""
     from verify.report.terminal import make_console, print_case_passes
-    from verify.runner import run_case
+    from verify.runner import find_case, run_case
 
-    result = run_case(_case_file(args.case), settings(vars(args).get))
+    result = run_case(find_case(args.case), settings(vars(args).get))
     if result.problems:
         print("\n".join(result.problems), file=sys.stderr)
         return BAD_INPUT
     print_case_passes(result, make_console())
     return ALL_PASS
-
-
-def _case_file(name: str) -> Path:
-    """The file of a case given by path, by file name or by its own name. Raises UsageError where there is none."""
-    from pathlib import Path
-
-    from verify.errors import UsageError
-    from verify.runner import find_case_files, shipped_cases
-
-    if Path(name).is_file():
-        return Path(name)
-    folders = [folder for folder in (Path("cases"), shipped_cases()) if any(folder.glob("**/*.y*ml"))]
-    files = [file for folder in folders for file in find_case_files([folder])]
-    for file in files:
-        if name in (file.stem, file.name):
-            return file
-    names = dict(_case_names(files))
-    if name in names:
-        return names[name]
-    known = sorted({*names, *(file.stem for file in files)})
-    message = f"no case is called '{name}'{_near(name, known)}. The cases are: {', '.join(sorted(names))}"
-    raise UsageError(message)
-
-
-def _case_names(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """The names of the cases that can be read, with their files; the first of two equal names comes last and wins."""
-    from verify.errors import CaseError
-    from verify.reading.case import load_case
-
-    for file in reversed(files):
-        try:
-            yield load_case(file).name, file
-        except CaseError:
-            yield file.stem, file  # a broken case can still be shown by its file's name, with what is wrong
 
 
 # ------------------------------------------------------------------------------------------------------------- new

@@ -97,7 +97,7 @@ def own_points(case: Case, seed: int) -> Batch:
 
     >>> from verify.reading.case import load_case
     >>> from verify.runner import shipped_cases
-    >>> own_points(load_case(shipped_cases() / "add.yaml"), seed=0).origins
+    >>> own_points(load_case(shipped_cases() / "notes" / "add.yaml"), seed=0).origins
     ['at']
     """
     held = _held(case, seed)
@@ -125,7 +125,7 @@ def random_points(case: Case, seed: int, block: int, count: int, first_id: int) 
 
     >>> from verify.reading.case import load_case
     >>> from verify.runner import shipped_cases
-    >>> case = load_case(shipped_cases() / "matmul.yaml")
+    >>> case = load_case(shipped_cases() / "notes" / "matmul.yaml")
     >>> random_points(case, seed=0, block=0, count=4, first_id=1).inputs["W"].shape
     (4, 5, 10)
     """
@@ -146,7 +146,7 @@ def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch
 
     >>> from verify.reading.case import load_case
     >>> from verify.runner import shipped_cases
-    >>> case = load_case(shipped_cases() / "relu.yaml")
+    >>> case = load_case(shipped_cases() / "notes" / "relu.yaml")
     >>> kink_points(case, Program(case.graph), seed=0, first_id=0).inputs
     {'z': array([0.])}
     """
