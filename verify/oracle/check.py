@@ -89,7 +89,7 @@ def check_gradient(
         given = tuple({**point, **constants} for point in given or ({},))
     held = tuple(constants)
     if isinstance(case, str | Path):
-        case = load_case(find_case(case))
+        case = load_case(find_case(case) if isinstance(case, str) else case)
     if isinstance(case, Case):
         results = [_judge_case(gradient, adapted(case, given, domain, upstream, held, dtype), asked)]
         methods = (SUBJECT, *(asked.methods or METHODS))
@@ -114,7 +114,8 @@ def _judge_case(gradient: Gradient, case: Case, settings: Settings) -> CaseResul
     own = own_points(looked_at, settings.seed)
     for number in range(min(len(own), MOST_PROBED)):
         subject.probe(*({k: x[number] for k, x in xs.items()} for xs in (own.inputs, own.upstream)))
-    return replace(result, findings=(*subject.contract.findings, *_not_finite(result)))
+    result = replace(result, findings=tuple(subject.contract.findings))
+    return replace(result, findings=(*result.findings, *_not_finite(result)))
 
 
 def _judge_function(
@@ -132,7 +133,7 @@ def _judge_function(
         values = {name: _as_dtype(value, dtype) for name, value in point.items()}
         result = judge_black_box(gradient, function, values, seed, constants)
         name = result.name if len(at) == 1 else f"{result.name}, at[{number}]"
-        results.append(replace(result, name=name, findings=(*result.findings, *_not_finite(result))))
+        results.append(replace(result, name=name))
     return results
 
 
@@ -143,11 +144,11 @@ def _as_dtype(value: Any, dtype: str | None) -> Any:
 
 def _not_finite(result: CaseResult) -> list[Finding]:
     """A finding for each variable whose gradient is not finite somewhere though the truth is."""
-    raised = any(finding.kind in {"exception", "wrong shape"} for finding in result.findings)
+    explained = {finding.variable for finding in result.findings if finding.kind in {"exception", "wrong shape"}}
     found = []
     for variable in result.variables:
         rows = variable.rows
-        if raised or SUBJECT not in rows.values or rows.reference is None or variable.quantity == "value":
+        if SUBJECT not in rows.values or rows.reference is None or explained & {"", variable.name}:
             continue
         lost = ~np.isfinite(rows.values[SUBJECT]) & np.isfinite(rows.reference)
         if lost.any():

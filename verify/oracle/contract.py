@@ -79,7 +79,7 @@ class Contract:
                 why = "whoever adds to it in place changes both. Return a copy"
                 self.tell("output aliases an input", name, f"{said}: {why}", fails=False)
         if array.dtype != dtype and array.dtype.kind in "biuf":
-            loses = array.dtype.kind == "f" and np.finfo(array.dtype).eps > np.finfo(dtype).eps
+            loses = array.dtype.kind == "f" and bool(np.finfo(array.dtype).eps > np.finfo(dtype).eps)
             said = f"the gradient by {name} is {array.dtype}, the function computes in {dtype}"
             self.tell("wrong dtype", name, said, fails=loses)
 

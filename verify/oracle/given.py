@@ -56,7 +56,8 @@ def adapted(
             _known(name, names, where)
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    inputs = tuple(_input(item, domain or {}, constants, dtype) for item in case.inputs)
+    held = {name: at[0][name] for name in constants if at and name in at[0]}
+    inputs = tuple(_input(item, domain or {}, constants, held, dtype) for item in case.inputs)
     if not any(item.kind == "real" for item in inputs):
         raise UsageError("nothing is left to differentiate by: every input is among the constants")
     changed = replace(case, inputs=inputs, given_upstream=_upstream(case, upstream))
@@ -86,12 +87,15 @@ def _known(name: str, names: Sequence[str], where: str) -> None:
         raise UsageError(f"{where} names {name!r}, which is no input. {hint}")
 
 
-def _input(item: Input, domain: Mapping[str, Any], constants: Collection[str], dtype: str | None) -> Input:
+def _input(item: Input, domain: Mapping[str, Any], constants: Collection[str], held: At, dtype: str | None) -> Input:
+    """``held`` has the values of those constants that the caller gave values for."""
     changed = item
     if item.name in domain:
         changed = replace(changed, domain=interval(item.name, domain[item.name]))
     if item.name in constants:
         changed = replace(changed, kind="constant")
+    if item.name in held:
+        changed = replace(changed, at=_value(changed, held[item.name], "at"))
     if dtype is not None and item.kind == "real":
         changed = replace(changed, dtype="float32" if dtype == "float32" else "float64")
     return changed
