@@ -687,7 +687,7 @@ def _pair_difference(column: _Column, pair: tuple[str, str], shape: tuple[int, .
 
 def _point(batch: Batch, p: int) -> Point:
     values: dict[str, Any] = {name: value[p] for name, value in batch.inputs.items()}
-    values |= {f"upstream of {name}": seed[p] for name, seed in batch.upstream.items() if seed[p].ndim}
+    values |= {f"upstream of {n}": seed[p] for n, seed in batch.upstream.items() if seed[p].ndim or seed[p] != 1}
     return Point(
         id=int(batch.ids[p]),
         origin=batch.origins[p],
