@@ -49,6 +49,9 @@ MOST_STEP_WORK = 30_000
 """Numbers in the graph, times rows whose central differences get a proved bound (about a second of a case); later rows
 keep an estimate."""
 
+LAST_DIGIT = 8.0
+"""Units roundoff of the largest gradient below which a difference of rounded numbers has no noise to be known by."""
+
 GOOD_STEP = 2.0**-20
 """A step that may cost more than this part of the gradient gives way to the best one there is."""
 
@@ -256,7 +259,17 @@ class Prover:
             return False, ""
         index = unravel(where[1], self.context.graph.shape(block.name))
         found = subject.excuse(self.context.reference, self.inputs, self.upstream, block.name, index, truth)
+        if found.sentence.startswith("measured") and self._is_last_digit(block, truth, answer):
+            return True, "measured: the truth is about as small as what rounding leaves of the largest gradient"
         return found.is_rounding, found.sentence
+
+    def _is_last_digit(self, block: Block, truth: Enclosure, answer: float) -> bool:
+        """Whether truth and error are no more than the last digit of the variable's largest gradient: ``1 - y`` near 1.
+
+        There the errors of a difference are no noise that neighbours could show: steps, and then 100 % everywhere.
+        """
+        unit = self.unit * self._size(block)
+        return abs(truth.midpoint) <= LAST_DIGIT * unit and truth.error(answer)[1] <= unit
 
     def _judge_digits(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
         """Where the case asks for every digit, rounding on the way is no excuse for losing them."""
@@ -270,9 +283,13 @@ class Prover:
 
     def is_tail_loss(self, block: Block, error: float) -> bool:
         """Whether lost digits are small against the variable's largest value; a case may ask for every digit."""
+        room = self.context.growth * self.unit * self._size(block)
+        return self.context.case.accuracy != "relative" and error <= room
+
+    def _size(self, block: Block) -> float:
+        """The largest value that a variable's gradient has over the domain, as far as it is known."""
         column = block.values.get("reverse", next(iter(block.values.values())))
-        size = max(largest(column), self.context.reach((block.name, block.quantity)))
-        return self.context.case.accuracy != "relative" and error <= self.context.growth * self.unit * size
+        return max(largest(column), self.context.reach((block.name, block.quantity)))
 
     # --------------------------------------------------------------------------------------------- along directions
 

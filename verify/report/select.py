@@ -38,7 +38,7 @@ def differences(rows: Rows, pairs: Sequence[tuple[str, str]] = PAIRS) -> Mapping
     >>> none = np.zeros(1, int)
     >>> values = {"symbolic": np.ones(1), "reverse": np.array([3.0])}
     >>> rows = Rows(none, none, values, np.ones(1), np.zeros(1, np.int8), none == 0, none, none, ("",))
-    >>> [d.tolist() for d in differences(rows, pairs).values()]
+    >>> [d.tolist() for d in differences(rows).values()]
     [[2.0], [nan], [nan]]
     """
     import numpy as np

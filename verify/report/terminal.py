@@ -249,13 +249,19 @@ def _whole_case_lines(case: CaseResult) -> list[str]:
     name = line_of(case.name)
     lines = [f"ERROR {printable(problem)}" for problem in case.problems]
     lines += [f"FAIL {name}: {line_of(failure)}" for failure in case.failures]
-    lines += [_finding_text(finding, name) for finding in case.findings]
+    lines += [describe_finding(finding, case) for finding in case.findings]
     lines += [f"UNDECIDED {name}: {line_of(m)} unsupported: {line_of(why)}" for m, why in case.unsupported.items()]
     return lines
 
 
-def _finding_text(finding: Finding, case: str) -> str:
-    text = f"{'FAIL' if finding.fails else 'NOTE'} {case}: {finding.kind}: {line_of(finding.sentence)}"
+def describe_finding(finding: Finding, case_result: CaseResult) -> str:
+    """What was found out about a gradient beside its numbers, in plain text, its traceback indented.
+
+    >>> print(describe_finding(Finding("wrong dtype", "x", "dx is float32", True), CaseResult("f", "f.yaml")))
+    FAIL f: wrong dtype: dx is float32
+    """
+    word = "FAIL" if finding.fails else "NOTE"
+    text = f"{word} {line_of(case_result.name)}: {finding.kind}: {line_of(finding.sentence)}"
     return text + "".join(f"\n    {printable(line)}" for line in finding.detail.splitlines())
 
 
