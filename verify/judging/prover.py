@@ -50,7 +50,7 @@ MOST_STEP_WORK = 30_000
 keep an estimate."""
 
 LAST_DIGIT = 8.0
-"""Units roundoff of the largest gradient below which a difference of rounded numbers has no noise to be known by."""
+"""A truth of fewer such units than this takes so few steps around a point that its rounding does not look like noise."""
 
 GOOD_STEP = 2.0**-20
 """A step that may cost more than this part of the gradient gives way to the best one there is."""
@@ -264,12 +264,12 @@ class Prover:
         return found.is_rounding, found.sentence
 
     def _is_last_digit(self, block: Block, truth: Enclosure, answer: float) -> bool:
-        """Whether truth and error are no more than the last digit of the variable's largest gradient: ``1 - y`` near 1.
+        """Whether truth and error are about the last digit of the variable's largest gradient: ``1 - y`` near 1.
 
         There the errors of a difference are no noise that neighbours could show: steps, and then 100 % everywhere.
         """
-        unit = self.unit * self._size(block)
-        return abs(truth.midpoint) <= LAST_DIGIT * unit and truth.error(answer)[1] <= unit
+        room = self.context.growth * self.unit * self._size(block)
+        return abs(truth.midpoint) <= LAST_DIGIT * room and truth.error(answer)[1] <= room
 
     def _judge_digits(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
         """Where the case asks for every digit, rounding on the way is no excuse for losing them."""
