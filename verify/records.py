@@ -210,6 +210,8 @@ class VariableResult:
     """How the symbolic method did it: ``closed form`` or ``by stages``; empty for values."""
     closed_forms: Mapping[str, str] = field(default_factory=dict)
     """SymPy's formula by entry (``""`` for a scalar or a whole matrix, ``"[0, 2]"`` for an entry)."""
+    diagnosis: tuple[str, ...] = ()
+    """What is wrong with a gradient that was handed in, a sentence each, the simplest first; empty where nothing is."""
 
     @property
     def verdict(self) -> Verdict:
