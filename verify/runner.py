@@ -133,18 +133,18 @@ def find_case_files(paths: Sequence[str | Path], pick: str = "") -> tuple[Path, 
     return picked
 
 
-def find_case(name: str) -> Path:
+def find_case(name: str, first: Sequence[Path] = ()) -> Path:
     """The file of a case given by path, by file name (with or without its folder and ``.yaml``) or by its own name.
 
-    Cases in the folder ``cases`` here come before those that come with the package. Raises UsageError where there is
-    none, or where two files in one of these folders go by the name.
+    Cases in the folders ``first``, and then in the folder ``cases`` here, come before those of the package. Raises
+    UsageError where there is none, or where two files in one of these folders go by the name.
 
     >>> [find_case(name).name for name in ("relu", "notes/relu", "staged function")]
     ['relu.yaml', 'relu.yaml', 'staged_function.yaml']
     """
     if Path(name).is_file():
         return Path(name)
-    folders = [folder for folder in (Path("cases"), shipped_cases()) if any(folder.glob("**/*.y*ml"))]
+    folders = [folder for folder in (*first, Path("cases"), shipped_cases()) if any(folder.glob("**/*.y*ml"))]
     files = {folder: find_case_files([folder]) for folder in folders}
     for folder in folders:
         if found := [file for file in files[folder] if name in _file_names(file.relative_to(folder))]:
@@ -688,7 +688,7 @@ def _pair_difference(column: _Column, pair: tuple[str, str], shape: tuple[int, .
 
 def _point(batch: Batch, p: int) -> Point:
     values: dict[str, Any] = {name: value[p] for name, value in batch.inputs.items()}
-    values |= {f"upstream of {name}": seed[p] for name, seed in batch.upstream.items() if seed[p].ndim}
+    values |= {f"upstream of {n}": seed[p] for n, seed in batch.upstream.items() if seed[p].ndim or seed[p] != 1}
     return Point(
         id=int(batch.ids[p]),
         origin=batch.origins[p],
