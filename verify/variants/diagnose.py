@@ -22,7 +22,7 @@ from verify.points import Batch
 from verify.reading.case import Case
 from verify.records import VERDICTS, CaseResult, VariableResult, Verdict
 from verify.variants.generate import Variant, variants
-from verify.variants.match import Answer, close, relations
+from verify.variants.match import DIGITS, SWAPPED, Answer, close, relations
 from verify.variants.side_by_side import gradients_of
 
 Array = NDArray[Any]
@@ -44,14 +44,12 @@ class Diagnosis:
     sentences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Variable that is wrong -> what is wrong with it, the simplest first."""
     first_wrong: str = ""
-    """The first wrong stage in backward order, empty where no stage was answered or none is wrong."""
+    """The first variable in backward order that is wrong, empty where no stage was answered."""
     tried: int = 0
     """How many variants were tried."""
 
 
-def diagnose(
-    case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapping[str, Array]
-) -> Diagnosis:
+def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapping[str, Array]) -> Diagnosis:
     r"""What is wrong with gradients that somebody answered at the points of a batch.
 
     ``answers`` maps variables to gradients ``(P, *shape)``, ``wrong`` to bool arrays of the same shapes that mark the
@@ -81,13 +79,16 @@ def diagnose(
     broken = [name for name in known if known[name].bad.any()]
     found = _variants(engine, values, len(chosen))
     fits = _fits(engine, values, upstream, found, known)
-    sentences = {}
+    sizes, sentences = _sizes(case.graph), {}
     for name in broken:
         whole = Answer(name, answers[name], answers[name], wrong[name], dtype)
-        others = {other: gradient for other, gradient in right.items() if other != name and other in case.variables}
-        simple = relations(known[name], others, unscaled.get(name), _sizes(case.graph))
-        sentences[name] = tuple(_told(known[name], simple, fits, found, _region(case, batch, whole)))
-    return Diagnosis(sentences, _first_wrong(case.graph, known), len(found))
+        others = {item.name: right[item.name] for item in case.real_inputs if item.name != name}
+        simple = relations(known[name], others, unscaled.get(name), sizes)
+        sentences[name] = _told(known[name], simple, fits, found, _region(case, batch, whole))
+    first, sentence = _first_wrong(case.graph, known)
+    if sentence:
+        sentences[first] = [sentence, *sentences[first]]
+    return Diagnosis({name: tuple(lines) for name, lines in sentences.items()}, first if sentence else "", len(found))
 
 
 def diagnosed(case: Case, result: CaseResult) -> CaseResult:
@@ -117,8 +118,7 @@ def diagnosed(case: Case, result: CaseResult) -> CaseResult:
         replace(v, diagnosis=found.sentences.get(v.name, ())) if v.quantity == "gradient" else v
         for v in result.variables
     ]
-    notes = (*result.notes, *([found.first_wrong] if found.first_wrong else []))
-    return replace(result, variables=tuple(told), notes=notes)
+    return replace(result, variables=tuple(told))
 
 
 # ------------------------------------------------------------------------------------------------ what was answered
@@ -189,7 +189,7 @@ def _variants(engine: Reverse, values: Any, points: int) -> list[Variant]:
 
 @dataclass(frozen=True, slots=True)
 class _Fits:
-    """For each variable that is wrong, the numbers of the variants that give it, and of those that also give the rest."""
+    """For each variable that is wrong the numbers of the variants that give it, and those that give the rest too."""
 
     alone: Mapping[str, Sequence[int]]
     together: Sequence[int]
@@ -218,25 +218,24 @@ def _fits(
 
 
 def _explains(answer: Answer, gradients: Array) -> Array:
-    """Which of the variants ``(V, P, *shape)`` give what was answered where it is wrong, ``(V,)``; all of it if right."""
+    """Which of the variants ``(V, P, *shape)`` give what was answered: where it is wrong, or all if right."""
     at = answer.bad if answer.bad.any() else ~answer.bad
     other = answer.given if answer.bad.any() else answer.right
     pairs = gradients[:, at]
     flat = pairs.reshape(-1, *pairs.shape[2:])
     given, right = (np.tile(x[at], (len(pairs), *(1,) * (x.ndim - 1))) for x in (other, answer.right))
     same = close(flat, given, right, answer.dtype)
-    explained: Array = same.reshape(len(pairs), -1).all(axis=1)
-    return explained
+    return np.asarray(same.reshape(len(pairs), -1).all(axis=1))
 
 
-def _told(
-    answer: Answer, simple: Sequence[str], fits: _Fits, found: Sequence[Variant], region: str
-) -> list[str]:
+def _told(answer: Answer, simple: Sequence[str], fits: _Fits, found: Sequence[Variant], region: str) -> list[str]:
     """The sentences about one variable."""
     name = answer.name
     mine, whole = list(fits.alone[name]), fits.elsewhere[name]
     best = [n for n in fits.together if n in mine] or [n for n in mine if n in whole] or mine
+    best.sort(key=lambda n: (found[n].rank[0], found[n].target_text != name, found[n].rank[1]))
     told = list(dict.fromkeys(found[n].sentence(name) for n in best))
+    simple = [line for line in simple if not (told and SWAPPED in line)]
     lines = []
     if simple:
         lines.append(f"your d{name} {simple[0]}")
@@ -247,9 +246,11 @@ def _told(
         lines.append(f"your d{name} {told[0]}{more if others else ''}")
     if not lines:
         count = f"{len(found):,} single-fault variants"
-        return [f"your d{name} is none of {count} of the backward pass, and no simple relation to the right one{region}"]
+        return [
+            f"your d{name} is none of {count} of the backward pass, and no simple relation to the right one{region}"
+        ]
     is_everywhere = best and best[0] in whole and not simple
-    if region and not is_everywhere:
+    if region and not is_everywhere and DIGITS not in lines[0]:
         lines[0] += region
     if int(np.count_nonzero(answer.bad)) == 1:
         lines[0] += " (seen at one point only)"
@@ -291,17 +292,17 @@ def _sizes(graph: Graph) -> dict[int, str]:
     return found
 
 
-def _first_wrong(graph: Graph, known: Mapping[str, Answer]) -> str:
-    """The first wrong stage in backward order, and what comes before it."""
+def _first_wrong(graph: Graph, known: Mapping[str, Answer]) -> tuple[str, str]:
+    """The first wrong variable in backward order, and what comes before it; no sentence where no stage was answered."""
     order = sorted(known, key=lambda name: -graph.position(name))
     wrong = [name for name in order if known[name].bad.any()]
     if not wrong or not any(name in graph.stages for name in known):
-        return ""
+        return "", ""
     first = wrong[0]
     before = [name for name in order[: order.index(first)] if name in graph.stages]
     noun = "stage" if first in graph.stages else "gradient"
     text = f"d{first} is the first wrong {noun} in backward order"
     if not before:
-        return text
+        return first, text
     names = ", ".join(f"d{name}" for name in before)
-    return f"{text}; what comes before it, {names}, {'is' if len(before) == 1 else 'are'} right"
+    return first, f"{text}; what comes before it, {names}, {'is' if len(before) == 1 else 'are'} right"

@@ -185,7 +185,7 @@ def _variant(
 ) -> Variant:
     """A variant that replaces what the first edge of a span sends, and what its other edges send."""
     graph = span.graph
-    replaced = {edge: others or replacement for edge in span.edges}
+    replaced = dict.fromkeys(span.edges, others or replacement)
     replaced[span.edges[0]] = replacement
     inner = (span.top not in graph.names) + (span.bottom not in graph.names)
     return Variant(
@@ -211,8 +211,11 @@ def _of_edge(span: _Span, edges: Sequence[Edge]) -> Iterator[Variant]:
     """What can go wrong with one contribution, whatever the op."""
     graph, make = span.graph, partial(_variant, span)
     node, operand = graph.nodes[span.top], graph.nodes[span.bottom]
-    alone = node.stage and sum(_is_into(graph, edge, span.bottom, node.stage) for edge in edges) == 1
-    source = node.stage if alone and span.bottom in graph.names else ""
+    source = ""
+    if node.stage not in ("", *graph.outputs) and span.bottom in graph.names:
+        # Somebody who writes a line for each stage knows no inner nodes; an output's own terms are told apart.
+        alone = sum(_is_into(graph, edge, span.bottom, node.stage) for edge in edges) == 1
+        source = node.stage if alone else ""
     yield make("missing path", "equals the right one without the path {path}", _nothing, source=source)
     yield make("sign", "has the wrong sign on the path {path}", lambda c: -c.sent, source=source)
     yield make("factor", "has a factor 2 too much on the path {path}", partial(_times, 2.0), source=source)
@@ -339,9 +342,7 @@ def _by_own_value(span: _Span, forms: Sequence[str]) -> Iterator[Variant]:
         for other in dict.fromkeys(j for j in others if j != span.top):
             text, top = shown(graph, other), shown(graph, span.top)
             words = f"uses `{text}` where `{top}` belongs in the derivative of `{top}`"
-            yield _variant(
-                span, "wrong value", words, partial(_form_at, FORMS[name], other, span.top, graph), _nothing
-            )
+            yield _variant(span, "wrong value", words, partial(_form_at, FORMS[name], other, span.top), _nothing)
 
 
 def _at_other_operands(span: _Span) -> Iterator[Variant]:
@@ -445,7 +446,7 @@ def _scaled_by(position: int, factor: Callable[[Any], Any], is_missing: bool, c:
     return c.sent / value if is_missing else c.sent * value
 
 
-def _form_at(form: Callable[[Any], Any], position: int, top: int, graph: Graph, c: Contribution) -> Any:
+def _form_at(form: Callable[[Any], Any], position: int, top: int, c: Contribution) -> Any:
     return c.totals[top] * form(c.values[position])
 
 
@@ -512,9 +513,7 @@ def _is_number(graph: Graph, position: int) -> bool:
     return value is not None and value not in (0.0, 1.0, -1.0, 2.0, 0.5)
 
 
-def _near(
-    graph: Graph, position: int, names: Mapping[Any, Any], shape: tuple[int, ...] | None = None
-) -> Iterator[int]:
+def _near(graph: Graph, position: int, names: Mapping[Any, Any], shape: tuple[int, ...] | None = None) -> Iterator[int]:
     """Positions of the named nodes nearest to one, of one shape."""
     places = [graph.position(name) if isinstance(name, str) else name for name in names]
     wanted = [j for j in places if j != position and (shape is None or graph.nodes[j].shape == shape)]

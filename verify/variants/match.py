@@ -31,6 +31,9 @@ NEARLY = {"float64": 1e-5, "float32": 1e-3}
 LARGEST_TERM = 1000
 """Largest numerator or denominator of a factor that is written as a fraction."""
 
+SWAPPED, DIGITS = "are the two swapped?", "digits"
+"""What sentences of their kind have in common."""
+
 MOST_AXES = 4
 """Axes up to which permutations are tried."""
 
@@ -50,8 +53,7 @@ class Answer:
     @property
     def bad(self) -> Array:
         """The points ``(P,)`` at which some entry is wrong."""
-        marked: Array = self.wrong.reshape(len(self.wrong), -1).any(axis=1)
-        return marked
+        return np.asarray(self.wrong.any(axis=tuple(range(1, self.wrong.ndim))))
 
     def is_close(self, other: Any) -> Array:
         """At which points and entries ``(P, *shape)`` the answer is something else, ``(P, *shape)`` too."""
@@ -64,7 +66,7 @@ class Answer:
         if not close(given, other, right, self.dtype).all():
             return False
         clearly = ~close(other, right, right, self.dtype, NEARLY[self.dtype] / CLOSE[self.dtype])
-        return bool(clearly.reshape(len(clearly), -1).any(axis=1).all())
+        return bool(clearly.any(axis=tuple(range(1, clearly.ndim))).all())
 
     def is_right_elsewhere(self, other: Any) -> bool:
         """Whether something else is right where the answer is."""
@@ -82,13 +84,16 @@ def close(a: Array, b: Array, right: Array, dtype: str = "float64", factor: floa
     """
     with np.errstate(all="ignore"):
         size = np.maximum(np.abs(a), np.abs(b))
-        whole = np.abs(np.where(np.isfinite(right), right, 0.0)).reshape(len(right), -1).max(axis=1, initial=0.0)
-        room = CLOSE[dtype] * size + NOISE[dtype] * whole.reshape(-1, *(1,) * (right.ndim - 1))
+        finite = np.abs(np.where(np.isfinite(right), right, 0.0))
+        whole = finite.max(axis=tuple(range(1, right.ndim)), initial=0.0, keepdims=True)
+        room = CLOSE[dtype] * size + NOISE[dtype] * whole
         same: Array = (np.abs(a - b) <= factor * room) | (a == b) | (np.isnan(a) & np.isnan(b))
     return same
 
 
-def relations(answer: Answer, others: Mapping[str, Array], unscaled: Array | None, sizes: Mapping[int, str]) -> list[str]:
+def relations(
+    answer: Answer, others: Mapping[str, Array], unscaled: Array | None, sizes: Mapping[int, str]
+) -> list[str]:
     """What a wrong answer is to the right gradient without any look at the graph, in sentences behind "your dx".
 
     ``others`` are the right gradients of the other variables, ``unscaled`` the right one with an upstream gradient of
@@ -105,7 +110,7 @@ def relations(answer: Answer, others: Mapping[str, Array], unscaled: Array | Non
         found.append("misses the upstream gradient: it is right for one of ones")
     for name, right in others.items():
         if right.shape == answer.given.shape and answer.is_(right):
-            found.append(f"is the right d{name}: are the two swapped?")
+            found.append(f"is the right d{name}: {SWAPPED}")
     return found or [*_in_part(answer, sizes), *_nearly(answer)]
 
 
@@ -152,7 +157,9 @@ def _times(factor: float, sizes: Mapping[int, str]) -> str:
     if abs(factor - 1) < 1e-3:
         return f"is (1 {'+' if factor > 1 else '-'} {abs(factor - 1):.3g}) x the right one"
     fraction = Fraction(factor).limit_denominator(LARGEST_TERM)
-    is_nice = fraction.numerator and abs(float(fraction) / factor - 1) < 1e-9 and abs(fraction.numerator) <= LARGEST_TERM
+    is_nice = (
+        fraction.numerator and abs(float(fraction) / factor - 1) < 1e-9 and abs(fraction.numerator) <= LARGEST_TERM
+    )
     if fraction == -1:
         return "has the wrong sign: it is -1 x the right one"
     text = f"{fraction}" if is_nice else f"{factor:.6g}"
@@ -187,25 +194,26 @@ def _moved(answer: Answer) -> Iterator[str]:
 
 def _in_part(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
     """Some entries alone are wrong: which, and what they are to the right ones."""
-    entries = answer.wrong.any(axis=0)
-    count, size = int(np.count_nonzero(entries)), entries.size
-    if not 0 < count < size:
+    entries = np.asarray(answer.wrong.any(axis=0))
+    if not 0 < np.count_nonzero(entries) < entries.size:
         return
-    places = np.argwhere(entries)
-    where = f"only {count:,} of {size:,} entries, the first of them {_index(places[0])}"
-    if count == 1:
-        where = f"only in entry {_index(places[0])}"
-    for axis in range(entries.ndim) if entries.ndim > 1 and count > 1 else ():
-        lines = np.unique(places[:, axis])
-        if len(lines) == 1 and count == size // entries.shape[axis]:
-            where = f"only in {('row', 'column')[axis] if entries.ndim == 2 else f'index {lines[0]} of axis {axis}'}"
-            where += f" {lines[0]}" if entries.ndim == 2 else ""
-    given, right = answer.given[:, entries], answer.right[:, entries]
     bad = answer.wrong[:, entries]
-    factor = ratio(given[bad], right[bad], answer.dtype)
-    yield f"is wrong {where.removeprefix('only ') if count > 1 and ' of ' in where[:30] and 'in ' not in where else where}" + (
-        "" if factor is None else f", which {_times(factor, sizes)}"
-    )
+    factor = ratio(answer.given[:, entries][bad], answer.right[:, entries][bad], answer.dtype)
+    what = "" if factor is None else f", and there it {_times(factor, sizes)}"
+    yield f"is wrong {_where(entries)} only{what}"
+
+
+def _where(entries: Array) -> str:
+    """Which entries are marked, in words."""
+    places = np.argwhere(entries)
+    if len(places) == 1:
+        return f"in entry {_index(places[0])}"
+    for axis in range(entries.ndim):
+        lines = np.unique(places[:, axis])
+        if len(lines) == 1 and len(places) * entries.shape[axis] == entries.size:
+            named = ("row", "column")[axis] if entries.ndim == 2 else f"axis {axis} at"
+            return f"in {named} {lines[0]}"
+    return f"in {len(places):,} of {entries.size:,} entries, the first of them {_index(places[0])},"
 
 
 def _index(place: Sequence[int]) -> str:
