@@ -170,9 +170,9 @@ def variants(engine: Reverse, values: Values) -> list[Variant]:
         span = _Span(graph, (edge,), edge[0], graph.nodes[edge[0]].args[edge[1]])
         found += _of_edge(span, edges)
         found += _of_span(span, values, OPS[span.op].elementwise, None)
-    for span in _stage_spans(graph, edges):
-        local = _local(engine, values, span)
-        found += _of_span(span, values, True, local)
+    with np.errstate(all="ignore"):  # a form that is not the stage's may be infinite where the stage is zero
+        for span in _stage_spans(graph, edges):
+            found += _of_span(span, values, True, _local(engine, values, span))
     found += _of_accumulation(graph, edges)
     return sorted(found, key=lambda variant: variant.rank)
 
