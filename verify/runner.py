@@ -394,7 +394,7 @@ class _Column:
     largest: dict[tuple[str, str], tuple[float, int, int]] = field(default_factory=dict)
     """Pair -> largest difference, id of its point, entry."""
     magnitude: float = 0.0
-    strength: Strength = Strength()
+    strength: Strength = field(default_factory=Strength)
     """What its proved rows could have told, once all are judged."""
 
     def measure(

@@ -2,7 +2,8 @@
 
 A proved row is *weak* where more than 1/256 of the gradient is allowed: it passes, but a wrong factor might have too.
 Where the gradient is 0 there is no factor to be wrong, and any other answer is rejected: such a row is neither weak nor
-strong. So is one whose gradient cancels to 0 and is enclosed as narrowly as that can be told. A variable that has weak rows and no strong one was not checked at all, whatever its rows say.
+strong. So is one whose terms cancel to 0, as far as a narrow enclosure can tell. A variable that has weak rows and no
+strong one was not checked at all, whatever its rows say.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ STRONG = 256.0
 """A strong row allows at most this part of the gradient."""
 
 VANISHING = 2.0**-53
-"""An enclosure of 0 that is narrower than this part of what is allowed means 0: terms that cancel leave no exact one."""
+"""An enclosure of 0 that is narrower than this part of what is allowed means 0: terms that cancel leave no exact 0."""
 
 
 @dataclass(frozen=True, slots=True)
