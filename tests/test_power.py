@@ -17,7 +17,7 @@ from verify.reading.case import Case, load_case, load_case_text
 from verify.records import CaseResult, Rows, VariableResult, Verdict
 from verify.runner import Settings, find_case_files, run_loaded, shipped_cases
 
-SHIPPED = find_case_files([shipped_cases()])
+SHIPPED = find_case_files([shipped_cases() / "notes"])
 
 
 def rows(reference: list[float], allowed: list[float], error: list[float], entry: list[int] | None = None) -> Rows:
@@ -144,7 +144,7 @@ def test_a_fault_of_1e_9_in_any_variable_is_seen(path: Path, monkeypatch: pytest
 
 def test_a_fault_just_above_the_power_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the report promises holds: a little more than the power is rejected, a tenth of it need not be."""
-    case = load_case(shipped_cases() / "sigmoid_neuron.yaml")
+    case = load_case(shipped_cases() / "notes" / "sigmoid_neuron.yaml")
     known = run_loaded(case, Settings(points=8))
     for name in ("w", "x"):
         power = variable(known, name).power

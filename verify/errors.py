@@ -85,6 +85,10 @@ class UsageError(VerifyError):
     """An option, path or argument that cannot be used; the message says what to give instead."""
 
 
+class WrongGradientError(AssertionError):
+    """A gradient that does not pass; the message is the report. pytest shows it as it shows a failed assertion."""
+
+
 class ShapeError(VerifyError):
     """Shapes that an op cannot combine; the message names both. Whoever knows the line turns it into a Problem."""
 

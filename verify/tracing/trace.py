@@ -519,9 +519,7 @@ def _compare(case: Case, call: _Call, outputs: Sequence[tuple[Mapping[str, Any],
             _hold(call, key or name, traced, own, SAME[str(call.dtype)] * largest, point)
 
 
-def _hold(
-    call: _Call, name: str, traced: Array, own: Array, allowed: float, point: Mapping[str, Any]
-) -> None:
+def _hold(call: _Call, name: str, traced: Array, own: Array, allowed: float, point: Mapping[str, Any]) -> None:
     if traced.shape == own.shape:
         finite = np.isfinite(traced) & np.isfinite(own)
         off = finite & (np.abs(np.where(finite, traced, 0.0) - np.where(finite, own, 0.0)) > allowed)

@@ -242,7 +242,7 @@ class Condition:
             "A trace has no values to branch on: use np.where, np.maximum or np.minimum.",
         )
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> NoReturn:  # noqa: PLE0304 - it always raises
         self.recorder.refuse(
             f"a branch on values (bool() of '{self.name}')",
             "Write np.where(condition, a, b), np.maximum or np.minimum in place of 'if', 'and', 'max' and 'min'.",
@@ -408,7 +408,7 @@ class Tracer(NDArrayOperatorsMixin):
             "Make a new array: np.stack, np.concatenate or np.where.",
         )
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> NoReturn:  # noqa: PLE0304 - it always raises
         self.recorder.refuse(
             "a branch on a value (bool() of a traced value)",
             "Write np.where(condition, a, b), np.maximum or np.minimum in place of 'if', 'and', 'max' and 'min'.",
@@ -423,7 +423,7 @@ class Tracer(NDArrayOperatorsMixin):
     def __int__(self) -> NoReturn:
         self.recorder.refuse("int() of a traced value", "Pass whole numbers to the function as arguments.")
 
-    def __index__(self) -> NoReturn:
+    def __index__(self) -> NoReturn:  # noqa: PLE0305 - it always raises
         self.recorder.refuse("a traced value as an index", "Pass indices to the function as integers.")
 
     def __complex__(self) -> NoReturn:
