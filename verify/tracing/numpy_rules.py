@@ -156,12 +156,26 @@ def _through_row(
         value = given[name]
         if name in row.params:
             params[name] = static(value)
-        elif value is not None and value is not np._NoValue and (name, value) not in _DEFAULTS:  # noqa: SLF001
+        elif not says_nothing(name, value):
             recorder.refuse(f"np.{func.__name__} with {name}={value!r:.40}", f"Leave {name}= out.")
     return recorder.apply(row.name, operands, params)
 
 
-_DEFAULTS = {("mode", "constant"), ("order", "C"), ("casting", "same_kind"), ("ddof", 0), ("correction", 0)}
+def says_nothing(name: str, value: Any) -> bool:
+    """Whether an argument is what NumPy takes where it is left out.
+
+    >>> says_nothing("order", "C"), says_nothing("order", "F")
+    (True, False)
+    """
+    if value is None or value is np._NoValue:  # noqa: SLF001 - what NumPy's signatures show
+        return True
+    return isinstance(value, str | int) and value == _USUAL.get(name)
+
+
+_USUAL: Mapping[str, Any] = {
+    "mode": "constant", "order": "C", "casting": "same_kind", "ddof": 0, "correction": 0, "keepdims": False,
+    "where": True, "subok": True,
+}  # fmt: skip
 
 
 def _bound(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

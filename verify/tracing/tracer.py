@@ -185,7 +185,7 @@ class Recorder:
 
     def _usual(self, what: str, options: Mapping[str, Any]) -> None:
         for name, value in options.items():
-            if not (value is None or (name == "where" and value is True) or (name, value) in _HARMLESS):
+            if not numpy_rules.says_nothing(name, value):
                 self.refuse(f"{what} with {name}=", f"Leave {name}= out.")
 
     def _in_place(self, name: str, inputs: Sequence[Any], out: Sequence[Any], result: Any) -> Any:
@@ -224,7 +224,6 @@ def trace_error(tried: str, place: Place, remedy: str) -> TraceError:
 
 VIEWS = frozenset({"index", "transpose", "reshape", "ravel", "broadcast_to", "flip", "diag", "diagonal"})
 """Ops whose result may share its memory with the operand."""
-_HARMLESS = {("casting", "same_kind"), ("order", "K"), ("order", "C"), ("subok", True), ("keepdims", False)}
 
 
 class Condition:
