@@ -396,7 +396,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str, str]] = {
     "item": (lambda x: x.sum().item(), {"x": v}, "'.item'", "trace has not"),
     "infinity": (lambda x: np.maximum(x, -np.inf), {"x": v}, "not finite", "large"),
     "complex": (lambda x: x * 1j, {"x": v}, "complex", "real"),
-    "an option of a ufunc": (lambda x: np.exp(x, where=np.array([True, False, True])), {"x": v}, "where=", "out"),
+    "an option of a ufunc": (lambda x: np.exp(x, dtype=np.float64), {"x": v}, "dtype=", "out"),
     "another dtype": (lambda x: x.astype(int) * 1.0, {"x": v}, "conversion to int64", "float64"),
     "an option": (lambda x: np.sum(x, where=np.array([True, False, True])), {"x": v}, "where=", "out"),
     "the result does not depend": (lambda x: np.ones(3) * len(x), {"x": v}, "plain array", "np.stack"),
