@@ -58,7 +58,7 @@ def chain(stages: int = 17) -> str:
 def case_texts() -> dict[str, str]:
     """The cases by name, as case files."""
     shipped = ("add", "sigmoid_neuron", "staged_function", "matmul")
-    texts = {name: (shipped_cases() / f"{name}.yaml").read_text(encoding="utf-8") for name in shipped}
+    texts = {name: (shipped_cases() / "notes" / f"{name}.yaml").read_text(encoding="utf-8") for name in shipped}
     smaller = texts["matmul"].replace("{m: 5, k: 10, n: 3}", "{m: 2, k: 3, n: 2}")
     return texts | {"matmul": smaller, "chain": chain()}
 

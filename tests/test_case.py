@@ -166,7 +166,7 @@ def test_names_of_ops_can_be_names() -> None:
     assert (0,) == case.graph.nodes[case.graph.stages["sum"]].args[:1]
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(SHIPPED.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_cases_load_and_say_where_they_come_from(path: Path) -> None:
     """Every shipped case can be read and names its source."""
     case = load_case(path)
@@ -176,7 +176,7 @@ def test_shipped_cases_load_and_say_where_they_come_from(path: Path) -> None:
 
 def figures(name: str, point: int = 0) -> dict[tuple[str, str], Any]:
     """The figures of a shipped case at one of its points."""
-    expected = load_case(SHIPPED / f"{name}.yaml").own_points[point].expected
+    expected = load_case(SHIPPED / "notes" / f"{name}.yaml").own_points[point].expected
     return {(item.quantity, item.name): item.figures.tolist() for item in expected}
 
 
@@ -217,7 +217,7 @@ def test_shipped_cases_hold_the_figures_of_the_notes(
 
 def test_the_matmul_case_has_its_upstream_gradient_as_an_input() -> None:
     """dD is drawn from the seed, constant, and of the shape of D."""
-    case = load_case(SHIPPED / "matmul.yaml")
+    case = load_case(SHIPPED / "notes" / "matmul.yaml")
     assert {"D": "dD"} == dict(case.upstream)
     assert (5, 3) == case.graph.shape("D") == case.inputs[2].shape
     assert ("constant", "normal") == (case.inputs[2].kind, case.inputs[2].at)

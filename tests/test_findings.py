@@ -121,7 +121,7 @@ def test_differences_that_would_take_days_are_refused() -> None:
 @pytest.mark.parametrize(("seed", "fits"), [(2**63 - 1, True), (2**63, False), (-1, False)])
 def test_a_seed_that_no_table_holds_is_refused(seed: int, fits: bool) -> None:
     """CSV columns are 64 bits wide; the message says so before anything runs."""
-    files = [shipped_cases() / "add.yaml"]
+    files = [shipped_cases() / "notes" / "add.yaml"]
     if fits:
         assert run_cases(files, Settings(points=1, seed=seed)).ok
     else:

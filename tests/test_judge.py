@@ -466,7 +466,7 @@ ODD: Mapping[str, str] = {
     "overflow": case("exp(x)", "x: {at: 0.5, domain: [-800, 800]}"),
     "tails": case("tanh(x) * sigmoid(x)", "x: {at: 0.5, domain: [-50, 50]}"),
     "float32": case("sum(exp(x) * x)", "x: {at: [0.5, 1], domain: [-3, 3], dtype: float32}"),
-    **{path.stem: path.read_text(encoding="utf-8") for path in sorted(shipped_cases().glob("*.yaml"))},
+    **{path.stem: path.read_text(encoding="utf-8") for path in sorted((shipped_cases() / "notes").glob("*.yaml"))},
 }
 
 

@@ -74,7 +74,7 @@ def test_points_are_those_of_the_case_alone(tmp_path: Path) -> None:
     path = tmp_path / "mixed.yaml"
     path.write_text(MIXED, encoding="utf-8")
     alone = run_case(path, Settings(points=6))
-    run_case(shipped_cases() / "matmul.yaml", Settings(points=6))
+    run_case(shipped_cases() / "notes" / "matmul.yaml", Settings(points=6))
     again = run_case(path, Settings(points=6))
     for one, other in zip(alone.points, again.points, strict=True):
         assert one.id == other.id
@@ -91,7 +91,7 @@ def test_inputs_do_not_share_numbers() -> None:
 
 def test_ids_go_on_over_blocks() -> None:
     """A point's id says where to find it, whatever is run together."""
-    case = load_case(shipped_cases() / "add.yaml")
+    case = load_case(shipped_cases() / "notes" / "add.yaml")
     points = RANDOM_BLOCK + 10
     found = run_loaded(case, Settings(points=points))
     assert list(range(points + 1)) == sorted(point.id for point in found.points)
@@ -167,7 +167,7 @@ def test_upstream_gradients() -> None:
     np.testing.assert_array_equal(np.ones(50), batch.upstream["f"])
     assert (50, 2, 3) == batch.upstream["D"].shape
     assert 300 == len(np.unique(batch.upstream["D"]))
-    matmul = load_case(shipped_cases() / "matmul.yaml")
+    matmul = load_case(shipped_cases() / "notes" / "matmul.yaml")
     named = drawn(matmul, 5)
     np.testing.assert_array_equal(named.inputs["dD"], named.upstream["D"])
 
@@ -177,13 +177,13 @@ def test_upstream_gradients() -> None:
 
 def test_own_points_are_as_the_file_says() -> None:
     """In order, with notes and lines; what is left open is drawn from the seed."""
-    batch = own_points(load_case(shipped_cases() / "max_subgradient.yaml"), seed=0)
+    batch = own_points(load_case(shipped_cases() / "notes" / "max_subgradient.yaml"), seed=0)
     assert ["at", "points[0]", "points[1]", "points[2]"] == list(batch.origins)
     np.testing.assert_array_equal([4, -3, 2, 0], batch.inputs["x"])
     np.testing.assert_array_equal([2, 5, 2, 0], batch.inputs["y"])
     assert batch.own
     assert "a tie at zero" in batch.notes
-    matmul = load_case(shipped_cases() / "matmul.yaml")
+    matmul = load_case(shipped_cases() / "notes" / "matmul.yaml")
     first, again, other = (own_points(matmul, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.inputs["W"], again.inputs["W"])
     assert not np.array_equal(first.inputs["W"], other.inputs["W"])
@@ -249,6 +249,6 @@ def test_where_there_is_no_kink_none_is_found(text: str) -> None:
 
 def test_a_run_without_random_points_looks_at_own_points_alone() -> None:
     """``--points 0`` means what the file names, and nothing else."""
-    case = load_case(shipped_cases() / "relu.yaml")
+    case = load_case(shipped_cases() / "notes" / "relu.yaml")
     assert {True} == {point.own for point in run_loaded(case, Settings(points=0)).points}
     assert {"kink", "random"} <= {point.origin for point in run_loaded(case, Settings(points=3)).points}

@@ -40,7 +40,7 @@ def test_its_outputs_are_real(
 ) -> None:
     """What the README shows is what the command prints, digits and times aside."""
     monkeypatch.chdir(tmp_path)
-    text = (shipped_cases() / "staged_function.yaml").read_text(encoding="utf-8")
+    text = (shipped_cases() / "notes" / "staged_function.yaml").read_text(encoding="utf-8")
     (tmp_path / "staged_function.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "misprint.yaml").write_text(text.replace("y: 1.5922327514838093", "y: 1.5932"), encoding="utf-8")
     cli.main(shlex.split(command))

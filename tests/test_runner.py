@@ -18,7 +18,7 @@ from verify.ops import OPS
 from verify.points import random_points
 from verify.reading.case import load_case
 from verify.records import CaseResult, Run, VariableResult, Verdict
-from verify.runner import Settings, find_case_files, run_case, run_cases, shipped_cases
+from verify.runner import Settings, find_case, find_case_files, run_case, run_cases, shipped_cases
 from verify.symbolic import pieces
 
 GOOD = "case: good\ninputs: {x: {at: 1}}\nstages: {f: exp(x)}\n"
@@ -102,7 +102,7 @@ def test_whatever_a_file_holds_it_is_a_result(content: bytes, tmp_path: Path) ->
 
 def test_two_jobs_give_what_one_gives() -> None:
     """In the order of the files, and every number the same."""
-    files = find_case_files([shipped_cases()])
+    files = find_case_files([shipped_cases() / "notes"])
     one, two = (run_cases(files, Settings(points=8), jobs=jobs) for jobs in (1, 2))
     assert [case.name for case in one.cases] == [case.name for case in two.cases]
     assert all(same(a, b) for a, b in zip(one.cases, two.cases, strict=True))
@@ -110,7 +110,7 @@ def test_two_jobs_give_what_one_gives() -> None:
 
 def test_the_comparison_of_results_bites() -> None:
     """The twin: another seed is not the same."""
-    path = shipped_cases() / "matmul.yaml"
+    path = shipped_cases() / "notes" / "matmul.yaml"
     first, again, other = (run_case(path, Settings(points=4, seed=seed)) for seed in (0, 0, 1))
     assert same(first, again)
     assert not same(first, other)
@@ -185,12 +185,12 @@ def test_a_supported_method_asked_for_by_name_passes(tmp_path: Path) -> None:
 def test_settings_out_of_range(settings: Settings, jobs: int, message: str) -> None:
     """A sentence about what to give instead, before anything is run."""
     with pytest.raises(UsageError, match=message.replace("?", r"\?")):
-        run_cases([shipped_cases() / "add.yaml"], settings, jobs=jobs)
+        run_cases([shipped_cases() / "notes" / "add.yaml"], settings, jobs=jobs)
 
 
 def test_variables_may_be_inputs_alone() -> None:
     """``variables="inputs"`` leaves the stages' gradients out, not the output's value."""
-    result = run_case(shipped_cases() / "staged_function.yaml", Settings(points=2, variables="inputs"))
+    result = run_case(shipped_cases() / "notes" / "staged_function.yaml", Settings(points=2, variables="inputs"))
     assert {("x", "gradient"), ("y", "gradient"), ("f", "value")} == {(v.name, v.quantity) for v in result.variables}
 
 
@@ -204,19 +204,19 @@ def by_name(result: CaseResult, name: str) -> VariableResult:
 
 def test_every_variable_has_its_rows() -> None:
     """Inputs and stages, every entry at every point, with the line where it is defined."""
-    result = run_case(shipped_cases() / "matmul.yaml", Settings(points=3))
+    result = run_case(shipped_cases() / "notes" / "matmul.yaml", Settings(points=3))
     assert {"W", "X", "D"} == {v.name for v in result.variables if v.quantity == "gradient"}
     assert 4 == result.points_checked
     found = by_name(result, "W")
     assert 4 * 50 == found.checked == len(found.rows) == sum(found.counts.values())
     assert ("closed form", {"": "dD*X.T"}) == (found.form, dict(found.closed_forms))
-    text = (shipped_cases() / "matmul.yaml").read_text(encoding="utf-8").splitlines()
+    text = (shipped_cases() / "notes" / "matmul.yaml").read_text(encoding="utf-8").splitlines()
     assert text[found.line - 1].strip().startswith("W:")
 
 
 def test_the_notes_backward_pass() -> None:
     """What each stage sends back, at the first own point, with the notes' figures."""
-    result = run_case(shipped_cases() / "staged_function.yaml", Settings(points=0))
+    result = run_case(shipped_cases() / "notes" / "staged_function.yaml", Settings(points=0))
     gradients = {stage.name: float(stage.gradient) for stage in result.stages}
     assert 2.0595697955721652 == pytest.approx(gradients["x"], rel=1e-14)
     assert 0.5121444488396316 == pytest.approx(gradients["num"], rel=1e-14)
@@ -226,7 +226,7 @@ def test_the_notes_backward_pass() -> None:
 
 def test_largest_differences_are_those_of_the_rows() -> None:
     """Recomputed from the rows: size and place."""
-    result = run_case(shipped_cases() / "sigmoid_neuron.yaml", Settings(points=20))
+    result = run_case(shipped_cases() / "notes" / "sigmoid_neuron.yaml", Settings(points=20))
     for variable in result.variables:
         for found in variable.differences:
             rows = [variable.row(i) for i in range(len(variable.rows))]
@@ -241,7 +241,7 @@ def test_a_large_run_keeps_the_worst_the_odd_and_a_sample(monkeypatch: pytest.Mo
     """Few rows, and among them those that the summary points at."""
     monkeypatch.setattr(runner, "KEEP_ALL", 100)
     monkeypatch.setattr(runner, "SAMPLE", 10)
-    result = run_case(shipped_cases() / "max_subgradient.yaml", Settings(points=3000))
+    result = run_case(shipped_cases() / "notes" / "max_subgradient.yaml", Settings(points=3000))
     found = by_name(result, "x")
     assert found.checked == result.points_checked > 3000
     assert len(found.rows) < 100
@@ -258,7 +258,7 @@ def test_a_large_run_keeps_only_so_many_that_fail(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(runner, "SAMPLE", 10)
     monkeypatch.setattr(runner, "MOST_SUSPICIOUS", 50)
     monkeypatch.setitem(OPS, "add", replace(OPS["add"], vjps=(lambda g, y, a, b: 2 * g,) * 2))  # noqa: ARG005
-    result = run_case(shipped_cases() / "add.yaml", Settings(points=2000))
+    result = run_case(shipped_cases() / "notes" / "add.yaml", Settings(points=2000))
     found = by_name(result, "x")
     assert 2001 == found.failed == found.checked
     assert 50 <= len(found.rows) <= 70
@@ -266,7 +266,7 @@ def test_a_large_run_keeps_only_so_many_that_fail(monkeypatch: pytest.MonkeyPatc
 
 def test_a_run_says_how_it_was_made() -> None:
     """Command, seed, versions and methods, to have it again."""
-    run: Run = run_cases([shipped_cases() / "add.yaml"], Settings(points=1, seed=5))
+    run: Run = run_cases([shipped_cases() / "notes" / "add.yaml"], Settings(points=1, seed=5))
     assert (5, 1) == (run.seed, run.points)
     assert "--seed 5" in run.command
     assert {"numpy", "sympy", "mpmath", "python"} <= set(run.versions)
@@ -297,7 +297,7 @@ def test_nothing_to_run_is_said(given: str, message: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("fault", [1e-3, 1e-6, 1e-9])
 def test_the_screen_of_a_large_run_sees_every_planted_fault(fault: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in one corner of the domain fails at each point that falls there, and nowhere else."""
-    case = load_case(shipped_cases() / "multiply_add.yaml")
+    case = load_case(shipped_cases() / "notes" / "multiply_add.yaml")
     monkeypatch.setattr(runner, "KEEP_ALL", 100)
     right = Reverse.differentiate
     corner = 0
@@ -315,3 +315,36 @@ def test_the_screen_of_a_large_run_sees_every_planted_fault(fault: float, monkey
     result = runner.run_loaded(case, Settings(points=6000))
     assert {"z": corner} == {v.name: v.failed for v in result.variables if v.failed}
     assert 6000 + len(case.own_points) == result.points_checked
+
+
+# ------------------------------------------------------------------------------------------------- finding a case
+
+
+def test_a_case_is_found_by_path_by_file_or_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In folders of any depth; the cases here come before those of the package."""
+    monkeypatch.chdir(tmp_path)
+    inner = tmp_path / "cases" / "deep" / "er"
+    inner.mkdir(parents=True)
+    write(inner, mine=GOOD.replace("good", "a name of its own"), add=GOOD)
+    for name in ("cases/deep/er/mine.yaml", "mine", "mine.yaml", "deep/er/mine", "a name of its own"):
+        assert Path("cases/deep/er/mine.yaml") == find_case(name)
+    assert Path("cases/deep/er/add.yaml") == find_case("add")
+    assert shipped_cases() / "notes" / "relu.yaml" == find_case("relu")
+
+
+@pytest.mark.parametrize("name", ["twin", "good"])
+def test_two_cases_of_one_name_are_both_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder tells them apart; the bare name is refused rather than guessed at."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / "cases" / folder).mkdir(parents=True)
+        write(tmp_path / "cases" / folder, twin=GOOD)
+    with pytest.raises(UsageError, match=rf"2 cases are called '{name}': cases/a/twin\.yaml, cases/b/twin\.yaml; give"):
+        find_case(name)
+    assert Path("cases/b/twin.yaml") == find_case("b/twin")
+
+
+def test_a_name_that_no_case_has_is_answered_with_the_nearest() -> None:
+    """And with the names there are."""
+    with pytest.raises(UsageError, match=r"no case is called 'staged_funktion'\. Did you mean 'staged_function'\? The"):
+        find_case("staged_funktion")

@@ -1,7 +1,7 @@
 """Is this gradient right? A function is written once, differentiated three ways, and the answers are cross-checked.
 
 >>> import verify
->>> case = verify.shipped_cases() / "staged_function.yaml"
+>>> case = verify.shipped_cases() / "notes" / "staged_function.yaml"
 >>> result = verify.run_case(case, verify.Settings(points=8, seed=0))
 >>> result.passes, result.status
 (True, 'PASS')
@@ -11,12 +11,14 @@ Nothing is imported before it is asked for, so ``import verify`` costs next to n
 
 TYPE_CHECKING = False  # not from typing, which would be the most expensive part of ``import verify``
 if TYPE_CHECKING:
-    from verify.errors import CaseError, UsageError, VerifyError
+    from verify.errors import CaseError, TraceError, UsageError, VerifyError, WrongGradientError
     from verify.graph import Graph, GraphBuilder
     from verify.oracle.check import check_gradient
+    from verify.oracle.gradient_run import GradientRun
     from verify.reading.case import Case, load_case
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
-    from verify.runner import Settings, find_case_files, run_case, run_cases, shipped_cases
+    from verify.runner import Settings, find_case, find_case_files, run_case, run_cases, shipped_cases
+    from verify.tracing.trace import trace
 
 __version__ = "0.1.0"
 
@@ -24,31 +26,38 @@ __all__ = [
     "Case",
     "CaseError",
     "CaseResult",
+    "GradientRun",
     "Graph",
     "GraphBuilder",
     "Row",
     "Run",
     "Settings",
+    "TraceError",
     "UsageError",
     "VariableResult",
     "Verdict",
     "VerifyError",
+    "WrongGradientError",
     "__version__",
     "check_gradient",
+    "find_case",
     "find_case_files",
     "load_case",
     "run_case",
     "run_cases",
     "shipped_cases",
+    "trace",
 ]
 
 _HOMES = {
     "verify.reading.case": ("Case", "load_case"),
-    "verify.errors": ("CaseError", "UsageError", "VerifyError"),
+    "verify.errors": ("CaseError", "TraceError", "UsageError", "VerifyError", "WrongGradientError"),
     "verify.graph": ("Graph", "GraphBuilder"),
     "verify.oracle.check": ("check_gradient",),
+    "verify.oracle.gradient_run": ("GradientRun",),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
-    "verify.runner": ("Settings", "find_case_files", "run_case", "run_cases", "shipped_cases"),
+    "verify.runner": ("Settings", "find_case", "find_case_files", "run_case", "run_cases", "shipped_cases"),
+    "verify.tracing.trace": ("trace",),
 }
 
 

@@ -168,7 +168,7 @@ def _processes(repeats: int) -> list[Measurement]:
     script = Path(sys.executable).with_name("verify")
     command = [str(script)] if script.exists() else [sys.executable, "-m", "verify"]
     with tempfile.TemporaryDirectory() as folder:
-        run = [*command, "run", str(shipped_cases()), "--reports", folder]
+        run = [*command, "run", str(shipped_cases() / "notes"), "--reports", folder]
         calls = [
             lambda: subprocess.run(run, check=True, capture_output=True),  # noqa: S603 - our own command
             lambda: subprocess.run([*command, "--help"], check=True, capture_output=True),  # noqa: S603 - as above
@@ -177,7 +177,7 @@ def _processes(repeats: int) -> list[Measurement]:
         whole, help_, bare = interleaved(calls, repeats)
     ratio = median(a / b for a, b in zip(help_, bare, strict=True))
     return [
-        Measurement("`verify run` on the shipped cases, whole process", median(whole), "s", "under 6",
+        Measurement("`verify run` on the cases of the notes, whole process", median(whole), "s", "under 6",
                     median(whole) < 6),
         Measurement("`verify --help` against `python -c pass`", ratio, "x", "under 4", ratio < 4, 1.0,
                     f"{median(help_) * 1e3:.0f} ms against {median(bare) * 1e3:.0f} ms"),
@@ -186,7 +186,7 @@ def _processes(repeats: int) -> list[Measurement]:
 
 def _checks(points: int, products: int, repeats: int) -> list[Measurement]:
     """Three ways and compared, against the hand-written checks."""
-    staged, matmul = (load_case(shipped_cases() / f"{name}.yaml") for name in ("staged_function", "matmul"))
+    staged, matmul = (load_case(shipped_cases() / "notes" / f"{name}.yaml") for name in ("staged_function", "matmul"))
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-6, 6, points), rng.uniform(-6, 6, points)
     w, k, seed = (rng.normal(size=(products, *shape)) for shape in ((5, 10), (10, 3), (5, 3)))
@@ -204,7 +204,7 @@ def _checks(points: int, products: int, repeats: int) -> list[Measurement]:
 
 def _engine(points: int, nodes: int, repeats: int) -> list[Measurement]:
     """The reverse engine alone."""
-    graph = load_case(shipped_cases() / "staged_function.yaml").graph
+    graph = load_case(shipped_cases() / "notes" / "staged_function.yaml").graph
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-6, 6, points), rng.uniform(-6, 6, points)
     engine = _against(
@@ -258,7 +258,7 @@ def swish_text(depth: int) -> str:
 
 def _growth(points: Sequence[int], ops: Sequence[int], depths: Sequence[int], repeats: int) -> list[Measurement]:
     """How cost grows: the exponent of a straight line through the logarithms; 1 is linear."""
-    staged = load_case(shipped_cases() / "staged_function.yaml")
+    staged = load_case(shipped_cases() / "notes" / "staged_function.yaml")
     swish = [load_case_text(swish_text(depth)) for depth in depths]
     point = own_points(swish[-1], 0)
     chains = [chain(length) for length in ops]

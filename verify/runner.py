@@ -26,7 +26,7 @@ from verify.errors import CaseError, UsageError, did_you_mean
 from verify.interpret import Program, block_size
 from verify.judging.context import Context
 from verify.judging.judge import Judge
-from verify.judging.power import strength
+from verify.judging.power import Strength, strength
 from verify.judging.rows import CODE, Block, RowKey
 from verify.judging.step_records import step_laws
 from verify.methods import available, prepare
@@ -66,6 +66,9 @@ MOST_SUSPICIOUS = 2_000
 
 TOO_WEAK = "too weak: at every point that was proved, more than 1/256 of the gradient is allowed; try other points"
 """Why a variable is undecided whose every row passes."""
+
+MOST_NAMED = 30
+"""Cases that a message lists by name."""
 
 CASE_SUFFIXES = (".yaml", ".yml")
 
@@ -109,7 +112,7 @@ def find_case_files(paths: Sequence[str | Path], pick: str = "") -> tuple[Path, 
     ``pick`` keeps those whose path or case name contains it, whatever the case of its letters. Raises UsageError
     where a path does not exist, a folder holds no case file, or nothing is left.
 
-    >>> [path.name for path in find_case_files([shipped_cases()], pick="add")]
+    >>> [path.name for path in find_case_files([shipped_cases() / "notes"], pick="add")]
     ['add.yaml', 'multiply_add.yaml']
     """
     files: dict[Path, None] = {}
@@ -128,6 +131,53 @@ def find_case_files(paths: Sequence[str | Path], pick: str = "") -> tuple[Path, 
         names = ", ".join(path.stem for path in list(files)[:12])
         raise UsageError(f"-k {pick!r} picks none of the {len(files)} cases ({names})")
     return picked
+
+
+def find_case(name: str, first: Sequence[Path] = ()) -> Path:
+    """The file of a case given by path, by file name (with or without its folder and ``.yaml``) or by its own name.
+
+    Cases in the folders ``first``, and then in the folder ``cases`` here, come before those of the package. Raises
+    UsageError where there is none, or where two files in one of these folders go by the name.
+
+    >>> [find_case(name).name for name in ("relu", "notes/relu", "staged function")]
+    ['relu.yaml', 'relu.yaml', 'staged_function.yaml']
+    """
+    if Path(name).is_file():
+        return Path(name)
+    folders = [folder for folder in (*first, Path("cases"), shipped_cases()) if any(folder.glob("**/*.y*ml"))]
+    files = {folder: find_case_files([folder]) for folder in folders}
+    for folder in folders:
+        if found := [file for file in files[folder] if name in _file_names(file.relative_to(folder))]:
+            return _only(found, name)
+    names = {file: _case_name(file) for folder in folders for file in files[folder]}
+    for folder in folders:
+        if found := [file for file in files[folder] if names[file] == name]:
+            return _only(found, name)
+    hint = did_you_mean(name, sorted({*names.values(), *(file.stem for file in names)}))
+    known = sorted(set(names.values()))
+    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+    raise UsageError(
+        f"no case is called '{name}'.{hint and ' '}{hint} The cases are: {', '.join(known[:MOST_NAMED])}{more}"
+    )
+
+
+def _file_names(file: Path) -> set[str]:
+    """What a file in a folder of cases goes by."""
+    return {file.stem, file.name, file.with_suffix("").as_posix()}
+
+
+def _case_name(file: Path) -> str:
+    """A broken case can still be found by its file's name, and is then shown with what is wrong."""
+    try:
+        return load_case(file).name
+    except CaseError:
+        return file.stem
+
+
+def _only(found: Sequence[Path], name: str) -> Path:
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} cases are called '{name}': {', '.join(map(str, found))}; give the path of one")
+    return found[0]
 
 
 def _nearby(missing: Path) -> str:
@@ -164,7 +214,7 @@ def run_cases(
     ``fail_fast`` stops after the first case that does not pass; ``on_result`` is told of each as it is finished.
     Raises UsageError for a method that does not exist or settings out of range.
 
-    >>> run = run_cases(find_case_files([shipped_cases()], pick="neuron"), Settings(points=2))
+    >>> run = run_cases(find_case_files([shipped_cases() / "notes"], pick="neuron"), Settings(points=2))
     >>> run.exit_code, [case.status for case in run.cases]
     (0, ['PASS'])
     """
@@ -283,7 +333,7 @@ def run_loaded(
 ) -> CaseResult:
     """Runs one case that is in memory; a ``subject`` is judged beside the methods.
 
-    >>> run_loaded(load_case(shipped_cases() / "add.yaml"), Settings(points=2)).points_checked
+    >>> run_loaded(load_case(shipped_cases() / "notes" / "add.yaml"), Settings(points=2)).points_checked
     3
     """
     started = time.perf_counter() if started is None else started
@@ -344,6 +394,8 @@ class _Column:
     largest: dict[tuple[str, str], tuple[float, int, int]] = field(default_factory=dict)
     """Pair -> largest difference, id of its point, entry."""
     magnitude: float = 0.0
+    strength: Strength = field(default_factory=Strength)
+    """What its proved rows could have told, once all are judged."""
 
     def measure(
         self, pair: tuple[str, str], difference: Array, ids: Array, left_out: Array | None = None
@@ -486,13 +538,14 @@ class _Gathering:
         """The record of the case."""
         case, settings = self.case, self.settings
         asked = settings.methods or ()
+        variables = tuple(self._variable(key, column) for key, column in self.columns.items())
         return CaseResult(
             name=case.name,
             file=case.file,
             source=case.source,
             function=tuple(case.expressions.items()),
             outputs=case.graph.outputs,
-            variables=tuple(self._variable(key, column) for key, column in self.columns.items()),
+            variables=variables,
             points=tuple(self.points.values()),
             stages=_stage_records(case, settings, self.methods.get("symbolic")),
             kinks=tuple(self.context.kinks.values()),
@@ -516,15 +569,15 @@ class _Gathering:
         if not self.is_small:
             notes.append(f"{self.checked:,} points: kept are the rows that do not simply pass, the worst, and a sample")
         for (name, quantity), column in self.columns.items():
-            many = self.checked >= LEAST_TELLING
-            if quantity == "gradient" and many and column.magnitude == 0.0:
+            zero = column.magnitude == 0.0 or column.strength.is_zero
+            if quantity == "gradient" and zero and self.checked >= LEAST_TELLING:
                 notes.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
         return tuple(notes)
 
     def _variable(self, key: RowKey, column: _Column) -> VariableResult:
         case, (name, quantity) = self.case, key
         rows = _rows(column, self.context.texts.all())
-        found = strength(rows, column.entries)
+        found = column.strength = strength(rows, column.entries)
         if found.is_too_weak and quantity == "gradient":
             rows = self._too_weak(column, rows)
         symbolic = self.methods.get("symbolic")
@@ -638,7 +691,7 @@ def _pair_difference(column: _Column, pair: tuple[str, str], shape: tuple[int, .
 
 def _point(batch: Batch, p: int) -> Point:
     values: dict[str, Any] = {name: value[p] for name, value in batch.inputs.items()}
-    values |= {f"upstream of {name}": seed[p] for name, seed in batch.upstream.items() if seed[p].ndim}
+    values |= {f"upstream of {n}": seed[p] for n, seed in batch.upstream.items() if seed[p].ndim or seed[p] != 1}
     return Point(
         id=int(batch.ids[p]),
         origin=batch.origins[p],
