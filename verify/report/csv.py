@@ -54,7 +54,7 @@ _TEXT = {
     "results": ("case", "variable", "quantity", "entry", "origin", "road", "verdict", "reason", "suspect", "file"),
     "points": ("case", "origin", "note", "input", "shape", "entry", "file"),
     "summary": (
-        *("case", "variable", "quantity", "role", "shape", "form", "verdict", "reason", "file"),
+        *("case", "variable", "quantity", "role", "shape", "form", "verdict", "reason", "diagnosis", "file"),
         *(f"{a}_{b}_entry" for a, b in PAIRS),  # and those of the run's further methods, see `_kinds`
     ),
 }
@@ -203,7 +203,7 @@ def summary_frame(run: Run) -> pd.DataFrame:
     pairs = [f"{a}_{b}{part}" for a, b in _pairs(run) for part in ("", _PAIR_WHOLE, _PAIR_TEXT)]
     order = ("case", "variable", "quantity", "role", "shape", "form", "checked", *VERDICTS, "failed", "verdict")
     columns = _Columns(
-        (*order, "passes", "proved", "weak", "power", *pairs, "reason", "file", "line", "seed"), "summary"
+        (*order, "passes", "proved", "weak", "power", *pairs, "reason", "diagnosis", "file", "line", "seed"), "summary"
     )
     nowhere = {f"{a}_{b}{_PAIR_WHOLE}": -1 for a, b in _pairs(run)}
     for case in run.cases:
@@ -397,6 +397,7 @@ def _summary_row(case: CaseResult, variable: VariableResult) -> dict[str, Any]:
         "proved": variable.proved,
         "weak": variable.weak,
         "power": variable.power,
+        "diagnosis": "; ".join(variable.diagnosis),
         "file": variable.file,
         "line": variable.line,
         "seed": case.seed,
