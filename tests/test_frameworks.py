@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 
 from verify.derivative import Unsupported
+from verify.matrix import trials
 from verify.methods import prepare
+from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.reading.case import Case, load_case, load_case_text
 from verify.records import CaseResult, Verdict, pairs_of
@@ -264,9 +266,38 @@ def test_an_op_without_a_form(framework: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_forms_are_of_ops_that_there_are(framework: str) -> None:
     """A form of an op that the table does not have would be tested by nobody."""
-    module = importlib.import_module(f"verify.methods.{framework}")
-    package = importlib.import_module(framework)
-    assert set(module._forms(package)) <= set(OPS)
+    assert set(forms_of(framework)) <= set(OPS)
+
+
+def forms_of(framework: str) -> Mapping[str, Any]:
+    """The table of a framework's own functions."""
+    forms: Mapping[str, Any] = importlib.import_module(f"verify.methods.{framework}")._forms(
+        importlib.import_module(framework)
+    )
+    return forms
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_each_form_agrees_with_the_engine(op: str, framework: str) -> None:
+    """Values and gradients of every op that a framework has, in all the ways in which the table is tried."""
+    if op not in forms_of(framework):
+        pytest.skip(f"{framework} has no {op}")
+    tried = 0
+    for trial in trials(op):
+        graph = trial.graph()
+        method = prepare(framework, graph, (*graph.inputs, "f"))
+        assert not isinstance(method, Unsupported), method.reason
+        rng = np.random.default_rng(0)
+        inputs, upstream = trial.inputs(2, rng), {"f": rng.normal(size=(2, *graph.shape("f")))}
+        theirs = method.differentiate(inputs, upstream)
+        ours = Reverse(graph, (*graph.inputs, "f")).differentiate(inputs, upstream)
+        for name in (*graph.inputs, "f"):
+            what = f"{trial}, {name}"
+            assert theirs.gradients[name].shape == ours.gradients[name].shape, what
+            np.testing.assert_allclose(theirs.values[name], ours.values[name], rtol=1e-12, atol=1e-14, err_msg=what)
+            np.testing.assert_allclose(theirs.gradients[name], ours.gradients[name], 1e-11, 1e-13, err_msg=what)
+        tried += 1
+    assert tried
 
 
 def test_the_reports_have_a_column_more(framework: str, tmp_path: Path) -> None:

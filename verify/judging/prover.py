@@ -50,7 +50,7 @@ MOST_STEP_WORK = 30_000
 keep an estimate."""
 
 LAST_DIGIT = 8.0
-"""A truth of fewer such units than this takes so few steps around a point that its rounding does not look like noise."""
+"""A truth of fewer such units takes so few steps around a point that its rounding does not look like noise."""
 
 GOOD_STEP = 2.0**-20
 """A step that may cost more than this part of the gradient gives way to the best one there is."""

@@ -30,8 +30,6 @@ def prepare(graph: Graph, variables: Sequence[str]) -> Autograd | Unsupported:
     """
     try:
         import autograd
-        import autograd.numpy
-        import autograd.scipy.special
     except ImportError:
         return Unsupported(MISSING)
     forms = _forms(autograd)
@@ -88,7 +86,9 @@ class Autograd:
 
 def _forms(autograd: Any) -> Forms:
     """Each op as autograd has it."""
-    anp, special = autograd.numpy, autograd.scipy.special
+    from autograd.scipy import special
+
+    anp = autograd.numpy
 
     def power_constant(a: Any, exponent: float) -> Any:
         return a ** (int(exponent) if exponent == int(exponent) else exponent)
@@ -110,6 +110,24 @@ def _forms(autograd: Any) -> Forms:
         "sin": anp.sin,
         "cos": anp.cos,
         "erf": special.erf,
+        "erfc": special.erfc,
+        "expm1": anp.expm1,
+        "log1p": anp.log1p,
+        "log2": anp.log2,
+        "log10": anp.log10,
+        "square": anp.square,
+        "reciprocal": anp.reciprocal,
+        "sinh": anp.sinh,
+        "cosh": anp.cosh,
+        "arcsinh": anp.arcsinh,
+        "arccosh": anp.arccosh,
+        "arctanh": anp.arctanh,
+        "tan": anp.tan,
+        "arcsin": anp.arcsin,
+        "arccos": anp.arccos,
+        "arctan": anp.arctan,
+        "arctan2": anp.arctan2,
+        "softplus": lambda a: anp.logaddexp(a, 0),
         "max": anp.maximum,
         "min": anp.minimum,
         "relu": lambda a: anp.maximum(a, 0),

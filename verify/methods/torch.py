@@ -96,6 +96,14 @@ def _forms(torch: Any) -> Forms:
     def transpose(a: Any, axes: Any = None) -> Any:
         return torch.permute(a, tuple(range(a.ndim))[::-1] if axes is None else tuple(axes))
 
+    def index_of(a: Any, index: tuple[Any, ...]) -> Any:
+        parts = list(index)
+        for axis, part in enumerate(parts):
+            if isinstance(part, slice) and part.step is not None and part.step < 0:  # PyTorch knows no such slice
+                places = torch.tensor(range(a.shape[axis])[part], dtype=torch.int64)
+                a, parts[axis] = torch.index_select(a, axis, places), slice(None)
+        return a[tuple(parts)]
+
     return {
         "add": torch.add,
         "subtract": torch.subtract,
@@ -113,6 +121,24 @@ def _forms(torch: Any) -> Forms:
         "sin": torch.sin,
         "cos": torch.cos,
         "erf": torch.erf,
+        "erfc": torch.erfc,
+        "expm1": torch.expm1,
+        "log1p": torch.log1p,
+        "log2": torch.log2,
+        "log10": torch.log10,
+        "square": torch.square,
+        "reciprocal": torch.reciprocal,
+        "sinh": torch.sinh,
+        "cosh": torch.cosh,
+        "arcsinh": torch.arcsinh,
+        "arccosh": torch.arccosh,
+        "arctanh": torch.arctanh,
+        "tan": torch.tan,
+        "arcsin": torch.arcsin,
+        "arccos": torch.arccos,
+        "arctan": torch.arctan,
+        "arctan2": torch.arctan2,
+        "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)),
         "max": torch.maximum,
         "min": torch.minimum,
         "relu": torch.relu,
@@ -123,5 +149,5 @@ def _forms(torch: Any) -> Forms:
         "sum": total,
         "mean": mean,
         "transpose": transpose,
-        "index": lambda a, index: a[index],
+        "index": index_of,
     }
