@@ -65,6 +65,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "certified",
         "oracle.ball_numbers",
         "oracle.subject",
+        "oracle.code_constants",
+        "oracle.search",
         "oracle.step_law",
     ),
     (
