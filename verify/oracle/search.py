@@ -87,14 +87,12 @@ def search_points(
     *,
     kinks: Batch | None = None,
     constants: Sequence[float] = (),
-    takes_upstream: bool = False,
     points: int = USUAL_POINTS,
 ) -> Batch | None:
     """The points at which a gradient is looked at because of what the expression and the code are.
 
-    ``kinks`` are points on ties, ``constants`` numbers from the code of the gradient, and ``takes_upstream`` says
-    whether a gradient of a scalar output takes an upstream gradient, too. The fewer random ``points`` are looked at,
-    the fewer are added. None where there is no such point.
+    ``kinks`` are points on ties, ``constants`` numbers from the code of the gradient. The fewer random ``points`` are
+    looked at, the fewer are added. None where there is no such point.
 
     >>> from verify.reading.case import load_case_text
     >>> case = load_case_text("{case: square, inputs: {x: {at: 3, domain: [-5, 5]}}, stages: {f: x**2}}")
@@ -106,7 +104,7 @@ def search_points(
     """
     if not case.real_inputs:
         return None
-    search = _Search(case, program, seed, takes_upstream)
+    search = _Search(case, program, seed)
     candidates = itertools.chain(
         search.branches(kinks), search.scales(), search.relations(), search.saturation(), search.upstreams()
     )
@@ -123,14 +121,17 @@ def _room(graph: Graph, points: int) -> Counter[str]:
 class _Search:
     """One search in one case."""
 
-    def __init__(self, case: Case, program: Program, seed: int, takes_upstream: bool) -> None:
+    def __init__(self, case: Case, program: Program, seed: int) -> None:
         self.case, self.program, self.graph = case, program, case.graph
         self.real = case.real_inputs
         self.inputs, self.upstream = search_bases(case, seed, BASES)
         self.turn = itertools.count()
         self.rng = np.random.default_rng([seed, BASES])
         self.free_upstream = [
-            name for name in case.graph.outputs if case.graph.shape(name) or takes_upstream or name in case.upstream
+            name
+            for name in case.graph.outputs
+            if name not in case.given_upstream
+            and (case.graph.shape(name) or case.draws_scalar_upstream or name in case.upstream)
         ]
 
     # ------------------------------------------------------------------------------------------------ making points
@@ -439,8 +440,7 @@ class _Search:
             ):
                 p = next(self.turn) % BASES
                 drawn = self.upstream[name][p]
-                # A scalar output has 1 drawn for it, which is no news.
-                drawn = np.ravel(drawn if shape else drawn * float(self.rng.normal()))
+                drawn = np.ravel(drawn)
                 inputs = {key: x[p] for key, x in self.inputs.items()}
                 seeds = {name: np.reshape(make(drawn), shape)}
                 yield Candidate("upstream", f"upstream gradient of {name} {origin}", inputs, seeds)
