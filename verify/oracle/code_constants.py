@@ -87,8 +87,10 @@ def unwrapped(function: Any) -> Iterator[FunctionType]:
             inner = member.__func__ if isinstance(member, staticmethod | classmethod) else member
             if isinstance(inner, FunctionType):
                 yield inner
-    elif callable(function) and isinstance(getattr(type(function), "__call__", None), FunctionType):
-        yield type(function).__call__
+    else:
+        called = inspect.getattr_static(type(function), "__call__", None)
+        if isinstance(called, FunctionType):  # an object that is called
+            yield called
 
 
 def _referenced(function: FunctionType) -> Iterator[Any]:

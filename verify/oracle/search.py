@@ -206,8 +206,9 @@ class _Search:
             for other in scalars[:i]:
                 equal = apart & (inputs[item.name] == inputs[other.name])
                 if equal.any():
-                    inner = sum(drawing_ends(item)) / 2
-                    inputs[item.name][equal] = np.nextafter(inputs[item.name][equal], item_dtype(item)(inner))
+                    low, high = map(item_dtype(item), drawing_ends(item))
+                    x = inputs[item.name][equal]
+                    inputs[item.name][equal] = np.nextafter(x, np.where(x <= (low + high) / 2, high, low))
 
     # --------------------------------------------------------------------------------------------------- the branches
 
@@ -250,12 +251,8 @@ class _Search:
 
     def scales(self) -> Iterator[Candidate]:
         """Ends of the domain, zeros of both signs, and magnitudes from large to tiny, input by input and together."""
-        ladders = [list(self.scale_values(item)) for item in self.real]
-        for rung in itertools.zip_longest(*ladders):
-            for item, step in zip(self.real, rung, strict=True):
-                if step is not None:
-                    yield self.scaled(item, *step)
-        yield from self.together()
+        alone = [(self.scaled(item, *step) for step in self.scale_values(item)) for item in self.real]
+        yield from _alternating([*alone, self.together()])
 
     def scaled(self, item: Input, value: float, origin: str) -> Candidate:
         base = next(self.turn)
@@ -392,12 +389,13 @@ class _Search:
         return inside
 
     def classes(self, item: Input, entry: tuple[int, ...], line: Array, base: int) -> Array:
-        """For each value of the line and each node, whether it is 0, or beyond floats, in how many entries ``(L, m)``."""
+        """For each value of the line and each node, in how many entries it is 0, or beyond floats ``(L, m)``."""
         count = len(line)
         point = {
             name: np.broadcast_to(x[base % BASES], (count, *x.shape[1:])).copy() for name, x in self.inputs.items()
         }
-        point[item.name][(slice(None), *entry)] = line
+        place: tuple[Any, ...] = (slice(None), *entry)
+        point[item.name][place] = line
         values = self.program.run(point)
         columns = []
         for position in self.program.order:
@@ -411,7 +409,6 @@ class _Search:
         """Neighbouring floats between which some node's class changes."""
         while True:
             line = np.unique(np.linspace(low, high, SECTIONS + 1, dtype=np.float64).astype(item.dtype))
-            line = np.unique(np.concatenate([line, np.nextafter(line[:1], line[-1:])]))
             if len(line) <= 2:
                 return low, high
             classes = self.classes(item, entry, line, base)
@@ -451,13 +448,12 @@ class _Search:
         """Each number of the code in each input, then its neighbours, then values a little off."""
         for item, value, origin in self.constant_values(constants):
             base = next(self.turn)
-            if not item.shape:
-                changed: Any = value
-            elif base % 2:
+            why = f"{item.name} {origin}, a number in the code"
+            if item.shape:
                 changed = self.with_entry(item, value, base)
-            else:
-                changed = np.full(item.shape, value)
-            yield self.moved("constant", f"{item.name} {origin}, a number in the code", {item.name: changed}, base=base)
+                yield self.moved("constant", f"an entry of {why}", {item.name: changed}, base=base)
+            if not item.shape or origin.startswith("="):
+                yield self.moved("constant", why, {item.name: value}, base=base)
 
     def constant_values(self, constants: Sequence[float]) -> Iterator[tuple[Input, float, str]]:
         signed = [sign * c for c in constants for sign in (1.0, -1.0)]
@@ -492,8 +488,7 @@ def branch_name(graph: Graph, position: int) -> str:
 def _on_side(graph: Graph, values: Sequence[Any], position: int, sign: int) -> Array:
     """The points ``(P,)`` at which some entry of a kinked node is on one side."""
     argument = np.asarray(branch_argument(graph.nodes[position], list(values)))
-    found: Array = (argument * sign > 0).reshape(len(argument), -1).any(axis=1)
-    return found
+    return np.asarray((argument * sign > 0).reshape(len(argument), -1).any(axis=1))
 
 
 def _alternating(lists: Sequence[Iterable[Candidate]]) -> Iterator[Candidate]:
