@@ -192,11 +192,12 @@ KINKS = {
     "min": ("f: min(x, y)", {"x": 1.0, "y": 1.0}),
     "relu": ("f: relu(x) + y", {"x": 0.0, "y": 1.0}),
     "abs": ("f: abs(x) * y", {"x": 0.0, "y": 2.0}),
+    "hypot": ("f: hypot(x, y)", {"x": 0.0, "y": 0.0}),
 }
 
 CONVENTIONS = {
     "torch": {"max": (0.5, 0.5), "min": (0.5, 0.5), "relu": (0.0, 1.0), "abs": (0.0, 0.0)},
-    "jax": {"max": (0.5, 0.5), "min": (0.5, 0.5), "relu": (0.0, 1.0), "abs": (2.0, 0.0)},
+    "jax": {"max": (0.5, 0.5), "min": (0.5, 0.5), "relu": (0.0, 1.0), "abs": (2.0, 0.0), "hypot": (0.5, 0.5)},
     "autograd": {"max": (0.5, 0.5), "min": (0.5, 0.5), "relu": (0.5, 1.0), "abs": (0.0, 0.0)},
 }
 """What each framework answers at the kinks above, by x and by y: the README's table."""
@@ -206,6 +207,8 @@ CONVENTIONS = {
 def test_conventions_at_kinks_are_accepted(kink: str, framework: str) -> None:
     """Any subgradient is right, whichever the framework takes, and the README says which it is."""
     stages, at = KINKS[kink]
+    if kink not in CONVENTIONS[framework]:
+        pytest.skip(f"{framework} gives no subgradient, or none at all: see FINDINGS and the README")
     known = case(stages, **{name: f"at: {value}" for name, value in at.items()})
     result = judged(known, framework, points=0)
     assert result.passes
