@@ -65,6 +65,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tracing.numpy_rules",
         "tracing.tracer",
         "tracing.trace",
+        "tracing.value_text",
         "tracing",
         "points",
         "certified.reference",

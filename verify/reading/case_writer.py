@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 
 from verify.errors import CaseError, UsageError
 from verify.graph import Graph, Node
-from verify.reading.case import INTEGRAL, Case, Domain, Expected, Input, OwnPoint, load_case_text
+from verify.reading.case import Case, Domain, Expected, Input, OwnPoint, load_case_text
 from verify.reading.expression_text import expression_text, number_text
 from verify.reading.yaml_source import scalar_value
 from verify.report.atomic import write_text
 
 Array = NDArray[Any]
 
+_WORDS = ("true", "True", "TRUE", "false", "False", "FALSE", "null", "Null", "NULL")
+"""Names that mean something else in YAML; a formula that is a number is read as it is written."""
 WIDTH = 110
 """Characters of a line."""
 INDENT = "  "
@@ -60,7 +62,8 @@ def case_yaml(case: Case) -> str:
     r"""The text of a case file.
 
     >>> from verify.reading.case import load_case_text
-    >>> print(case_yaml(load_case_text("{case: a, inputs: {x: {at: 3, domain: '(0, 4]'}}, stages: {q: 2*x, f: log(q)}}")))
+    >>> case = load_case_text("{case: a, inputs: {x: {at: 3, domain: '(0, 4]'}}, stages: {q: 2*x, f: log(q)}}")
+    >>> print(case_yaml(case))
     case: a
     <BLANKLINE>
     inputs:
@@ -73,7 +76,11 @@ def case_yaml(case: Case) -> str:
     """
     first = case.own_points[0] if case.own_points else OwnPoint("at", {})
     parts = [
-        [f"{key}: {_scalar(text, inside=False)}" for key, text in (("case", case.name), ("source", case.source)) if text],
+        [
+            f"{key}: {_scalar(text, inside=False)}"
+            for key, text in (("case", case.name), ("source", case.source))
+            if text
+        ],
         ["inputs:", *_indented(line for item in case.inputs for line in _input(item, first.values.get(item.name)))],
         [
             "stages:",
@@ -232,7 +239,8 @@ def _flow_mapping(names: Mapping[str, str]) -> str:
 
 
 def _formula(text: str) -> str:
-    return text if _stands_plain(text) else json.dumps(text, ensure_ascii=False)
+    plain = _stands_plain(text) and text not in _WORDS
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def _scalar(text: str, *, inside: bool = True) -> str:

@@ -56,14 +56,16 @@ def replacing(path: str | Path, *, durable: bool = False, overwrite: bool = True
 def _put_beside(temporary: Path, path: Path) -> None:
     """Gives a new file its name in one step that fails where the name is taken."""
     try:
-        path.hardlink_to(temporary)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: an empty file holds the name until the whole one replaces it
+            path.open("x").close()
+            temporary.replace(path)
     except FileExistsError:
-        message = f"{path} exists already and is left as it is. Give another name, or allow to overwrite it"
+        message = f"{path} exists already and is left as it is. Give another name, or remove it first"
         raise UsageError(message) from None
-    except OSError:  # a file system without links: the empty file holds the name until the whole one takes its place
-        with path.open("x"):
-            pass
-        temporary.replace(path)
 
 
 def write_text(path: str | Path, text: str, *, durable: bool = False, overwrite: bool = True) -> Path:
@@ -84,8 +86,6 @@ def _remedy(path: Path, error: OSError) -> str:
         return f"cannot write {path}: expected the name of a file, got a folder. Name a file in it"
     obstacle = next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
     if obstacle is not None:
-        return (
-            f"cannot write {path}: expected {obstacle} to be a folder, got a file. Name another folder"
-        )
+        return f"cannot write {path}: expected {obstacle} to be a folder, got a file. Name another folder"
     reason = error.strerror or type(error).__name__
     return f"cannot write {path}: {reason}. Make the folder {path.parent} writable, or name another one for the report"
