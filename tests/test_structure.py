@@ -83,6 +83,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "judging.prover",
         "judging.examine",
         "judging.judge",
+        "judging.large",
         "judging",
         "runner",
         "oracle.black_box",
