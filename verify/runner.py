@@ -27,7 +27,7 @@ from verify.interpret import Program, block_size
 from verify.judging.context import Context
 from verify.judging.judge import Judge
 from verify.judging.large import large_note, large_variables
-from verify.judging.power import strength
+from verify.judging.power import Strength, strength
 from verify.judging.rows import CODE, Block, RowKey
 from verify.judging.step_records import step_laws
 from verify.methods import available, prepare
@@ -448,6 +448,8 @@ class _Column:
     largest: dict[tuple[str, str], tuple[float, int, int]] = field(default_factory=dict)
     """Pair -> largest difference, id of its point, entry."""
     magnitude: float = 0.0
+    strength: Strength = field(default_factory=Strength)
+    """What its proved rows could have told, once all are judged."""
 
     def measure(
         self, pair: tuple[str, str], difference: Array, ids: Array, left_out: Array | None = None
@@ -586,13 +588,14 @@ class _Gathering:
     def result(self, seconds: float) -> CaseResult:
         """The record of the case."""
         case, settings = self.case, self.settings
+        variables = tuple(self._variable(key, column) for key, column in self.columns.items())
         return CaseResult(
             name=case.name,
             file=case.file,
             source=case.source,
             function=tuple(case.expressions.items()),
             outputs=case.graph.outputs,
-            variables=tuple(self._variable(key, column) for key, column in self.columns.items()),
+            variables=variables,
             points=tuple(self.points.values()),
             stages=_stage_records(case, settings, self.methods.get("symbolic")),
             kinks=tuple(self.context.kinks.values()),
@@ -612,15 +615,15 @@ class _Gathering:
         if not self.is_small:
             notes.append(f"{self.checked:,} points: kept are the rows that do not simply pass, the worst, and a sample")
         for (name, quantity), column in self.columns.items():
-            many = self.checked >= LEAST_TELLING
-            if quantity == "gradient" and many and column.magnitude == 0.0:
+            zero = column.magnitude == 0.0 or column.strength.is_zero
+            if quantity == "gradient" and zero and self.checked >= LEAST_TELLING:
                 notes.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
         return tuple(notes)
 
     def _variable(self, key: RowKey, column: _Column) -> VariableResult:
         case, (name, quantity) = self.case, key
         rows = _rows(column, self.context.texts.all())
-        found = strength(rows, column.entries)
+        found = column.strength = strength(rows, column.entries)
         if found.is_too_weak and quantity == "gradient":
             rows = self._too_weak(column, rows)
         symbolic = self.methods.get("symbolic")

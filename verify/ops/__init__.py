@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from verify.ops import elementwise, kinked, products, reductions, shaping
+from verify.ops import elementwise, exponentials, kinked, products, reductions, shaping, special, trigonometric
 from verify.ops.row import (
     NONNEGATIVE,
     NONZERO,
@@ -56,7 +56,7 @@ __all__ = [
     "exact_rational",
 ]
 
-_FILES = (elementwise, kinked, products, reductions, shaping)
+_FILES = (elementwise, exponentials, trigonometric, special, kinked, products, reductions, shaping)
 
 OPS: Mapping[str, Op] = {row.name: row for file in _FILES for row in file.ROWS}
 """The table by name."""

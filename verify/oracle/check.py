@@ -24,6 +24,7 @@ from verify.points import own_points
 from verify.reading.case import Case, load_case
 from verify.records import METHODS, CaseResult, Finding
 from verify.runner import DEFAULT, Settings, find_case, run_loaded, versions
+from verify.variants.diagnose import diagnosed
 
 MOST_PROBED = 2
 """Own points at which a gradient is called again, to see whether it repeats itself and is linear in upstream."""
@@ -110,7 +111,7 @@ def check_gradient(
 def _judge_case(gradient: Gradient, case: Case, settings: Settings) -> CaseResult:
     subject = Subject(Interface.of(case), gradient)
     looked_at = replace(case, draws_scalar_upstream=subject.takes_upstream)
-    result = run_loaded(looked_at, settings, subject=subject)
+    result = diagnosed(looked_at, run_loaded(looked_at, settings, subject=subject))
     own = own_points(looked_at, settings.seed)
     for number in range(min(len(own), MOST_PROBED)):
         subject.probe(*({k: x[number] for k, x in xs.items()} for xs in (own.inputs, own.upstream)))
