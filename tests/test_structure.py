@@ -77,6 +77,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "oracle.ball_numbers",
         "oracle.contract",
         "oracle.subject",
+        "oracle.code_constants",
+        "oracle.search",
         "oracle.step_law",
     ),
     (

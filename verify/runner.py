@@ -34,6 +34,8 @@ from verify.methods import available, prepare
 from verify.methods.central import too_long
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
+from verify.oracle.code_constants import constants_of
+from verify.oracle.search import search_points
 from verify.oracle.subject import SUBJECT, Subject
 from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, random_points
 from verify.reading.case import Case, load_case
@@ -347,7 +349,7 @@ def run_loaded(
     gathering = _Gathering(case, settings, subject)
     if not gathering.is_small:
         _keep_memory()
-    for batch in _small_batches(case, settings):
+    for batch in _small_batches(case, settings, subject):
         gathering.judge(batch)
     for batch in _random_batches(case, settings, gathering.checked):
         gathering.add(batch)
@@ -411,13 +413,32 @@ def _keep_memory() -> None:
     np.ones(2**21)
 
 
-def _small_batches(case: Case, settings: Settings) -> Iterator[Batch]:
-    """Own points, points on kinks, and as many random points as are always judged one by one."""
+def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> Iterator[Batch]:
+    """Own points, points on kinks, and for a subject those where its code or the expression may change its mind."""
     own = own_points(case, settings.seed)
     yield own
-    kinked = kink_points(case, Program(case.graph), settings.seed, len(own)) if settings.points else None
+    if not settings.points:
+        return
+    program = Program(case.graph)
+    kinked = kink_points(case, program, settings.seed, len(own))
     if kinked is not None:
         yield kinked
+    if subject is None:
+        return
+    first_id = len(own) + (len(kinked) if kinked is not None else 0)
+    literals = [node.value for node in case.graph.nodes if node.kind == "constant" and node.value]
+    constants = tuple(dict.fromkeys((*constants_of(subject.gradient), *literals)))
+    found = search_points(
+        case,
+        program,
+        settings.seed,
+        first_id,
+        kinks=kinked,
+        constants=constants,
+        points=settings.points,
+    )
+    if found is not None:
+        yield found
 
 
 def _random_batches(case: Case, settings: Settings, first_id: int) -> Iterator[Batch]:
