@@ -68,6 +68,13 @@ def large_variables(
     """The rows of every variable at some points: a sample of its entries, then its directions as rows of their own.
 
     ``methods`` are those that answer for all entries; ``accused`` names the one that is under test, if there is one.
+
+    >>> from verify.points import own_points
+    >>> from verify.reading.case import load_case_text
+    >>> case = load_case_text("{case: f, inputs: {x: {shape: [90], at: normal}}, stages: {f: sum(x * x)}}")
+    >>> methods = {"reverse": Reverse(case.graph, ["x"])}
+    >>> [(found.name, found.checked) for found in large_variables(case, ["x"], methods, [own_points(case, 0)], seed=0)]
+    [('x', 8), ('x along 3 seeded directions', 3)]
     """
     look = _Look(case, variables, methods, seed, accused)
     for batch in batches:
