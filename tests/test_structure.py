@@ -71,6 +71,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tracing.trace",
         "tracing",
         "points",
+        "sizes",
         "certified.reference",
         "certified.step_bounds",
         "certified",
