@@ -97,6 +97,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "judging.prover",
         "judging.examine",
         "judging.judge",
+        "judging.large",
         "judging",
         "variants.generate",
         "variants.side_by_side",
