@@ -146,7 +146,8 @@ class Case:
         Dims that are left out keep their sizes. Raises UsageError for what is no dim or no size, and CaseError where
         the function has no such size.
 
-        >>> case = load_case_text("{case: sum, dims: {n: 3}, inputs: {x: {shape: [n], at: normal}}, stages: {f: sum(x)}}")
+        >>> x = "{shape: [n], at: normal}"
+        >>> case = load_case_text(f"{{case: sum, dims: {{n: 3}}, inputs: {{x: {x}}}, stages: {{f: sum(x)}}}}")
         >>> smaller = case.with_dims({"n": 1})
         >>> smaller.name, smaller.inputs[0].shape
         ('sum [n=1]', (1,))
