@@ -74,6 +74,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tracing",
         "points",
         "cache",
+        "sizes",
         "certified.reference",
         "certified.step_bounds",
         "certified",
