@@ -361,7 +361,7 @@ def _small_batches(case: Case, settings: Settings) -> Iterator[Batch]:
     """Own points, points on kinks, and as many random points as are always judged one by one."""
     own = own_points(case, settings.seed)
     yield own
-    kinked = kink_points(case, Program(case.graph), settings.seed, len(own)) if settings.points else None
+    kinked = kink_points(case, Program(case.graph.opened()), settings.seed, len(own)) if settings.points else None
     if kinked is not None:
         yield kinked
 
