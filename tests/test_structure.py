@@ -31,6 +31,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "ops.products",
         "ops.reductions",
         "ops.shaping",
+        "ops.einsum",
+        "ops.scans",
+        "ops.extrema",
+        "ops.softmax",
         "ops",
     ),
     (
@@ -47,6 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "derivative",
         "symbolic.matrix_forms",
         "symbolic.closed_forms",
+        "symbolic.polynomials",
         "symbolic.pieces",
         "symbolic",
         "methods.symbolic",

@@ -258,13 +258,8 @@ def _composite(row: Op, node: Node, static: dict[str, Any], operands: Sequence[A
         for index, slope, size in zip(np.ndindex(operands[i].shape[1:]), got.flat, sizes, strict=True):
             ways = [_stepped(numbers, (i, index), sign) for sign in (1, -1)]
             step = ways[0][i][index] - ways[1][i][index]
-            ends, builds = (
-                [run(way) for way in ways]
-                for run in (
-                    lambda way: _exact(row, way, static),
-                    lambda way: _run_exactly(program, [*way, *held]),
-                )
-            )
+            ends = [_exact(row, way, static) for way in ways]
+            builds = [_run_exactly(program, [*way, *held]) for way in ways]
             if _is_bent(exact, ends):
                 continue
             parts = np.ravel((ends[0] - ends[1]) / step) * seeds.ravel()
