@@ -257,6 +257,127 @@ def test_a_terminal_without_unicode() -> None:
     assert b"carr\\xe9 \\u2202" in done.stdout
 
 
+# ----------------------------------------------------------------------------------------------------------- check
+
+GRADIENTS = """\
+import numpy as np
+
+def right(x):
+    return 2 * x
+
+def wrong(x):
+    return 2.000001 * x
+
+class Layers:
+    @staticmethod
+    def right(x):
+        return {"dx": 2 * x}
+
+def raising(x):
+    return helper(x)
+
+def helper(x):
+    return [1, 2][5]
+
+def nonsense(x):
+    return {"dz": x}
+
+number = 3
+"""
+
+
+def check(target: str, *arguments: str, module: str = "", text: str = GRADIENTS) -> subprocess.CompletedProcess[str]:
+    """`verify check` in a process of its own, so that each test imports its own module."""
+    Path(f"{module or target.partition(':')[0]}.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "verify", "check", target, "--points", "4", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+
+
+@pytest.mark.parametrize("case", ["square", "cases/square.yaml"])
+def test_check_passes_a_right_gradient(case: str) -> None:
+    """The table of `verify run`, exit code 0, and no report that nobody asked for."""
+    done = check("gradients:right", "--case", case)
+    assert done.returncode == 0, done.stderr
+    assert "1 case, " in done.stdout
+    assert "all pass" in done.stdout
+    assert not Path("reports").exists()
+
+
+def test_check_fails_a_wrong_gradient() -> None:
+    """The failure as `verify run` tells it, exit code 1; reports where they are asked for."""
+    done = check("gradients:wrong", "--case", "square", "--json", "run.json", "--csv", "tables", "--seed", "3")
+    assert done.returncode == 1, done.stderr
+    for word in ("FAIL gradient of x, case square", "subject", "proved", "square.yaml:4"):
+        assert word in done.stdout
+    assert json.loads(Path("run.json").read_text(encoding="utf-8"))["seed"] == 3
+    assert files("tables") == ["points.csv", "results.csv", "summary.csv"]
+
+
+def test_check_finds_names_with_dots_and_packages() -> None:
+    """A method of a class, and a module inside a package of the current folder."""
+    Path("layers").mkdir()
+    done = check("layers.square:Layers.right", "--case", "square", module="layers/square")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_exception_in_the_gradient_shows_their_frames() -> None:
+    """The user's own traceback from their frame on, none of this program's, and exit code 2."""
+    done = check("gradients:raising", "--case", "square")
+    assert done.returncode == 2
+    said = done.stdout + done.stderr
+    for words in ("IndexError", "in raising", "in helper", "return [1, 2][5]"):
+        assert words in said
+    assert "subject.py" not in said
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        ("gradients:rihgt", "module gradients has no 'rihgt'. Did you mean 'right'?"),
+        ("gradients:number", "'gradients:number' is of type int, expected a function that can be called"),
+        ("gradients:nonsense", "'dz'"),
+        ("gradiens:right", "no module is called 'gradiens'"),
+        ("gradiens:right", "Did you mean 'gradients'?"),
+        ("gradients.py:right", "such as gradients:right, got 'gradients.py:right'"),
+        ("gradients", "expected a gradient as package.module:function"),
+        (":right", "expected a gradient as package.module:function"),
+    ],
+)
+def test_a_gradient_that_cannot_be_had(target: str, complaint: str) -> None:
+    """What is wrong with the name, or with the answer, is said in a sentence, with exit code 2."""
+    done = check(target, "--case", "square", module="gradients")
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("import no_such_package\n", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("def right(x) return x\n", "SyntaxError"),
+        ("1 / 0\n", "ZeroDivisionError"),
+        ("raise SystemExit(7)\n", "SystemExit: 7"),
+    ],
+)
+def test_a_module_that_does_not_import(text: str, complaint: str) -> None:
+    """Its own error, from its own line on, and exit code 2."""
+    done = check("gradients:right", "--case", "square", text=text)
+    assert done.returncode == 2
+    assert "module gradients cannot be imported" in done.stderr
+    assert complaint in done.stderr
+    assert "gradients.py" in done.stderr
+    assert "named.py" not in done.stderr
+
+
+def test_check_needs_a_case_that_exists() -> None:
+    """Without one, or with a misspelt one, nothing is imported or run."""
+    assert check("gradients:right").returncode == 2
+    done = check("gradients:right", "--case", "sqaure")
+    assert done.returncode == 2
+    assert "Did you mean 'square'?" in done.stderr
+
+
 # -------------------------------------------------------------------------------------- show, new, schema and ops
 
 

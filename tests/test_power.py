@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,6 +101,20 @@ def test_a_gradient_that_is_zero_everywhere_passes_with_a_note() -> None:
     result = result_of("case: zero\ninputs: {x: {at: -2, domain: [-3, -1]}}\nstages: {f: relu(x) + 1}\n")
     assert result.passes
     assert any("zero at every point" in note for note in result.notes)
+
+
+SAME = "case: same\ninputs: {{x: {{at: 0.5, domain: [0, 2]}}}}\nstages: {{f: sqrt(x**2 + 2 * x + 1) - x + {c} * x}}\n"
+
+
+def test_a_gradient_that_cancels_to_zero_passes_with_a_note() -> None:
+    """Two slopes of 1 leave no exact 0, but a narrow enclosure of it; with 1e-9 more there is a slope to be seen."""
+    zero, more = (result_of(SAME.format(c=c)) for c in ("0", "1e-9"))
+    assert zero.passes
+    assert (0, True) == (variable(zero, "x").weak, math.isnan(variable(zero, "x").power))
+    assert any("zero at every point" in note for note in zero.notes)
+    assert more.passes
+    assert variable(more, "x").power < 1e-5
+    assert not any("zero at every point" in note for note in more.notes)
 
 
 # ----------------------------------------------------------------------------------------------- over the shipped cases

@@ -14,6 +14,8 @@ from verify.records import CaseResult
 
 pytest_plugins = ["pytester"]
 
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+
 RIGHT = """\
 case: square
 source: by hand
@@ -231,3 +233,152 @@ def test_options_that_make_no_sense(project: pytest.Pytester, option: str, compl
     result = project.runpytest_inprocess(option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([complaint])
+
+
+# ------------------------------------------------------------------------------------------- the fixture and its marker
+
+SLOPE = """\
+import pytest
+
+def right(x):
+    return 2 * x
+
+def wrong(x):
+    return 2.000001 * x
+"""
+
+
+def judged(pytester: pytest.Pytester, test: str, *arguments: str) -> pytest.RunResult:
+    """Runs one test file that has a right and a wrong gradient of the square."""
+    pytester.makepyfile(test_own=SLOPE + test)
+    return run(pytester, *arguments)
+
+
+def test_a_right_gradient_passes_and_its_run_is_there(pytester: pytest.Pytester) -> None:
+    """The call gives the run, which further asserts may look at; no setting is needed."""
+    pytester.mkdir("cases")
+    write(pytester, "square", RIGHT)
+    test = """
+def test_square(gradient_oracle):
+    run = gradient_oracle(right, "square")
+    assert run is gradient_oracle.run
+    assert run.cases[0].points_checked == 5
+    assert gradient_oracle.case is None
+"""
+    judged(pytester, test).assert_outcomes(passed=1)
+
+
+def test_a_wrong_gradient_fails_as_a_case_does(pytester: pytest.Pytester) -> None:
+    """The failure shows what a case file's would, and the test's own lines, but none of the plugin's."""
+    pytester.mkdir("cases")
+    write(pytester, "square", RIGHT)
+    test = """
+def test_square(gradient_oracle):
+    gradient_oracle(wrong, "square")
+
+def test_what_was_found(gradient_oracle):
+    with pytest.raises(AssertionError, match="subject") as failure:
+        gradient_oracle(wrong, "square")
+    assert not gradient_oracle.run.ok
+    assert failure.value.run is gradient_oracle.run
+"""
+    result = judged(pytester, test)
+    result.assert_outcomes(passed=1, failed=1)
+    text = result.stdout.str()
+    assert re.search(r"square\.yaml:4\b", text)
+    for word in ("FAIL gradient of x", "subject ", "reference", "allowed", "seed", "at = {'x': "):
+        assert word in text
+    assert 'gradient_oracle(wrong, "square")' in text
+    assert "pytest_plugin.py" not in text
+
+
+@pytest.mark.parametrize("named", ["cases/square.yaml", "square", "inside/own.yaml", "../tests/inside/own.yaml"])
+def test_the_marker_gives_the_test_its_case(pytester: pytest.Pytester, named: str) -> None:
+    """By path from the root or from the test's folder, and by name; the wrong twin fails by the same marker."""
+    pytester.mkdir("cases")
+    write(pytester, "square", RIGHT)
+    folder = pytester.mkdir("tests")
+    (folder / "inside").mkdir()
+    (folder / "inside" / "own.yaml").write_text(RIGHT, encoding="utf-8")
+    test = f"""
+@pytest.mark.gradient_case({named!r})
+@pytest.mark.parametrize("gradient", [right, wrong])
+def test_square(gradient, gradient_oracle):
+    assert gradient_oracle.case.is_file()
+    gradient_oracle(gradient)
+"""
+    (folder / "test_square.py").write_text(SLOPE + test, encoding="utf-8")
+    run(pytester, "--strict-markers", "tests").assert_outcomes(passed=1, failed=1)
+
+
+def test_a_shipped_case_by_its_name(pytester: pytest.Pytester) -> None:
+    """The cases that come with the package are found from everywhere, and so are those in the folders of the ini."""
+    pytester.makeini("[pytest]\nverify_cases = more\n")
+    (pytester.mkdir("more") / "own.yaml").write_text(RIGHT, encoding="utf-8")
+    test = """
+@pytest.mark.gradient_case("add")
+def test_shipped(gradient_oracle):
+    gradient_oracle(lambda x, y: (1.0, 1.0))
+
+@pytest.mark.gradient_case("own")
+def test_own(gradient_oracle):
+    gradient_oracle(right)
+"""
+    judged(pytester, test, "test_own.py").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("test", "complaint"),
+    [
+        ("gradient_oracle(right)", "*needs a case*gradient_case*"),
+        ("gradient_oracle(right, 'sqare')", "*no case is called 'sqare'. Did you mean 'square'?*"),
+        ("gradient_oracle(right, 'broken')", "*broken.yaml:6:*Did you mean 'sigmoid'?*"),
+        ("gradient_oracle(lambda x: {'z': x}, 'square')", "*'z'*no input or stage*"),
+    ],
+)
+def test_what_the_oracle_cannot_judge(pytester: pytest.Pytester, test: str, complaint: str) -> None:
+    """It fails with the remedy in words, without this program's own frames."""
+    pytester.mkdir("cases")
+    write(pytester, "square", RIGHT)
+    write(pytester, "broken", BROKEN)
+    result = judged(pytester, f"\ndef test_square(gradient_oracle):\n    {test}\n", "test_own.py")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([complaint])
+    assert "runner.py" not in result.stdout.str()
+
+
+def test_a_marker_without_a_case(pytester: pytest.Pytester) -> None:
+    """A marker that names nothing is refused."""
+    test = """
+@pytest.mark.gradient_case()
+def test_square(gradient_oracle):
+    gradient_oracle(right)
+"""
+    result = judged(pytester, test)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*gradient_case takes one case*"])
+
+
+def test_options_reach_the_oracle(pytester: pytest.Pytester) -> None:
+    """Points and seed are pytest's own where the call says nothing, be they in the ini or on the command line."""
+    pytester.makeini("[pytest]\naddopts = --verify-seed=7\n")
+    test = """
+@pytest.mark.gradient_case("multiply_add")
+def test_square(gradient_oracle):
+    gradient = lambda x, y, z: (z, z, x + y)
+    run = gradient_oracle(gradient)
+    assert (run.seed, run.points) == (7, 4)
+    run = gradient_oracle(gradient, points=2, seed=1)
+    assert (run.seed, run.points) == (1, 2)
+"""
+    judged(pytester, test).assert_outcomes(passed=1)
+
+
+def test_the_tests_of_the_readme_run(pytester: pytest.Pytester) -> None:
+    """A test file copied out of the README passes, and fails where a term of its gradient is missing."""
+    (text,) = re.findall(r"```python\n([^`]*gradient_oracle.*?)```", README, re.DOTALL)
+    pytester.makepyfile(test_own=text)
+    run(pytester).assert_outcomes(passed=2)
+    assert "(1 - out) * out" in text
+    pytester.makepyfile(test_own=text.replace("(1 - out) * out", "(1 - out)"))
+    run(pytester).assert_outcomes(passed=1, failed=1)

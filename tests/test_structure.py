@@ -45,6 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "symbolic.formula",
         "reading.syntax",
         "reading.expression",
+        "reading.expression_text",
         "symbolic.symbols",
     ),
     (
@@ -64,11 +65,17 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "reading.case",
         "reading.case_template",
         "reading",
+        "tracing.places",
+        "tracing.numpy_rules",
+        "tracing.tracer",
+        "tracing.trace",
+        "tracing",
         "points",
         "certified.reference",
         "certified.step_bounds",
         "certified",
         "oracle.ball_numbers",
+        "oracle.contract",
         "oracle.subject",
         "oracle.step_law",
     ),
@@ -90,8 +97,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "judging",
         "runner",
         "oracle.black_box",
-        "oracle.check",
-        "oracle",
+        "oracle.given",
         "matrix",
         "report",
         "report.atomic",
@@ -102,6 +108,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "report.html",
         "report.json",
         "report.terminal",
+        "oracle.gradient_run",
+        "oracle.check",
+        "oracle.named",
+        "oracle",
     ),
     ("options", "strategies", "bench", "cli", "pytest_plugin", "__main__", ""),
 )
@@ -114,6 +124,7 @@ WITHOUT_EXAMPLE = {
     "pytest_plugin.pytest_addoption": "a hook: pytest calls it, and tests/test_pytest_plugin.py runs it",
     "pytest_plugin.pytest_configure": "a hook, as above",
     "pytest_plugin.pytest_collect_file": "a hook, as above",
+    "pytest_plugin.gradient_oracle": "a fixture: pytest makes it, and tests/test_pytest_plugin.py uses it",
     "pytest_plugin.case_folders": "needs a running pytest; tests/test_pytest_plugin.py runs it",
 }
 """Public functions without an example in the docstring, each with the reason."""
@@ -285,8 +296,9 @@ def test_an_allowed_import_is_not_complained_about(module: str, allowed: str) ->
         "from verify.cli import main\ntry: main(['--help'])\nexcept SystemExit as stop: assert stop.code == 0",
         "import verify.pytest_plugin",
         "import pytest\nassert pytest.main(['--collect-only', '-q', '-p', 'no:hypothesispytest', 'cases']) == 0",
+        "import pytest\nassert pytest.main(['--fixtures', '-q', '-p', 'no:hypothesispytest', 'cases']) == 0",
     ],
-    ids=["package", "modules", "help", "plugin", "collecting"],
+    ids=["package", "modules", "help", "plugin", "collecting", "fixtures"],
 )
 def test_the_doors_load_nothing_heavy(code: str) -> None:
     """Importing the package, asking for help, loading the plugin and collecting cases stay quick."""

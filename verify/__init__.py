@@ -11,12 +11,14 @@ Nothing is imported before it is asked for, so ``import verify`` costs next to n
 
 TYPE_CHECKING = False  # not from typing, which would be the most expensive part of ``import verify``
 if TYPE_CHECKING:
-    from verify.errors import CaseError, UsageError, VerifyError
+    from verify.errors import CaseError, TraceError, UsageError, VerifyError, WrongGradientError
     from verify.graph import Graph, GraphBuilder
     from verify.oracle.check import check_gradient
+    from verify.oracle.gradient_run import GradientRun
     from verify.reading.case import Case, load_case
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
     from verify.runner import Settings, find_case, find_case_files, run_case, run_cases, shipped_cases
+    from verify.tracing.trace import trace
 
 __version__ = "0.1.0"
 
@@ -24,15 +26,18 @@ __all__ = [
     "Case",
     "CaseError",
     "CaseResult",
+    "GradientRun",
     "Graph",
     "GraphBuilder",
     "Row",
     "Run",
     "Settings",
+    "TraceError",
     "UsageError",
     "VariableResult",
     "Verdict",
     "VerifyError",
+    "WrongGradientError",
     "__version__",
     "check_gradient",
     "find_case",
@@ -41,15 +46,18 @@ __all__ = [
     "run_case",
     "run_cases",
     "shipped_cases",
+    "trace",
 ]
 
 _HOMES = {
     "verify.reading.case": ("Case", "load_case"),
-    "verify.errors": ("CaseError", "UsageError", "VerifyError"),
+    "verify.errors": ("CaseError", "TraceError", "UsageError", "VerifyError", "WrongGradientError"),
     "verify.graph": ("Graph", "GraphBuilder"),
     "verify.oracle.check": ("check_gradient",),
+    "verify.oracle.gradient_run": ("GradientRun",),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
     "verify.runner": ("Settings", "find_case", "find_case_files", "run_case", "run_cases", "shipped_cases"),
+    "verify.tracing.trace": ("trace",),
 }
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 
 from verify import __version__
-from verify.options import RUN_OPTIONS, add_run_options, positive_count, settings
+from verify.options import RUN_OPTIONS, add_run_options, check_arguments, positive_count, settings
 
 TYPE_CHECKING = False  # typing itself would slow 'verify --help' down; checkers read the name all the same
 if TYPE_CHECKING:
@@ -127,9 +127,7 @@ def _add_run(parser: _Parser) -> None:
     )
     parser.add_argument("-k", dest="pick", default="", metavar="TEXT", help="only cases whose name contains this")
     add_run_options(parser.add_argument)
-    parser.add_argument("--csv", metavar="DIR", help="write results.csv, points.csv and summary.csv here")
-    parser.add_argument("--html", metavar="FILE", help="write the report as one self-contained page")
-    parser.add_argument("--json", metavar="FILE", help="write everything as JSON")
+    _add_report_options(parser)
     parser.add_argument(
         "--reports",
         metavar="DIR",
@@ -137,6 +135,12 @@ def _add_run(parser: _Parser) -> None:
     )
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first case that does not pass")
     parser.add_argument("--jobs", type=positive_count, default=1, metavar="N", help="cases at a time (default: 1)")
+
+
+def _add_report_options(parser: _Parser) -> None:
+    parser.add_argument("--csv", metavar="DIR", help="write results.csv, points.csv and summary.csv here")
+    parser.add_argument("--html", metavar="FILE", help="write the report as one self-contained page")
+    parser.add_argument("--json", metavar="FILE", help="write everything as JSON")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -172,12 +176,19 @@ def _default_cases() -> Path:
     return found
 
 
-def _targets(args: argparse.Namespace) -> list[tuple[str, Path, bool]]:
-    """What to write: the format, where, and whether that is a folder."""
+def _asked_reports(args: argparse.Namespace) -> list[tuple[str, Path, bool]]:
+    """What was asked for by name: the format, where, and whether that is a folder."""
     from pathlib import Path
 
     asked = [("csv", args.csv, True), ("html", args.html, False), ("json", args.json, False)]
-    targets = [(kind, Path(place), is_folder) for kind, place, is_folder in asked if place]
+    return [(kind, Path(place), is_folder) for kind, place, is_folder in asked if place]
+
+
+def _targets(args: argparse.Namespace) -> list[tuple[str, Path, bool]]:
+    """What a run writes: what was asked for, or else the tables and the page."""
+    from pathlib import Path
+
+    targets = _asked_reports(args)
     if args.reports or not targets:
         folder = Path(args.reports or "reports")
         targets += [("csv", folder, True), ("html", folder / "index.html", False)]
@@ -252,6 +263,45 @@ class _progress:  # noqa: N801  (used as a function: `with _progress(n) as tick`
     def _tick(self, result: CaseResult) -> None:
         if self._bar is not None:
             self._bar.update(self._task, advance=1, description=f"checked {result.name}")
+
+
+# ----------------------------------------------------------------------------------------------------------- check
+
+
+def _add_check(parser: _Parser) -> None:
+    parser.add_argument(
+        "gradient", metavar="MODULE:NAME", help="the gradient to judge, such as package.module:backward"
+    )
+    parser.add_argument(
+        "--case", required=True, metavar="CASE", help="what it is the gradient of: a case by path or by name"
+    )
+    add_run_options(parser.add_argument)
+    _add_report_options(parser)
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Judges a gradient that somebody wrote, and prints what ``verify run`` prints of a case."""
+    from dataclasses import replace
+    from shlex import join
+
+    from verify.oracle.check import check_gradient
+    from verify.oracle.named import gradient_named, user_fault
+    from verify.report.terminal import make_console, print_run
+    from verify.runner import find_case
+
+    case = find_case(args.case)
+    targets = _asked_reports(args)
+    for _, path, is_folder in targets:
+        _make_sure_of(path, is_folder)
+    gradient = gradient_named(args.gradient)
+    with user_fault(f"the gradient {args.gradient} failed"):
+        run = check_gradient(gradient, case, **check_arguments(vars(args).get))
+    run = replace(run, command=join(["verify", *args.command_line]))
+    written = _write_reports(run, targets)
+    print_run(run, make_console())
+    if written:
+        print("Wrote " + ", ".join(map(str, written)))
+    return run.exit_code
 
 
 # ------------------------------------------------------------------------------------------------------------ show
@@ -382,6 +432,7 @@ def _bench(args: argparse.Namespace) -> int:
 
 COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.Namespace], int]]] = {
     "run": ("check cases and write the reports", _add_run, _run),
+    "check": ("judge a gradient that you wrote against a case", _add_check, _check),
     "show": ("show the forward and backward pass of one case, stage by stage", _add_show, _show),
     "new": ("write a case file that runs and is explained", _add_new, _new),
     "schema": ("print the JSON Schema of the case format, for completion in editors", _add_nothing, _schema),

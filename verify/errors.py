@@ -70,8 +70,23 @@ class CaseError(VerifyError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class TraceError(VerifyError):
+    """A function that cannot be turned into a graph by running it; says what it did, where, and what to do instead.
+
+    Common causes: branches on values, ``float()``, writes into arrays, functions that are not NumPy's.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(str(problem))
+
+
 class UsageError(VerifyError):
     """An option, path or argument that cannot be used; the message says what to give instead."""
+
+
+class WrongGradientError(AssertionError):
+    """A gradient that does not pass; the message is the report. pytest shows it as it shows a failed assertion."""
 
 
 class ShapeError(VerifyError):

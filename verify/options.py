@@ -163,3 +163,15 @@ def settings(value_of: Callable[[str], Any]) -> Settings:
 
     given = {name: value_of(name) for name in RUN_OPTIONS}
     return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def check_arguments(value_of: Callable[[str], Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The keywords of ``check_gradient`` from whatever holds the options; what is ``given`` comes first.
+
+    >>> check_arguments({"points": 8, "seed": 3}.get, {"seed": 7, "at": {"x": 1.0}})["settings"].seed
+    7
+    """
+    given = given or {}
+    asked = {name: given.get(name, value_of(name)) for name in RUN_OPTIONS}
+    others = {name: value for name, value in given.items() if name not in RUN_OPTIONS}
+    return {"settings": settings(asked.get), **others}

@@ -111,7 +111,7 @@ def own_points(case: Case, seed: int) -> Batch:
     rng = generator(seed, case.name, "own", len(case.own_points))
     return Batch(
         inputs,
-        _upstream(case, inputs, rng),
+        _upstream(case, inputs, rng, own=True),
         np.arange(len(case.own_points)),
         [point.origin for point in case.own_points],
         own=True,
@@ -290,16 +290,21 @@ def _repeat(value: Array, count: int) -> Array:
     return np.broadcast_to(value, (count, *value.shape)).copy()
 
 
-def _upstream(case: Case, inputs: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array]:
-    """Upstream gradients: the declared input, one for a scalar output, else drawn anew at every point."""
+def _upstream(
+    case: Case, inputs: Mapping[str, Array], rng: np.random.Generator, *, own: bool = False
+) -> dict[str, Array]:
+    """Upstream gradients: the given one, the declared input, one for a scalar output, else drawn at every point."""
     count = len(next(iter(inputs.values())))
     dtype = dtype_of(inputs)
     upstream = {}
     for name in case.graph.outputs:
         shape = case.graph.shape(name)
         drawn = rng.normal(size=(count, *shape)).astype(dtype)
-        if name in case.upstream:
+        if name in case.given_upstream:
+            upstream[name] = _repeat(case.given_upstream[name].astype(dtype), count)
+        elif name in case.upstream:
             upstream[name] = inputs[case.upstream[name]]
         else:
-            upstream[name] = drawn if shape else np.ones(count, dtype=dtype)
+            is_drawn = shape or (case.draws_scalar_upstream and not own)
+            upstream[name] = drawn if is_drawn else np.ones(count, dtype=dtype)
     return upstream

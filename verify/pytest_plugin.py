@@ -1,7 +1,8 @@
-"""pytest: every case file in the folders that a project names is a test.
+"""pytest: every case file in the folders that a project names is a test, and tests may judge gradients.
 
-The plugin does nothing until a project asks for it, by ``verify_cases = cases`` among its pytest settings or by
-``--verify-cases cases`` on the command line. Loading it, and collecting, imports nothing but pytest.
+Case files are collected where a project asks for it, by ``verify_cases = cases`` among its pytest settings or by
+``--verify-cases cases`` on the command line. The fixture ``gradient_oracle`` judges a gradient against a case. Loading
+the plugin, and collecting, imports nothing but pytest.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from verify.options import add_run_options, settings
+from verify.options import add_run_options, check_arguments, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from verify.records import CaseResult
+    from verify.records import CaseResult, Run
 
 SUFFIXES = (".yaml", ".yml")
 GROUPS_SHOWN = 3
@@ -79,6 +80,92 @@ def failure_text(result: CaseResult) -> str:
     return "\n\n".join(blocks)
 
 
+class GradientFailedError(AssertionError):
+    """Ends a test whose gradient does not pass; carries what was found, None where it could not be judged."""
+
+    def __init__(self, text: str, run: Run | None = None) -> None:
+        super().__init__(text)
+        self.run = run
+
+
+class GradientOracle:
+    """Judges gradients for one test, with the options that pytest was given; the fixture ``gradient_oracle``."""
+
+    def __init__(self, config: pytest.Config, test_file: Path, case: str | None) -> None:
+        self.run: Run | None = None
+        """What was found last, also where it ended the test."""
+        self._config = config
+        self._test_file = test_file
+        self._marked = case
+
+    @property
+    def case(self) -> Path | None:
+        """The file of the test's own case, by its marker ``gradient_case``; None without one."""
+        return None if self._marked is None else self._file_of(self._marked)
+
+    def __call__(self, gradient: Callable[..., Any], case: Any = None, **options: Any) -> Run:
+        """Judges a gradient as ``verify.check_gradient`` does; raises GradientFailedError where it does not pass.
+
+        ``case`` is a case, its path (from the test's folder or from pytest's root) or its name, or a function; without
+        it the marker's. Of ``options`` those of ``verify run`` come before what pytest was told by ``--verify-…``.
+        """
+        __tracebackhide__ = True
+        from verify.errors import VerifyError
+        from verify.oracle.check import check_gradient
+
+        self.run = None
+        try:
+            given = self.case if case is None else self._file_of(case) if isinstance(case, str) else case
+            if given is None:
+                raise pytest.UsageError(NO_CASE)
+            asked = check_arguments(lambda name: self._config.getoption(f"verify_{name}"), options)
+            self.run = check_gradient(gradient, given, **asked)
+        except VerifyError as error:
+            raise GradientFailedError(str(error)) from None
+        if not self.run.ok:
+            raise GradientFailedError(run_text(self.run), self.run)
+        return self.run
+
+    def _file_of(self, name: str) -> Path:
+        from verify.runner import find_case
+
+        for folder in (self._test_file.parent, self._config.rootpath):
+            if (folder / name).is_file():
+                return folder / name
+        return find_case(name, case_folders(self._config))
+
+
+@pytest.fixture
+def gradient_oracle(request: pytest.FixtureRequest) -> GradientOracle:
+    """Judges a gradient against a case: ``gradient_oracle(backward, "sigmoid_neuron")``.
+
+    A marker gives the test a case of its own: ``@pytest.mark.gradient_case("sigmoid_neuron")``. The call returns the
+    run, for further asserts, and ends the test where the gradient does not pass.
+    """
+    marker = request.node.get_closest_marker("gradient_case")
+    if marker is not None and (len(marker.args) != 1 or marker.kwargs or not isinstance(marker.args[0], str | Path)):
+        message = f"the marker gradient_case takes one case, by path or by name, got {marker.args} {marker.kwargs}"
+        raise pytest.UsageError(message)
+    return GradientOracle(request.config, request.path, None if marker is None else str(marker.args[0]))
+
+
+NO_CASE = (
+    "gradient_oracle needs a case: gradient_oracle(backward, 'sigmoid_neuron'), or the marker "
+    "@pytest.mark.gradient_case('sigmoid_neuron') on the test"
+)
+"""What a test is told that names none."""
+
+
+def run_text(run: Run) -> str:
+    """Everything that keeps a run from passing, as text.
+
+    >>> from verify.records import CaseResult, Run
+    >>> print(run_text(Run((CaseResult("f", "f.yaml", problems=("f.yaml:3: unknown name 'z'",)),), seed=0, points=4)))
+    f.yaml:3: unknown name 'z'
+    """
+    return "\n\n".join(failure_text(result) for result in run.cases if not result.passes)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options of ``verify run``, each behind ``--verify-``, and the two ways to name folders of cases."""
     group = parser.getgroup("verify", "gradient checks of case files")
@@ -95,6 +182,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuses folders that are not there, and sees to it that those named by option are collected."""
+    config.addinivalue_line("markers", "gradient_case(case): the case of the fixture gradient_oracle, by path or name")
     for folder in case_folders(config):
         if not folder.exists():
             message = f"verify: no such folder of cases: {folder}; mend 'verify_cases' or '--verify-cases'"

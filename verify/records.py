@@ -354,6 +354,22 @@ class StepLaw:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a gradient under test that no single number shows."""
+
+    kind: str
+    """``input mutated``, ``upstream mutated``, ``output aliases an input``, ``wrong shape``, ``wrong dtype``,
+    ``not linear``, ``not deterministic``, ``not finite`` or ``exception``."""
+    variable: str
+    """What it concerns; empty for the gradient as a whole."""
+    sentence: str
+    fails: bool
+    """Whether the gradient does not pass because of it."""
+    detail: str = ""
+    """More text, such as a traceback; several lines."""
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """Everything that was found about one case file."""
 
@@ -385,11 +401,14 @@ class CaseResult:
     """Wall time that the case took."""
     step_laws: tuple[StepLaw, ...] = ()
     """One for each real input."""
+    findings: tuple[Finding, ...] = ()
+    """What was found about a gradient under test beside its numbers; empty where there is none."""
 
     @property
     def passes(self) -> bool:
         """Whether the case could be run and every row of it passes."""
-        return not self.problems and not self.failures and all(variable.passes for variable in self.variables)
+        failed = self.problems or self.failures or any(finding.fails for finding in self.findings)
+        return not failed and all(variable.passes for variable in self.variables)
 
     @property
     def counts(self) -> Counter[Verdict]:
@@ -404,7 +423,7 @@ class CaseResult:
         """The worst verdict of the case, or ``ERROR`` where it could not be run."""
         if self.problems:
             return "ERROR"
-        if self.failures:
+        if self.failures or any(finding.fails for finding in self.findings):
             return Verdict.FAIL.value
         return worst([variable.verdict for variable in self.variables]).value
 
@@ -435,6 +454,12 @@ class Run:
     def ok(self) -> bool:
         """Whether every case passes."""
         return all(case.passes for case in self.cases)
+
+    @property
+    def verdict(self) -> str:
+        """The worst status of all cases: a verdict, or ``ERROR`` where a case could not be read."""
+        statuses = [case.status for case in self.cases]
+        return "ERROR" if "ERROR" in statuses else worst([Verdict(status) for status in statuses]).value
 
     @property
     def exit_code(self) -> int:

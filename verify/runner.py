@@ -26,7 +26,7 @@ from verify.errors import CaseError, UsageError, did_you_mean
 from verify.interpret import Program, block_size
 from verify.judging.context import Context
 from verify.judging.judge import Judge
-from verify.judging.power import strength
+from verify.judging.power import Strength, strength
 from verify.judging.rows import CODE, Block, RowKey
 from verify.judging.step_records import step_laws
 from verify.methods import available, prepare
@@ -133,18 +133,18 @@ def find_case_files(paths: Sequence[str | Path], pick: str = "") -> tuple[Path, 
     return picked
 
 
-def find_case(name: str) -> Path:
+def find_case(name: str, first: Sequence[Path] = ()) -> Path:
     """The file of a case given by path, by file name (with or without its folder and ``.yaml``) or by its own name.
 
-    Cases in the folder ``cases`` here come before those that come with the package. Raises UsageError where there is
-    none, or where two files in one of these folders go by the name.
+    Cases in the folders ``first``, and then in the folder ``cases`` here, come before those of the package. Raises
+    UsageError where there is none, or where two files in one of these folders go by the name.
 
     >>> [find_case(name).name for name in ("relu", "notes/relu", "staged function")]
     ['relu.yaml', 'relu.yaml', 'staged_function.yaml']
     """
     if Path(name).is_file():
         return Path(name)
-    folders = [folder for folder in (Path("cases"), shipped_cases()) if any(folder.glob("**/*.y*ml"))]
+    folders = [folder for folder in (*first, Path("cases"), shipped_cases()) if any(folder.glob("**/*.y*ml"))]
     files = {folder: find_case_files([folder]) for folder in folders}
     for folder in folders:
         if found := [file for file in files[folder] if name in _file_names(file.relative_to(folder))]:
@@ -394,6 +394,8 @@ class _Column:
     largest: dict[tuple[str, str], tuple[float, int, int]] = field(default_factory=dict)
     """Pair -> largest difference, id of its point, entry."""
     magnitude: float = 0.0
+    strength: Strength = field(default_factory=Strength)
+    """What its proved rows could have told, once all are judged."""
 
     def measure(
         self, pair: tuple[str, str], difference: Array, ids: Array, left_out: Array | None = None
@@ -536,13 +538,14 @@ class _Gathering:
         """The record of the case."""
         case, settings = self.case, self.settings
         asked = settings.methods or ()
+        variables = tuple(self._variable(key, column) for key, column in self.columns.items())
         return CaseResult(
             name=case.name,
             file=case.file,
             source=case.source,
             function=tuple(case.expressions.items()),
             outputs=case.graph.outputs,
-            variables=tuple(self._variable(key, column) for key, column in self.columns.items()),
+            variables=variables,
             points=tuple(self.points.values()),
             stages=_stage_records(case, settings, self.methods.get("symbolic")),
             kinks=tuple(self.context.kinks.values()),
@@ -566,15 +569,15 @@ class _Gathering:
         if not self.is_small:
             notes.append(f"{self.checked:,} points: kept are the rows that do not simply pass, the worst, and a sample")
         for (name, quantity), column in self.columns.items():
-            many = self.checked >= LEAST_TELLING
-            if quantity == "gradient" and many and column.magnitude == 0.0:
+            zero = column.magnitude == 0.0 or column.strength.is_zero
+            if quantity == "gradient" and zero and self.checked >= LEAST_TELLING:
                 notes.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
         return tuple(notes)
 
     def _variable(self, key: RowKey, column: _Column) -> VariableResult:
         case, (name, quantity) = self.case, key
         rows = _rows(column, self.context.texts.all())
-        found = strength(rows, column.entries)
+        found = column.strength = strength(rows, column.entries)
         if found.is_too_weak and quantity == "gradient":
             rows = self._too_weak(column, rows)
         symbolic = self.methods.get("symbolic")
@@ -688,7 +691,7 @@ def _pair_difference(column: _Column, pair: tuple[str, str], shape: tuple[int, .
 
 def _point(batch: Batch, p: int) -> Point:
     values: dict[str, Any] = {name: value[p] for name, value in batch.inputs.items()}
-    values |= {f"upstream of {name}": seed[p] for name, seed in batch.upstream.items() if seed[p].ndim}
+    values |= {f"upstream of {n}": seed[p] for n, seed in batch.upstream.items() if seed[p].ndim or seed[p] != 1}
     return Point(
         id=int(batch.ids[p]),
         origin=batch.origins[p],

@@ -1,8 +1,9 @@
 """How much a check could have caught: a row that passes says little where much is allowed.
 
 A proved row is *weak* where more than 1/256 of the gradient is allowed: it passes, but a wrong factor might have too.
-Where the gradient is exactly 0 there is no factor to be wrong, and any other answer is rejected: such a row is neither
-weak nor strong. A variable that has weak rows and no strong one was not checked at all, whatever its rows say.
+Where the gradient is 0 there is no factor to be wrong, and any other answer is rejected: such a row is neither weak nor
+strong. So is one whose terms cancel to 0, as far as a narrow enclosure can tell. A variable that has weak rows and no
+strong one was not checked at all, whatever its rows say.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ Array = NDArray[Any]
 STRONG = 256.0
 """A strong row allows at most this part of the gradient."""
 
+VANISHING = 2.0**-53
+"""An enclosure of 0 that is narrower than this part of what is allowed means 0: terms that cancel leave no exact 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Strength:
@@ -36,6 +40,11 @@ class Strength:
     def is_too_weak(self) -> bool:
         """Whether there are rows that could tell little, and none that could tell more."""
         return self.weak > 0 and self.strong == 0
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether the gradient was proved to be zero wherever it was proved."""
+        return self.proved > 0 and self.weak == self.strong == 0
 
 
 def strength(rows: Rows, entries: int) -> Strength:
@@ -58,7 +67,7 @@ def strength(rows: Rows, entries: int) -> Strength:
     size, allowed = np.abs(rows.reference[known]), rows.allowed[known]
     error = np.fmax.reduce([np.where(np.isnan(column), 0.0, column)[known] for column in errors])
     error = np.minimum(error, allowed)
-    is_zero = (size == 0) & (rows.radius[known] == 0)
+    is_zero = (size <= rows.radius[known]) & (rows.radius[known] <= VANISHING * allowed)
     is_strong = ~is_zero & (allowed <= size / STRONG)
     with np.errstate(all="ignore"):
         ratio = np.where(size > error, (allowed + error) / (size - error), np.inf)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -42,10 +42,13 @@ VERDICT_OF: Mapping[str, Verdict] = {
 """What the step law says -> what the row comes to."""
 
 
-def judge_black_box(gradient: Gradient, function: Function, at: Mapping[str, Any], seed: int = 0) -> CaseResult:
+def judge_black_box(
+    gradient: Gradient, function: Function, at: Mapping[str, Any], seed: int = 0, constants: Collection[str] = ()
+) -> CaseResult:
     """Judges a gradient at one point, entry by entry.
 
-    ``at`` gives the inputs by name; floats are differentiated, whole numbers and booleans are constants. An output
+    ``at`` gives the inputs by name; floats are differentiated, whole numbers, booleans and what is among the
+    ``constants`` are not. An output
     that is an array is contracted with an upstream gradient drawn from the seed. Raises UsageError for a function or
     an answer that does not fit.
 
@@ -56,7 +59,7 @@ def judge_black_box(gradient: Gradient, function: Function, at: Mapping[str, Any
     """
     started = time.perf_counter()
     inputs = {name: np.array(value) for name, value in at.items()}
-    real = tuple(name for name, value in inputs.items() if value.dtype.kind == "f")
+    real = tuple(name for name, value in inputs.items() if value.dtype.kind == "f" and name not in constants)
     if not real:
         raise UsageError("nothing to differentiate: at needs a float, such as at={'x': 3.0}")
     values = np.asarray(function(**_copies(inputs)), dtype=np.float64)
@@ -66,6 +69,7 @@ def judge_black_box(gradient: Gradient, function: Function, at: Mapping[str, Any
     subject = Subject(Interface(name, tuple(inputs), real, shapes, {OUTPUT: values.shape}), gradient)
     batch = {key: value[None] for key, value in inputs.items()}
     answers = subject.differentiate(batch, {OUTPUT: upstream[None]}).gradients
+    subject.probe(inputs, {OUTPUT: upstream})
 
     def contracted(variable: str, index: tuple[int, ...], number: Any) -> float:
         moved = _copies(inputs)
@@ -89,6 +93,7 @@ def judge_black_box(gradient: Gradient, function: Function, at: Mapping[str, Any
         points_checked=1,
         methods=(SUBJECT, "central"),
         notes=("no expression is known: slopes are measured by central differences over 25 steps, nothing is proved",),
+        findings=tuple(subject.contract.findings),
         seconds=time.perf_counter() - started,
     )
 

@@ -1,4 +1,4 @@
-"""The oracle: is this gradient right? Judges a gradient that somebody brings against a case that is written once.
+"""The oracle: is this gradient right? Judges a gradient that somebody brings against a function that is written once.
 
 The gradient under test is a black box, called point by point. Every row of it is held against the certified reference;
 the three methods stand beside it in the report and accuse nobody.
@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from verify.errors import UsageError
 from verify.oracle.black_box import Function, judge_black_box
+from verify.oracle.given import adapted, points_of
+from verify.oracle.gradient_run import GradientRun
 from verify.oracle.subject import SUBJECT, Gradient, Interface, Subject
+from verify.points import own_points
 from verify.reading.case import Case, load_case
-from verify.records import METHODS, Run
-from verify.runner import DEFAULT, Settings, run_loaded, versions
+from verify.records import METHODS, CaseResult, Finding
+from verify.runner import DEFAULT, Settings, find_case, run_loaded, versions
+
+MOST_PROBED = 2
+"""Own points at which a gradient is called again, to see whether it repeats itself and is linear in upstream."""
 
 
 def check_gradient(
@@ -26,44 +34,127 @@ def check_gradient(
     case: Case | str | Path | Function,
     settings: Settings = DEFAULT,
     *,
-    at: Mapping[str, Any] | None = None,
-) -> Run:
+    at: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None,
+    domain: Mapping[str, Any] | None = None,
+    upstream: Any = None,
+    constants: Mapping[str, Any] | Collection[str] = (),
+    dtype: str | None = None,
+    points: int | None = None,
+    seed: int | None = None,
+) -> GradientRun:
     r"""Judges a gradient of a case at the case's own points, on its kinks, and at random points of its domain.
 
-    A function in the place of the case is a black box: its gradient is judged ``at`` one point, by name, with what
-    :func:`~verify.oracle.black_box.judge_black_box` can measure.
+    Parameters
+    ----------
+    gradient
+        Takes the inputs by name or by position, as arrays of their shapes, and ``upstream`` if its signature has it;
+        several upstream gradients are tried then. Returns one array, a tuple in the order of the inputs, or a mapping
+        by name (``x``, ``dx`` or ``grad_x``), which may have stages too (``dden``).
+    case
+        A case, the path of a case file, or the name of a case that is shipped. A Python function is a black box: its
+        gradient is judged by what central differences over many steps can tell, at the points of ``at``.
+    settings
+        What else is asked of the run; ``points`` and ``seed`` go before it.
+    at
+        One point, or a list of them: input -> value. In place of the case's own points.
+    domain
+        Input -> ``(low, high)``: where points may be drawn, in place of what the case says.
+    upstream
+        An array, or output -> array: the upstream gradient at every point. Drawn from the seed if left out.
+    constants
+        Inputs that are not differentiated: names, or a mapping that gives their values too.
+    dtype
+        ``float64`` or ``float32``: what real inputs are given in.
+    points, seed
+        How many random points (64), and the seed of everything that is drawn (0).
 
-    ``gradient`` takes the inputs by name or by position, as arrays of their shapes, and ``upstream`` if its signature
-    has it. It returns one array, a tuple in the order of the inputs, or a mapping by name (``x``, ``dx`` or
-    ``grad_x``), which may have stages too. Raises CaseError for a case that cannot be read and UsageError for an
-    answer that does not fit it.
+    Raises CaseError for a case that cannot be read, and UsageError for arguments or answers that do not fit it.
 
     >>> from verify.reading.case import load_case_text
     >>> case = load_case_text("case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n")
-    >>> check_gradient(lambda x: 2 * x, case).ok, check_gradient(lambda x: 2.000001 * x, case).ok
-    (True, False)
+    >>> check_gradient(lambda x: 2 * x, case).ok, check_gradient(lambda x: 2.000001 * x, case).verdict
+    (True, 'FAIL')
     >>> check_gradient(lambda x: 2 * x, lambda x: x**2, at={"x": 3.0}).ok
     True
     """
     started = time.perf_counter()
+    asked = replace(
+        settings,
+        points=settings.points if points is None else points,
+        seed=settings.seed if seed is None else seed,
+        variables="all",
+    )
+    given = points_of(at)
+    if isinstance(constants, Mapping):
+        given = tuple({**point, **constants} for point in given or ({},))
+    held = tuple(constants)
     if isinstance(case, str | Path):
-        case = load_case(case)
+        case = load_case(find_case(case) if isinstance(case, str) else case)
     if isinstance(case, Case):
-        if at is not None:
-            raise UsageError("a case has its own points: give 'at' with a function only")
-        subject = Subject(Interface.of(case), gradient)
-        result = run_loaded(case, replace(settings, variables="all"), started, subject)
+        results = [_judge_case(gradient, adapted(case, given, domain, upstream, held, dtype), asked)]
+        methods = (SUBJECT, *(asked.methods or METHODS))
     else:
-        if not at:
-            raise UsageError("a function needs the point to look at, such as at={'x': 3.0}")
-        result = judge_black_box(gradient, case, at, settings.seed)
-    return Run(
-        cases=(result,),
-        seed=settings.seed,
-        points=settings.points if isinstance(case, Case) else 0,
-        methods=(*METHODS, SUBJECT) if isinstance(case, Case) else result.methods,
+        results = _judge_function(gradient, case, given, held, dtype, asked.seed)
+        asked, methods = replace(asked, points=0), results[0].methods
+    return GradientRun(
+        cases=tuple(results),
+        seed=asked.seed,
+        points=asked.points,
+        methods=methods,
         versions=versions(),
-        command="",
         started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
     )
+
+
+def _judge_case(gradient: Gradient, case: Case, settings: Settings) -> CaseResult:
+    subject = Subject(Interface.of(case), gradient)
+    looked_at = replace(case, draws_scalar_upstream=subject.takes_upstream)
+    result = run_loaded(looked_at, settings, subject=subject)
+    own = own_points(looked_at, settings.seed)
+    for number in range(min(len(own), MOST_PROBED)):
+        subject.probe(*({k: x[number] for k, x in xs.items()} for xs in (own.inputs, own.upstream)))
+    result = replace(result, findings=tuple(subject.contract.findings))
+    return replace(result, findings=(*result.findings, *_not_finite(result)))
+
+
+def _judge_function(
+    gradient: Gradient,
+    function: Function,
+    at: Sequence[Mapping[str, Any]],
+    constants: Collection[str],
+    dtype: str | None,
+    seed: int,
+) -> list[CaseResult]:
+    if not at or not at[0]:
+        raise UsageError("a function needs the point to look at, such as at={'x': 3.0}")
+    results = []
+    for number, point in enumerate(at):
+        values = {name: _as_dtype(value, dtype) for name, value in point.items()}
+        result = judge_black_box(gradient, function, values, seed, constants)
+        name = result.name if len(at) == 1 else f"{result.name}, at[{number}]"
+        results.append(replace(result, name=name))
+    return results
+
+
+def _as_dtype(value: Any, dtype: str | None) -> Any:
+    array = np.asarray(value)
+    return array.astype(dtype) if dtype is not None and array.dtype.kind == "f" else value
+
+
+def _not_finite(result: CaseResult) -> list[Finding]:
+    """A finding for each variable whose gradient is not finite somewhere though the truth is."""
+    explained = {finding.variable for finding in result.findings if finding.kind in {"exception", "wrong shape"}}
+    found = []
+    for variable in result.variables:
+        rows = variable.rows
+        if SUBJECT not in rows.values or rows.reference is None or explained & {"", variable.name}:
+            continue
+        lost = ~np.isfinite(rows.values[SUBJECT]) & np.isfinite(rows.reference)
+        if lost.any():
+            row = variable.row(int(np.argmax(lost)))
+            said = f"the gradient by {variable.name} is {row.values[SUBJECT]} at point {row.point}"
+            found.append(
+                Finding("not finite", variable.name, f"{said}, where the truth is {row.reference!r}", fails=True)
+            )
+    return found

@@ -8,7 +8,7 @@ names. :meth:`Subject.excuse` tells, of an answer that is off, whether rounding 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from verify.derivative import Derivative
 from verify.errors import UsageError, did_you_mean
 from verify.interpret import dtype_of
 from verify.oracle.ball_numbers import BallNumber
+from verify.oracle.contract import Contract
 from verify.reading.case import Case
 
 Array = NDArray[Any]
@@ -38,6 +39,9 @@ NEIGHBOURS = 33
 
 NEARBY = 0.01
 """... which lie within this part of the point itself."""
+
+LONGEST_POINT = 12
+"""Numbers of a point that a sentence may hold."""
 
 NOISE = 0.5
 """Half-way between a smooth error (0) and independent ones (1); see :func:`roughness`."""
@@ -94,23 +98,57 @@ class Subject:
     """
 
     def __init__(self, interface: Interface, gradient: Gradient) -> None:
+        """Raises UsageError for a gradient that cannot be called with the inputs."""
         self.interface = interface
         self.gradient = gradient
-        self._by_name, self._takes_upstream = _calling_convention(interface, gradient)
+        self.contract = Contract()
+        """What was found out about the gradient while it was called."""
+        self._by_name, self.takes_upstream = _calling_convention(interface, gradient)
 
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
-        """The subject's gradients at P points, one call for each; see :class:`~verify.derivative.Differentiator`."""
+        """The subject's gradients at P points, one call for each; see :class:`~verify.derivative.Differentiator`.
+
+        Where it raises, or answers with a wrong shape, its answer is NaN. Raises UsageError for an answer of which it
+        cannot be told what belongs to what.
+        """
         points = len(next(iter(inputs.values())))
-        found: dict[str, list[Array]] = {}
-        for p in range(points):
-            here, seeds = ({name: np.copy(x[p])[()] for name, x in xs.items()} for xs in (inputs, upstream))
-            for name, value in self.named(self._call(here, seeds)).items():
-                found.setdefault(name, []).append(self._of_shape(name, value))
-        return Derivative({}, {name: np.stack(values) for name, values in found.items()})
+        answers = [self.answer({k: x[p] for k, x in inputs.items()}, {k: g[p] for k, g in upstream.items()})
+                   for p in range(points)]  # fmt: skip
+        names = dict.fromkeys(name for answer in answers for name in answer) or dict.fromkeys(self.interface.real)
+        shapes = self.interface.shapes
+        return Derivative(
+            {},
+            {name: np.stack([a[name] if name in a else np.full(shapes[name], np.nan) for a in answers])
+             for name in names},
+        )  # fmt: skip
+
+    def answer(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> dict[str, Array]:
+        """What the subject answers at one point, by variable, in float64; empty where it raised an exception."""
+        here, seeds = ({name: np.copy(x)[()] for name, x in xs.items()} for xs in (inputs, upstream))
+        try:
+            raw = self._call(here, seeds)
+        except Exception as error:  # noqa: BLE001 - whatever foreign code raises is told with its own traceback
+            self.contract.raised(error, _point_text(inputs))
+            return {}
+        self.contract.watch_writes("input", inputs, here)
+        self.contract.watch_writes("upstream", upstream, seeds)
+        named = self.named(raw)
+        for name, value in named.items():
+            if isinstance(value, np.ndarray | np.generic):
+                held = inputs[name].dtype if name in inputs else dtype_of(inputs)
+                self.contract.watch_answer(name, value, {**here, **seeds}, held)
+        return {
+            name: self.contract.fitted(name, _floats(name, value), self.interface.shapes[name])
+            for name, value in named.items()
+        }
+
+    def probe(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
+        """Calls the subject again at one point: whether it repeats itself, and is linear in ``upstream``."""
+        self.contract.probe(lambda seeds: self.answer(inputs, seeds), upstream, by=self.takes_upstream)
 
     def _call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
         given: dict[str, Any] = {}
-        if self._takes_upstream:
+        if self.takes_upstream:
             given["upstream"] = next(iter(upstream.values())) if len(upstream) == 1 else dict(upstream)
         if self._by_name:
             return self.gradient(**{name: inputs[name] for name in self._by_name}, **given)
@@ -118,10 +156,26 @@ class Subject:
 
     def named(self, answer: Any) -> dict[str, Any]:
         """What the subject answered, by variable. Raises UsageError where it cannot be told what is what."""
-        if isinstance(answer, Mapping):
-            return {self._variable(str(key)): value for key, value in answer.items() if value is not None}
-        items = list(answer) if isinstance(answer, tuple | list) else [answer]
         names = self.interface.real
+        if answer is None:
+            raise UsageError(f"the gradient returned None; return the gradient by {', '.join(names)}")
+        if isinstance(answer, Iterator | str | bytes):
+            what = f"a {type(answer).__name__}"
+            raise UsageError(f"the gradient returned {what}; return an array, a tuple of arrays, or a mapping by name")
+        if isinstance(answer, Mapping):
+            found = {self._variable(str(key)): value for key, value in answer.items() if value is not None}
+        else:
+            found = self._in_order(answer)
+        if not found:
+            raise UsageError(f"the gradient returned no gradient at all; there are {', '.join(names)} to take it by")
+        return found
+
+    def _in_order(self, answer: Any) -> dict[str, Any]:
+        """A tuple, or a list of arrays, in the order of the inputs; anything else is one array."""
+        names = self.interface.real
+        items = list(answer) if isinstance(answer, tuple | list) else [answer]
+        if len(names) == 1 and isinstance(answer, list) and _is_one_array(answer, self.interface.shapes[names[0]]):
+            items = [answer]
         if len(items) != len(names):
             raise UsageError(
                 f"the gradient answered with {len(items)} arrays for {len(names)} inputs "
@@ -139,13 +193,6 @@ class Subject:
             f"the gradient answered with {key!r}, which is no input or stage of {self.interface.what}. "
             f"{did_you_mean(key, [*known, *(f'd{name}' for name in known)])}".strip()
         )
-
-    def _of_shape(self, name: str, value: Any) -> Array:
-        array = np.asarray(value, dtype=np.float64)
-        expected = self.interface.shapes[name]
-        if array.shape != expected:
-            raise UsageError(f"the gradient by {name} has shape {array.shape}, expected that of {name}: {expected}")
-        return array
 
     # ------------------------------------------------------------------------------------- rounding or a wrong formula
 
@@ -234,6 +281,30 @@ def roughness(errors: Sequence[float]) -> float | None:
         return None
     array = array / np.abs(array).max()
     return float(np.sqrt(np.mean(np.diff(array, 2) ** 2) / (6 * np.mean(array**2))))
+
+
+def _floats(name: str, value: Any) -> Array:
+    """An answer as an array of float64. Raises UsageError for what is none."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        kind = f"{type(value).__name__} {value!r:.60}"
+        raise UsageError(f"the gradient by {name} is no array of real numbers: {kind} ({error})") from None
+
+
+def _is_one_array(answer: list[Any], shape: tuple[int, ...]) -> bool:
+    """Whether a list is the nested rows of one array, rather than a list of arrays."""
+    try:
+        return np.shape(answer) == shape
+    except ValueError:  # ragged
+        return False
+
+
+def _point_text(inputs: Mapping[str, Array]) -> str:
+    """A point in a few words, empty where it is large."""
+    if sum(np.size(x) for x in inputs.values()) > LONGEST_POINT:
+        return ""
+    return ", ".join(f"{name} = {np.asarray(x).tolist()}" for name, x in inputs.items())
 
 
 def _calling_convention(interface: Interface, gradient: Gradient) -> tuple[tuple[str, ...], bool]:

@@ -130,6 +130,10 @@ class Case:
     own_points: tuple[OwnPoint, ...] = ()
     ties: Mapping[str, str] = field(default_factory=dict)
     accuracy: Literal["absolute", "relative"] = "absolute"
+    given_upstream: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Output -> upstream gradient that holds at every point, for whoever asks in Python; no case file has this."""
+    draws_scalar_upstream: bool = False
+    """Whether scalar outputs too get an upstream gradient other than 1, everywhere but at the case's own points."""
 
     @property
     def real_inputs(self) -> tuple[Input, ...]:

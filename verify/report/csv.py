@@ -221,6 +221,7 @@ def whole_case_rows(case: CaseResult) -> list[tuple[str, str]]:
     """
     found = [(ERROR, problem) for problem in case.problems]
     found += [(Verdict.FAIL.value, failure) for failure in case.failures]
+    found += [(Verdict.FAIL.value, f"{f.kind}: {f.sentence}") for f in case.findings if f.fails]
     found += [(Verdict.UNDECIDED.value, f"{name} unsupported: {why}") for name, why in case.unsupported.items()]
     if not found and not case.variables:
         found = [(Verdict.UNDECIDED.value, "nothing was checked")]

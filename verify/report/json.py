@@ -15,6 +15,7 @@ from typing import Any
 from verify.records import (
     VERDICTS,
     CaseResult,
+    Finding,
     KinkRecord,
     PairDifference,
     Point,
@@ -95,6 +96,7 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "failures": list(case.failures),
         "problems": list(case.problems),
         "notes": list(case.notes),
+        "findings": [_finding(finding) for finding in case.findings],
         "seconds": plain(case.seconds),
         "function": [{"stage": stage, "expression": expression} for stage, expression in case.function],
         "outputs": list(case.outputs),
@@ -103,6 +105,16 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "points": [_point(point) for point in case.points],
         "variables": [_variable(variable) for variable in case.variables],
         "step_laws": [_step_law(law) for law in case.step_laws],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.kind,
+        "variable": finding.variable,
+        "sentence": finding.sentence,
+        "fails": finding.fails,
+        "detail": finding.detail,
     }
 
 

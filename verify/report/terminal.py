@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from verify.records import PAIRS, CaseResult, Row, Run, StageRecord, VariableResult, format_entry
+from verify.records import PAIRS, CaseResult, Finding, Row, Run, StageRecord, VariableResult, format_entry
 from verify.report.format import (
     ABSENT,
     array_text,
@@ -65,8 +65,10 @@ def make_console(file: TextIO | None = None) -> Console:
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
-def print_run(run: Run, console: Console) -> None:
+def print_run(run: Run, console: Console, *, notes: bool = False) -> None:
     """Prints a table with a row for each case, then what failed, what could not be read, and one line that sums up.
+
+    With ``notes``, each case's notes too.
 
     >>> import sys
     >>> print_run(Run(cases=(), seed=0, points=64, seconds=0.25), make_console(sys.stdout))
@@ -80,6 +82,8 @@ def print_run(run: Run, console: Console) -> None:
             _say(console, describe_group(group, case), _STYLE[group.row.verdict.value])
             console.print()
         _print_whole_case(case, console)
+        if notes and case.notes:
+            _print_notes(case, console)
     _say(console, verdict_line(run), "bold green" if run.ok else "bold red", all_of_it=True)
 
 
@@ -128,6 +132,11 @@ def print_case_passes(case_result: CaseResult, console: Console) -> None:
         console.print()
         _say(console, "closed forms, by SymPy", "bold", all_of_it=True)
         console.print(_forms_table(forms))
+    if case.notes:
+        _print_notes(case, console)
+
+
+def _print_notes(case: CaseResult, console: Console) -> None:
     for note in case.notes:
         _say(console, f"note: {line_of(note)}", "")
 
@@ -238,8 +247,14 @@ def _whole_case_lines(case: CaseResult) -> list[str]:
     name = line_of(case.name)
     lines = [f"ERROR {printable(problem)}" for problem in case.problems]
     lines += [f"FAIL {name}: {line_of(failure)}" for failure in case.failures]
+    lines += [_finding_text(finding, name) for finding in case.findings]
     lines += [f"UNDECIDED {name}: {line_of(m)} unsupported: {line_of(why)}" for m, why in case.unsupported.items()]
     return lines
+
+
+def _finding_text(finding: Finding, case: str) -> str:
+    text = f"{'FAIL' if finding.fails else 'NOTE'} {case}: {finding.kind}: {line_of(finding.sentence)}"
+    return text + "".join(f"\n    {printable(line)}" for line in finding.detail.splitlines())
 
 
 def _say(console: Console, text: str, style: str, *, all_of_it: bool = False) -> None:

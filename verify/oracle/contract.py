@@ -1,0 +1,180 @@
+"""What a gradient promises beside its numbers: it writes to nothing, fits, repeats itself, is linear in ``upstream``.
+
+Each promise that is broken is a finding of its own, told once, by the first call that shows it. Findings explain; the
+numbers are judged by the reference whatever is found here.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.records import Finding
+
+Array = NDArray[Any]
+Answers = Mapping[str, Array]
+"""Variable -> what a gradient answered at one point."""
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+NOT_LINEAR = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-2}
+"""How far from linear an answer must be, against its own size, to be told; rounding stays far below."""
+
+
+@dataclass(slots=True)
+class Contract:
+    """The findings about one gradient, in the order in which they were made."""
+
+    findings: list[Finding] = field(default_factory=list)
+
+    def tell(self, kind: str, variable: str, sentence: str, *, fails: bool = True, detail: str = "") -> None:
+        """Keeps a finding, unless one of its kind is known of the variable.
+
+        >>> contract = Contract()
+        >>> contract.tell("wrong dtype", "x", "dx is float32")
+        >>> contract.tell("wrong dtype", "x", "dx is float32 here too")
+        >>> [finding.sentence for finding in contract.findings]
+        ['dx is float32']
+        """
+        if not any((known.kind, known.variable) == (kind, variable) for known in self.findings):
+            self.findings.append(Finding(kind, variable, sentence, fails, detail))
+
+    def watch_writes(self, what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Whether a call wrote to what it was given; ``what`` is ``input`` or ``upstream``.
+
+        >>> contract = Contract()
+        >>> contract.watch_writes("input", {"x": np.array([3.0])}, {"x": np.array([0.0])})
+        >>> print(contract.findings[0].sentence)
+        the gradient writes to its input 'x': entry [0] was 3.0 and is 0.0 after the call. Let it work on x.copy()
+        """
+        for name, old in before.items():
+            new = np.asarray(after[name])
+            changed = ~_same(np.asarray(old), new)
+            if changed.any():
+                entry = tuple(np.argwhere(changed)[0].tolist())
+                place = f"entry {list(entry)}" if entry else "it"
+                was, now = np.asarray(old)[entry].item(), new[entry].item()
+                said = f"the gradient writes to its {what} '{name}': {place} was {was} and is {now} after the call"
+                self.tell(f"{what} mutated", name, f"{said}. Let it work on {name}.copy()")
+
+    def watch_answer(self, name: str, answer: Any, given: Mapping[str, Any], dtype: np.dtype[Any]) -> None:
+        """Whether one answer shares memory with what was given, and whether it is of the dtype of the computation.
+
+        >>> contract, x = Contract(), np.ones(3)
+        >>> contract.watch_answer("x", x[:2], {"x": x}, np.dtype(np.float64))
+        >>> contract.watch_answer("y", np.ones(3, dtype=np.float32), {"x": x}, np.dtype(np.float64))
+        >>> [(finding.kind, finding.fails) for finding in contract.findings]
+        [('output aliases an input', False), ('wrong dtype', True)]
+        """
+        array = np.asarray(answer)
+        for other, value in given.items():
+            if isinstance(value, np.ndarray) and array.size and np.may_share_memory(array, value):
+                said = f"the gradient by {name} shares its memory with the input '{other}'"
+                why = "whoever adds to it in place changes both. Return a copy"
+                self.tell("output aliases an input", name, f"{said}: {why}", fails=False)
+        if array.dtype != dtype and array.dtype.kind in "biuf":
+            loses = array.dtype.kind == "f" and bool(np.finfo(array.dtype).eps > np.finfo(dtype).eps)
+            said = f"the gradient by {name} is {array.dtype}, the function computes in {dtype}"
+            self.tell("wrong dtype", name, said, fails=loses)
+
+    def fitted(self, name: str, answer: Array, shape: tuple[int, ...]) -> Array:
+        """The answer in the shape that it should have; NaN, and a finding, where it has another.
+
+        >>> contract = Contract()
+        >>> contract.fitted("b", np.ones((4, 3)), (3,))
+        array([nan, nan, nan])
+        >>> print(contract.findings[0].sentence)
+        the gradient by b has shape (4, 3), b has shape (3,): sum over axis 0, along which b was broadcast
+        """
+        if answer.shape == shape:
+            return answer
+        said = f"the gradient by {name} has shape {answer.shape}, {name} has shape {shape}"
+        self.tell("wrong shape", name, f"{said}: {_shape_remedy(name, answer.shape, shape)}")
+        return np.full(shape, np.nan)
+
+    def raised(self, error: Exception, here: str) -> None:
+        """A call that ended in an exception, with the traceback from the first frame that is not ours.
+
+        >>> contract = Contract()
+        >>> try:
+        ...     {}["W"]
+        ... except KeyError as error:
+        ...     contract.raised(error, "x = 3.0")
+        >>> print(contract.findings[0].sentence)
+        the gradient raised KeyError: 'W' at x = 3.0
+        """
+        trace = error.__traceback__
+        while trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(PACKAGE):
+            trace = trace.tb_next
+        detail = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+        said = f"the gradient raised {type(error).__name__}: {error}".rstrip(": ")
+        self.tell("exception", "", f"{said} at {here}" if here else said, detail=detail)
+
+    # -------------------------------------------------------------------------------------- what further calls can show
+
+    def probe(self, call: Callable[[Mapping[str, Array]], Answers], upstream: Mapping[str, Array], *, by: bool) -> None:
+        """Calls a gradient again at one point, to see whether it repeats itself and (``by``) is linear in ``upstream``.
+
+        >>> contract = Contract()
+        >>> contract.probe(lambda upstream: {"x": np.abs(upstream["f"])}, {"f": np.array([1.0, -2.0])}, by=True)
+        >>> print(contract.findings[0].sentence)
+        the gradient by x is not linear in upstream: doubling upstream and adding another should do so to it
+        """
+        first, second = call(upstream), call(upstream)
+        for name in first:
+            if name in second and not _same(first[name], second[name]).all():
+                entry = tuple(np.argwhere(~_same(first[name], second[name]))[0].tolist())
+                one, other = first[name][entry].item(), second[name][entry].item()
+                said = f"the gradient by {name} does not repeat itself: the same call gave {one}, then {other}"
+                self.tell("not deterministic", name, said)
+        if by:
+            self._probe_linearity(call, upstream, first)
+
+    def _probe_linearity(
+        self, call: Callable[[Mapping[str, Array]], Answers], upstream: Mapping[str, Array], first: Answers
+    ) -> None:
+        rng = np.random.default_rng(0)
+        other = {name: rng.standard_normal(g.shape).astype(g.dtype) for name, g in upstream.items()}
+        both = {name: np.asarray(-2 * g + other[name]).astype(g.dtype) for name, g in upstream.items()}
+        second, together = call(other), call(both)
+        for name, one in first.items():
+            if name not in second or name not in together:
+                continue
+            with np.errstate(all="ignore"):
+                apart = np.abs(together[name] - (-2 * one + second[name])).max(initial=0.0)
+                size = (2 * np.abs(one) + np.abs(second[name])).max(initial=0.0)
+            # An answer that is not finite is judged as such elsewhere.
+            if np.isfinite(size) and apart > NOT_LINEAR[_coarsest(upstream)] * size:
+                said = "doubling upstream and adding another should do so to it"
+                self.tell("not linear", name, f"the gradient by {name} is not linear in upstream: {said}")
+
+
+def _same(a: Array, b: Array) -> Any:
+    """Elementwise: whether two arrays hold the same, NaN counting as NaN."""
+    return (a == b) | ((a != a) & (b != b))  # noqa: PLR0124 - NaN test
+
+
+def _coarsest(upstream: Mapping[str, Array]) -> np.dtype[Any]:
+    return max((np.dtype(g.dtype) for g in upstream.values()), key=lambda dtype: np.finfo(dtype).eps)
+
+
+def _shape_remedy(name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """What to do about a shape, as far as it can be told."""
+    if sorted(found) == sorted(shape):
+        return "is it transposed?"
+    extra = len(found) - len(shape)
+    if extra >= 0 and all(size in (1, found[extra + i]) for i, size in enumerate(shape)):
+        stretched = [*range(extra), *(extra + i for i, size in enumerate(shape) if size != found[extra + i])]
+        axes = f"axis {stretched[0]}" if len(stretched) == 1 else f"axes {', '.join(map(str, stretched))}"
+        return f"sum over {axes}, along which {name} was broadcast"
+    try:
+        np.broadcast_shapes(found, shape)
+    except ValueError:
+        return "a gradient has the shape of what it is taken by"
+    return "NumPy would broadcast it silently, which hides the fault; a gradient has the shape of its variable"

@@ -1,0 +1,102 @@
+"""A gradient named on a command line, ``package.module:function``: found, imported, and its own faults told as such."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from verify.errors import UsageError, VerifyError, did_you_mean
+
+HERE = Path(__file__).resolve().parent.parent
+"""The package: frames in it are no business of the user's."""
+
+
+def gradient_named(target: str) -> Any:
+    """What ``package.module:name`` stands for; the current folder is importable, and the name may have dots.
+
+    Raises UsageError where the module cannot be imported, or has no such name, or what is there cannot be called.
+
+    >>> gradient_named("math:sqrt")(9.0)
+    3.0
+    >>> gradient_named("math:sqr")
+    Traceback (most recent call last):
+    verify.errors.UsageError: module math has no 'sqr'. Did you mean 'sqrt'?
+    """
+    module_name, colon, attribute = target.partition(":")
+    is_module = all(part.isidentifier() for part in module_name.split(".")) and not module_name.endswith(".py")
+    if not colon or not attribute or not is_module:
+        hint = f", such as {_as_module(module_name)}:{attribute or 'backward'}" if module_name else ""
+        raise UsageError(f"expected a gradient as package.module:function{hint}, got '{target}'")
+    found: Any = _imported(module_name)
+    place = f"module {module_name}"
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise UsageError(f"{place} has no '{name}'. {did_you_mean(name, dir(found))}".strip())
+        found, place = getattr(found, name), f"{place}:{name}"
+    if not callable(found):
+        raise UsageError(f"'{target}' is of type {type(found).__name__}, expected a function that can be called")
+    return found
+
+
+def _as_module(text: str) -> str:
+    """A path as the module that it is: ``layers/affine.py`` is ``layers.affine``."""
+    return ".".join(Path(text).with_suffix("").parts)
+
+
+def _imported(name: str) -> Any:
+    """The module, with the current folder first on the path while it is imported and afterwards."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        with user_fault(f"module {name} cannot be imported"):
+            return importlib.import_module(name)
+    except SyntaxError as error:  # it has no frames of its own: its message tells file and line
+        lines = "".join(traceback.format_exception_only(error)).rstrip()
+        raise UsageError(f"module {name} cannot be imported:\n{lines}") from None
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        near = did_you_mean(name, [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py"])
+        raise UsageError(
+            f"no module is called '{missing}', from {here} and the installed packages. {near}".strip()
+        ) from None
+
+
+@contextmanager
+def user_fault(what: str) -> Iterator[None]:
+    """Turns an exception of somebody else's code into a UsageError with their own traceback, from their frame on.
+
+    A fault of this program, in which no other code took part, passes through, and so do messages meant for users.
+
+    >>> with user_fault("the gradient failed"):
+    ...     raise UsageError("expected two arrays")
+    Traceback (most recent call last):
+    verify.errors.UsageError: expected two arrays
+    """
+    try:
+        yield
+    except (VerifyError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        frames = _their_frames(error.__traceback__)
+        if frames is None:
+            raise
+        lines = traceback.format_exception(type(error), error.with_traceback(frames), frames)
+        raise UsageError(f"{what}:\n{''.join(lines).rstrip()}") from None
+
+
+def _their_frames(frames: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame outside this package and of Python's import machinery; None without one."""
+    while frames is not None:
+        file = frames.tb_frame.f_code.co_filename
+        is_python = file.startswith("<frozen importlib") or Path(file) == Path(importlib.__file__)
+        if not is_python and not Path(file).is_relative_to(HERE):
+            return frames
+        frames = frames.tb_next
+    return None

@@ -1,0 +1,551 @@
+"""A plain NumPy function as a case: it runs once on tracers, and what they saw becomes stages with the user's names."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.errors import TraceError, UsageError, VerifyError, did_you_mean
+from verify.graph import Graph, GraphBuilder
+from verify.interpret import Program
+from verify.reading.case import LARGEST, RESERVED, Case, Domain, Input, InputKind, OwnPoint
+from verify.reading.expression import CONSTANTS
+from verify.reading.expression_text import expression_text
+from verify.reading.syntax import name_fault
+from verify.tracing.places import Place, place_of_traceback
+from verify.tracing.tracer import Condition, Recorder, Step, Tracer, trace_error
+
+Array = NDArray[Any]
+Function = Callable[..., Any]
+
+MOST_LEVELS, MOST_NODES = 10, 30
+"""Nesting and size of a formula; what is larger is split into stages, as one would on paper."""
+NEARBY_POINTS = 2
+"""Points, besides those given, at which the trace must give what the function gives."""
+SAME = {"float64": 1e-9, "float32": 1e-4}
+"""How far the two may differ, as a part of the largest value on the way: rounding of another order of operations."""
+
+
+def trace(
+    function: Function,
+    at: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None,
+    /,
+    *,
+    domain: Mapping[str, Any] | None = None,
+    constants: Collection[str] = (),
+    **values: Any,
+) -> Case:
+    """The case that a plain NumPy function is, found by running it once on tracers; the function is not changed.
+
+    The values give the case's own point, by the names of the parameters: ``trace(f, x=3.0, W=np.ones((2, 3)))``, or
+    as a mapping ``trace(f, {"x": 3.0})``, or a list of mappings for several points. Floats and arrays of floats are
+    differentiated; whole numbers, booleans, text and whatever is named in ``constants`` are passed on as they are.
+    ``domain`` maps inputs to ``(low, high)``. The function returns an array, a tuple of arrays, or a mapping of names
+    to arrays. Stages have the names of the variables that the function assigns them to. Shapes, and what the function
+    does with constants, are baked in: trace again for others.
+
+    Raises TraceError where the function does what no graph can hold: branches on values, ``float()``, writes into
+    arrays, functions without an op; and where the graph gives other values than the function. Raises UsageError for
+    values and names that do not fit the function.
+
+    >>> import numpy as np
+    >>> def neuron(w, x):
+    ...     dot = w @ x
+    ...     return 1 / (1 + np.exp(-dot))
+    >>> case = trace(neuron, w=np.array([2.0, -3.0]), x=np.array([-1.0, -2.0]))
+    >>> dict(case.expressions)
+    {'dot': 'w @ x', 'neuron': '1 / (1 + exp(-dot))'}
+    """
+    points = _points(at, values)
+    call = _Call(function, points[0], constants)
+    outputs = [(point, call.plain(point)) for point in points]
+    recorder, results = call.traced()
+    program = _Program(recorder, call, results)
+    case = program.case(points, domain or {})
+    _compare(case, call, outputs)
+    return case
+
+
+def traced_or_reason(
+    function: Function,
+    at: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+    domain: Mapping[str, Any] | None = None,
+    constants: Collection[str] = (),
+) -> Case | str:
+    """The traced case, or why the function cannot be traced, in one sentence with its place.
+
+    >>> traced_or_reason(lambda x: x**2, {"x": 3.0}).expressions
+    {'f': 'x**2'}
+    >>> "a branch on a value" in traced_or_reason(lambda x: x if x > 0 else -x, {"x": 3.0})
+    False
+    >>> "a branch on values" in traced_or_reason(lambda x: x if x > 0 else -x, {"x": 3.0})
+    True
+    """
+    try:
+        return trace(function, at, domain=domain, constants=constants)
+    except TraceError as error:
+        return error.problem.headline()
+
+
+def _points(at: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if at is None:
+        return [dict(values)]
+    given = [at] if isinstance(at, Mapping) else list(at)
+    if values or not given or not all(isinstance(point, Mapping) for point in given):
+        raise UsageError("give the point by name, as in trace(f, x=3.0), or as one mapping or a list of mappings")
+    return [{str(name): value for name, value in point.items()} for point in given]
+
+
+# ------------------------------------------------------------------------------------------------------------ the call
+
+
+class _Call:
+    """The function with its arguments sorted out: what is differentiated, and what is passed on."""
+
+    def __init__(self, function: Function, point: Mapping[str, Any], constants: Collection[str]) -> None:
+        if not callable(function):
+            raise UsageError(f"expected a function, got {function!r:.60}")
+        self.function = function
+        self.name = str(getattr(function, "__name__", type(function).__name__))
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        self.file: str = code.co_filename if code else ""
+        self.line: int = code.co_firstlineno if code else 0
+        for name in constants:
+            if name not in point:
+                raise UsageError(f"constants names {name!r}, which has no value. {did_you_mean(name, point)}".strip())
+        self.given = {name: _as_value(name, value) for name, value in point.items()}
+        self.real = tuple(n for n, v in self.given.items() if _is_real(v) and n not in constants)
+        if not self.real:
+            shown = ", ".join(f"{name}={point[name]!r:.40}" for name in point) or "no values"
+            raise UsageError(
+                f"nothing to differentiate {self.name} by, got {shown}: whole numbers are passed on as constants. "
+                "Write floats, such as x=3.0"
+            )
+        for name in self.given:
+            fault = name_fault(name) or ("it is a field of points" if name in RESERVED else "")
+            if fault and name in self.real:
+                raise UsageError(f"{name!r} cannot name an input of a case: {fault}. Rename the parameter")
+        self.dtype = np.result_type(*(self.given[name].dtype for name in self.real))
+        self.positional = self._fit()
+
+    def _fit(self) -> bool:
+        """Whether the arguments are passed by position. Raises UsageError where they do not fit the function."""
+        try:
+            signature = inspect.signature(self.function)
+        except (TypeError, ValueError):
+            return True  # a builtin without a signature
+        parameters = signature.parameters.values()
+        if any(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in parameters):
+            return True
+        try:
+            signature.bind(**self.given)
+        except TypeError as error:
+            known = list(signature.parameters)
+            unknown = next((name for name in self.given if name not in known), "")
+            hint = did_you_mean(unknown, known) if unknown else ""
+            raise UsageError(f"{self.name}{signature} does not take these values: {error}. {hint}".strip()) from None
+        return False
+
+    def __call__(self, given: Mapping[str, Any]) -> Any:
+        return self.function(*given.values()) if self.positional else self.function(**given)
+
+    def arrays(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments at a point, each the function's own to write to."""
+        given = {name: _as_value(name, point.get(name, held)) for name, held in self.given.items()}
+        for name, value in given.items():
+            if isinstance(value, np.ndarray) and value.shape != np.shape(self.given[name]):
+                raise UsageError(
+                    f"{name} has shape {value.shape} at one point and {np.shape(self.given[name])} at another"
+                )
+        return {n: v.copy()[()] if isinstance(v, np.ndarray) else v for n, v in given.items()}
+
+    def plain(self, point: Mapping[str, Any]) -> dict[str, Array]:
+        """What the function itself returns at a point, by output. Raises UsageError where it raises."""
+        try:
+            with np.errstate(all="ignore"):
+                returned = self(self.arrays(point))
+        except VerifyError:
+            raise
+        except Exception as error:
+            where = place_of_traceback(error.__traceback__)
+            at = f" ({where.file}:{where.line})" if where.line else ""
+            raise UsageError(f"{self.name} raises {_words(error)} at the given point{at}") from error
+        return {key: np.asarray(value) for key, value in _items(returned)}
+
+    def traced(self) -> tuple[Recorder, list[tuple[str, Any]]]:
+        """The recording, and what the function returned while it was recorded. Raises TraceError."""
+        recorder = Recorder(_run.__code__, self.file, self.dtype)
+        given: dict[str, Any] = {}
+        for name, value in self.given.items():
+            if name in self.real:
+                given[name] = recorder.input(name, value.shape)
+            else:
+                given[name] = value.copy()[()] if isinstance(value, np.ndarray) else value
+                recorder.knows(name, given[name])
+        try:
+            returned = _run(self, given)
+        except VerifyError:
+            raise
+        except Exception as error:  # foreign code meets a value that it does not know
+            place = place_of_traceback(error.__traceback__)
+            tried = f"this line, which raises {_words(error)} with traced values and runs with plain arrays"
+            raise trace_error(tried, place, "Use NumPy's own functions on whole arrays.") from error
+        return recorder, _items(returned)
+
+
+def _run(call: _Call, given: Mapping[str, Any]) -> Any:
+    """Where the recorded frames begin; see :func:`~verify.tracing.places.frames_below`."""
+    return call(given)
+
+
+def _words(error: Exception) -> str:
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def _as_value(name: str, value: Any) -> Any:
+    """Numbers and lists of them as arrays; anything else (text, None, a function) as it is."""
+    if isinstance(value, str | bytes | None) or callable(value):
+        return value
+    try:
+        array = np.array(value)
+    except ValueError as error:
+        raise UsageError(f"{name} is no array: {error}. Give all rows the same length") from None
+    if array.dtype.kind == "f":
+        if not np.all(np.isfinite(array)):
+            raise UsageError(f"{name} is not finite. A function has no derivative there: choose another point")
+        return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    if array.dtype.kind == "c":
+        raise UsageError(f"{name} is complex. Gradients are those of real functions: split it into two inputs")
+    return array if isinstance(value, np.ndarray | list | tuple) and array.dtype.kind in "iub" else value
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _items(returned: Any) -> list[tuple[str, Any]]:
+    """The arrays among what a function returned, by key; a cache in a tuple beside them is left out."""
+    if isinstance(returned, Mapping):
+        pairs = [(str(key), value) for key, value in returned.items()]
+    elif isinstance(returned, tuple | list):
+        fields = getattr(returned, "_fields", None)
+        pairs = [(fields[i] if fields else str(i), value) for i, value in enumerate(returned)]
+    else:
+        pairs = [("", returned)]
+    return [(key, value) for key, value in pairs if _is_output(value)]
+
+
+def _is_output(value: Any) -> bool:
+    number = isinstance(value, np.ndarray | np.generic | float) and np.asarray(value).dtype.kind == "f"
+    return isinstance(value, Tracer | Condition) or number
+
+
+# --------------------------------------------------------------------------------------------- recording to a graph
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """How large a formula has become."""
+
+    levels: int
+    nodes: int
+
+
+class _Program:
+    """The steps of a recording that the outputs need, cut into stages and given names."""
+
+    def __init__(self, recorder: Recorder, call: _Call, results: Sequence[tuple[str, Any]]) -> None:
+        self.call, self.recorder, self.steps = call, recorder, recorder.steps
+        self._look_at_the_end()
+        self.results = [(key, self._output(key, value)) for key, value in results]
+        if not self.results:
+            raise trace_error(
+                f"{call.name}, which returned no array", Place(call.file, call.line), "Return an array of floats."
+            )
+        self.live = self._needed([step for _, step in self.results])
+        self.readers = Counter(arg for i in self.live for arg in self.steps[i].args)
+        if not any(self.steps[i].kind == "input" for i in self.live):
+            tried = f"{call.name}, whose result depends on no input ({', '.join(call.real)})"
+            raise trace_error(tried, Place(call.file, call.line), "Compute it from the arguments.")
+        self.names = self._stage_names()
+
+    def _look_at_the_end(self) -> None:
+        """Variables that were assigned and not used again: the frame of the function still knows them."""
+        frame = self.recorder.outermost
+        if frame is None or frame.f_code is not getattr(inspect.unwrap(self.call.function), "__code__", None):
+            return
+        for name, value in list(frame.f_locals.items()):
+            if isinstance(value, Tracer) and name.isidentifier():
+                self.steps[value.step].names.append((1, name))
+
+    def _output(self, key: str, value: Any) -> int:
+        if isinstance(value, Condition):
+            value.refuse()
+        if isinstance(value, Tracer):
+            return value.step
+        what = f"the output {key!r}" if key else "the result"
+        tried = f"{self.call.name}, of which {what} is a plain array that no traced value reaches"
+        place = Place(self.call.file, self.call.line)
+        raise trace_error(tried, place, "Return only what depends on the inputs; fill arrays by np.stack.")
+
+    def _needed(self, roots: Sequence[int]) -> list[int]:
+        found = set(roots)
+        for i in range(max(roots), -1, -1):
+            if i in found:
+                found.update(self.steps[i].args)
+        return sorted(found)
+
+    # ------------------------------------------------------------------------------------------------------------ names
+
+    def _stage_names(self) -> dict[int, str]:
+        """Step -> name, for the steps that become stages and the inputs."""
+        taken: set[str] = set()
+        names: dict[int, str] = {}
+        for i, step in enumerate(self.steps):
+            if step.kind == "input":
+                names[i] = step.name
+                taken.add(step.name)
+        outputs = dict(reversed([(step, key) for key, step in self.results]))
+        taken |= {key for key in outputs.values() if not name_fault(key)}
+        number = 0
+        sizes: dict[int, _Size] = {}
+        for i in self.live:
+            step = self.steps[i]
+            if step.kind == "array":
+                names[i] = _free(step.name if not name_fault(step.name) else "c", taken)
+            elif step.kind == "op":
+                inner = [sizes[arg] for arg in step.args]
+                size = _Size(1 + max(s.levels for s in inner), 1 + sum(s.nodes for s in inner))
+                name = self._own_name(i, outputs, size)
+                if name:
+                    exact = i in outputs and name == outputs[i]
+                    names[i] = name if exact else _free(name, taken)
+                elif i in outputs or self._is_shared(i) or size.levels > MOST_LEVELS or size.nodes > MOST_NODES:
+                    number, names[i] = self._numbered(i, number, taken)
+                sizes[i] = size
+            if i in names or step.kind != "op":
+                sizes[i] = _Size(0, 1)
+        return names
+
+    def _own_name(self, i: int, outputs: Mapping[int, str], size: _Size) -> str:
+        """The name that the user gave, as far as a case can use it."""
+        step = self.steps[i]
+        candidates = [outputs.get(i, ""), step.assigned]
+        if i in outputs and len(self.results) == 1:
+            candidates += [self.call.name, "f"]
+        elif i in outputs:
+            candidates += [f"{self.call.name}_{outputs[i]}", f"f_{outputs[i]}"]
+        if self._is_shared(i) or size.levels > MOST_LEVELS or size.nodes > MOST_NODES:
+            candidates += step.hints
+        return next((name for name in candidates if name and not name_fault(name)), "")
+
+    def _is_shared(self, i: int) -> bool:
+        """Whether several read it. Entries and slices are written out each time."""
+        step = self.steps[i]
+        return self.readers[i] > 1 and step.op != "index"
+
+    def _numbered(self, i: int, number: int, taken: set[str]) -> tuple[int, str]:
+        del i
+        number += 1
+        while f"s{number}" in taken:
+            number += 1
+        taken.add(f"s{number}")
+        return number, f"s{number}"
+
+    # ------------------------------------------------------------------------------------------------------------- case
+
+    def case(self, points: Sequence[Mapping[str, Any]], domain: Mapping[str, Any]) -> Case:
+        """The case with its graph, inputs and points."""
+        graph, lines = self._graph()
+        values = [self._values(point) for point in points]
+        for name in domain:
+            if name not in values[0]:
+                hint = did_you_mean(name, values[0]) or f"Inputs: {', '.join(values[0])}."
+                raise UsageError(f"domain names {name!r}, which is no input. {hint}")
+        inputs = tuple(self._input(name, values, domain.get(name)) for name in graph.inputs)
+        own = [
+            OwnPoint("at" if i == 0 else f"points[{i - 1}]", point, line=self.call.line)
+            for i, point in enumerate(values)
+        ]
+        return Case(
+            name=self.call.name if self.call.name.isprintable() and self.call.name != "<lambda>" else "lambda",
+            source=f"traced from {getattr(self.call.function, '__module__', None) or 'Python'}.{self.call.name}",
+            file=self.call.file,
+            graph=graph,
+            inputs=inputs,
+            expressions={stage: expression_text(graph, stage) for stage in graph.stages},
+            lines=lines,
+            own_points=tuple(own),
+        )
+
+    def _graph(self) -> tuple[Graph, dict[str, int]]:
+        """The graph as the reader of case files would build it: all inputs first, then stage by stage."""
+        builder = GraphBuilder()
+        at: dict[int, int] = {}
+        lines: dict[str, int] = {}
+        arrays = [i for i in self.live if self.steps[i].kind == "array"]
+        for i in (*(i for i, step in enumerate(self.steps) if step.kind == "input"), *arrays):
+            at[i] = builder.input(self.names[i], self.steps[i].shape, self.call.line)
+            lines[self.names[i]] = self.call.line
+        for i in self.live:
+            if i in self.names and self.steps[i].kind == "op":
+                step = self.steps[i]
+                at[i] = self._emit(builder, step, self.names[i], step.line, at)
+                builder.name(self.names[i], at[i])
+                lines[self.names[i]] = step.line or self.call.line
+        outputs: list[str] = []
+        for key, i in self.results:
+            name = self.names.get(i, "")
+            if name in outputs or self.steps[i].kind != "op":  # an input handed on, or one value under two names
+                name = _free(key if key and not name_fault(key) else "f", {*lines, *outputs, *self._keys()})
+                name = key if key and not name_fault(key) and key not in lines else name
+                builder.name(name, at[i])
+                lines[name] = self.call.line
+            outputs.append(name)
+        return builder.build(outputs), lines
+
+    def _keys(self) -> set[str]:
+        return {key for key, _ in self.results}
+
+    def _emit(self, builder: GraphBuilder, step: Step, stage: str, line: int, at: Mapping[int, int]) -> int:
+        """The nodes of one formula, operands first; constants and entries are written out where they are used."""
+        args = []
+        for arg in step.args:
+            inner = self.steps[arg]
+            if arg in at:
+                args.append(at[arg])
+            elif inner.kind == "constant":
+                args.append(builder.constant(inner.value, self._constant_text(inner), stage=stage, line=line))
+            else:
+                args.append(self._emit(builder, inner, stage, line, at))
+        return builder.apply(step.op, *args, params=step.params, stage=stage, line=line)
+
+    def _constant_text(self, step: Step) -> str:
+        """``pi`` as such, unless something else has that name."""
+        return repr(step.value) if step.op in CONSTANTS and step.op in self.names.values() else step.op
+
+    def _values(self, point: Mapping[str, Any]) -> dict[str, Array]:
+        given = self.call.arrays(point)
+        values = {name: _decimal(given[name]) for name in self.call.real}
+        arrays = {
+            self.names[i]: step.value for i, step in enumerate(self.steps) if step.kind == "array" and i in self.names
+        }
+        return values | arrays
+
+    def _input(self, name: str, values: Sequence[Mapping[str, Array]], domain: Any) -> Input:
+        at = [point[name] for point in values]
+        kind: InputKind = "real" if name in self.call.real else "constant"
+        interval = default_domain(at) if domain is None else interval_of(name, domain)
+        for value in at:
+            if not np.all(interval.contains(value)):
+                raise UsageError(f"{name} lies outside its domain {interval}. Move the point, or widen the domain")
+        dtype = "float32" if kind == "real" and self.call.given[name].dtype == np.float32 else "float64"
+        if kind == "constant":
+            dtype = "float32" if self.call.dtype == np.float32 else "float64"
+        return Input(name, at[0].shape, kind, cast("Any", dtype), interval, at[0], self.call.line)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A name that nothing else has: ``h``, then ``h_2``, ``h_3``."""
+    found, number = name, 1
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    taken.add(found)
+    return found
+
+
+def _decimal(value: Any) -> Array:
+    """As float64; a float32 by the shortest decimal that means it, as one would write it into a file."""
+    array = np.asarray(value)
+    if array.dtype == np.float32:
+        return np.array([float(str(x)) for x in array.ravel()], dtype=np.float64).reshape(array.shape)
+    return array.astype(np.float64)
+
+
+def default_domain(values: Sequence[Array]) -> Domain:
+    """All points within 1 + |at| of each entry, as for a case file without a domain.
+
+    >>> str(default_domain([np.array([1.0, -3.0])]))
+    '[-7, 3]'
+    """
+    flat = np.concatenate([np.ravel(value) for value in values])
+    with np.errstate(over="ignore"):
+        low, high = flat - 1.0 - np.abs(flat), flat + 1.0 + np.abs(flat)
+    return Domain(max(float(np.min(low)), -LARGEST), min(float(np.max(high)), LARGEST))
+
+
+def interval_of(name: str, given: Any) -> Domain:
+    """A domain as it is given in Python: ``(low, high)``. Raises UsageError.
+
+    >>> str(interval_of("x", (0, 2)))
+    '[0, 2]'
+    """
+    if isinstance(given, Domain):
+        return given
+    try:
+        low, high = (float(end) for end in given)
+    except (TypeError, ValueError):
+        raise UsageError(f"the domain of {name} must be a pair of numbers (low, high), got {given!r:.60}") from None
+    if not low <= high:
+        raise UsageError(f"the domain of {name} is empty: {given!r}. Write (low, high)")
+    return Domain(low, high)
+
+
+# ------------------------------------------------------------------------------------------------------ the same values
+
+
+def _compare(case: Case, call: _Call, outputs: Sequence[tuple[Mapping[str, Any], Mapping[str, Array]]]) -> None:
+    """Holds the trace against the function itself. Raises TraceError where they give different values."""
+    program = Program(case.graph)
+    for point, plain in (*outputs, *_nearby(case, call, outputs[0][0])):
+        arrays = call.arrays(point)
+        constants = {item.name: item.at for item in case.inputs if item.name not in call.real}
+        given = {**{name: arrays[name] for name in call.real}, **constants}
+        inputs = {item.name: np.asarray(given[item.name], dtype=item.dtype)[None] for item in case.inputs}
+        values = program.run(inputs)
+        largest = max(
+            (float(np.max(np.abs(v), initial=0.0, where=np.isfinite(v))) for v in values if v is not None), default=0.0
+        )
+        for name, (key, own) in zip(case.graph.outputs, plain.items(), strict=False):
+            traced = values[case.graph.position(name)][0]
+            _hold(call, key or name, traced, own, SAME[str(call.dtype)] * largest, point)
+
+
+def _hold(call: _Call, name: str, traced: Array, own: Array, allowed: float, point: Mapping[str, Any]) -> None:
+    if traced.shape == own.shape:
+        finite = np.isfinite(traced) & np.isfinite(own)
+        off = finite & (np.abs(np.where(finite, traced, 0.0) - np.where(finite, own, 0.0)) > allowed)
+        if not off.any():
+            return
+        entry = tuple(int(i) for i in np.argwhere(off)[0]) if off.ndim else ()
+        shown = f"{name}{list(entry) if entry else ''}: the trace of {call.name} gives {float(traced[entry])!r}, "
+        shown += f"{call.name} itself {float(own[entry])!r}"
+    else:
+        shown = f"{name}: the trace of {call.name} has shape {traced.shape}, {call.name} itself gives {own.shape}"
+    short = {key: np.asarray(value).tolist() for key, value in point.items() if np.size(value) <= 4}
+    remedy = "The function draws numbers, keeps a state, or branches on values where the trace cannot see it."
+    raise trace_error(f"{shown} (at {short})", Place(call.file, call.line), remedy)
+
+
+def _nearby(case: Case, call: _Call, point: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Array]]]:
+    """Further points in the domain, drawn by a fixed seed, where the function has a value."""
+    rng = np.random.default_rng(0)
+    for _ in range(NEARBY_POINTS):
+        moved = dict(point)
+        for item in case.inputs:
+            if item.name in call.real:
+                at, low, high = call.given[item.name], item.domain.low, item.domain.high
+                to = np.clip(at * rng.uniform(0.5, 1.5, at.shape) + rng.uniform(-0.1, 0.1, at.shape), low, high)
+                moved[item.name] = to.astype(at.dtype)
+        try:
+            yield moved, call.plain(moved)
+        except UsageError:  # the domain of the function ends before that of the case
+            continue
