@@ -197,7 +197,7 @@ def _nearest(exact: Any) -> float:
 
 
 def _number(form: Any, at: Mapping[sympy.Symbol, sympy.Float]) -> Any:
-    value = sympy.N(form.subs(at), DIGITS)
+    value = sympy.N(sympy.sympify(form).subs(at), DIGITS)
     return mpmath.mpmathify(value) if value.is_number and value.is_real else mpmath.nan
 
 
@@ -248,30 +248,49 @@ def _composite(row: Op, node: Node, static: dict[str, Any], operands: Sequence[A
     for got, other, true, size in zip(value.flat, built.flat, exact.flat, _sizes(in_balls, value), strict=True):
         yield "forward", float(got), true, size
         yield "lowering", other, true, true
-    output = np.array([_nearest(x) for x in exact.flat]).reshape(value.shape)
+    yield from _composite_slopes(row, node, static, operands)
+
+
+def _composite_slopes(
+    row: Op, node: Node, static: dict[str, Any], operands: Sequence[Array], *, beside: bool = False
+) -> Iterator[Check]:
+    """The slopes of an op with a lowering; where branches meet, those a little ``beside``."""
+    numbers = [_mpf(x[0]) for x in operands]
+    exact = _exact(row, numbers, static)
+    program = lowered(node.op, [x.shape[1:] for x in operands], node.params)
+    held = [] if row.held is None else [_mpf(row.held(*operands, **static)[0])]
+    in_balls = row.forward(*map(Balls.exact, operands), **node.params)
+    output = np.array([_nearest(x) for x in exact.flat]).reshape(in_balls.shape)
     if row.singular is not None and np.any(output == 0):
         return  # a length of 0 has a ball of slopes
-    seeds = np.arange(1.0, 1.0 + value[0].size).reshape(value[0].shape)
+    seeds = np.arange(1.0, 1.0 + output.size).reshape(output.shape)
     for i, vjp in enumerate(row.vjps_for(len(operands))):
-        got = np.asarray(vjp(seeds[None], output, *operands, **node.params))
-        sizes = _sizes(vjp(seeds[None], in_balls, *map(Balls.exact, operands), **node.params), got)
+        got = np.asarray(vjp(seeds, output, *operands, **node.params))
+        sizes = _sizes(vjp(Balls.exact(seeds), in_balls, *map(Balls.exact, operands), **node.params), got)
         for index, slope, size in zip(np.ndindex(operands[i].shape[1:]), got.flat, sizes, strict=True):
             ways = [_stepped(numbers, (i, index), sign) for sign in (1, -1)]
             step = ways[0][i][index] - ways[1][i][index]
             ends = [_exact(row, way, static) for way in ways]
-            builds = [_run_exactly(program, [*way, *held]) for way in ways]
             if _is_bent(exact, ends):
-                continue
+                if not beside:  # at a tie every convention is its own
+                    apart = [x + np.arange(1.0, 1.0 + x.size).reshape(x.shape) * _reach(x) for x in operands]
+                    yield from _composite_slopes(row, node, static, apart, beside=True)
+                return
+            builds = [_run_exactly(program, [*way, *held]) for way in ways]
             parts = np.ravel((ends[0] - ends[1]) / step) * seeds.ravel()
             yield "VJP", float(slope), sum(parts), size
             yield "lowering", sum(np.ravel((builds[0] - builds[1]) / step) * seeds.ravel()), sum(parts), sum(abs(parts))
-            yield from _structural_ball_check(row, static, numbers, (i, index), seeds, parts)
+            yield from _structural_ball_check(row, static, numbers, (i, index), seeds[0], parts)
+
+
+def _reach(x: Array) -> float:
+    return max(1.0, float(np.max(np.abs(x))))
 
 
 def _sizes(balls: Any, like: Array) -> list[float]:
     """The size by which a difference is measured, from a radius in the dtype of ``like``; infinite where unknown."""
     tolerance = RANGES[like.dtype][0]
-    radius = np.broadcast_to(balls.radius, like.shape) * ABOVE_ROUNDING
+    radius = np.broadcast_to(getattr(balls, "radius", 0.0), like.shape) * ABOVE_ROUNDING
     sizes: list[float] = (radius / tolerance).ravel().tolist()
     return sizes
 

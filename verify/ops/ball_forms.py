@@ -369,6 +369,20 @@ def gather(a: Any, index: tuple[Any, ...]) -> Any:
     return a[tuple(list(part) if isinstance(part, tuple) else part for part in index)]
 
 
+def pad(a: Any, pad_width: Any) -> Any:
+    """Zeros around an array.
+
+    >>> [float(x) for x in pad(np.array([arb(5)], dtype=object), 1)]
+    [0.0, 5.0, 0.0]
+    """
+    inside = np.pad(np.ones(a.shape, dtype=bool), pad_width)
+    out = np.zeros(inside.shape, dtype=a.dtype)
+    if a.dtype == object:
+        out.fill(_ZERO)
+    out[inside] = a.ravel()
+    return out
+
+
 def reshape(a: Any, shape: int | tuple[int, ...]) -> Any:
     """The same entries in another shape.
 

@@ -67,12 +67,12 @@ def _exact(a: Any, axis: Axis = None, keepdims: bool = False, *, best: Callable[
 ROWS = (
     Op("amax", lambda a, axis=None, keepdims=False, tie="first": np.max(a, shift(axis, a.ndim), keepdims=keepdims),
        (partial(_vjp, best=np.argmax),), by_lowering, partial(_exact, best=max),
-       lambda a, axis=None, keepdims=False: _shape("the largest", a, axis, keepdims), "max(a)",
+       lambda a, axis=None, keepdims=False: _shape("the largest", a, axis, keepdims), "amax(a)",
        params=("axis", "keepdims"), elementwise=False, ulps=0.0, lower=partial(_lower, op="max"), ties=TIES,
        ball=ball_forms.largest),
     Op("amin", lambda a, axis=None, keepdims=False, tie="first": np.min(a, shift(axis, a.ndim), keepdims=keepdims),
        (partial(_vjp, best=np.argmin),), by_lowering, partial(_exact, best=min),
-       lambda a, axis=None, keepdims=False: _shape("the smallest", a, axis, keepdims), "min(a)",
+       lambda a, axis=None, keepdims=False: _shape("the smallest", a, axis, keepdims), "amin(a)",
        params=("axis", "keepdims"), elementwise=False, ulps=0.0, lower=partial(_lower, op="min"), ties=TIES,
        ball=ball_forms.smallest),
 )  # fmt: skip

@@ -325,7 +325,7 @@ ROWS = (
        "concatenate([a, b])", params=("axis",), variadic="list", elementwise=False, ulps=0.0, moves=True,
        ball=ball_forms.concatenate),
     Op("pad", _pad, (_pad_vjp,), np.pad, np.pad, _padded_shape, "pad(a, pad_width=1)", params=("pad_width",),
-       required=("pad_width",), elementwise=False, ulps=0.0, moves=True, ball=np.pad,
+       required=("pad_width",), elementwise=False, ulps=0.0, moves=True, ball=ball_forms.pad,
        source="NumPy's pad with its default mode, constant zeros"),
     Op("flip", _flip, (lambda g, y, a, axis=None: _flip(g, axis),), np.flip, np.flip, lambda a, axis=None: a, "flip(a)",
        params=("axis",), elementwise=False, ulps=0.0, moves=True, ball=np.flip),

@@ -127,6 +127,8 @@ def _summed_by(flat: Any, groups: NDArray[np.int64], count: int) -> Any:
     if len(present) == count:
         return sums
     out = np.zeros((len(flat), count), dtype=flat.dtype)
+    if flat.dtype == OBJECTS:
+        out.fill(flint.arb(0))  # python-flint reads no integers where it expects balls
     out[:, present] = sums
     return out
 
