@@ -155,15 +155,19 @@ def _rows(ops: Collection[str] | None) -> frozenset[str]:
     for op in ops or ():
         if op not in OPS:
             raise UsageError(f"unknown op {op!r}. {did_you_mean(op, OPS) or 'Ops: ' + ', '.join(OPS)}")
-        if not _is_drawn(op):
-            raise UsageError(f"{op} is not drawn. Ops that are: {', '.join(filter(_is_drawn, OPS))}")
+        if not is_drawn(op):
+            raise UsageError(f"{op} is not drawn. Ops that are: {', '.join(filter(is_drawn, OPS))}")
     # Where nothing is asked for, nothing that jumps: its gradient is 0 or not there.
-    drawn = [op for op, row in OPS.items() if not isinstance(row.singular, Jump) and _is_drawn(op)]
+    drawn = [op for op, row in OPS.items() if not isinstance(row.singular, Jump) and is_drawn(op)]
     return frozenset(drawn if ops is None else ops)
 
 
-def _is_drawn(op: str) -> bool:
-    """Whether the grammar knows how to write an op: entry by entry, or one of a few others."""
+def is_drawn(op: str) -> bool:
+    """Whether the grammar knows how to write an op: entry by entry, or one of a few others.
+
+    >>> is_drawn("exp"), is_drawn("softmax")
+    (True, False)
+    """
     return OPS[op].elementwise or op in {"matmul", "index", "transpose", "sum", "mean"}
 
 
