@@ -54,6 +54,25 @@ STAGES: Mapping[str, str] = {
     "sin": "sin(u)",
     "cos": "cos(u)",
     "erf": "erf(u)",
+    "cbrt": "cbrt(u)",
+    "square": "square(u)",
+    "reciprocal": "reciprocal(u)",
+    "expm1": "expm1(u)",
+    "log1p": "log1p(u)",
+    "log2": "log2(u)",
+    "log10": "log10(u)",
+    "softplus": "softplus(u)",
+    "sinh": "sinh(u)",
+    "cosh": "cosh(u)",
+    "arcsinh": "arcsinh(u)",
+    "arccosh": "arccosh(u + 1)",
+    "arctanh": "arctanh(u / 2)",
+    "tan": "tan(u / 2)",
+    "arcsin": "arcsin(u / 2)",
+    "arccos": "arccos(u / 2)",
+    "arctan": "arctan(u)",
+    "arctan2": "arctan2(u, b)",
+    "erfc": "erfc(u)",
     "max": "max(u, b)",
     "min": "min(u, b)",
     "relu": "relu(u - 1)",
@@ -115,11 +134,16 @@ def upstream_alone(g: Any, y: Any, *_: Any, **__: Any) -> Any:
     return g + 0 * y
 
 
-ODD = ("tanh", "sin", "cos", "erf")
+SMOOTH = (
+    "power_constant", "exp", "log", "sqrt", "tanh", "sin", "cos", "erf", "cbrt", "square", "reciprocal",
+    "expm1", "log1p", "log2", "log10", "softplus", "sinh", "cosh", "arcsinh", "arccosh", "arctanh",
+    "tan", "arcsin", "arccos", "arctan", "erfc",
+)  # fmt: skip
+"""Rows of one operand with a slope of their own."""
 
 DROPPED_FORWARD: Mapping[str, Column] = {
-    **dict.fromkeys(("add", "subtract", "multiply", "divide", "power", "max", "min", "hypot"), first),
-    **dict.fromkeys(("power_constant", "exp", "log", "sqrt", *ODD, "relu", "abs", "sign", "transpose"), unchanged),
+    **dict.fromkeys(("add", "subtract", "multiply", "divide", "power", "max", "min", "hypot", "arctan2"), first),
+    **dict.fromkeys((*SMOOTH, "relu", "abs", "sign", "transpose"), unchanged),
     "sigmoid": np.exp,
     "matmul": lambda a, b: a @ np.ones_like(b),
     "sum": lambda a: np.sum(a[:, :-1], axis=1),
@@ -141,10 +165,11 @@ DROPPED_VJPS: Mapping[str, tuple[Column | None, ...]] = {
     "multiply": (upstream_alone, upstream_alone),
     "divide": (upstream_alone, upstream_alone),
     "power": (upstream_alone, upstream_alone),
-    **dict.fromkeys(("power_constant", "exp", "log", "sqrt", "sigmoid", *ODD, "relu", "abs"), (upstream_alone,)),
+    **dict.fromkeys((*SMOOTH, "sigmoid", "relu", "abs"), (upstream_alone,)),
     "max": (upstream_alone, upstream_alone),
     "min": (upstream_alone, upstream_alone),
     "hypot": (upstream_alone, upstream_alone),
+    "arctan2": (upstream_alone, upstream_alone),
     "sign": (upstream_alone,),
     "matmul": (
         lambda g, y, a, b: g @ np.swapaxes(np.ones_like(b), 1, 2),
@@ -211,7 +236,9 @@ def faults(op: str) -> Iterator[Fault]:
         yield Fault("forward", kind, replace(row, forward=scaled(row.forward, float(factor))))
         yield Fault("SymPy form" if row.lower is None else "lowering", kind, with_scaled_form(row, factor))
         yield Fault("ball form", kind, replace(row, ball=scaled(row.ball, ball_of(factor))))
-        for which, name in zip(range(0 if isinstance(row.singular, Jump) else row.arity), "ab", strict=False):
+        for which, name in zip(
+            range(0 if isinstance(row.singular, Jump) and row.singular.flat else row.arity), "ab", strict=False
+        ):
             yield Fault(f"VJP {name}", kind, with_vjp(row, which, scaled(row.vjps[which], float(factor))))
     yield Fault("forward", "plus", replace(row, forward=lambda *args, **params: row.forward(*args, **params) + 1e-6))
     if op in DROPPED_FORWARD:
@@ -298,6 +325,83 @@ erf             forward      =      =      =      =      =
 erf             VJP a        =      =      =      =      -
 erf             SymPy form   =      =      =      =      -
 erf             ball form    =      =      -      =      -
+cbrt            forward      =      =      =      =      =
+cbrt            VJP a        =      =      =      =      -
+cbrt            SymPy form   =      =      =      =      -
+cbrt            ball form    =      =      -      =      -
+square          forward      =      =      =      =      =
+square          VJP a        =      =      =      =      -
+square          SymPy form   =      =      =      =      -
+square          ball form    =      =      -      =      -
+reciprocal      forward      =      =      =      =      =
+reciprocal      VJP a        =      =      =      =      -
+reciprocal      SymPy form   =      =      =      =      -
+reciprocal      ball form    =      =      -      =      -
+expm1           forward      =      =      =      =      =
+expm1           VJP a        =      =      =      =      -
+expm1           SymPy form   =      =      =      =      -
+expm1           ball form    =      =      -      =      -
+log1p           forward      =      =      =      =      =
+log1p           VJP a        =      =      =      =      -
+log1p           SymPy form   =      =      =      =      -
+log1p           ball form    =      =      -      =      -
+log2            forward      =      =      =      =      =
+log2            VJP a        =      =      =      =      -
+log2            SymPy form   =      =      =      =      -
+log2            ball form    =      =      -      =      -
+log10           forward      =      =      =      =      =
+log10           VJP a        =      =      =      =      -
+log10           SymPy form   =      =      =      =      -
+log10           ball form    =      =      -      =      -
+softplus        forward      =      =      =      =      =
+softplus        VJP a        =      =      =      =      -
+softplus        SymPy form   =      =      =      =      -
+softplus        ball form    =      =      -      =      -
+sinh            forward      =      =      =      =      =
+sinh            VJP a        =      =      =      =      -
+sinh            SymPy form   =      =      =      =      -
+sinh            ball form    =      =      -      =      -
+cosh            forward      =      =      =      =      =
+cosh            VJP a        =      =      =      =      -
+cosh            SymPy form   =      =      =      =      -
+cosh            ball form    =      =      -      =      -
+arcsinh         forward      =      =      =      =      =
+arcsinh         VJP a        =      =      =      =      -
+arcsinh         SymPy form   =      =      =      =      -
+arcsinh         ball form    =      =      -      =      -
+arccosh         forward      =      =      =      =      =
+arccosh         VJP a        =      =      =      =      -
+arccosh         SymPy form   =      =      =      =      -
+arccosh         ball form    =      =      -      =      -
+arctanh         forward      =      =      =      =      =
+arctanh         VJP a        =      =      =      =      -
+arctanh         SymPy form   =      =      =      =      -
+arctanh         ball form    =      =      -      =      -
+tan             forward      =      =      =      =      =
+tan             VJP a        =      =      =      =      -
+tan             SymPy form   =      =      =      =      -
+tan             ball form    =      =      -      =      -
+arcsin          forward      =      =      =      =      =
+arcsin          VJP a        =      =      =      =      -
+arcsin          SymPy form   =      =      =      =      -
+arcsin          ball form    =      =      -      =      -
+arccos          forward      =      =      =      =      =
+arccos          VJP a        =      =      =      =      -
+arccos          SymPy form   =      =      =      =      -
+arccos          ball form    =      =      -      =      -
+arctan          forward      =      =      =      =      =
+arctan          VJP a        =      =      =      =      -
+arctan          SymPy form   =      =      =      =      -
+arctan          ball form    =      =      -      =      -
+arctan2         forward      =      =      =      =      =
+arctan2         VJP a        =      =      =      =      -
+arctan2         VJP b        =      =      =      =      -
+arctan2         SymPy form   =      =      =      =      -
+arctan2         ball form    =      =      -      =      -
+erfc            forward      =      =      =      =      =
+erfc            VJP a        =      =      =      =      -
+erfc            SymPy form   =      =      =      =      -
+erfc            ball form    =      =      -      =      -
 max             forward      =      =      =      =      =
 max             VJP a        =      =      =      =      -
 max             VJP b        =      =      =      =      -

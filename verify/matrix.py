@@ -77,7 +77,9 @@ class Trial:
         for name, shape, interval in zip(NAMES, self.shapes, domain, strict=False):
             signs = rng.choice([-1.0, 1.0], (points, *shape))
             whole = float(self.params.get("exponent", 1.0)).is_integer()
-            drawn[name] = rng.uniform(0.3, 2.0, (points, *shape)) * (signs if interval == REAL and whole else 1.0)
+            low, high = (0.3, 0.8) if interval.high == 1 else (0.3, 2.0)
+            sized = rng.uniform(low, high, (points, *shape)) + (1.0 if interval.low == 1 else 0.0)
+            drawn[name] = sized * (signs if interval == REAL and whole else 1.0)
         return drawn
 
 

@@ -119,6 +119,8 @@ class Row:
     """By method: no less than its distance from the truth, in the unit of the row; empty where it was not proved."""
     road: str = ""
     """How the reference was had: ``symbolic+taylor``, ``taylor``, ``taylor, 3 directions``; empty if it was not."""
+    diagnosis: tuple[str, ...] = ()
+    """Of a row that does not pass: what is wrong with the variable's gradient, as far as it is known."""
 
     def difference(self, first: str, second: str) -> float:
         """The absolute difference of two methods, in the unit of the row."""
@@ -210,6 +212,8 @@ class VariableResult:
     """How the symbolic method did it: ``closed form`` or ``by stages``; empty for values."""
     closed_forms: Mapping[str, str] = field(default_factory=dict)
     """SymPy's formula by entry (``""`` for a scalar or a whole matrix, ``"[0, 2]"`` for an entry)."""
+    diagnosis: tuple[str, ...] = ()
+    """What is wrong with a gradient that was handed in, a sentence each, the simplest first; empty where nothing is."""
 
     @property
     def verdict(self) -> Verdict:
@@ -244,6 +248,7 @@ class VariableResult:
             step_error=_at(rows.step_error, i),
             errors={method: float(column[i]) for method, column in rows.errors.items()},
             road="" if rows.road is None else rows.texts[int(rows.road[i])],
+            diagnosis=() if rows.passes[i] else self.diagnosis,
         )
 
     def failing(self) -> Iterator[Row]:

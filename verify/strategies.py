@@ -21,7 +21,7 @@ import numpy as np
 
 from verify.errors import ShapeError, UsageError, did_you_mean
 from verify.graph import Graph
-from verify.ops import OPS, Jump, Shape
+from verify.ops import OPS, REAL, Jump, Op, Shape
 from verify.reading.case import INTEGRAL, Case, Domain, Input, load_case_text
 from verify.reading.expression import CALLABLE, graph_from_expressions
 from verify.reading.syntax import MAX_DEPTH, referenced_names
@@ -55,6 +55,9 @@ DOMAINS = ("[-2, 2]", "[0.5, 3]", "'(0, 4]'", "[-0.5, 1]", "[-20, 20]")
 
 VALUES = ("1", "0.5", "-1", "2", "0", "-0.25", "1.5", "-2", "0.1", "3", "1e-9")
 """Values of inputs in case files, where the domain holds them."""
+
+GUARDED = ("log", "sqrt", "divide", "power")
+"""Ops with an operand that is kept above 0."""
 
 INPUT_NAMES = ("x", "y", "z", "W")
 STEPS_TO_THE_EDGE = 12
@@ -157,9 +160,7 @@ def _rows(ops: Collection[str] | None) -> frozenset[str]:
             raise UsageError(f"unknown op {op!r}. {did_you_mean(op, OPS) or 'Ops: ' + ', '.join(OPS)}")
         if not is_drawn(op):
             raise UsageError(f"{op} is not drawn. Ops that are: {', '.join(filter(is_drawn, OPS))}")
-    # Where nothing is asked for, nothing that jumps: its gradient is 0 or not there.
-    drawn = [op for op, row in OPS.items() if not isinstance(row.singular, Jump) and is_drawn(op)]
-    return frozenset(drawn if ops is None else ops)
+    return frozenset([op for op, row in OPS.items() if _is_ordinary(row)] if ops is None else ops)
 
 
 def is_drawn(op: str) -> bool:
@@ -169,6 +170,12 @@ def is_drawn(op: str) -> bool:
     (True, False)
     """
     return OPS[op].elementwise or op in {"matmul", "index", "transpose", "sum", "mean"}
+
+
+def _is_ordinary(row: Op) -> bool:
+    """Whether an op is drawn where none is asked for: it never jumps, and its operands can be kept in its domain."""
+    anywhere = all(interval == REAL for interval in row.domain)
+    return is_drawn(row.name) and not isinstance(row.singular, Jump) and (anywhere or row.name in GUARDED)
 
 
 @st.composite
@@ -215,7 +222,7 @@ class _Grammar:
 
     def _needs(self, op: str) -> int:
         """The nodes of an op, its guard, and its second operand."""
-        return OPS[op].arity + self.reserve * (op in {"log", "sqrt", "divide", "power"})
+        return OPS[op].arity + self.reserve * (op in GUARDED)
 
     # --------------------------------------------------------------------------------------------------- one operand
 

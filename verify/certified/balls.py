@@ -49,6 +49,13 @@ log       1.09 (0.99)  3.72 (3.29)      cosh      1.51 (1.87)  3.40 (1.93)
 expm1     1.00 (1.21)  3.07 (1.28)      tanh      1.54 (1.53)  1.78 (1.72)
 log1p     1.03 (1.33)  2.56 (1.30)      sin       1.01 (1.01)  1.84 (1.83)
 power     1.15 (1.00)  2.19 (1.18)      cos       0.99 (0.99)  1.89 (1.85)
+log2      0.99 (0.99)  2.06 (1.79)      tan       0.99 (0.96)  2.12 (2.50)
+log10     1.00 (1.00)  2.74 (2.38)      arcsin    1.29 (1.15)  4.05 (4.15)
+arcsinh   0.98 (0.97)  1.00 (0.97)      arccos    1.50 (1.36)  2.41 (2.36)
+arccosh   1.13 (1.11)  1.95 (1.65)      arctan    0.95 (0.96)  1.76 (1.58)
+arctanh   0.99 (1.00)  1.12 (1.00)      arctan2   1.42 (0.95)  2.31 (1.95)
+cbrt      1.00 (0.98)  2.40 (2.61)      hypot     0.99         0.98
+erf       2.73         1.00             erfc      see _erfc    1.00
 ========  ===========  ===========      ========  ===========  ===========
 
 Subnormal results were at most 1.12 smallest subnormals away; rules that can underflow add 2.
@@ -282,6 +289,60 @@ def _cosh(m: Any, a: Any, ra: Any) -> Any:
     return 2 * np.sinh((np.abs(a) + ra / 2) * GROW) * np.sinh(ra / 2)
 
 
+def _tan(m: Any, a: Any, ra: Any) -> Any:
+    # tan x - tan a = sin(x - a) / (cos x cos a), and the cosine moves no faster than its argument.
+    cosine = np.cos(a)
+    return ra / (_inner(cosine, ra) * np.abs(cosine) * SHRINK)
+
+
+def _arcsin(m: Any, a: Any, ra: Any) -> Any:
+    gap = ((1 - np.abs(a)) - ra) * SHRINK
+    edge = np.pi * np.sqrt(ra / 2)  # what an arcsine changes at most over that length: next to its end
+    return np.where(gap > 0, np.fmin(ra / np.sqrt(gap * (1 + np.abs(a) + ra)), edge), edge)
+
+
+def _arctan(m: Any, a: Any, ra: Any) -> Any:
+    steep = np.hypot(1, np.maximum(np.abs(a) - ra, 0)) * SHRINK
+    return np.minimum(ra / steep / steep, np.pi)
+
+
+def _arctan2(m: Any, a: Any, ra: Any, b: Any, rb: Any) -> Any:
+    # A point that moves by d at a distance r from the origin turns by asin(d / r) at most.
+    turned = np.arcsin(np.hypot(ra, rb) / np.hypot(a, b) * GROW)
+    exact = (ra == 0) & ~np.signbit(a)  # the angle of -0.0 is -pi, and that of the number 0 is pi
+    return np.where((np.abs(a) <= ra) & (b - rb <= 0) & ~exact, 2 * np.pi * GROW, turned)
+
+
+def _arcsinh(m: Any, a: Any, ra: Any) -> Any:
+    return ra / (np.hypot(1, np.maximum(np.abs(a) - ra, 0)) * SHRINK)
+
+
+def _arccosh(m: Any, a: Any, ra: Any) -> Any:
+    gap = ((a - 1) - ra) * SHRINK
+    edge = np.sqrt(2 * ra)  # from the end at 1, where it is steepest
+    return np.where(gap > 0, np.fmin(ra / np.sqrt(gap * (gap + 2)), edge), edge)
+
+
+def _arctanh(m: Any, a: Any, ra: Any) -> Any:
+    gap = ((1 - np.abs(a)) - ra) * SHRINK
+    return np.where(gap > 0, ra / (gap * (1 + np.abs(a) + ra)), np.nan)
+
+
+def _cbrt(m: Any, a: Any, ra: Any) -> Any:
+    around = 2 * np.cbrt(ra / 2)  # no interval of that length changes more than the one around 0
+    return np.fmin(ra / (3 * np.cbrt(_inner(a, ra)) ** 2), around)
+
+
+def _erf(m: Any, a: Any, ra: Any) -> Any:
+    # The slope is steepest at the end nearest to 0.
+    return ra * np.exp(-(np.maximum(np.abs(a) - ra, 0) ** 2)) * 1.1284
+
+
+def _erfc(m: Any, a: Any, ra: Any) -> Any:
+    # SciPy takes the exponential of a rounded square: its error grows with that.
+    return _erf(m, a, ra) + np.where(a > 1, m * (a * a * 2.0**-51), 0.0)
+
+
 def _square(m: Any, a: Any, ra: Any) -> Any:
     return ra * (2 * np.abs(a) + ra)
 
@@ -335,17 +396,28 @@ RULES: dict[np.ufunc, Rule] = {
     # log(a) - log(a - ra) = log1p(ra / (a - ra)): accurate even where ra is nearly a.
     np.log: Rule(lambda m, a, ra: np.log1p(ra / _inner(a, ra)), LIBRARY),
     np.log1p: Rule(lambda m, a, ra: np.log1p(ra / _inner((1 + a) * SHRINK, ra)), LIBRARY, underflows=True),
+    np.log2: Rule(lambda m, a, ra: np.log1p(ra / _inner(a, ra)) * 1.442695041, LIBRARY),
+    np.log10: Rule(lambda m, a, ra: np.log1p(ra / _inner(a, ra)) * 0.4342944820, LIBRARY),
+    np.cbrt: Rule(_cbrt, LIBRARY),
     np.sin: Rule(lambda m, a, ra: ra, LIBRARY, underflows=True),
     np.cos: Rule(lambda m, a, ra: ra, LIBRARY),
+    np.tan: Rule(_tan, LIBRARY, underflows=True),
+    np.arcsin: Rule(_arcsin, LIBRARY, underflows=True),
+    np.arccos: Rule(_arcsin, LIBRARY),
+    np.arctan: Rule(_arctan, LIBRARY, underflows=True),
+    np.arctan2: Rule(_arctan2, LIBRARY, underflows=True),
     np.tanh: Rule(_tanh, LIBRARY, underflows=True),
     np.sinh: Rule(_sinh, LIBRARY, underflows=True),
     np.cosh: Rule(_cosh, LIBRARY),
+    np.arcsinh: Rule(_arcsinh, LIBRARY, underflows=True),
+    np.arccosh: Rule(_arccosh, LIBRARY),
+    np.arctanh: Rule(_arctanh, LIBRARY, underflows=True),
 }
 """Elementwise ufunc -> its rule. ``matmul`` and ``add.reduce`` have functions of their own below."""
 
 FOREIGN_RULES: dict[str, Rule] = {
-    # The slope is steepest at the end nearest to 0.
-    "erf": Rule(lambda m, a, ra: ra * np.exp(-(np.maximum(np.abs(a) - ra, 0) ** 2)) * 1.1284, LIBRARY, underflows=True),
+    "erf": Rule(_erf, LIBRARY, underflows=True),
+    "erfc": Rule(_erfc, LIBRARY, underflows=True),
 }
 """The same by name, for ufuncs of SciPy's: importing it would cost more than a run of most cases."""
 

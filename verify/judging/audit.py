@@ -158,7 +158,7 @@ def _elementwise(
 
 
 def _is_jump(row: Op, args: list[float]) -> bool:
-    return isinstance(row.singular, Jump) and float(row.singular.distance(args[0])) == 0
+    return isinstance(row.singular, Jump) and float(row.singular.distance(*args)) == 0
 
 
 def _slopes(row: Op, params: Mapping[str, Any], static: dict[str, Any], args: list[float]) -> Iterator[Check]:

@@ -154,10 +154,7 @@ def undecided_sites(central: Central, balls: Values, point: int) -> list[Site]:
         sites += [Site(node, tuple(map(int, entry))) for entry in np.argwhere(open_entries[0])]
     plain = [ball.value if isinstance(ball, Balls) else ball for ball in balls]
     for node in singular_nodes(central.graph):
-        is_jump = isinstance(OPS[central.graph.nodes[node].op].singular, Jump)
-        # Only rows of one operand jump, and that has the shape of the node.
-        radius = balls[central.graph.nodes[node].args[0] if is_jump else node].radius
-        near = singular_distance(central.graph, node, plain) <= radius
+        near = singular_distance(central.graph, node, plain) <= _singular_radius(central.graph, node, balls)
         sites += [Site(node, tuple(map(int, entry))) for entry in np.argwhere(near[point if len(near) > 1 else 0])]
     return sites
 
@@ -183,10 +180,19 @@ def singular_distance(graph: Graph, position: int, values: Values) -> Array:
     node = graph.nodes[position]
     kind = OPS[node.op].singular
     if isinstance(kind, Jump):
-        (operand,) = align(node, [values[i] for i in node.args])
-        return np.asarray(kind.distance(operand))
+        with np.errstate(all="ignore"):
+            return np.asarray(kind.distance(*align(node, [values[i] for i in node.args])))
     size: Array = np.abs(values[position])
     return size
+
+
+def _singular_radius(graph: Graph, position: int, balls: Values) -> Any:
+    """How far off that distance may be: as far as the length is, or as the operands are together."""
+    node = graph.nodes[position]
+    if not isinstance(OPS[node.op].singular, Jump):
+        return balls[position].radius
+    radii = [balls[i].radius if isinstance(balls[i], Balls) else np.zeros_like(balls[i]) for i in node.args]
+    return sum(align(node, radii))
 
 
 def branch_balls(central: Central, balls: Values) -> dict[int, Balls]:

@@ -7,8 +7,9 @@ state: use it on its own by :func:`value_and_gradient`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -72,6 +73,71 @@ def _write(results: dict[str, Any], found: Mapping[str, Any], block: slice, poin
         results[name][block] = array
 
 
+Edge = tuple[int, int]
+"""The way of one contribution: the position of a node, and the number of the operand that it is sent to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One contribution on its way, with all that it is made of: what a replaced pullback is given."""
+
+    g: Any
+    """The node's upstream gradient ``(P, *shape)``."""
+    y: Any
+    """The node's value."""
+    operands: Sequence[Any]
+    """Its operands' values, brought to its rank."""
+    vjp: Callable[..., Any]
+    """The vector-Jacobian product of the operand, called with the three."""
+    shape: Shape | None
+    """What the operand's contribution is summed down to, None where it fits."""
+    sent: Any
+    """What the right pass sends ``(P, *operand's shape)``."""
+    values: Values
+    """The finished forward pass."""
+    totals: Values
+    """What has arrived at each node by now."""
+
+    def fit(self, contribution: Any) -> Any:
+        """A contribution of the node's shape, summed down to the operand's."""
+        return contribution if self.shape is None else unbroadcast(contribution, self.shape)
+
+    def again(self, g: Any = None, y: Any = None, operands: Sequence[Any] | None = None) -> Any:
+        """The contribution with another upstream gradient, value or operands in the place of its own."""
+        used = self.operands if operands is None else operands
+        return self.fit(self.vjp(self.g if g is None else g, self.y if y is None else y, *used))
+
+    def part(self, points: slice) -> Contribution:
+        """The contribution at some of the points."""
+
+        def cut(x: Any) -> Any:
+            return x if x is None or len(x) == 1 else x[points]
+
+        return replace(
+            self,
+            g=cut(self.g),
+            y=cut(self.y),
+            operands=[cut(x) for x in self.operands],
+            sent=cut(self.sent),
+            values=_Cut(self.values, cut),  # type: ignore[arg-type]
+            totals=_Cut(self.totals, cut),  # type: ignore[arg-type]
+        )
+
+
+class _Cut:
+    """A list of arrays, each cut when it is asked for."""
+
+    def __init__(self, arrays: Values, cut: Callable[[Any], Any]) -> None:
+        self._arrays, self._cut = arrays, cut
+
+    def __getitem__(self, position: int) -> Any:
+        return self._cut(self._arrays[position])
+
+
+Replacement = Callable[[Contribution], Any]
+"""Gives what is sent in the place of the right contribution, in the operand's shape."""
+
+
 class Reverse:
     """The engine for one graph and the variables asked for."""
 
@@ -88,18 +154,32 @@ class Reverse:
             if i in reached
         )
 
+    def edges(self) -> tuple[Edge, ...]:
+        """The ways that contributions take, in the order of the backward pass.
+
+        >>> from verify.reading.expression import graph_from_expressions
+        >>> Reverse(graph_from_expressions({"x": ()}, {"f": "x * exp(x)"}), ["x"]).edges()
+        ((2, 0), (2, 1), (1, 0))
+        """
+        return tuple((i, pullback[0]) for i, _, _, pullbacks in self._steps for pullback in pullbacks)
+
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
         """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
         values = self.program.run(inputs)
         named = {name: values[self.graph.position(name)] for name in (*self.graph.inputs, *self.graph.stages)}
         return Derivative(named, self.backward(values, upstream))
 
-    def backward(self, values: Values, upstream: Mapping[str, Any]) -> dict[str, Any]:
-        """The gradients of all variables ``(P, *shape)`` from a finished forward pass."""
-        gradients = self._accumulate(values, upstream, absorb=False)
+    def backward(
+        self, values: Values, upstream: Mapping[str, Any], replaced: Mapping[Edge, Replacement] | None = None
+    ) -> dict[str, Any]:
+        """The gradients of all variables ``(P, *shape)`` from a finished forward pass.
+
+        ``replaced`` puts faults in the place of single pullbacks; :mod:`verify.variants` makes them.
+        """
+        gradients = self._accumulate(values, upstream, absorb=False, replaced=replaced)
         if not all(np.all(np.isfinite(g)) for g in gradients.values()):
             # A zero upstream gradient absorbs a local derivative that is infinite; rare, so paid for only when met.
-            gradients = self._accumulate(values, upstream, absorb=True)
+            gradients = self._accumulate(values, upstream, absorb=True, replaced=replaced)
         return gradients
 
     def sent_back(self, values: Values, stage: str, gradient: Any) -> dict[str, Any]:
@@ -120,16 +200,23 @@ class Reverse:
                 sent[text] = sent[text] + totals[i] if text in sent else totals[i]
         return sent
 
-    def _accumulate(self, values: Values, upstream: Mapping[str, Any], absorb: bool) -> dict[str, Any]:
-        totals = self._pulled(values, upstream, absorb)
+    def _accumulate(
+        self, values: Values, upstream: Mapping[str, Any], absorb: bool, replaced: Mapping[Edge, Replacement] | None
+    ) -> dict[str, Any]:
+        totals = self._pulled(values, upstream, absorb, replaced=replaced)
         return {name: self._total(totals, values, name) for name in self.variables}
 
     def _pulled(
-        self, values: Values, upstream: Mapping[str, Any], absorb: bool, inside: AbstractSet[int] | None = None
+        self,
+        values: Values,
+        upstream: Mapping[str, Any],
+        absorb: bool,
+        inside: AbstractSet[int] | None = None,
+        replaced: Mapping[Edge, Replacement] | None = None,
     ) -> Values:
         """The backward pass: totals by position, None where nothing arrived or nobody will ask.
 
-        ``inside`` limits it to some nodes; what they send out of it is not passed on.
+        ``inside`` limits it to some nodes; what they send out of it is not passed on. ``replaced``: see `backward`.
         """
         nodes = self.graph.nodes
         totals: Values = [None] * len(nodes)
@@ -143,12 +230,15 @@ class Reverse:
                 operands = [values[j] for j in args]
                 if misaligned:
                     operands = align(nodes[i], operands)
-                for j, vjp, shape in pullbacks:
+                for number, j, vjp, shape in pullbacks:
                     contribution = vjp(g, values[i], *operands)
                     if absorb and OPS[nodes[i].op].elementwise:
                         contribution = _absorbed(contribution, g)
                     if shape is not None:
                         contribution = unbroadcast(contribution, shape)
+                    if replaced and (i, number) in replaced:
+                        right = Contribution(g, values[i], operands, vjp, shape, contribution, values, totals)
+                        contribution = replaced[i, number](right)
                     _add_to(totals, j, contribution)
                 if i not in self._kept:
                     totals[i] = None  # nobody reads it again: let its memory go
@@ -159,8 +249,8 @@ class Reverse:
         return totals[position] if totals[position] is not None else np.zeros_like(values[position])
 
 
-Pullback = tuple[int, Any, Shape | None]
-"""Operand's position, its VJP, and the shape to sum its contribution down to (None where it fits already)."""
+Pullback = tuple[int, int, Any, Shape | None]
+"""Operand's number and position, its VJP, and the shape to sum its contribution down to (None where it fits)."""
 
 
 def _pullbacks(graph: Graph, node: Node, reached: Iterable[int]) -> tuple[Pullback, ...]:
@@ -168,13 +258,13 @@ def _pullbacks(graph: Graph, node: Node, reached: Iterable[int]) -> tuple[Pullba
         return ()
     row = OPS[node.op]
     found = []
-    for j, vjp in zip(node.args, row.vjps_for(len(node.args)), strict=True):
+    for number, (j, vjp) in enumerate(zip(node.args, row.vjps_for(len(node.args)), strict=True)):
         if j not in reached:
             continue  # constants and inputs that nobody asked for cost nothing
         operand = graph.nodes[j].shape
         # Of the structural ops only `@` broadcasts, and only where an operand is a stack of matrices.
         fits = node.shape == operand if row.elementwise else all(len(graph.nodes[k].shape) <= 2 for k in node.args)
-        found.append((j, partial(vjp, **node.params) if node.params else vjp, None if fits else operand))
+        found.append((number, j, partial(vjp, **node.params) if node.params else vjp, None if fits else operand))
     return tuple(found)
 
 

@@ -30,7 +30,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from verify.ops import einsum, elementwise, extrema, kinked, products, reductions, scans, shaping, softmax
+from verify.ops import (
+    einsum,
+    elementwise,
+    exponentials,
+    extrema,
+    kinked,
+    products,
+    reductions,
+    scans,
+    shaping,
+    softmax,
+    special,
+    trigonometric,
+)
 from verify.ops.row import (
     NONNEGATIVE,
     NONZERO,
@@ -60,7 +73,10 @@ __all__ = [
     "exact_rational",
 ]
 
-_FILES = (elementwise, kinked, products, reductions, shaping, einsum, scans, extrema, softmax)
+_FILES = (
+    elementwise, exponentials, trigonometric, special, kinked, products, einsum, reductions, scans, extrema, softmax,
+    shaping,
+)  # fmt: skip
 
 OPS: Mapping[str, Op] = {row.name: row for file in _FILES for row in file.ROWS}
 """The table by name."""

@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import sympy
 
-from verify.ops import ball_forms
+from verify.ops import ball_forms, ball_functions, sympy_forms
 from verify.ops.row import NONNEGATIVE, NONZERO, POSITIVE, REAL, Op, elementwise_shape, exact_rational
 
 
@@ -55,6 +55,10 @@ def _exact_power_constant(a: Any, exponent: float) -> Any:
     return mpmath.power(a, exponent)
 
 
+def _exact_cbrt(a: Any) -> Any:
+    return mpmath.sign(a) * mpmath.cbrt(abs(a))
+
+
 ROWS = (
     Op("add", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g),
        lambda a, b: a + b, mpmath.fadd, elementwise_shape, "a + b", (REAL, REAL), source="CS231n, Optimization 2",
@@ -83,6 +87,12 @@ ROWS = (
        ulps=4.0, ball=ball_forms.log),
     Op("sqrt", np.sqrt, (lambda g, y, a: g / (2.0 * y),), sympy.sqrt, mpmath.sqrt, elementwise_shape, "sqrt(a)",
        (NONNEGATIVE,), ball=ball_forms.sqrt),
+    Op("cbrt", np.cbrt, (lambda g, y, a: g / (3.0 * (y * y)),), sympy_forms.cbrt, _exact_cbrt, elementwise_shape,
+       "cbrt(a)", ulps=4.0, ball=ball_functions.cbrt),
+    Op("square", np.square, (lambda g, y, a: g * (2.0 * a),), lambda a: a**2, lambda a: a * a, elementwise_shape,
+       "square(a)", ball=ball_functions.square),
+    Op("reciprocal", np.reciprocal, (lambda g, y, a: -(g * (y * y)),), lambda a: 1 / a, lambda a: 1 / a,
+       elementwise_shape, "reciprocal(a)", (NONZERO,), ball=ball_functions.reciprocal),
     Op("sigmoid", _sigmoid, (_sigmoid_vjp,), lambda a: 1 / (1 + sympy.exp(-a)), lambda a: 1 / (1 + mpmath.exp(-a)),
        elementwise_shape, "sigmoid(a)", ulps=4.0, source="CS231n, Optimization 2", ball=ball_forms.sigmoid),
     Op("tanh", np.tanh, (_tanh_vjp,), sympy.tanh, mpmath.tanh, elementwise_shape, "tanh(a)",

@@ -73,10 +73,12 @@ class UnitBall:
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """An op with jumps: no slope there, and slope 0 anywhere else."""
+    """An op with jumps, where it has no slope."""
 
     distance: Callable[..., Any]
-    """How far the operand is from the nearest jump."""
+    """How far the operands are from the nearest jump, in plain numbers: no more than any of them would have to move."""
+    flat: bool = True
+    """Anywhere else its slope is 0."""
 
 
 def by_lowering(*_: Any, **__: Any) -> Any:

@@ -53,7 +53,7 @@ _TEXT = {
     "results": ("case", "variable", "quantity", "entry", "origin", "road", "verdict", "reason", "suspect", "file"),
     "points": ("case", "origin", "note", "input", "shape", "entry", "file"),
     "summary": (
-        *("case", "variable", "quantity", "role", "shape", "form", "verdict", "reason", "file"),
+        *("case", "variable", "quantity", "role", "shape", "form", "verdict", "reason", "diagnosis", "file"),
         *(f"{a}_{b}_entry" for a, b in PAIRS),
     ),
 }
@@ -201,7 +201,7 @@ def summary_frame(run: Run) -> pd.DataFrame:
     pairs = [f"{a}_{b}{part}" for a, b in PAIRS for part in ("", "_point", "_entry")]
     order = ("case", "variable", "quantity", "role", "shape", "form", "checked", *VERDICTS, "failed", "verdict")
     columns = _Columns(
-        (*order, "passes", "proved", "weak", "power", *pairs, "reason", "file", "line", "seed"), "summary"
+        (*order, "passes", "proved", "weak", "power", *pairs, "reason", "diagnosis", "file", "line", "seed"), "summary"
     )
     nowhere = {f"{a}_{b}_point": -1 for a, b in PAIRS}
     for case in run.cases:
@@ -379,6 +379,7 @@ def _summary_row(case: CaseResult, variable: VariableResult) -> dict[str, Any]:
         "proved": variable.proved,
         "weak": variable.weak,
         "power": variable.power,
+        "diagnosis": "; ".join(variable.diagnosis),
         "file": variable.file,
         "line": variable.line,
         "seed": case.seed,

@@ -143,6 +143,7 @@ def _variable(variable: VariableResult) -> dict[str, Any]:
         "line": variable.line,
         "form": variable.form,
         "closed_forms": dict(variable.closed_forms),
+        "diagnosis": list(variable.diagnosis),
         "verdict": variable.verdict.value,
         "passes": variable.passes,
         "checked": variable.checked,

@@ -175,6 +175,7 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
     facts.append(("differ", ", ".join(f"{a}-{b} {magnitude(row.difference(a, b))}" for a, b in PAIRS)))
     facts.append(("suspect", row.suspect or "nobody"))
     facts += [("reason", row.reason)] * bool(row.reason)
+    facts += [("diagnosis", sentence) for sentence in row.diagnosis]
     facts.append(("seed", str(case_result.seed)))
     if point is not None and point.note:
         facts.append(("note", point.note))

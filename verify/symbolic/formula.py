@@ -17,7 +17,7 @@ import flint
 import numpy as np
 import sympy
 
-from verify.ops import OPS
+from verify.ops import OPS, sympy_forms
 
 OBJECTS = np.dtype(object)
 
@@ -75,7 +75,20 @@ FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
     sympy.cosh: np.cosh,
     sympy.sin: np.sin,
     sympy.cos: np.cos,
+    sympy.tan: np.tan,
+    sympy.asin: np.arcsin,
+    sympy.acos: np.arccos,
+    sympy.atan: np.arctan,
+    sympy.atan2: np.arctan2,
+    sympy.asinh: np.arcsinh,
+    sympy.acosh: np.arccosh,
+    sympy.atanh: np.arctanh,
+    sympy_forms.expm1: np.expm1,
+    sympy_forms.log1p: np.log1p,
+    sympy_forms.softplus: OPS["softplus"].forward,
+    sympy_forms.cbrt: np.cbrt,
     sympy.erf: OPS["erf"].forward,
+    sympy.erfc: OPS["erfc"].forward,
     sympy.Abs: np.abs,
     sympy.Max: lambda *xs: reduce(np.maximum, xs),
     sympy.Min: lambda *xs: reduce(np.minimum, xs),
@@ -96,6 +109,16 @@ def _ball_sign(x: flint.arb) -> flint.arb:
     return 2 * _ball_step(x) - 1
 
 
+def _ball_softplus(x: flint.arb) -> flint.arb:
+    return x + (-x).exp().log1p() if x > 0 else x.exp().log1p()
+
+
+def _ball_cbrt(x: flint.arb) -> flint.arb:
+    if x > 0 or x == 0:
+        return x.root(3)
+    return -(-x).root(3) if x < 0 else flint.arb.nan()
+
+
 BALL_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     np.exp: flint.arb.exp,
     np.log: flint.arb.log,
@@ -104,7 +127,20 @@ BALL_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     np.cosh: flint.arb.cosh,
     np.sin: flint.arb.sin,
     np.cos: flint.arb.cos,
+    np.tan: flint.arb.tan,
+    np.arcsin: flint.arb.asin,
+    np.arccos: flint.arb.acos,
+    np.arctan: flint.arb.atan,
+    np.arctan2: flint.arb.atan2,
+    np.arcsinh: flint.arb.asinh,
+    np.arccosh: flint.arb.acosh,
+    np.arctanh: flint.arb.atanh,
+    np.expm1: flint.arb.expm1,
+    np.log1p: flint.arb.log1p,
+    OPS["softplus"].forward: _ball_softplus,
+    np.cbrt: _ball_cbrt,
     OPS["erf"].forward: flint.arb.erf,
+    OPS["erfc"].forward: flint.arb.erfc,
     np.sqrt: flint.arb.sqrt,
     np.abs: abs,
     _greatest: lambda *xs: reduce(flint.arb.max, xs),

@@ -1,0 +1,235 @@
+"""What a wrong gradient is, in numbers: a multiple of the right one, its transpose, another variable's, a variant's.
+
+Everything here compares numbers at several points. An answer *is* something where it agrees with it far closer than a
+coincidence would, at every point where it is wrong; and what it is held against must differ from the right gradient
+by far more than that, or agreeing with it would explain nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+CLOSE = {"float64": 1e-9, "float32": 1e-4}
+"""How close an answer comes to what it is, relative to it: rounding leaves it closer, coincidences do not."""
+
+NOISE = {"float64": 1e-13, "float32": 1e-6}
+"""The same, relative to the largest entry at the point: what is left where terms cancel."""
+
+NEARLY = {"float64": 1e-5, "float32": 1e-3}
+"""Relative errors below this are lost digits, if they follow no rule."""
+
+LARGEST_TERM = 1000
+"""Largest numerator or denominator of a factor that is written as a fraction."""
+
+SWAPPED, DIGITS = "are the two swapped?", "digits"
+"""What sentences of their kind have in common."""
+
+MOST_AXES = 4
+"""Axes up to which permutations are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What somebody answered for one variable at P points, and what is right."""
+
+    name: str
+    given: Array
+    """``(P, *shape)``, in units of the output by the variable's, as all of these."""
+    right: Array
+    wrong: Array
+    """``(P, *shape)`` bool: the entries that do not pass."""
+    dtype: str = "float64"
+
+    @property
+    def bad(self) -> Array:
+        """The points ``(P,)`` at which some entry is wrong."""
+        return np.asarray(self.wrong.any(axis=tuple(range(1, self.wrong.ndim))))
+
+    def is_close(self, other: Any) -> Array:
+        """At which points and entries ``(P, *shape)`` the answer is something else, ``(P, *shape)`` too."""
+        return close(self.given, np.broadcast_to(other, self.given.shape), self.right, self.dtype)
+
+    def is_(self, other: Any) -> bool:
+        """Whether the answer is something else wherever it is wrong, and the right gradient is not."""
+        other = np.broadcast_to(other, self.given.shape)[self.bad]
+        given, right = self.given[self.bad], self.right[self.bad]
+        if not close(given, other, right, self.dtype).all():
+            return False
+        clearly = ~close(other, right, right, self.dtype, NEARLY[self.dtype] / CLOSE[self.dtype])
+        return bool(clearly.any(axis=tuple(range(1, clearly.ndim))).all())
+
+    def is_right_elsewhere(self, other: Any) -> bool:
+        """Whether something else is right where the answer is."""
+        good = ~self.bad
+        other = np.broadcast_to(other, self.given.shape)[good]
+        return bool(close(other, self.right[good], self.right[good], self.dtype).all())
+
+
+def close(a: Array, b: Array, right: Array, dtype: str = "float64", factor: float = 1.0) -> Array:
+    """Entrywise: whether two arrays ``(P, ...)`` hold the same numbers, given their rounding; NaN and NaN are the same.
+
+    >>> one = np.ones((1, 1))
+    >>> bool(close(one, one + 1e-12, one).all()), bool(close(one, one + 1e-6, one).all())
+    (True, False)
+    """
+    with np.errstate(all="ignore"):
+        size = np.maximum(np.abs(a), np.abs(b))
+        finite = np.abs(np.where(np.isfinite(right), right, 0.0))
+        whole = finite.max(axis=tuple(range(1, right.ndim)), initial=0.0, keepdims=True)
+        room = CLOSE[dtype] * size + NOISE[dtype] * whole
+        same: Array = (np.abs(a - b) <= factor * room) | (a == b) | (np.isnan(a) & np.isnan(b))
+    return same
+
+
+def relations(
+    answer: Answer, others: Mapping[str, Array], unscaled: Array | None, sizes: Mapping[int, str]
+) -> list[str]:
+    """What a wrong answer is to the right gradient without any look at the graph, in sentences behind "your dx".
+
+    ``others`` are the right gradients of the other variables, ``unscaled`` the right one with an upstream gradient of
+    ones, where that is not the same, and ``sizes`` says what numbers are the length of. Empty where it is nothing.
+
+    >>> right = np.array([1.0, 2.0, -3.0])
+    >>> relations(Answer("x", 2 * right, right, right != 0), {}, None, {})
+    ['is 2 x the right one']
+    """
+    if not answer.bad.any():
+        return []
+    found = [*_multiples(answer, sizes), *_moved(answer)]
+    if unscaled is not None and answer.is_(unscaled):
+        found.append("misses the upstream gradient: it is right for one of ones")
+    for name, right in others.items():
+        if right.shape == answer.given.shape and answer.is_(right):
+            found.append(f"is the right d{name}: {SWAPPED}")
+    return found or [*_in_part(answer, sizes), *_nearly(answer)]
+
+
+def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
+    """A constant times the right gradient, or the right one and a constant."""
+    factor = ratio(answer.given[answer.bad], answer.right[answer.bad], answer.dtype)
+    if factor is not None:
+        yield _times(factor, sizes)
+        return
+    given, right = answer.given[answer.bad], answer.right[answer.bad]
+    with np.errstate(all="ignore"):
+        difference = given - right
+        middle = float(np.median(difference))
+        room = 1e-6 * abs(middle) + NOISE[answer.dtype] * np.abs(right)
+        if middle and difference.size > 1 and np.all(np.abs(difference - middle) <= room):
+            yield f"is the right one plus {middle:.6g}"
+
+
+def ratio(given: Array, right: Array, dtype: str = "float64") -> float | None:
+    """The constant that one array is of another, None where there is none.
+
+    >>> ratio(np.array([2.0, 4.0, 0.0]), np.array([1.0, 2.0, 0.0])), ratio(np.array([2.0, 5.0]), np.array([1.0, 2.0]))
+    (2.0, None)
+    """
+    if not np.all(np.isfinite(given)) or not np.all(np.isfinite(right)) or not np.any(right):
+        return None
+    known = np.abs(right) > 2.0**-1000
+    if not np.any(known):
+        return None
+    with np.errstate(all="ignore"):
+        factors = given[known] / right[known]
+    factor = float(np.median(factors))
+    spread = np.abs(factors - factor)
+    # A factor near 1 is told from 1 by its distance, so that is what it must be the same for.
+    room = min(CLOSE[dtype] * abs(factor), 1e-3 * abs(factor - 1)) + np.finfo(dtype).eps * 8
+    if not np.all(spread <= room) or abs(factor - 1) <= np.finfo(dtype).eps * 64:
+        return None
+    return factor if np.all(np.abs(given[~known]) <= 2.0**-1000 * max(abs(factor), 1.0)) else None
+
+
+def _times(factor: float, sizes: Mapping[int, str]) -> str:
+    if factor == 0:
+        return "is zero"
+    if abs(factor - 1) < 1e-3:
+        return f"is (1 {'+' if factor > 1 else '-'} {abs(factor - 1):.3g}) x the right one"
+    fraction = Fraction(factor).limit_denominator(LARGEST_TERM)
+    is_nice = (
+        fraction.numerator and abs(float(fraction) / factor - 1) < 1e-9 and abs(fraction.numerator) <= LARGEST_TERM
+    )
+    if fraction == -1:
+        return "has the wrong sign: it is -1 x the right one"
+    text = f"{fraction}" if is_nice else f"{factor:.6g}"
+    for number in {fraction.numerator, fraction.denominator} if is_nice else ():
+        if number > 2 and number in sizes and 1 in (abs(fraction.numerator), fraction.denominator):
+            return f"is {text} x the right one; {number} is {sizes[number]}"
+    return f"is {text} x the right one"
+
+
+def _moved(answer: Answer) -> Iterator[str]:
+    """The right gradient with its entries in other places."""
+    right = answer.right
+    axes = right.ndim - 1
+    for order in itertools.permutations(range(axes)) if 1 < axes <= MOST_AXES else ():
+        turned = np.transpose(right, (0, *(a + 1 for a in order)))
+        if order != tuple(range(axes)) and turned.shape == right.shape and answer.is_(turned):
+            yield "is transposed" if axes == 2 else f"has its axes permuted: {order}"
+    for axis in range(axes):
+        size = right.shape[axis + 1]
+        if size < 2:
+            continue
+        if answer.is_(np.flip(right, axis + 1)):
+            yield f"is reversed along axis {axis}"
+        for step in (1, -1) if size > 2 else ():
+            if answer.is_(np.roll(right, step, axis + 1)):
+                yield f"is shifted by one along axis {axis}"
+        if answer.is_(right.sum(axis=axis + 1, keepdims=True)):
+            yield f"holds the sum over axis {axis} in every entry"
+        if answer.is_(right.mean(axis=axis + 1, keepdims=True)):
+            yield f"holds the mean over axis {axis} in every entry"
+
+
+def _in_part(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
+    """Some entries alone are wrong: which, and what they are to the right ones."""
+    entries = np.asarray(answer.wrong.any(axis=0))
+    if not 0 < np.count_nonzero(entries) < entries.size:
+        return
+    bad = answer.wrong[:, entries]
+    factor = ratio(answer.given[:, entries][bad], answer.right[:, entries][bad], answer.dtype)
+    what = "" if factor is None else f", and there it {_times(factor, sizes)}"
+    yield f"is wrong {_where(entries)} only{what}"
+
+
+def _where(entries: Array) -> str:
+    """Which entries are marked, in words."""
+    places = np.argwhere(entries)
+    if len(places) == 1:
+        return f"in entry {_index(places[0])}"
+    for axis in range(entries.ndim):
+        lines = np.unique(places[:, axis])
+        if len(lines) == 1 and len(places) * entries.shape[axis] == entries.size:
+            named = ("row", "column")[axis] if entries.ndim == 2 else f"axis {axis} at"
+            return f"in {named} {lines[0]}"
+    return f"in {len(places):,} of {entries.size:,} entries, the first of them {_index(places[0])},"
+
+
+def _index(place: Sequence[int]) -> str:
+    return f"[{', '.join(map(str, place))}]"
+
+
+def _nearly(answer: Answer) -> Iterator[str]:
+    """Right but for its last digits."""
+    given, right = answer.given[answer.bad], answer.right[answer.bad]
+    with np.errstate(all="ignore"):
+        error = np.abs(given - right) / np.abs(right)
+    error = error[answer.wrong[answer.bad]]
+    if not np.all(np.isfinite(error)) or error.max(initial=0.0) > NEARLY[answer.dtype]:
+        return
+    digits = math.floor(-math.log10(error.max())) if error.max(initial=0.0) > 0 else 15
+    if answer.dtype == "float64" and np.array_equal(answer.given, answer.given.astype(np.float32)):
+        yield f"is right to {digits} digits, and all its values are float32 numbers: is it computed in float32?"
+    else:
+        yield f"is right to {digits} digits: its formula loses the others, or it computes in float32 on the way"
