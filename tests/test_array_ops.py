@@ -190,6 +190,8 @@ def contracted(operands: list[Numbers], subscripts: str, shape: tuple[int, ...])
 def dotted(operands: list[Numbers], _: Mapping[str, Any], shape: tuple[int, ...]) -> Numbers:
     """NumPy's rule: the last axis of the first with the last but one of the second."""
     a, b = operands
+    if not a.ndim or not b.ndim:
+        return filled(shape, [x * y for x in a.flat for y in b.flat])
     free = iter(string.ascii_lowercase[1:])
     left = [next(free) for _ in range(a.ndim - 1)]
     right = [next(free) for _ in range(b.ndim - 1)]

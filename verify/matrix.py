@@ -188,7 +188,18 @@ SPECIAL: Mapping[str, Sequence[tuple[tuple[Shape, ...], Mapping[str, Any]]]] = {
         (((2, 3),), {"shift": -2, "axis": 1}),
         (((2, 3),), {"shift": (1, 2), "axis": (0, 1)}),
     ],
-    "dot": [(pair, {}) for pair in (*PRODUCTS[:5], ((4, 2, 3), (3,)), ((2, 3), (4, 3, 2)), ((4, 2, 3), (5, 3, 2)))],
+    "dot": [
+        (pair, {})
+        for pair in (
+            *PRODUCTS[:5],
+            ((), (2, 3)),
+            ((3,), ()),
+            ((), ()),
+            ((4, 2, 3), (3,)),
+            ((2, 3), (4, 3, 2)),
+            ((4, 2, 3), (5, 3, 2)),
+        )
+    ],
     "outer": [(pair, {}) for pair in (((2,), (3,)), ((2, 2), (3,)), ((), (3,)), ((2, 1), (1, 2)))],
     "einsum": [(shapes, {"subscripts": text}) for text, shapes in EINSUMS],
     "prod": [((shape,), params) for shape, params in REDUCTIONS],

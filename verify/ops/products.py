@@ -79,7 +79,7 @@ def _matmul_uses(a: Shape, b: Shape) -> int:
 
 def _dot_shape(a: Shape, b: Shape) -> Shape:
     if not a or not b:
-        raise ShapeError(f"dot needs arrays, got shapes {a} and {b}; use '*' for scalars")
+        return a or b
     rows = b[-2] if len(b) > 1 else b[0]
     if a[-1] != rows:
         raise ShapeError(f"dot cannot multiply shapes {a} and {b}: {a[-1]} columns against {rows} rows")
@@ -87,7 +87,7 @@ def _dot_shape(a: Shape, b: Shape) -> Shape:
 
 
 def _dot_uses(a: Shape, b: Shape) -> int:
-    return a[-1] * math.prod(_dot_shape(a, b))
+    return (a[-1] if a and b else 1) * math.prod(_dot_shape(a, b))
 
 
 def _flat_left(a: Any) -> Any:
@@ -101,17 +101,35 @@ def _flat_right(b: Any) -> Any:
     return moved.reshape(len(b), moved.shape[1], -1)
 
 
+def _times_scalar(x: Any, y: Any) -> Any:
+    """A product of which one factor is a scalar ``(P,)``."""
+    rank = max(x.ndim, y.ndim)
+    return _pad_rank(x, rank) * _pad_rank(y, rank)
+
+
+def _scalar_vjp(g: Any, x: Any, other: Any) -> Any:
+    """What a product with a scalar sends back to x, which may be the scalar."""
+    sent = _times_scalar(g, other)
+    return np.sum(sent, axis=tuple(range(1, sent.ndim))) if x.ndim == 1 and sent.ndim > 1 else sent
+
+
 def _dot(a: Any, b: Any) -> Any:
+    if 1 in (a.ndim, b.ndim):
+        return _times_scalar(a, b)
     y = _flat_left(a) @ _flat_right(b)
     return y.reshape(len(y), *_dot_shape(a.shape[1:], b.shape[1:]))
 
 
 def _dot_vjp_a(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if 1 in (a.ndim, b.ndim):
+        return _scalar_vjp(g, a, b)
     left, right = _flat_left(a), _flat_right(b)
     return (g.reshape(len(g), left.shape[1], -1) @ np.swapaxes(right, -1, -2)).reshape(len(g), *a.shape[1:])
 
 
 def _dot_vjp_b(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if 1 in (a.ndim, b.ndim):
+        return _scalar_vjp(g, b, a)
     left, right = _flat_left(a), _flat_right(b)
     out = np.swapaxes(left, -1, -2) @ g.reshape(len(g), -1, right.shape[-1])
     if b.ndim <= 2:
