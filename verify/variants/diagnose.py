@@ -21,8 +21,8 @@ from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Case
 from verify.records import VERDICTS, CaseResult, VariableResult, Verdict
-from verify.variants.generate import Variant, variants
-from verify.variants.match import DIGITS, SWAPPED, Answer, close, relations
+from verify.variants.generate import KINDS, Variant, variants
+from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, close, relations
 from verify.variants.side_by_side import gradients_of
 
 Array = NDArray[Any]
@@ -76,17 +76,18 @@ def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapp
         name: Answer(name, np.asarray(answers[name][chosen], dtype=np.float64), right[name], wrong[name][chosen], dtype)
         for name in answers
     }
-    broken = [name for name in known if known[name].bad.any()]
+    broken = [name for name in known if known[name].bad.any() and np.isfinite(known[name].given).any()]
     found = _variants(engine, values, len(chosen))
     fits = _fits(engine, values, upstream, found, known)
     sizes, sentences = _sizes(case.graph), {}
+    forward = {name: values[case.graph.position(name)] for name in (*case.graph.inputs, *case.graph.stages)}
     for name in broken:
         whole = Answer(name, answers[name], answers[name], wrong[name], dtype)
         others = {item.name: right[item.name] for item in case.real_inputs if item.name != name}
-        simple = relations(known[name], others, unscaled.get(name), sizes)
+        simple = relations(known[name], others, unscaled.get(name), sizes, forward)
         sentences[name] = _told(known[name], simple, fits, found, _region(case, batch, whole))
     first, sentence = _first_wrong(case.graph, known)
-    if sentence:
+    if sentence and first in sentences:
         sentences[first] = [sentence, *sentences[first]]
     return Diagnosis({name: tuple(lines) for name, lines in sentences.items()}, first if sentence else "", len(found))
 
@@ -233,13 +234,15 @@ def _told(answer: Answer, simple: Sequence[str], fits: _Fits, found: Sequence[Va
     name = answer.name
     mine, whole = list(fits.alone[name]), fits.elsewhere[name]
     best = [n for n in fits.together if n in mine] or [n for n in mine if n in whole] or mine
-    best.sort(key=lambda n: (found[n].rank[0], found[n].target_text != name, found[n].rank[1]))
+    # Of faults that give the same numbers, the one nearest to the variable is told: where somebody would look first.
+    best.sort(key=lambda n: (found[n].rank[0], found[n].target_text != name, found[n].rank[1], found[n].target))
     told = list(dict.fromkeys(found[n].sentence(name) for n in best))
-    simple = [line for line in simple if not (told and SWAPPED in line)]
+    if told and KINDS.index(found[best[0]].kind) < KINDS.index("wrong value"):
+        simple = [line for line in simple if not any(weak in line for weak in (SWAPPED, *BY_A_VALUE))]
     lines = []
     if simple:
         lines.append(f"your d{name} {simple[0]}")
-    is_said = bool(simple) and all(found[n].kind in ("factor", "sign") for n in best[:1])
+    is_said = bool(simple) and MULTIPLE in simple[0] and all(found[n].kind in ("factor", "sign") for n in best[:1])
     if told and not is_said:
         others = len(told) - 1
         more = f" ({others} other single {'fault gives' if others == 1 else 'faults give'} the same numbers)"
@@ -250,7 +253,7 @@ def _told(answer: Answer, simple: Sequence[str], fits: _Fits, found: Sequence[Va
             f"your d{name} is none of {count} of the backward pass, and no simple relation to the right one{region}"
         ]
     is_everywhere = best and best[0] in whole and not simple
-    if region and not is_everywhere and DIGITS not in lines[0]:
+    if region and not is_everywhere and (DIGITS not in lines[0] or " all with " in region):
         lines[0] += region
     if int(np.count_nonzero(answer.bad)) == 1:
         lines[0] += " (seen at one point only)"

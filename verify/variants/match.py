@@ -2,7 +2,7 @@
 
 Everything here compares numbers at several points. An answer *is* something where it agrees with it far closer than a
 coincidence would, at every point where it is wrong; and what it is held against must differ from the right gradient
-by far more than that, or agreeing with it would explain nothing.
+by far more than that at several of them, or agreeing with it would explain nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,20 @@ CLOSE = {"float64": 1e-9, "float32": 1e-4}
 """How close an answer comes to what it is, relative to it: rounding leaves it closer, coincidences do not."""
 
 NOISE = {"float64": 1e-13, "float32": 1e-6}
-"""The same, relative to the largest entry at the point: what is left where terms cancel."""
+"""The same, relative to the largest entry at any point: what is left in tails, and where terms cancel."""
 
 NEARLY = {"float64": 1e-5, "float32": 1e-3}
 """Relative errors below this are lost digits, if they follow no rule."""
 
-LARGEST_TERM = 1000
-"""Largest numerator or denominator of a factor that is written as a fraction."""
+LARGEST_TERM = 12
+"""Largest numerator or denominator of a factor that is written as a fraction; any other is a decimal number."""
 
-SWAPPED, DIGITS = "are the two swapped?", "digits"
+SWAPPED, DIGITS, MULTIPLE = "are the two swapped?", "digits", "x the right one"
+BY_A_VALUE = ("` x the right one", "the right one divided by `")
 """What sentences of their kind have in common."""
+
+TELLING = 2
+"""Points at which an answer must be clearly something else than the right gradient, if it is wrong at as many."""
 
 MOST_AXES = 4
 """Axes up to which permutations are tried."""
@@ -65,8 +70,9 @@ class Answer:
         given, right = self.given[self.bad], self.right[self.bad]
         if not close(given, other, right, self.dtype).all():
             return False
-        clearly = ~close(other, right, right, self.dtype, NEARLY[self.dtype] / CLOSE[self.dtype])
-        return bool(clearly.any(axis=tuple(range(1, clearly.ndim))).all())
+        differs = ~close(other, right, right, self.dtype, NEARLY[self.dtype] / CLOSE[self.dtype])
+        clearly = np.count_nonzero(differs.any(axis=tuple(range(1, differs.ndim))))
+        return bool(clearly >= min(TELLING, len(differs)))
 
     def is_right_elsewhere(self, other: Any) -> bool:
         """Whether something else is right where the answer is."""
@@ -84,20 +90,23 @@ def close(a: Array, b: Array, right: Array, dtype: str = "float64", factor: floa
     """
     with np.errstate(all="ignore"):
         size = np.maximum(np.abs(a), np.abs(b))
-        finite = np.abs(np.where(np.isfinite(right), right, 0.0))
-        whole = finite.max(axis=tuple(range(1, right.ndim)), initial=0.0, keepdims=True)
-        room = CLOSE[dtype] * size + NOISE[dtype] * whole
+        room = CLOSE[dtype] * size + NOISE[dtype] * np.max(np.abs(right), initial=0.0, where=np.isfinite(right))
         same: Array = (np.abs(a - b) <= factor * room) | (a == b) | (np.isnan(a) & np.isnan(b))
     return same
 
 
 def relations(
-    answer: Answer, others: Mapping[str, Array], unscaled: Array | None, sizes: Mapping[int, str]
+    answer: Answer,
+    others: Mapping[str, Array],
+    unscaled: Array | None,
+    sizes: Mapping[int, str],
+    values: Mapping[str, Array] = MappingProxyType({}),
 ) -> list[str]:
     """What a wrong answer is to the right gradient without any look at the graph, in sentences behind "your dx".
 
     ``others`` are the right gradients of the other variables, ``unscaled`` the right one with an upstream gradient of
-    ones, where that is not the same, and ``sizes`` says what numbers are the length of. Empty where it is nothing.
+    ones, where that is not the same, ``sizes`` says what numbers are the length of, and ``values`` are those of inputs
+    and stages. Empty where it is nothing.
 
     >>> right = np.array([1.0, 2.0, -3.0])
     >>> relations(Answer("x", 2 * right, right, right != 0), {}, None, {})
@@ -111,7 +120,23 @@ def relations(
     for name, right in others.items():
         if right.shape == answer.given.shape and answer.is_(right):
             found.append(f"is the right d{name}: {SWAPPED}")
+    found += _by_a_value(answer, values) if not found else []
     return found or [*_in_part(answer, sizes), *_nearly(answer)]
+
+
+def _by_a_value(answer: Answer, values: Mapping[str, Array]) -> Iterator[str]:
+    """An input or a stage times the right gradient, or the right one divided by it."""
+    shape = answer.given.shape
+    for name, value in values.items():
+        if value.ndim == 1:
+            value = value.reshape(-1, *(1,) * (len(shape) - 1))
+        if len(value) != shape[0] or value.shape[1:] not in (shape[1:], (1,) * (len(shape) - 1)):
+            continue
+        with np.errstate(all="ignore"):
+            if answer.is_(answer.right * value):
+                yield f"is `{name}` x the right one"
+            if answer.is_(answer.right / value):
+                yield f"is the right one divided by `{name}`"
 
 
 def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
@@ -126,7 +151,7 @@ def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
         middle = float(np.median(difference))
         room = 1e-6 * abs(middle) + NOISE[answer.dtype] * np.abs(right)
         if middle and difference.size > 1 and np.all(np.abs(difference - middle) <= room):
-            yield f"is the right one plus {middle:.6g}"
+            yield f"is the right one {'plus' if middle > 0 else 'minus'} {abs(middle):.6g}"
 
 
 def ratio(given: Array, right: Array, dtype: str = "float64") -> float | None:
@@ -156,17 +181,15 @@ def _times(factor: float, sizes: Mapping[int, str]) -> str:
         return "is zero"
     if abs(factor - 1) < 1e-3:
         return f"is (1 {'+' if factor > 1 else '-'} {abs(factor - 1):.3g}) x the right one"
-    fraction = Fraction(factor).limit_denominator(LARGEST_TERM)
-    is_nice = (
-        fraction.numerator and abs(float(fraction) / factor - 1) < 1e-9 and abs(fraction.numerator) <= LARGEST_TERM
-    )
-    if fraction == -1:
+    if abs(factor + 1) < CLOSE["float64"]:
         return "has the wrong sign: it is -1 x the right one"
-    text = f"{fraction}" if is_nice else f"{factor:.6g}"
-    for number in {fraction.numerator, fraction.denominator} if is_nice else ():
-        if number > 2 and number in sizes and 1 in (abs(fraction.numerator), fraction.denominator):
-            return f"is {text} x the right one; {number} is {sizes[number]}"
-    return f"is {text} x the right one"
+    fraction = Fraction(factor).limit_denominator(max(LARGEST_TERM, *sizes, 1))
+    parts = abs(fraction.numerator), fraction.denominator
+    is_plain = max(parts) <= LARGEST_TERM or (1 in parts and max(parts) in sizes)
+    if fraction == 0 or not is_plain or abs(float(fraction) / factor - 1) > CLOSE["float64"]:
+        return f"is {factor:.6g} x the right one"
+    length = max(parts) if 1 in parts and max(parts) > 2 else 0
+    return f"is {fraction} x the right one" + (f"; {length} is {sizes[length]}" if length in sizes else "")
 
 
 def _moved(answer: Answer) -> Iterator[str]:
