@@ -16,7 +16,7 @@ import pytest
 from verify.errors import UsageError
 from verify.oracle.check import check_gradient
 from verify.reading.case import Case, load_case_text
-from verify.records import Row, Run, Verdict
+from verify.records import VERDICTS, Row, Run, Verdict
 from verify.runner import Settings
 
 Gradient = Callable[..., Any]
@@ -111,7 +111,7 @@ def test_one_entry_of_a_thousand() -> None:
     assert check_gradient(lambda x: 2 * x, known, MANY_ENTRIES).ok
     failing = list(check_gradient(wrong, known, MANY_ENTRIES).cases[0].failing())
     assert {(517,)} == {row.entry for row in failing}
-    assert 2 == len(failing)
+    assert {0} < {row.point for row in failing}
 
 
 def test_a_thousand_outputs_in_float32() -> None:
@@ -119,7 +119,7 @@ def test_a_thousand_outputs_in_float32() -> None:
     known = case("f: x**2", x="shape: [1000], at: normal, dtype: float32")
     assert check_gradient(lambda x, upstream: 2 * x * upstream, known, MANY_ENTRIES).ok
     run = check_gradient(lambda x, upstream: 4 * x * upstream, known, MANY_ENTRIES)
-    assert {Verdict.FAIL: 2000} == dict(run.cases[0].counts)
+    assert {Verdict.FAIL} == set(np.asarray(VERDICTS)[run.cases[0].variables[0].rows.verdict[:1000]])
 
 
 def test_swapped_partials_show_off_the_diagonal() -> None:

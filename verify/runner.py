@@ -10,7 +10,7 @@ import platform
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -26,12 +26,16 @@ from verify.errors import CaseError, UsageError, did_you_mean
 from verify.interpret import Program, block_size
 from verify.judging.context import Context
 from verify.judging.judge import Judge
+from verify.judging.large import large_note, large_variables
 from verify.judging.power import Strength, strength
 from verify.judging.rows import CODE, Block, RowKey
 from verify.judging.step_records import step_laws
 from verify.methods import available, prepare
+from verify.methods.central import too_long
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
+from verify.oracle.code_constants import constants_of
+from verify.oracle.search import search_points
 from verify.oracle.subject import SUBJECT, Subject
 from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, random_points
 from verify.reading.case import Case, load_case
@@ -63,6 +67,9 @@ LEAST_TELLING = 8
 
 MOST_SUSPICIOUS = 2_000
 """Rows of one variable that do not simply pass and are kept in a large run."""
+
+LARGE_POINTS = 1
+"""Random points of a case that is too large to look at entry by entry."""
 
 TOO_WEAK = "too weak: at every point that was proved, more than 1/256 of the gradient is allowed; try other points"
 """Why a variable is undecided whose every row passes."""
@@ -337,15 +344,64 @@ def run_loaded(
     3
     """
     started = time.perf_counter() if started is None else started
+    if too_long(case.graph, _variables(case, settings, subject)):
+        return _run_large(case, settings, started, subject)
     gathering = _Gathering(case, settings, subject)
     if not gathering.is_small:
         _keep_memory()
-    for batch in _small_batches(case, settings):
+    for batch in _small_batches(case, settings, subject):
         gathering.judge(batch)
     for batch in _random_batches(case, settings, gathering.checked):
         gathering.add(batch)
     gathering.finish()
     return gathering.result(time.perf_counter() - started)
+
+
+def _run_large(case: Case, settings: Settings, started: float, subject: Subject | None) -> CaseResult:
+    """A case that is too large to look at entry by entry, see :mod:`verify.judging.large`."""
+    variables = _variables(case, settings, subject)
+    others = tuple(name for name in settings.methods or METHODS if name != "central")
+    methods, unsupported = _prepare(case, replace(settings, methods=others), variables)
+    if subject is not None:
+        methods = {SUBJECT: subject, **methods}
+    batches = [own_points(case, settings.seed)]
+    drawn = min(settings.points, LARGE_POINTS)
+    if drawn:
+        batches.append(random_points(case, settings.seed, 0, drawn, len(case.own_points)))
+    count = len(case.own_points) + drawn
+    accused = SUBJECT if subject is not None else ""
+    return CaseResult(
+        name=case.name,
+        file=case.file,
+        source=case.source,
+        function=tuple(case.expressions.items()),
+        outputs=case.graph.outputs,
+        variables=tuple(large_variables(case, variables, methods, batches, settings.seed, accused)),
+        points=tuple(_point(batch, p) for batch in batches for p in range(len(batch))),
+        seed=settings.seed,
+        points_checked=count,
+        methods=(*methods, "central"),
+        unsupported=unsupported,
+        failures=_asked_in_vain(settings, unsupported),
+        notes=(large_note(case, variables, count),),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _asked_in_vain(settings: Settings, unsupported: Mapping[str, str]) -> tuple[str, ...]:
+    """The methods that were asked for by name and cannot do a case, a sentence each."""
+    return tuple(
+        f"method {name} was asked for and cannot do this case: {reason}"
+        for name, reason in unsupported.items()
+        if name in (settings.methods or ())
+    )
+
+
+def _variables(case: Case, settings: Settings, subject: Subject | None) -> tuple[str, ...]:
+    """What the output is differentiated by: what a subject answers for, else what the settings ask for."""
+    if subject is not None:
+        return _answered(case, settings, subject)
+    return tuple(item.name for item in case.real_inputs) if settings.variables == "inputs" else case.variables
 
 
 def _keep_memory() -> None:
@@ -357,13 +413,32 @@ def _keep_memory() -> None:
     np.ones(2**21)
 
 
-def _small_batches(case: Case, settings: Settings) -> Iterator[Batch]:
-    """Own points, points on kinks, and as many random points as are always judged one by one."""
+def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> Iterator[Batch]:
+    """Own points, points on kinks, and for a subject those where its code or the expression may change its mind."""
     own = own_points(case, settings.seed)
     yield own
-    kinked = kink_points(case, Program(case.graph), settings.seed, len(own)) if settings.points else None
+    if not settings.points:
+        return
+    program = Program(case.graph)
+    kinked = kink_points(case, program, settings.seed, len(own))
     if kinked is not None:
         yield kinked
+    if subject is None:
+        return
+    first_id = len(own) + (len(kinked) if kinked is not None else 0)
+    literals = [node.value for node in case.graph.nodes if node.kind == "constant" and node.value]
+    constants = tuple(dict.fromkeys((*constants_of(subject.gradient), *literals)))
+    found = search_points(
+        case,
+        program,
+        settings.seed,
+        first_id,
+        kinks=kinked,
+        constants=constants,
+        points=settings.points,
+    )
+    if found is not None:
+        yield found
 
 
 def _random_batches(case: Case, settings: Settings, first_id: int) -> Iterator[Batch]:
@@ -432,10 +507,7 @@ class _Gathering:
 
     def __init__(self, case: Case, settings: Settings, subject: Subject | None = None) -> None:
         self.case, self.settings = case, settings
-        chosen = tuple(item.name for item in case.real_inputs)
-        self.variables = chosen if settings.variables == "inputs" else case.variables
-        if subject is not None:
-            self.variables = _answered(case, settings, subject)
+        self.variables = _variables(case, settings, subject)
         self.methods, self.unsupported = _prepare(case, settings, self.variables)
         if subject is not None:
             self.methods = {SUBJECT: subject, **self.methods}
@@ -537,7 +609,6 @@ class _Gathering:
     def result(self, seconds: float) -> CaseResult:
         """The record of the case."""
         case, settings = self.case, self.settings
-        asked = settings.methods or ()
         variables = tuple(self._variable(key, column) for key, column in self.columns.items())
         return CaseResult(
             name=case.name,
@@ -554,11 +625,7 @@ class _Gathering:
             points_checked=self.checked,
             methods=tuple(sorted(self.methods, key=lambda name: (*METHODS, name).index(name))),
             unsupported=self.unsupported,
-            failures=tuple(
-                f"method {name} was asked for and cannot do this case: {reason}"
-                for name, reason in self.unsupported.items()
-                if name in asked
-            ),
+            failures=_asked_in_vain(settings, self.unsupported),
             notes=self._notes(),
             seconds=seconds,
         )
