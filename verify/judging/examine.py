@@ -544,7 +544,8 @@ class Examination:
         failed = [_accused(block)[self.points].any(axis=1) for block in self.blocks]
         failing = np.flatnonzero(np.any(failed, axis=0))
         findings: dict[str, Finding] = {}
-        for p in failing[:MOST_AUDITED]:
+        # A subject answers for itself: what it is held against is the reference, which no op row of ours decides alone.
+        for p in failing[: 0 if SUBJECT in self.context.methods else MOST_AUDITED]:
             for finding in audit(self.context.graph, self._floats(p)):
                 findings.setdefault(finding.suspect, finding)
         if not findings:
