@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,8 @@ class Interface:
     """Of every input and stage."""
     outputs: Mapping[str, tuple[int, ...]]
     """Output -> its shape."""
+    held: Mapping[str, Any] = field(default_factory=dict)
+    """Input -> what is passed for it in every call, whatever the point: labels, whole numbers, flags, text."""
 
     @classmethod
     def of(cls, case: Case) -> Interface:
@@ -152,9 +154,11 @@ class Subject:
         given: dict[str, Any] = {}
         if self.takes_upstream:
             given["upstream"] = next(iter(upstream.values())) if len(upstream) == 1 else dict(upstream)
+        held = {name: np.copy(x) if isinstance(x, np.ndarray) else x for name, x in self.interface.held.items()}
+        values = {name: held[name] if name in held else inputs[name] for name in self.interface.inputs}
         if self._by_name:
-            return self.gradient(**{name: inputs[name] for name in self._by_name}, **given)
-        return self.gradient(*inputs.values(), **given)
+            return self.gradient(**{name: values[name] for name in self._by_name}, **given)
+        return self.gradient(*values.values(), **given)
 
     def named(self, answer: Any) -> dict[str, Any]:
         """What the subject answered, by variable. Raises UsageError where it cannot be told what is what."""

@@ -94,6 +94,23 @@ def traced_or_reason(
         return error.problem.headline()
 
 
+def baked_in(point: Mapping[str, Any], constants: Collection[str] = ()) -> str:
+    """What a trace at one point takes for granted at others: shapes, and the values of what is passed on.
+
+    >>> baked_in({"x": [1.0, 2.0], "n": 3}) == baked_in({"x": [5.0, 6.0], "n": 3})
+    True
+    >>> baked_in({"x": [1.0, 2.0], "n": 3}) == baked_in({"x": [5.0, 6.0], "n": 4})
+    False
+    """
+    parts = []
+    for name, given in point.items():
+        value = _as_value(name, given)
+        is_real = _is_real(value) and name not in constants
+        whole = f"{value.dtype}{value.tobytes()!r}" if isinstance(value, np.ndarray) else repr(value)
+        parts.append(f"{name}{np.shape(value)}{'' if is_real else whole}")
+    return "; ".join(parts)
+
+
 def _points(at: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     if at is None:
         return [dict(values)]
