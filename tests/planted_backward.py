@@ -1,12 +1,12 @@
 """Backward passes as people write them by hand, and what goes wrong in them: functions and faults as data.
 
-Each function is plain NumPy, written from the notes or the book and not from the case: staged line by line, vectorised,
-or in matrices. A fault is an edit of its text, one place replaced by what somebody might have typed. ``said`` is what the
-diagnosis of ``variable`` has to contain, as far as a single fault of the backward pass can say it; it is empty where
-none can (a fault in a region of its own is told by what it is there). Nothing here was written by a program.
+Each function is plain NumPy, written from the notes or the book and not from the case: staged line by line,
+vectorised, or in matrices. A fault is an edit of its text, one place replaced by what somebody might have typed.
+``said`` is what the diagnosis of ``variable`` has to contain, as far as a single fault of the backward pass can say
+it; it is empty where none can (a fault in a region of its own is told by what it is there).
 """
 
-# ruff: noqa: N803, N806, D103 - matrices are capitals, and what each function is stands in its case
+# ruff: noqa: D103 - matrices are capitals, and what each function is stands in its case
 
 from __future__ import annotations
 
@@ -37,8 +37,6 @@ class Fault:
     """The variable whose gradient is wrong."""
     said: str = ""
     """What its diagnosis contains; empty where no single fault of the pass expresses it."""
-    searched: bool = False
-    """Whether the random points of the domain miss it, so that it is found by searching."""
 
 
 @dataclass(frozen=True)
@@ -463,14 +461,16 @@ WRITTEN = (
             Fault("missing term", "dx += ((1 - sigx) * sigx) * dsigx", "pass", "x", "without the path through `sigx`"),
             Fault("accumulation", "dx += dnum", "dx = dnum", "x", "keeps the path through `num` alone"),
             Fault("accumulation", "dy += ((1", "dy = ((1", "y", "without the path through `xpy`"),
-            Fault("sign", "(-1.0 / (den**2))", "(1.0 / (den**2))", "x", "wrong sign on the path from `invden` to `den`"),
+            Fault(
+                "sign", "(-1.0 / (den**2))", "(1.0 / (den**2))", "x", "wrong sign on the path from `invden` to `den`"
+            ),
             Fault("wrong value", "((1 - sigx) * sigx)", "((1 - x) * x)", "x", "uses `x` where `sigx` belongs"),
             Fault("scale", "((1 - sigy) * sigy)", "(1 - sigy)", "y", "misses a factor `sigy`"),
             Fault("scale", "(2 * xpy)", "(xpy)", "x", "misses the factor 2, the exponent"),
             Fault("wrong value", "dxpysqr = dden", "dxpysqr = dinvden", "x", "uses dinvden where dxpysqr belongs"),
             Fault("missing term", "dsigx = dden", "dsigx = 1.0", "x", "misses the upstream gradient"),
             Fault("region", '{"x": dx', '{"x": dx * np.where(x > 4, 2.0, 1.0)', "x", "is 2 x the right one"),
-            Fault("region", '{"x": dx', '{"x": dx * np.where(x > 5.97, 2.0, 1.0)', "x", searched=True),
+            Fault("region", '{"x": dx', '{"x": dx * np.where(x > 5.97, 2.0, 1.0)', "x", "is 2 x the right one"),
             Fault("precision", "num = x + sigy", "num = np.float64(np.float32(x + sigy))", "x"),
         ),
     ),
@@ -500,7 +500,7 @@ WRITTEN = (
             Fault("sign", "s + ds", "s - ds", "x", "wrong sign on the path through `s`"),
             Fault("scale", "return dx", "return dx * (1 + 1e-7)", "x", "is (1 + 1e-07) x the right one"),
             Fault("region", "return dx", "return np.where(x > 2, 0.5 * dx, dx)", "x", "is 1/2 x the right one"),
-            Fault("region", "return dx", "return np.where(x > 5.97, 0.5 * dx, dx)", "x", searched=True),
+            Fault("region", "return dx", "return np.where(x > 5.97, 0.5 * dx, dx)", "x", "is 1/2 x the right one"),
         ),
     ),
     Written(
@@ -528,7 +528,7 @@ WRITTEN = (
             Fault("missing term", "sigmoid(x)", "1 / (1 + np.exp(x))", "x", "misses the factor exp'(x)"),
             Fault("precision", "sigmoid(x)", "np.float64(np.float32(sigmoid(x)))", "x"),
             Fault("region", "sigmoid(x)", "np.where(x > 15, 1.0, sigmoid(x))", "x"),
-            Fault("region", "sigmoid(x)", "np.where(x > 19.95, 1.0, sigmoid(x))", "x", searched=True),
+            Fault("region", "sigmoid(x)", "np.where(x > 19.95, 1.0, sigmoid(x))", "x"),
         ),
     ),
     Written(
@@ -738,7 +738,9 @@ WRITTEN = (
             Fault("wrong value", "da = b * ddot", "da = a * ddot", "a", "`a` and `b` swapped"),
             Fault("missing term", "ddot = 1 / (na * nb)", "ddot = 1 / na", "a", "`na`"),
             Fault("scale", "+ a * dna", "+ 2 * a * dna", "a", "factor 2 too much"),
-            Fault("wrong value", '"da": da, "db": db', '"da": db, "db": da', "a", "is the right db: are the two swapped?"),
+            Fault(
+                "wrong value", '"da": da, "db": db', '"da": db, "db": da', "a", "is the right db: are the two swapped?"
+            ),
         ),
     ),
     Written(
@@ -810,7 +812,9 @@ WRITTEN = (
         "f: X @ W + b",
         (
             Fault("scale", "upstream @ W.T", "2 * upstream @ W.T", "X", "is 2 x the right one"),
-            Fault("missing term", "X.T @ upstream", "X.T @ np.ones_like(upstream)", "W", "misses the upstream gradient"),
+            Fault(
+                "missing term", "X.T @ upstream", "X.T @ np.ones_like(upstream)", "W", "misses the upstream gradient"
+            ),
             Fault("shape", "upstream.sum(axis=0)", "1 * upstream", "b"),
             Fault("missing term", "upstream.sum(axis=0)", "1 * upstream[0]", "b", "keeps the first entry"),
             Fault("scale", "upstream.sum(axis=0)", "upstream.mean(axis=0)", "b", "is 1/4 x the right one"),
@@ -859,8 +863,8 @@ WRITTEN = (
     ),
     Written(
         two_layers,
-        "X: {shape: [4, 3], at: normal, kind: constant}, W1: {shape: [3, 5], at: normal}, "
-        "b1: {shape: [5], at: normal}, W2: {shape: [5, 2], at: normal}",
+        "X: {shape: [4, 2], at: normal, kind: constant}, W1: {shape: [2, 3], at: normal}, "
+        "b1: {shape: [3], at: normal}, W2: {shape: [3, 1], at: normal}",
         "a: X @ W1 + b1, h: relu(a), s: h @ W2, f: 0.5 * sum(s**2)",
         (
             Fault("missing term", "dh * (a > 0)", "dh", "W1", "misses the mask of `relu`"),
@@ -899,8 +903,8 @@ WRITTEN = (
     ),
     Written(
         recurrent,
-        "x: {shape: [3], at: normal}, h: {shape: [4], at: normal}, Wx: {shape: [4, 3], at: normal}, "
-        "Wh: {shape: [4, 4], at: normal}, b: {shape: [4], at: normal}",
+        "x: {shape: [2], at: normal}, h: {shape: [3], at: normal}, Wx: {shape: [3, 2], at: normal}, "
+        "Wh: {shape: [3, 3], at: normal}, b: {shape: [3], at: normal}",
         "z: Wx @ x + Wh @ h + b, f: tanh(z)",
         (
             Fault("wrong value", "(1 - n**2)", "(1 - n)", "Wx", "misses a factor `1 + f`"),

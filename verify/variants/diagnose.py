@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.graph import Graph
+from verify.judging.examine import NOT_PROVED
 from verify.methods.reverse import Reverse
 from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Case
-from verify.records import VERDICTS, CaseResult, VariableResult, Verdict
+from verify.records import VERDICTS, CaseResult, Rows, VariableResult, Verdict
 from verify.variants.generate import KINDS, Variant, variants
 from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, close, relations
 from verify.variants.side_by_side import gradients_of
@@ -134,9 +135,17 @@ def _usable(result: CaseResult, columns: Any) -> Array:
     ids = [point.id for point in result.points if point.origin != "kink"]
     for variable in columns:
         rows, entries = variable.rows, math.prod(variable.shape)
-        whole, count = np.unique(rows.point[np.isin(rows.verdict, TELLING)], return_counts=True)
+        whole, count = np.unique(rows.point[_tells(rows)], return_counts=True)
         ids = [i for i in ids if i in set(whole[count == entries].tolist())]
-    return np.array(ids, dtype=np.int64)
+    # A point that is looked at twice is one point.
+    values = {point.id: tuple(np.asarray(x).tobytes() for x in point.values.values()) for point in result.points}
+    return np.array(list({values[i]: i for i in reversed(ids)}.values())[::-1], dtype=np.int64)
+
+
+def _tells(rows: Rows) -> Array:
+    """Which rows have one truth ``(R,)``: not those at kinks, nor those of which nothing is known."""
+    late = rows.texts.index(NOT_PROVED) if NOT_PROVED in rows.texts else -1
+    return np.asarray(np.isin(rows.verdict, TELLING) | (rows.reason == late))
 
 
 def _batch(case: Case, result: CaseResult, usable: Array) -> Batch:
@@ -162,7 +171,7 @@ def _answer(variable: VariableResult, usable: Array) -> tuple[Array, Array]:
     mine = np.flatnonzero(np.isin(rows.point, usable))
     at = np.array([place[int(point)] for point in rows.point[mine]], dtype=np.int64)
     given[at, rows.entry[mine]] = rows.values[SUBJECT][mine]
-    wrong[at, rows.entry[mine]] = ~rows.passes[mine]
+    wrong[at, rows.entry[mine]] = ~rows.passes[mine] | (rows.verdict[mine] == VERDICTS.index(Verdict.UNDECIDED))
     shape = (len(usable), *variable.shape)
     return given.reshape(shape), wrong.reshape(shape)
 

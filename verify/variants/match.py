@@ -127,9 +127,8 @@ def relations(
 def _by_a_value(answer: Answer, values: Mapping[str, Array]) -> Iterator[str]:
     """An input or a stage times the right gradient, or the right one divided by it."""
     shape = answer.given.shape
-    for name, value in values.items():
-        if value.ndim == 1:
-            value = value.reshape(-1, *(1,) * (len(shape) - 1))
+    for name, known in values.items():
+        value = known.reshape(-1, *(1,) * (len(shape) - 1)) if known.ndim == 1 else known
         if len(value) != shape[0] or value.shape[1:] not in (shape[1:], (1,) * (len(shape) - 1)):
             continue
         with np.errstate(all="ignore"):
