@@ -6,7 +6,7 @@ vectorised, or in matrices. A fault is an edit of its text, one place replaced b
 it; it is empty where none can (a fault in a region of its own is told by what it is there).
 """
 
-# ruff: noqa: D103 - matrices are capitals, and what each function is stands in its case
+# ruff: noqa: ARG001, D103, RET504 - as people write: an argument that is not needed, a name for what is returned
 
 from __future__ import annotations
 

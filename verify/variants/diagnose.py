@@ -23,7 +23,7 @@ from verify.points import Batch
 from verify.reading.case import Case
 from verify.records import VERDICTS, CaseResult, Rows, VariableResult, Verdict
 from verify.variants.generate import KINDS, Variant, variants
-from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, close, relations
+from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, Relation, close, relations
 from verify.variants.side_by_side import gradients_of
 
 Array = NDArray[Any]
@@ -62,8 +62,8 @@ def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapp
     >>> batch = random_points(case, seed=0, block=0, count=8, first_id=0)
     >>> answers = {"x": np.exp(batch.inputs["x"]), "y": 2 * batch.inputs["y"]}
     >>> wrong = {"x": np.full(8, True), "y": np.full(8, False)}
-    >>> print(diagnose(case, batch, answers, wrong).sentences["x"][0])
-    your dx equals the right one without the path through `exp(x)`
+    >>> diagnose(case, batch, answers, wrong).sentences["x"][0][:62]
+    'your dx equals the right one without the path through `exp(x)`'
     """
     engine = Reverse(case.graph, case.variables)
     chosen = _chosen(wrong)
@@ -238,7 +238,7 @@ def _explains(answer: Answer, gradients: Array) -> Array:
     return np.asarray(same.reshape(len(pairs), -1).all(axis=1))
 
 
-def _told(answer: Answer, simple: Sequence[str], fits: _Fits, found: Sequence[Variant], region: str) -> list[str]:
+def _told(answer: Answer, simple: Sequence[Relation], fits: _Fits, found: Sequence[Variant], region: str) -> list[str]:
     """The sentences about one variable."""
     name = answer.name
     mine, whole = list(fits.alone[name]), fits.elsewhere[name]
@@ -247,11 +247,12 @@ def _told(answer: Answer, simple: Sequence[str], fits: _Fits, found: Sequence[Va
     best.sort(key=lambda n: (found[n].rank[0], found[n].target_text != name, found[n].rank[1], found[n].target))
     told = list(dict.fromkeys(found[n].sentence(name) for n in best))
     if told and KINDS.index(found[best[0]].kind) < KINDS.index("wrong value"):
-        simple = [line for line in simple if not any(weak in line for weak in (SWAPPED, *BY_A_VALUE))]
+        simple = [known for known in simple if not any(weak in known.sentence for weak in (SWAPPED, *BY_A_VALUE))]
     lines = []
     if simple:
-        lines.append(f"your d{name} {simple[0]}")
-    is_said = bool(simple) and MULTIPLE in simple[0] and all(found[n].kind in ("factor", "sign") for n in best[:1])
+        lines.append(f"your d{name} {simple[0].sentence}")
+    multiple = bool(simple) and MULTIPLE in simple[0].sentence
+    is_said = multiple and all(found[n].kind in ("factor", "sign") for n in best[:1])
     if told and not is_said:
         others = len(told) - 1
         more = f" ({others} other single {'fault gives' if others == 1 else 'faults give'} the same numbers)"
@@ -261,7 +262,11 @@ def _told(answer: Answer, simple: Sequence[str], fits: _Fits, found: Sequence[Va
         return [
             f"your d{name} is none of {count} of the backward pass, and no simple relation to the right one{region}"
         ]
-    is_everywhere = best and best[0] in whole and not simple
+    if simple:
+        gives = simple[0].gives
+        is_everywhere = gives is not None and answer.is_right_elsewhere(gives)
+    else:
+        is_everywhere = best[0] in whole
     if region and not is_everywhere and (DIGITS not in lines[0] or " all with " in region):
         lines[0] += region
     if int(np.count_nonzero(answer.bad)) == 1:

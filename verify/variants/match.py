@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,15 @@ class Answer:
         return bool(close(other, self.right[good], self.right[good], self.dtype).all())
 
 
+class Relation(NamedTuple):
+    """What a wrong answer is to the right gradient."""
+
+    sentence: str
+    """Behind "your dx"."""
+    gives: Array | None = None
+    """What it gives at all points ``(P, *shape)``; None where it is about some entries or digits alone."""
+
+
 def close(a: Array, b: Array, right: Array, dtype: str = "float64", factor: float = 1.0) -> Array:
     """Entrywise: whether two arrays ``(P, ...)`` hold the same numbers, given their rounding; NaN and NaN are the same.
 
@@ -101,7 +110,7 @@ def relations(
     unscaled: Array | None,
     sizes: Mapping[int, str],
     values: Mapping[str, Array] = MappingProxyType({}),
-) -> list[str]:
+) -> list[Relation]:
     """What a wrong answer is to the right gradient without any look at the graph, in sentences behind "your dx".
 
     ``others`` are the right gradients of the other variables, ``unscaled`` the right one with an upstream gradient of
@@ -109,22 +118,22 @@ def relations(
     and stages. Empty where it is nothing.
 
     >>> right = np.array([1.0, 2.0, -3.0])
-    >>> relations(Answer("x", 2 * right, right, right != 0), {}, None, {})
+    >>> [found.sentence for found in relations(Answer("x", 2 * right, right, right != 0), {}, None, {})]
     ['is 2 x the right one']
     """
     if not answer.bad.any():
         return []
     found = [*_multiples(answer, sizes), *_moved(answer)]
     if unscaled is not None and answer.is_(unscaled):
-        found.append("misses the upstream gradient: it is right for one of ones")
+        found.append(Relation("misses the upstream gradient: it is right for one of ones", unscaled))
     for name, right in others.items():
         if right.shape == answer.given.shape and answer.is_(right):
-            found.append(f"is the right d{name}: {SWAPPED}")
+            found.append(Relation(f"is the right d{name}: {SWAPPED}", right))
     found += _by_a_value(answer, values) if not found else []
     return found or [*_in_part(answer, sizes), *_nearly(answer)]
 
 
-def _by_a_value(answer: Answer, values: Mapping[str, Array]) -> Iterator[str]:
+def _by_a_value(answer: Answer, values: Mapping[str, Array]) -> Iterator[Relation]:
     """An input or a stage times the right gradient, or the right one divided by it."""
     shape = answer.given.shape
     for name, known in values.items():
@@ -133,16 +142,16 @@ def _by_a_value(answer: Answer, values: Mapping[str, Array]) -> Iterator[str]:
             continue
         with np.errstate(all="ignore"):
             if answer.is_(answer.right * value):
-                yield f"is `{name}` x the right one"
+                yield Relation(f"is `{name}` x the right one", answer.right * value)
             if answer.is_(answer.right / value):
-                yield f"is the right one divided by `{name}`"
+                yield Relation(f"is the right one divided by `{name}`", answer.right / value)
 
 
-def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
+def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
     """A constant times the right gradient, or the right one and a constant."""
     factor = ratio(answer.given[answer.bad], answer.right[answer.bad], answer.dtype)
     if factor is not None:
-        yield _times(factor, sizes)
+        yield Relation(_times(factor, sizes), factor * answer.right)
         return
     given, right = answer.given[answer.bad], answer.right[answer.bad]
     with np.errstate(all="ignore"):
@@ -150,7 +159,8 @@ def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
         middle = float(np.median(difference))
         room = 1e-6 * abs(middle) + NOISE[answer.dtype] * np.abs(right)
         if middle and difference.size > 1 and np.all(np.abs(difference - middle) <= room):
-            yield f"is the right one {'plus' if middle > 0 else 'minus'} {abs(middle):.6g}"
+            sign = "plus" if middle > 0 else "minus"
+            yield Relation(f"is the right one {sign} {abs(middle):.6g}", answer.right + middle)
 
 
 def ratio(given: Array, right: Array, dtype: str = "float64") -> float | None:
@@ -191,30 +201,28 @@ def _times(factor: float, sizes: Mapping[int, str]) -> str:
     return f"is {fraction} x the right one" + (f"; {length} is {sizes[length]}" if length in sizes else "")
 
 
-def _moved(answer: Answer) -> Iterator[str]:
+def _moved(answer: Answer) -> Iterator[Relation]:
     """The right gradient with its entries in other places."""
     right = answer.right
     axes = right.ndim - 1
     for order in itertools.permutations(range(axes)) if 1 < axes <= MOST_AXES else ():
         turned = np.transpose(right, (0, *(a + 1 for a in order)))
         if order != tuple(range(axes)) and turned.shape == right.shape and answer.is_(turned):
-            yield "is transposed" if axes == 2 else f"has its axes permuted: {order}"
+            yield Relation("is transposed" if axes == 2 else f"has its axes permuted: {order}", turned)
     for axis in range(axes):
         size = right.shape[axis + 1]
         if size < 2:
             continue
-        if answer.is_(np.flip(right, axis + 1)):
-            yield f"is reversed along axis {axis}"
-        for step in (1, -1) if size > 2 else ():
-            if answer.is_(np.roll(right, step, axis + 1)):
-                yield f"is shifted by one along axis {axis}"
-        if answer.is_(right.sum(axis=axis + 1, keepdims=True)):
-            yield f"holds the sum over axis {axis} in every entry"
-        if answer.is_(right.mean(axis=axis + 1, keepdims=True)):
-            yield f"holds the mean over axis {axis} in every entry"
+        candidates = [(f"is reversed along axis {axis}", np.flip(right, axis + 1))]
+        steps = (1, -1) if size > 2 else ()
+        candidates += [(f"is shifted by one along axis {axis}", np.roll(right, step, axis + 1)) for step in steps]
+        for name, of in (("sum", np.sum), ("mean", np.mean)):
+            held = np.broadcast_to(of(right, axis=axis + 1, keepdims=True), right.shape)
+            candidates.append((f"holds the {name} over axis {axis} in every entry", held))
+        yield from (Relation(*candidate) for candidate in candidates if answer.is_(candidate[1]))
 
 
-def _in_part(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
+def _in_part(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
     """Some entries alone are wrong: which, and what they are to the right ones."""
     entries = np.asarray(answer.wrong.any(axis=0))
     if not 0 < np.count_nonzero(entries) < entries.size:
@@ -222,7 +230,7 @@ def _in_part(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
     bad = answer.wrong[:, entries]
     factor = ratio(answer.given[:, entries][bad], answer.right[:, entries][bad], answer.dtype)
     what = "" if factor is None else f", and there it {_times(factor, sizes)}"
-    yield f"is wrong {_where(entries)} only{what}"
+    yield Relation(f"is wrong {_where(entries)} only{what}")
 
 
 def _where(entries: Array) -> str:
@@ -242,7 +250,7 @@ def _index(place: Sequence[int]) -> str:
     return f"[{', '.join(map(str, place))}]"
 
 
-def _nearly(answer: Answer) -> Iterator[str]:
+def _nearly(answer: Answer) -> Iterator[Relation]:
     """Right but for its last digits."""
     given, right = answer.given[answer.bad], answer.right[answer.bad]
     with np.errstate(all="ignore"):
@@ -252,6 +260,9 @@ def _nearly(answer: Answer) -> Iterator[str]:
         return
     digits = math.floor(-math.log10(error.max())) if error.max(initial=0.0) > 0 else 15
     if answer.dtype == "float64" and np.array_equal(answer.given, answer.given.astype(np.float32)):
-        yield f"is right to {digits} digits, and all its values are float32 numbers: is it computed in float32?"
+        yield Relation(
+            f"is right to {digits} digits, and all its values are float32 numbers: is it computed in float32?"
+        )
     else:
-        yield f"is right to {digits} digits: its formula loses the others, or it computes in float32 on the way"
+        what = "its formula loses the others, or it computes in float32 on the way"
+        yield Relation(f"is right to {digits} digits: {what}")
