@@ -42,6 +42,9 @@ Array = NDArray[Any]
 MOST_EXAMINED_KINKS = 1024
 """Kinked points of a case that are judged by their corners; the others are UNDECIDED, and said to be."""
 
+NOT_PROVED = "apart from the engine, and not proved: other rows are farther apart"
+"""Why a subject's row is undecided for which there was no time."""
+
 WRONG_FIGURE = "the expected figure or the expressions"
 """Who is suspected where everything but the case file's figure agrees."""
 
@@ -348,10 +351,11 @@ class Examination:
         conditioning = self._conditioning(np.array(at))
         provers = {p: self._prover(p) for p in at}
         known = {p: context.reference.enclose(*self._take(slice(p, p + 1)), taylor_only=True) for p in at}
-        for _, p, b, entry in rows[:room]:
+        # Point by point, since a subject remembers what it found at the last one.
+        for _, p, b, entry in sorted(rows[:room], key=lambda row: row[1]):
             allowed = float(bounds[b][p, entry] + conditioning[b][place[p], entry])
             provers[p].prove_row(known[p], self.blocks[b], (int(self.points[p]), entry), allowed, 0.0)
-        reason = context.texts.number("apart from the engine, and not proved: other rows are farther apart")
+        reason = context.texts.number(NOT_PROVED)
         for _, p, b, entry in rows[room:]:
             where = (int(self.points[p]), entry)
             self.blocks[b].judge(where, Verdict.UNDECIDED, not self.batch.own, reason)
@@ -571,7 +575,8 @@ class Examination:
         failed = [_accused(block)[self.points].any(axis=1) for block in self.blocks]
         failing = np.flatnonzero(np.any(failed, axis=0))
         findings: dict[str, Finding] = {}
-        for p in failing[:MOST_AUDITED]:
+        # A subject answers for itself: what it is held against is the reference, which no op row of ours decides alone.
+        for p in failing[: 0 if SUBJECT in self.context.methods else MOST_AUDITED]:
             for finding in audit(self.context.graph, self._floats(p)):
                 findings.setdefault(finding.suspect, finding)
         if not findings:
