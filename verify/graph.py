@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from verify.errors import ShapeError
-from verify.ops import OPS, Shape
+from verify.ops import OPERAND_NAMES, OPS, Shape
 
 Kind = Literal["input", "constant", "op"]
 
@@ -37,6 +37,15 @@ class Node:
     """The stage whose expression this node belongs to."""
     line: int = 0
     column: int = 0
+
+    @property
+    def static(self) -> dict[str, Any]:
+        """The parameters without the convention at a tie, which is the business of the VJPs alone.
+
+        >>> Node("op", "max", (0, 1), {"tie": (1.0, 0.0)}, ()).static
+        {}
+        """
+        return {key: value for key, value in self.params.items() if key != "tie"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,9 @@ class Graph:
         if node.op == "power_constant":
             return f"({operands[0]})**{node.params['exponent']:g}"
         spelling = OPS[node.op].spelling
-        filled = re.sub(r"\b[ab]\b", lambda match: operands["ab".index(match.group())], spelling)
+        known = dict(zip(OPERAND_NAMES, operands, strict=False))
+        known |= {name: f"{node.params[name]:g}" for name in OPS[node.op].numbers}
+        filled = re.sub(r"\w+", lambda match: known.get(match.group(), match.group()), spelling)
         return filled if spelling[0].isalpha() and "(" in spelling else f"({filled})"
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from verify.derivative import Derivative, Unsupported
 from verify.graph import Graph, GraphBuilder
 from verify.methods import prepare
-from verify.ops import OPS, REAL, Shape
+from verify.ops import OPERAND_NAMES, OPS, REAL, Shape
 from verify.records import METHODS
 
 Array = NDArray[Any]
@@ -57,9 +57,9 @@ class Trial:
         return ", ".join([shapes, *(f"{key}={value}" for key, value in self.params.items())])
 
     def graph(self) -> Graph:
-        """The op alone, on inputs ``a`` and ``b``."""
+        """The op alone, on inputs ``a``, ``b``, ``x`` and ``y``."""
         builder = GraphBuilder()
-        operands = [builder.input(name, shape) for name, shape in zip("ab", self.shapes, strict=False)]
+        operands = [builder.input(name, shape) for name, shape in zip(OPERAND_NAMES, self.shapes, strict=False)]
         builder.name("f", builder.apply(self.op, *operands, params=self.params))
         return builder.build(["f"])
 
@@ -70,7 +70,7 @@ class Trial:
     def inputs(self, points: int, rng: np.random.Generator) -> dict[str, Array]:
         """Operands ``(P, *shape)`` inside the op's domain, away from its kinks."""
         drawn = {}
-        for name, shape, interval in zip("ab", self.shapes, OPS[self.op].domain, strict=False):
+        for name, shape, interval in zip(OPERAND_NAMES, self.shapes, OPS[self.op].domain, strict=False):
             signs = rng.choice([-1.0, 1.0], (points, *shape))
             whole = float(self.params.get("exponent", 1.0)).is_integer()
             low, high = (0.3, 0.8) if interval.high == 1 else (0.3, 2.0)
@@ -85,6 +85,12 @@ BINARY: tuple[tuple[Shape, Shape], ...] = (
     ((), (3,)), ((2, 3), ()), ((3,), (2, 3)), ((4, 2, 3), (3,)), ((2, 3), (4, 1, 3)), ((2, 1), (1, 3)),
     ((1,), (2, 3)), ((3, 1), (2,)), ((4, 1, 1), (2, 3)), ((2,), (2, 2)), ((1, 1), ()),
 )  # fmt: skip
+NUMBERS: Mapping[str, Sequence[Mapping[str, float]]] = {
+    "leaky_relu": [{"slope": 0.125}, {"slope": -0.5}],
+    "elu": [{"alpha": 1.0}, {"alpha": 0.75}],
+    "clip": [{"lo": -0.5, "hi": 1.25}],
+}
+"""Op -> the numbers that it is tried with, all held by float32 too."""
 PRODUCTS: tuple[tuple[Shape, Shape], ...] = (
     ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((3, 3), (3, 3)),
     ((4, 2, 3), (3,)), ((3,), (4, 3, 2)), ((4, 2, 3), (3, 2)), ((2, 3), (4, 3, 2)), ((4, 2, 3), (4, 3, 2)),
@@ -115,6 +121,10 @@ def trials(op: str) -> Iterator[Trial]:
     row = OPS[op]
     if op == "power_constant":
         yield from (Trial(op, (shape,), {"exponent": exponent}) for shape in UNARY for exponent in (2.0, -1.0, 0.5))
+    elif row.numbers:
+        yield from (Trial(op, (shape,), params) for shape in UNARY for params in NUMBERS[op])
+    elif row.elementwise and row.arity == 4:
+        yield from (Trial(op, (*pair, *pair[::-1])) for pair in BINARY)
     elif row.elementwise and row.arity == 1:
         yield from (Trial(op, (shape,)) for shape in UNARY)
     elif row.elementwise:

@@ -30,6 +30,7 @@ from verify.ops import elementwise, exponentials, kinked, products, reductions, 
 from verify.ops.row import (
     NONNEGATIVE,
     NONZERO,
+    OPERAND_NAMES,
     POSITIVE,
     REAL,
     Interval,
@@ -44,6 +45,7 @@ from verify.ops.row import (
 __all__ = [
     "NONNEGATIVE",
     "NONZERO",
+    "OPERAND_NAMES",
     "OPS",
     "POSITIVE",
     "REAL",

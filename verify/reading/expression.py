@@ -56,6 +56,15 @@ _BINARY: Mapping[type[ast.operator], str] = {
     ast.MatMult: "matmul",
     ast.Pow: "power",
 }
+_COMPARISONS: Mapping[type[ast.cmpop], tuple[str, bool]] = {
+    ast.Gt: ("where", False),
+    ast.GtE: ("where_or_equal", False),
+    ast.Lt: ("where", True),
+    ast.LtE: ("where_or_equal", True),
+}
+"""Comparison -> its row, and whether its sides change places."""
+_NUMBERS = frozenset(name for row in OPS.values() for name in row.numbers)
+"""The static parameters that are numbers."""
 _UNARY: Mapping[type[ast.unaryop], str] = {ast.USub: "negative", ast.UAdd: "positive"}
 _OTHER_OPERATORS: Mapping[type[ast.AST], tuple[str, str]] = {
     ast.BitXor: ("'^' is no power", "Write ** for a power."),
@@ -69,9 +78,9 @@ _OTHER_OPERATORS: Mapping[type[ast.AST], tuple[str, str]] = {
     ast.Not: ("'not' is not an op", ""),
 }
 _REFUSED: Mapping[type[ast.AST], tuple[str, str]] = {
-    ast.Compare: ("a comparison is not a number with a derivative", "Use max, min, relu or abs for branches."),
-    ast.BoolOp: ("'and' and 'or' are not ops", "Use max and min for branches."),
-    ast.IfExp: ("'if' is not allowed", "Use max, min, relu or abs for branches."),
+    ast.Compare: ("a comparison stands first in where, and nowhere else", "Write where(a > b, x, y)."),
+    ast.BoolOp: ("'and' and 'or' are not ops", "Put one where into the other."),
+    ast.IfExp: ("'if' is not allowed", "Write where(a > b, x, y)."),
     ast.Lambda: ("'lambda' is not allowed", "Write the formula itself."),
     ast.ListComp: ("a comprehension is not allowed", "Use sum(x) or array operations."),
     ast.SetComp: ("a comprehension is not allowed", "Use sum(x) or array operations."),
@@ -427,21 +436,63 @@ class _Reader:
 
     def call(self, node: ast.Call) -> int | None:
         """An op by its name in the table."""
-        args = [self._node(arg) for arg in node.args]
+        row = CALLABLE.get(node.func.id) if isinstance(node.func, ast.Name) else None
+        if row is not None and row.name == "where":
+            return self._selection(node)
+        written = node.args[: row.arity] if row is not None and row.numbers else node.args
+        args = [self._node(arg) for arg in written]
         if not isinstance(node.func, ast.Name):
             raise _RefusedError(node.func, *self._not_callable(node.func))
         name = node.func.id
-        row = CALLABLE.get(name)
         params: dict[str, Any] = {}
         if row is None:
             self._report(node.func, *self._unknown_op(name))
             return None
         faults = len(self.problems)
+        given = node.args[len(args) :]
+        if len(args) != row.arity or len(given) > len(row.numbers):
+            self._report(node, *_wrong_count(row, len(node.args)))
+        for param, value in zip(row.numbers, given, strict=False):
+            self._read_param(row, ast.keyword(param, value), params)
         for item in node.keywords:
             self._read_param(row, item, params)
-        if len(args) != row.arity:
-            self._report(node, *_wrong_count(row, len(args)))
-        return None if len(self.problems) > faults else self._apply(node, name, args, params)
+        if len(self.problems) > faults:
+            return None
+        missing = [param for param, value in row.numbers.items() if value is None and param not in params]
+        if missing:
+            raise _RefusedError(node, f"{name} needs {' and '.join(missing)}", f"Write {row.spelling}.")
+        return self._apply(node, name, args, {**row.numbers, **params})
+
+    def _selection(self, node: ast.Call) -> int | None:
+        """``where(a > b, x, y)``: the one place of a comparison."""
+        if node.keywords or len(node.args) != 3:
+            message = f"where takes 3 arguments, a comparison and two values, got {len(node.args)}"
+            if node.keywords:
+                message = "where takes no parameters by name"
+            raise _RefusedError(node, message, "Write where(a > b, x, y).")
+        faults = len(self.problems)
+        compared = self._comparison(node.args[0])
+        branches = [self._node(arg) for arg in node.args[1:]]
+        if compared is None or len(self.problems) > faults:
+            return None
+        op, a, b = compared
+        return self._apply(node, op, (a, b, *branches))
+
+    def _comparison(self, node: Formula) -> tuple[str, int | None, int | None] | None:
+        """The row of a comparison and what it compares; ``a < b`` is ``b > a``."""
+        if not isinstance(node, ast.Compare):
+            self._report(node, f"where needs a comparison first, got {self._shown(node)}", "Write where(a > b, x, y).")
+            return None
+        a, b = self._node(node.left), self._node(node.comparators[0])
+        if len(node.ops) > 1:
+            self._report(node, "where compares two values, not more", "Put one where into the other.")
+            return None
+        found = _COMPARISONS.get(type(node.ops[0]))
+        if found is None:
+            self._report(node, f"where cannot decide by {self._shown(node)}", "It compares by > >= < or <=.")
+            return None
+        op, is_turned = found
+        return (op, b, a) if is_turned else (op, a, b)
 
     def _unknown_op(self, name: str) -> tuple[str, str]:
         if name in OPS:
@@ -475,6 +526,8 @@ class _Reader:
     def _param(self, name: str, node: Formula) -> Any:
         """A static parameter: a whole number, a tuple of them, True, False or (for an axis) None."""
         flag = isinstance(node, ast.Constant) and isinstance(node.value, bool)
+        if name in _NUMBERS:
+            return self._number(node, name)
         if flag or name == "keepdims":
             if not flag or name in ("axis", "axes"):
                 expected = "True or False" if name == "keepdims" else "a whole number or a tuple of them"
@@ -485,6 +538,16 @@ class _Reader:
         if isinstance(node, ast.Tuple):
             return tuple(self._integer(item, name) for item in node.elts)
         return self._integer(node, name)
+
+    def _number(self, node: Formula, name: str) -> float:
+        """A number that is written as one, with a sign perhaps, or a dim."""
+        try:
+            value = self._literal_exponent(node)
+        except _RefusedError as refused:
+            raise _RefusedError(refused.node, f"{name}: {refused.message}", refused.suggestion) from None
+        if value is None:
+            raise _RefusedError(node, f"{name} must be a number, got {self._shown(node)}", "Write it out, such as 0.5.")
+        return value
 
     def attribute(self, node: ast.Attribute) -> None:
         """Refused; the usual ones have an op."""
@@ -595,7 +658,10 @@ def _literal(node: ast.Constant, written: str) -> float:
 
 
 def _wrong_count(row: Op, count: int) -> tuple[str, str]:
-    message = f"{row.name} takes {row.arity} argument{'s' * (row.arity != 1)}, got {count}"
+    takes = row.arity + len(row.numbers)
+    message = f"{row.name} takes {takes} argument{'s' * (takes != 1)}, got {count}"
+    if row.numbers:
+        return message, f"Write {row.spelling}."
     if count > row.arity and row.params:
         return message, f"Give parameters by name: {row.params[0]}=..."
     if count > row.arity > 1:

@@ -18,7 +18,7 @@ import numpy as np
 import sympy
 
 from verify.graph import Graph
-from verify.ops import OPS, Jump, Shape
+from verify.ops import OPS, Jump, Shape, sympy_forms
 from verify.symbolic.formula import OBJECTS, Formulas, Numbers, can_evaluate, differentiated, formula_text, numbers_of
 from verify.symbolic.matrix_forms import local_matrix_forms
 from verify.symbolic.symbols import Objects, apply, constant, entry_symbols, objects, real_symbol, static_params, uses
@@ -92,7 +92,7 @@ class Elementwise(Piece):
     def _pulled(self, total: Any, slope: Any, leaf: Shape, absorb: bool) -> Any:
         sent = total * slope
         if absorb:
-            is_switch = isinstance(self.expression, (sympy.Max, sympy.Min, sympy.Abs))
+            is_switch = isinstance(self.expression, (sympy.Max, sympy.Min, sympy.Abs, sympy_forms.where))
             sent = np.where((total == 0) | ((slope == 0) & is_switch), 0.0, sent)
         return _collected(sent, self.shape, leaf)
 
