@@ -20,7 +20,7 @@ import numpy as np
 
 from verify.errors import CaseError, Problem, ShapeError, UsageError, did_you_mean
 from verify.graph import Graph, GraphBuilder
-from verify.ops import OPS, Op, Shape
+from verify.ops import OPS, Jump, Op, Shape
 from verify.reading.syntax import (
     GRAMMAR,
     Formula,
@@ -664,7 +664,7 @@ def _wrong_count(row: Op, count: int) -> tuple[str, str]:
         return message, f"Write {row.spelling}."
     if count > row.arity and row.params:
         return message, f"Give parameters by name: {row.params[0]}=..."
-    if count > row.arity > 1:
+    if count > row.arity > 1 and not isinstance(row.singular, Jump):
         return message, f"Nest them: {row.name}({row.name}(a, b), c)."
     return message, f"Write {row.spelling}."
 
