@@ -127,9 +127,9 @@ def first(a: Any, b: Any, **_: Any) -> Any:
     return a + 0 * b
 
 
-def one_branch(column: Column) -> Column:
-    """A choice whose second branch is left out."""
-    return lambda a, b, x, y, **params: column(a, b, x, 0 * y, **params)
+def first_branch(_a: Any, _b: Any, x: Any, y: Any, **_: Any) -> Any:
+    """What is taken on one side, taken on both."""
+    return x + 0 * y
 
 
 def unchanged(a: Any, **_: Any) -> Any:
@@ -155,7 +155,7 @@ ONE_KINK = ("relu", "abs", "leaky_relu", "elu", "clip")
 DROPPED_FORWARD: Mapping[str, Column] = {
     **dict.fromkeys(("add", "subtract", "multiply", "divide", "power", "max", "min", "hypot", "arctan2"), first),
     **dict.fromkeys((*SMOOTH, *ONE_KINK, "sign", "floor", "ceil", "transpose"), unchanged),
-    **{name: one_branch(OPS[name].forward) for name in ("where", "where_or_equal")},
+    **dict.fromkeys(("where", "where_or_equal"), first_branch),
     "sigmoid": np.exp,
     "matmul": lambda a, b: a @ np.ones_like(b),
     "sum": lambda a: np.sum(a[:, :-1], axis=1),
@@ -165,8 +165,7 @@ DROPPED_FORWARD: Mapping[str, Column] = {
 """An operand or a factor left out of the value; negative and positive have none to lose."""
 
 DROPPED_SYMPY: Mapping[str, Column] = {
-    **{name: column for name, column in DROPPED_FORWARD.items() if column in (first, unchanged)},
-    **{name: one_branch(OPS[name].sympy) for name in ("where", "where_or_equal")},
+    **{name: column for name, column in DROPPED_FORWARD.items() if column in (first, unchanged, first_branch)},
     "sigmoid": sympy.exp,
     "matmul": lambda a, b: a @ (b**0 if isinstance(b, np.ndarray) else sympy.OneMatrix(*b.shape)),
     "sum": lambda a: a[0],
