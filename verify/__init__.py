@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from verify.oracle.check import check_gradient
     from verify.oracle.gradient_run import GradientRun
     from verify.reading.case import Case, load_case
+    from verify.reading.case_writer import save_case
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
     from verify.runner import Settings, find_case, find_case_files, run_case, run_cases, shipped_cases
     from verify.tracing.trace import trace
@@ -45,12 +46,14 @@ __all__ = [
     "load_case",
     "run_case",
     "run_cases",
+    "save_case",
     "shipped_cases",
     "trace",
 ]
 
 _HOMES = {
     "verify.reading.case": ("Case", "load_case"),
+    "verify.reading.case_writer": ("save_case",),
     "verify.errors": ("CaseError", "TraceError", "UsageError", "VerifyError", "WrongGradientError"),
     "verify.graph": ("Graph", "GraphBuilder"),
     "verify.oracle.check": ("check_gradient",),

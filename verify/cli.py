@@ -331,17 +331,39 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _add_new(parser: _Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="name of the case; the file is named after it")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="name of the case; the file is named after it (with --from: the function's)",
+    )
     parser.add_argument("--folder", default="cases", metavar="DIR", help="where to write the file (default: cases)")
+    parser.add_argument(
+        "--from",
+        dest="function",
+        metavar="FUNCTION",
+        help="a NumPy function, package.module:function, that the case is made of by running it once; needs --at",
+    )
+    for option, text in (
+        ("--at", "with --from: the values it runs with, such as x=3,y=-4 or 'W=[[1,2],[3,4]]'; may be repeated"),
+        ("--domain", "with --from: where else to look, such as 'x=[-6,6]'; may be repeated"),
+        ("--constants", "with --from: arguments that are passed on and not differentiated, such as n=3"),
+    ):
+        parser.add_argument(option, action="append", default=[], metavar="NAME=VALUE,...", help=text)
 
 
 def _new(args: argparse.Namespace) -> int:
-    """Writes a case file that runs and is explained; never over another one."""
+    """Writes a case file that runs and is explained, or that a function is traced to; never over another one."""
     from pathlib import Path
 
     from verify.errors import UsageError
     from verify.reading.case_template import case_text, file_stem
 
+    if args.function:
+        return _new_from_function(args)
+    if args.name is None or args.at or args.domain or args.constants:
+        wanted = "a new case needs a name" if args.name is None else "--at, --domain and --constants belong to --from"
+        raise UsageError(f"{wanted}. Write: verify new NAME, or: verify new --from package.module:function --at x=3")
     path = Path(args.folder) / f"{file_stem(args.name)}.yaml"
     text = case_text(args.name)
     if path.exists():
@@ -354,6 +376,28 @@ def _new(args: argparse.Namespace) -> int:
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}. Give another folder by --folder"
         raise UsageError(message) from error
+    print(f"Wrote {path}. Check it by: verify run {path}")
+    return ALL_PASS
+
+
+def _new_from_function(args: argparse.Namespace) -> int:
+    """Writes the case that a function is traced to."""
+    from dataclasses import replace
+    from pathlib import Path
+
+    from verify.oracle.named import gradient_named
+    from verify.reading.case_template import file_stem
+    from verify.reading.case_writer import save_case
+    from verify.tracing.trace import trace
+    from verify.tracing.value_text import named_values
+
+    constants = named_values(args.constants, "--constants")
+    values = {**named_values(args.at, "--at", floats=True), **constants}
+    domain = named_values(args.domain, "--domain", floats=True)
+    function = gradient_named(args.function, "function")
+    case = trace(function, values, domain=domain, constants=tuple(constants))
+    case = replace(case, name=args.name or case.name.replace("_", " "))
+    path = save_case(case, Path(args.folder) / f"{file_stem(case.name)}.yaml")
     print(f"Wrote {path}. Check it by: verify run {path}")
     return ALL_PASS
 

@@ -33,7 +33,7 @@ KINK_TRIES = 64
 LARGEST_DRAWN = 1e3
 """Where an infinite domain is cut off for drawing."""
 
-_STREAMS = {"own": 0, "random": 1, "kink": 2, "held": 3}
+_STREAMS = {"own": 0, "random": 1, "kink": 2, "held": 3, "search": 4, "sizes": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,15 @@ def generator(seed: int, case: str, stream: str, *numbers: int) -> np.random.Gen
 def own_points(case: Case, seed: int) -> Batch:
     """The points that the case file names; what it leaves open is drawn from the seed.
 
+    A case without any, such as one at other sizes than its file's, has one random point in their place.
+
     >>> from verify.reading.case import load_case
     >>> from verify.runner import shipped_cases
     >>> own_points(load_case(shipped_cases() / "notes" / "add.yaml"), seed=0).origins
     ['at']
     """
+    if not case.own_points:
+        return Batch(*_drawn(case, seed, "own", 0, 1), np.arange(1), ["random"])
     held = _held(case, seed)
     columns: dict[str, list[Array]] = {item.name: [] for item in case.inputs}
     for number, point in enumerate(case.own_points):
@@ -129,13 +133,28 @@ def random_points(case: Case, seed: int, block: int, count: int, first_id: int) 
     >>> random_points(case, seed=0, block=0, count=4, first_id=1).inputs["W"].shape
     (4, 5, 10)
     """
+    inputs, upstream = _drawn(case, seed, "random", block, count)
+    return Batch(inputs, upstream, np.arange(first_id, first_id + count), ["random"] * count)
+
+
+def search_bases(case: Case, seed: int, count: int) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Inputs and upstream gradients at random points that nobody else draws: a search moves them where it wants.
+
+    >>> from verify.reading.case import load_case_text
+    >>> case = load_case_text("{case: square, inputs: {x: {at: 3}}, stages: {f: x**2}}")
+    >>> search_bases(case, seed=0, count=5)[0]["x"].shape
+    (5,)
+    """
+    return _drawn(case, seed, "search", 0, count)
+
+
+def _drawn(case: Case, seed: int, stream: str, block: int, count: int) -> tuple[dict[str, Array], dict[str, Array]]:
     held = _held(case, seed)
     inputs = {}
     for place, item in enumerate(case.inputs):
-        rng = generator(seed, case.name, "random", block, place)
+        rng = generator(seed, case.name, stream, block, place)
         inputs[item.name] = _repeat(held[item.name], count) if item.name in held else _draw(item, count, rng)
-    upstream = _upstream(case, inputs, generator(seed, case.name, "random", block, len(case.inputs)))
-    return Batch(inputs, upstream, np.arange(first_id, first_id + count), ["random"] * count)
+    return inputs, _upstream(case, inputs, generator(seed, case.name, stream, block, len(case.inputs)))
 
 
 def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch | None:
@@ -182,7 +201,7 @@ def _crossing(
     node: int,
     rng: np.random.Generator,
 ) -> dict[str, Array] | None:
-    low, high = (_moved(start, item, entry, end) for end in _ends(item))
+    low, high = (_moved(start, item, entry, end) for end in drawing_ends(item))
     first, last = _argument(program, low, node), _argument(program, high, node)
     crossing = np.flatnonzero(np.sign(first) * np.sign(last) < 0)
     if not len(crossing):
@@ -241,8 +260,13 @@ def _same(point: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
     return all(np.array_equal(value, other[name]) for name, value in point.items())
 
 
-def _ends(item: Input) -> tuple[float, float]:
-    """The finite ends between which values are drawn."""
+def drawing_ends(item: Input) -> tuple[float, float]:
+    """The finite ends between which values are drawn.
+
+    >>> from verify.reading.case import Domain
+    >>> drawing_ends(Input("x", (), "real", "float64", Domain(0.0, np.inf), "uniform"))
+    (0.0, 1000.0)
+    """
     low = max(item.domain.low, min(-LARGEST_DRAWN, item.domain.high - LARGEST_DRAWN))
     high = min(item.domain.high, max(LARGEST_DRAWN, item.domain.low + LARGEST_DRAWN))
     return low, high
@@ -251,7 +275,7 @@ def _ends(item: Input) -> tuple[float, float]:
 def _draw(item: Input, count: int, rng: np.random.Generator) -> Array:
     """Values ``(count, *shape)`` inside the domain: uniform, or normal where the case says so."""
     shape = (count, *item.shape)
-    low, high = _ends(item)
+    low, high = drawing_ends(item)
     if item.kind == "mask":
         return rng.integers(0, 2, shape).astype(item.dtype)
     if item.kind in {"integer", "label"}:

@@ -10,7 +10,7 @@ import platform
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -26,12 +26,16 @@ from verify.errors import CaseError, UsageError, did_you_mean
 from verify.interpret import Program, block_size
 from verify.judging.context import Context
 from verify.judging.judge import Judge
+from verify.judging.large import large_note, large_variables
 from verify.judging.power import Strength, strength
 from verify.judging.rows import CODE, Block, RowKey
 from verify.judging.step_records import step_laws
 from verify.methods import available, prepare
+from verify.methods.central import too_long
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
+from verify.oracle.code_constants import constants_of
+from verify.oracle.search import search_points
 from verify.oracle.subject import SUBJECT, Subject
 from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, random_points
 from verify.reading.case import Case, load_case
@@ -49,6 +53,7 @@ from verify.records import (
     Verdict,
     unravel,
 )
+from verify.sizes import other_sizes
 
 Array = NDArray[Any]
 
@@ -64,11 +69,20 @@ LEAST_TELLING = 8
 MOST_SUSPICIOUS = 2_000
 """Rows of one variable that do not simply pass and are kept in a large run."""
 
+LARGE_POINTS = 1
+"""Random points of a case that is too large to look at entry by entry."""
+
 TOO_WEAK = "too weak: at every point that was proved, more than 1/256 of the gradient is allowed; try other points"
 """Why a variable is undecided whose every row passes."""
 
 MOST_NAMED = 30
 """Cases that a message lists by name."""
+
+USUAL_SIZES, SUBJECT_SIZES = 2, 6
+"""Other sizes of a case with ``dims``."""
+
+SIZE_POINTS = 8
+"""Random points at another size, at most: all of them are proved."""
 
 CASE_SUFFIXES = (".yaml", ".yml")
 
@@ -88,6 +102,9 @@ class Settings:
     """Time for the proof of one point."""
     proof_bits: int = MOST_BITS
     """Precision up to which a proof may rise."""
+    sizes: int | None = None
+    """Other sizes at which a case with ``dims`` is run too; None for :data:`USUAL_SIZES` of them, or
+    :data:`SUBJECT_SIZES` where a gradient is handed in."""
 
 
 DEFAULT = Settings()
@@ -258,21 +275,25 @@ def _check(settings: Settings, jobs: int) -> None:
         raise UsageError(f"the time for a proof must be above 0 and finite, got {settings.proof_seconds} s")
     if settings.proof_bits < FIRST_BITS:
         raise UsageError(f"the precision of a proof must be {FIRST_BITS} bits or more, got {settings.proof_bits}")
+    if settings.sizes is not None and settings.sizes < 0:
+        raise UsageError(f"the number of other sizes must be 0 or more, got {settings.sizes}")
     if jobs < 1:
         raise UsageError(f"the number of jobs must be 1 or more, got {jobs}")
 
 
 def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[CaseResult]:
     if jobs == 1 or len(files) == 1:
-        yield from (run_case(path, settings) for path in files)
+        for path in files:
+            yield from run_file(path, settings)
         return
     # Fresh processes: a fork would copy whatever threads and locks the caller has.
     with ProcessPoolExecutor(min(jobs, len(files)), mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[CaseResult]] = {pool.submit(run_case, path, settings) for path in files}
+        waiting: set[Future[list[CaseResult]]] = {pool.submit(run_file, path, settings) for path in files}
         try:
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                for future in done:
+                    yield from future.result()
         finally:
             for future in waiting:
                 future.cancel()
@@ -283,6 +304,7 @@ def _command(files: Sequence[Path], settings: Settings) -> str:
     paths = " ".join(map(str, files)) if len(files) <= 3 else f"{os.path.commonpath([str(path) for path in files])}"
     budget = "" if settings.proof_seconds == MOST_SECONDS else f" --proof-seconds {settings.proof_seconds:g}"
     budget += "" if settings.proof_bits == MOST_BITS else f" --proof-bits {settings.proof_bits}"
+    budget += "" if settings.sizes is None else f" --sizes {settings.sizes}"
     return f"verify run {paths} --points {settings.points} --seed {settings.seed}{methods}{budget}"
 
 
@@ -310,12 +332,46 @@ def run_case(path: str | Path, settings: Settings = DEFAULT) -> CaseResult:
     except CaseError as error:
         problems = tuple(str(problem) for problem in error.problems)
         return CaseResult(Path(path).stem, str(path), seed=settings.seed, problems=problems)
+    return _run_guarded(case, settings, started)
+
+
+def _run_guarded(case: Case, settings: Settings, started: float | None = None) -> CaseResult:
     try:
         return run_loaded(case, settings, started)
     except Exception as fault:  # noqa: BLE001 - one case never stops the others, whatever is wrong with this program
         return CaseResult(
             case.name, case.file, source=case.source, seed=settings.seed, problems=(_own_fault(case, fault),)
         )
+
+
+def run_file(path: str | Path, settings: Settings = DEFAULT) -> list[CaseResult]:
+    """Runs one case file at its own sizes and, where it has ``dims``, at small other ones: a result for each.
+
+    >>> [result.name for result in run_file(shipped_cases() / "notes" / "matmul.yaml", Settings(points=1, sizes=1))]
+    ['matmul', 'matmul [m=4, k=2, n=3]']
+    """
+    own = run_case(path, settings)
+    most = USUAL_SIZES if settings.sizes is None else settings.sizes
+    if own.problems or not settings.points or not most or not _has_dims(path):
+        return [own]
+    return [
+        own,
+        *(_run_guarded(case, at_other_size(settings)) for case in other_sizes(load_case(path), settings.seed, most)),
+    ]
+
+
+def at_other_size(settings: Settings) -> Settings:
+    """What is asked for at another size: a few points, all of which are proved.
+
+    >>> at_other_size(Settings()).points
+    8
+    """
+    return replace(settings, points=min(settings.points, SIZE_POINTS))
+
+
+def _has_dims(path: str | Path) -> bool:
+    """Whether a case file may have dims; it is read again only then."""
+    return "dims" in Path(path).read_text(encoding="utf-8")
 
 
 def _own_fault(case: Case, fault: Exception) -> str:
@@ -337,15 +393,64 @@ def run_loaded(
     3
     """
     started = time.perf_counter() if started is None else started
+    if too_long(case.graph, _variables(case, settings, subject)):
+        return _run_large(case, settings, started, subject)
     gathering = _Gathering(case, settings, subject)
     if not gathering.is_small:
         _keep_memory()
-    for batch in _small_batches(case, settings):
+    for batch in _small_batches(case, settings, subject):
         gathering.judge(batch)
     for batch in _random_batches(case, settings, gathering.checked):
         gathering.add(batch)
     gathering.finish()
     return gathering.result(time.perf_counter() - started)
+
+
+def _run_large(case: Case, settings: Settings, started: float, subject: Subject | None) -> CaseResult:
+    """A case that is too large to look at entry by entry, see :mod:`verify.judging.large`."""
+    variables = _variables(case, settings, subject)
+    others = tuple(name for name in settings.methods or METHODS if name != "central")
+    methods, unsupported = _prepare(case, replace(settings, methods=others), variables)
+    if subject is not None:
+        methods = {SUBJECT: subject, **methods}
+    batches = [own_points(case, settings.seed)]
+    drawn = min(settings.points, LARGE_POINTS)
+    if drawn:
+        batches.append(random_points(case, settings.seed, 0, drawn, len(case.own_points)))
+    count = len(case.own_points) + drawn
+    accused = SUBJECT if subject is not None else ""
+    return CaseResult(
+        name=case.name,
+        file=case.file,
+        source=case.source,
+        function=tuple(case.expressions.items()),
+        outputs=case.graph.outputs,
+        variables=tuple(large_variables(case, variables, methods, batches, settings.seed, accused)),
+        points=tuple(_point(batch, p) for batch in batches for p in range(len(batch))),
+        seed=settings.seed,
+        points_checked=count,
+        methods=(*methods, "central"),
+        unsupported=unsupported,
+        failures=_asked_in_vain(settings, unsupported),
+        notes=(large_note(case, variables, count),),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _asked_in_vain(settings: Settings, unsupported: Mapping[str, str]) -> tuple[str, ...]:
+    """The methods that were asked for by name and cannot do a case, a sentence each."""
+    return tuple(
+        f"method {name} was asked for and cannot do this case: {reason}"
+        for name, reason in unsupported.items()
+        if name in (settings.methods or ())
+    )
+
+
+def _variables(case: Case, settings: Settings, subject: Subject | None) -> tuple[str, ...]:
+    """What the output is differentiated by: what a subject answers for, else what the settings ask for."""
+    if subject is not None:
+        return _answered(case, settings, subject)
+    return tuple(item.name for item in case.real_inputs) if settings.variables == "inputs" else case.variables
 
 
 def _keep_memory() -> None:
@@ -357,13 +462,32 @@ def _keep_memory() -> None:
     np.ones(2**21)
 
 
-def _small_batches(case: Case, settings: Settings) -> Iterator[Batch]:
-    """Own points, points on kinks, and as many random points as are always judged one by one."""
+def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> Iterator[Batch]:
+    """Own points, points on kinks, and for a subject those where its code or the expression may change its mind."""
     own = own_points(case, settings.seed)
     yield own
-    kinked = kink_points(case, Program(case.graph), settings.seed, len(own)) if settings.points else None
+    if not settings.points:
+        return
+    program = Program(case.graph)
+    kinked = kink_points(case, program, settings.seed, len(own))
     if kinked is not None:
         yield kinked
+    if subject is None:
+        return
+    first_id = len(own) + (len(kinked) if kinked is not None else 0)
+    literals = [node.value for node in case.graph.nodes if node.kind == "constant" and node.value]
+    constants = tuple(dict.fromkeys((*constants_of(subject.gradient), *literals)))
+    found = search_points(
+        case,
+        program,
+        settings.seed,
+        first_id,
+        kinks=kinked,
+        constants=constants,
+        points=settings.points,
+    )
+    if found is not None:
+        yield found
 
 
 def _random_batches(case: Case, settings: Settings, first_id: int) -> Iterator[Batch]:
@@ -432,10 +556,7 @@ class _Gathering:
 
     def __init__(self, case: Case, settings: Settings, subject: Subject | None = None) -> None:
         self.case, self.settings = case, settings
-        chosen = tuple(item.name for item in case.real_inputs)
-        self.variables = chosen if settings.variables == "inputs" else case.variables
-        if subject is not None:
-            self.variables = _answered(case, settings, subject)
+        self.variables = _variables(case, settings, subject)
         self.methods, self.unsupported = _prepare(case, settings, self.variables)
         if subject is not None:
             self.methods = {SUBJECT: subject, **self.methods}
@@ -537,7 +658,8 @@ class _Gathering:
     def result(self, seconds: float) -> CaseResult:
         """The record of the case."""
         case, settings = self.case, self.settings
-        asked = settings.methods or ()
+        # The steps of central say nothing of a subject, and a case at another size has no point of its own.
+        has_laws = "central" in self.methods and SUBJECT not in self.methods and case.own_points
         variables = tuple(self._variable(key, column) for key, column in self.columns.items())
         return CaseResult(
             name=case.name,
@@ -547,18 +669,14 @@ class _Gathering:
             outputs=case.graph.outputs,
             variables=variables,
             points=tuple(self.points.values()),
-            stages=_stage_records(case, settings, self.methods.get("symbolic")),
+            stages=_stage_records(case, settings, self.methods.get("symbolic")) if case.own_points else (),
             kinks=tuple(self.context.kinks.values()),
-            step_laws=step_laws(self.context, own_points(case, settings.seed)) if "central" in self.methods else (),
+            step_laws=step_laws(self.context, own_points(case, settings.seed)) if has_laws else (),
             seed=settings.seed,
             points_checked=self.checked,
             methods=tuple(sorted(self.methods, key=lambda name: (*METHODS, name).index(name))),
             unsupported=self.unsupported,
-            failures=tuple(
-                f"method {name} was asked for and cannot do this case: {reason}"
-                for name, reason in self.unsupported.items()
-                if name in asked
-            ),
+            failures=_asked_in_vain(settings, self.unsupported),
             notes=self._notes(),
             seconds=seconds,
         )

@@ -57,6 +57,8 @@ class Context:
         """Numbers that one run of the graph computes."""
         self.step_work = 0
         """What bounding central differences has taken so far, in numbers computed."""
+        self.suspicious_work = 0
+        """What proving a subject's suspicious rows has taken so far, in numbers computed."""
         self.growth = LEAST_UNITS + rounding_nodes(case.graph)
         """Units roundoff that any right way to compute something may be off by, relative to its size."""
         self.notes: dict[str, int] = {}

@@ -28,7 +28,7 @@ from verify.judging.context import Context
 from verify.judging.corners import Corners
 from verify.judging.kinks import KinkedGroup, KinkJudge, Site, kink_record, remedy, singular_nodes, undecided_sites
 from verify.judging.proof import NEEDED
-from verify.judging.prover import Prover
+from verify.judging.prover import MOST_NUMBERS, Prover
 from verify.judging.rows import CODE, Block, OpenRow, Suspicion, within
 from verify.judging.underflow import steep
 from verify.methods.central import Refined
@@ -51,6 +51,10 @@ MOST_LISTED_KINKS = 16
 
 MOST_ENCLOSED = 512
 """Points of a case at which rows that seem to differ are enclosed; the others are judged by the floats alone."""
+
+MOST_SUSPICIOUS_WORK = 100_000
+"""Numbers in the graph, times suspicious rows of a subject that are proved, beside those of points that always are
+(a second of a case or less); the others are UNDECIDED, and said to be."""
 
 MOST_AUDITED = 3
 """Failing points of a batch at which the op rows are held against mpmath."""
@@ -109,11 +113,15 @@ class Examination:
         smooth = usable.copy()
         smooth[kinked] = False
         open_rows: list[OpenRow] = []
-        for block, suspicion, allowed in zip(self.blocks, self.flagged, bounds, strict=True):
+        # A subject's suspicious rows are proved in a moment, unless the case is too large for that.
+        is_proved = SUBJECT in context.methods and context.numbers <= MOST_NUMBERS
+        for block, suspicion, allowed in zip(() if is_proved else self.blocks, self.flagged, bounds, strict=False):
             judged_here = smooth if block.quantity == "gradient" else usable
             open_rows += self._unsettled(block, suspicion, judged_here, allowed)
         self._judge_open(open_rows)
         self._prove(np.flatnonzero(self.proved & smooth), bounds)
+        if is_proved:
+            self._prove_suspicious(smooth & ~self.proved, bounds)
         room = MOST_EXAMINED_KINKS - context.kinks_examined
         context.kinks_examined += len(kinked[:room])
         for p in kinked[:room]:
@@ -315,6 +323,47 @@ class Examination:
             allowed = [bound[p] + moved[number] for bound, moved in zip(bounds, conditioning, strict=True)]
             steps = [suspicion.granted[p] for suspicion in self.flagged]
             self._prover(p).prove(int(self.points[p]), self.blocks, allowed, steps)
+
+    def _prove_suspicious(self, here: Array, bounds: Sequence[Array]) -> None:
+        """Proves a subject's rows that are apart from the engine, as far as the work goes.
+
+        The farthest row of each variable at each point comes first, then the second farthest of each, and so on.
+        """
+        rows = []
+        for b, block in enumerate(self.blocks):
+            distance = np.where(here[:, None], self._distances(block), 0.0)
+            for p in np.flatnonzero((distance > 1).any(axis=1)).tolist():
+                farthest = np.argsort(-distance[p], kind="stable")[: np.count_nonzero(distance[p] > 1)]
+                rows += [(rank, p, b, entry) for rank, entry in enumerate(farthest.tolist())]
+        if not rows:
+            return
+        rows.sort()
+        context = self.context
+        room = max(MOST_SUSPICIOUS_WORK - context.suspicious_work, 0) // context.numbers + 1
+        context.suspicious_work += context.numbers * min(room, len(rows))
+        at = sorted({p for _, p, _, _ in rows[:room]})
+        place = {p: i for i, p in enumerate(at)}
+        conditioning = self._conditioning(np.array(at))
+        provers = {p: self._prover(p) for p in at}
+        known = {p: context.reference.enclose(*self._take(slice(p, p + 1)), taylor_only=True) for p in at}
+        for _, p, b, entry in rows[:room]:
+            allowed = float(bounds[b][p, entry] + conditioning[b][place[p], entry])
+            provers[p].prove_row(known[p], self.blocks[b], (int(self.points[p]), entry), allowed, 0.0)
+        reason = context.texts.number("apart from the engine, and not proved: other rows are farther apart")
+        for _, p, b, entry in rows[room:]:
+            where = (int(self.points[p]), entry)
+            self.blocks[b].judge(where, Verdict.UNDECIDED, not self.batch.own, reason)
+
+    def _distances(self, block: Block) -> Array:
+        """How far a subject is from the engine ``(S, n)``, in units of what is always allowed; inf if it is nowhere."""
+        answer, engine = block.values[SUBJECT][self.points], block.values.get("reverse")
+        if engine is None:
+            return np.full(answer.shape, np.inf)
+        unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
+        least = np.abs(engine[self.points]) * (self.context.growth * unit)
+        with np.errstate(all="ignore"):
+            distance = np.abs(answer - engine[self.points]) / least
+        return np.where(answer == engine[self.points], 0.0, np.where(np.isnan(distance), np.inf, distance))
 
     def _prover(self, p: int) -> Prover:
         return Prover(self.context, *self._take(slice(p, p + 1)), self._floats(p))

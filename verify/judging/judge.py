@@ -107,10 +107,14 @@ class Judge:
         near, lost = self._near_kinks(values, len(batch)), _lost(self.context.graph, values, len(batch))
         noise = self._granted(answers, batch)
         proved = self._to_be_proved(batch)
-        suspicions = [self._suspicion(block, answers, noise, batch) for block in blocks]
-        self._add_rounding(noise, suspicions, batch)
+        if SUBJECT in self.context.methods:
+            suspicions = [self._suspicion_of_subject(block, batch) for block in blocks]
+        else:
+            suspicions = [self._suspicion(block, answers, noise, batch) for block in blocks]
+            self._add_rounding(noise, suspicions, batch)
+            for block, suspicion in zip(blocks, suspicions, strict=True):
+                self._settle_steps(block, suspicion, near, noise, batch)
         for block, suspicion in zip(blocks, suspicions, strict=True):
-            self._settle_steps(block, suspicion, near, noise, batch)
             suspicion.rows[near | lost] = True
             suspicion.rows[np.isfinite(block.expected)] = True
             suspicion.rows[proved] = True
@@ -121,8 +125,8 @@ class Judge:
         return blocks
 
     def _to_be_proved(self, batch: Batch) -> Array:
-        """The points ``(P,)`` at which every row is proved: own ones and the first random ones; all for a subject."""
-        proved = np.full(len(batch), batch.own or SUBJECT in self.context.methods)
+        """The points ``(P,)`` at which every row is proved: own ones and the first random ones."""
+        proved = np.full(len(batch), batch.own)
         if not proved.any() and batch.origins[0] == "random":
             room = PROVED_POINTS - self.context.points_proved
             proved[: max(room, 0)] = True
@@ -164,6 +168,16 @@ class Judge:
                     steps |= apart
                     granted[:] = bound
         return Suspicion(rows, steps, granted)
+
+    def _suspicion_of_subject(self, block: Block, batch: Batch) -> Suspicion:
+        """The rows at which a subject, or one of the two that it is compared with, is apart from the others."""
+        unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
+        rows = np.full(block.verdict.shape, "reverse" not in block.values)
+        for method in ("symbolic", SUBJECT):
+            if method in block.values and "reverse" in block.values:
+                engine = block.values["reverse"]
+                rows |= ~within(np.abs(block.values[method] - engine), np.abs(engine) * (self.context.growth * unit))
+        return Suspicion(rows, np.zeros(rows.shape, dtype=bool), np.zeros(rows.shape))
 
     def _least_bound(
         self,

@@ -36,6 +36,9 @@ RELATIVE_STEP = {
 STEP_FACTORS = (1.0, 2.0**-4, 2.0**4, 2.0**-8, 2.0**8, 2.0**-12, 2.0**-16, 2.0**-24, 2.0**-36)
 """Steps that are tried beside the usual one, in units of it, until the error is small enough."""
 
+DIRECTED_FACTORS = (1.0, 2.0**4, 2.0**8)
+"""The same for a step that moves many entries at once, whose rounding weighs more."""
+
 SMALL_STEP = 2.0**-17
 """A step that is small against the variable, in units of it."""
 
@@ -56,11 +59,22 @@ def prepare(graph: Graph, variables: Sequence[str]) -> Central | Unsupported:
     >>> bool(abs(gradient[0] - 6.0) < 1e-8)
     True
     """
+    reason = too_long(graph, variables)
+    return Unsupported(reason) if reason else Central(graph, variables)
+
+
+def too_long(graph: Graph, variables: Sequence[str]) -> str:
+    """Why moving all entries one by one would take too long, empty where it would not.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> too_long(graph_from_expressions({"x": (10_000,)}, {"f": "x * x"}), ["x"])
+    '10,000 entries to move one by one, through 20,000 numbers each time, take too long'
+    """
     entries = sum(math.prod(graph.shape(name)) for name in variables)
     size = sum(math.prod(node.shape) for node in graph.nodes)
-    if entries * size > MOST_WORK:
-        return Unsupported(f"{entries:,} entries to move one by one, through {size:,} numbers each time, take too long")
-    return Central(graph, variables)
+    if entries * size <= MOST_WORK:
+        return ""
+    return f"{entries:,} entries to move one by one, through {size:,} numbers each time, take too long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +216,43 @@ class Central:
             if np.all(error <= GOOD_ENOUGH * np.abs(best)) or (number >= enough and np.all(np.isfinite(error))):
                 break
         return Refined(best, error, taken, straddled)
+
+    @np.errstate(all="ignore")
+    def along(
+        self, name: str, direction: Array, inputs: Mapping[str, Any], output: Functional, noise: Array
+    ) -> tuple[Array, Array]:
+        """The derivative along one direction of a variable ``(P,)``, and an estimate of its error as in :meth:`refine`.
+
+        ``direction`` has the variable's shape: how far each entry moves for a step of 1. Branches are those of the
+        point itself.
+        """
+        values = self.program.run(inputs)
+        position = self.graph.position(name)
+        x = values[position]
+        frozen = {i: np.asarray(branch_argument(self.graph.nodes[i], values) > 0) for i in self.kinks}
+        size = np.abs(x).reshape(len(x), -1).max(axis=1, initial=0.0)
+        usual = usual_step(np.asarray(size))
+        rounding = len(self.graph.nodes) * np.finfo(x.dtype).eps
+
+        def quotient(step: Array) -> tuple[Array, Array]:
+            h = step.reshape(-1, *(1,) * (x.ndim - 1))
+            up, down = (
+                np.array(
+                    output(self.program.rerun(values, {position: x + s * h * direction}, self._after[name], frozen))
+                )
+                for s in (1, -1)
+            )
+            return (up - down) / (2 * step), np.maximum(np.abs(up), np.abs(down))
+
+        best, error = np.full(len(x), np.nan), np.full(len(x), np.inf)
+        for factor in DIRECTED_FACTORS:
+            step = usual * factor
+            small, _ = quotient(step)
+            large, largest = quotient(2 * step)
+            estimate = np.abs(large - small) + (noise + rounding * largest) / step
+            better = np.isfinite(small) & (estimate < error)
+            best, error = np.where(better, small, best), np.where(better, estimate, error)
+        return best, error
 
     def noise(self, inputs: Mapping[str, Any], output: Functional, frozen: Mapping[int, Any] | None = None) -> Array:
         """How far rounding may move the output at both ends of a step together ``(P,)``."""

@@ -23,7 +23,9 @@ from verify.oracle.subject import SUBJECT, Gradient, Interface, Subject
 from verify.points import own_points
 from verify.reading.case import Case, load_case
 from verify.records import METHODS, CaseResult, Finding
-from verify.runner import DEFAULT, Settings, find_case, run_loaded, versions
+from verify.runner import DEFAULT, SUBJECT_SIZES, Settings, at_other_size, find_case, run_loaded, versions
+from verify.sizes import other_sizes
+from verify.tracing.trace import baked_in, traced_or_reason
 from verify.variants.diagnose import diagnosed
 
 MOST_PROBED = 2
@@ -52,14 +54,16 @@ def check_gradient(
         several upstream gradients are tried then. Returns one array, a tuple in the order of the inputs, or a mapping
         by name (``x``, ``dx`` or ``grad_x``), which may have stages too (``dden``).
     case
-        A case, the path of a case file, or the name of a case that is shipped. A Python function is a black box: its
-        gradient is judged by what central differences over many steps can tell, at the points of ``at``.
+        A case, the path of a case file, or the name of a case that is shipped. A Python function of NumPy arrays is
+        traced to a case (:func:`verify.trace`) at the points of ``at``; one that cannot be traced is a black box: its
+        gradient is judged by what central differences over many steps can tell, and the notes of the run say why.
     settings
         What else is asked of the run; ``points`` and ``seed`` go before it.
     at
         One point, or a list of them: input -> value. In place of the case's own points.
     domain
-        Input -> ``(low, high)``: where points may be drawn, in place of what the case says.
+        Input -> ``(low, high)``: where points may be drawn, in place of what the case says. A function without one is
+        looked at ``at`` alone, unless ``points`` are asked for.
     upstream
         An array, or output -> array: the upstream gradient at every point. Drawn from the seed if left out.
     constants
@@ -93,10 +97,15 @@ def check_gradient(
         case = load_case(find_case(case) if isinstance(case, str) else case)
     if isinstance(case, Case):
         results = [_judge_case(gradient, adapted(case, given, domain, upstream, held, dtype), asked)]
+        if asked.points and upstream is None and not isinstance(constants, Mapping):
+            most = SUBJECT_SIZES if asked.sizes is None else asked.sizes
+            others = (adapted(other, (), domain, None, held, dtype) for other in other_sizes(case, asked.seed, most))
+            results += [_judge_case(gradient, other, at_other_size(asked)) for other in others]
         methods = (SUBJECT, *(asked.methods or METHODS))
     else:
-        results = _judge_function(gradient, case, given, held, dtype, asked.seed)
-        asked, methods = replace(asked, points=0), results[0].methods
+        asked = replace(asked, points=asked.points if domain or points else 0)
+        results = _judge_function(gradient, case, given, domain, upstream, held, dtype, asked)
+        methods = results[0].methods
     return GradientRun(
         cases=tuple(results),
         seed=asked.seed,
@@ -108,8 +117,8 @@ def check_gradient(
     )
 
 
-def _judge_case(gradient: Gradient, case: Case, settings: Settings) -> CaseResult:
-    subject = Subject(Interface.of(case), gradient)
+def _judge_case(gradient: Gradient, case: Case, settings: Settings, interface: Interface | None = None) -> CaseResult:
+    subject = Subject(interface or Interface.of(case), gradient)
     looked_at = replace(case, draws_scalar_upstream=subject.takes_upstream)
     result = diagnosed(looked_at, run_loaded(looked_at, settings, subject=subject))
     own = own_points(looked_at, settings.seed)
@@ -123,18 +132,45 @@ def _judge_function(
     gradient: Gradient,
     function: Function,
     at: Sequence[Mapping[str, Any]],
+    domain: Mapping[str, Any] | None,
+    upstream: Any,
     constants: Collection[str],
     dtype: str | None,
-    seed: int,
+    settings: Settings,
 ) -> list[CaseResult]:
+    """One result where all points have the same shapes and constants, else one for each point."""
     if not at or not at[0]:
         raise UsageError("a function needs the point to look at, such as at={'x': 3.0}")
+    points = [{name: _as_dtype(value, dtype) for name, value in point.items()} for point in at]
+    groups = [points] if len({baked_in(point, constants) for point in points}) == 1 else [[p] for p in points]
     results = []
-    for number, point in enumerate(at):
-        values = {name: _as_dtype(value, dtype) for name, value in point.items()}
-        result = judge_black_box(gradient, function, values, seed, constants)
-        name = result.name if len(at) == 1 else f"{result.name}, at[{number}]"
-        results.append(replace(result, name=name))
+    for number, group in enumerate(groups):
+        found = _judge_group(gradient, function, group, domain, upstream, constants, settings)
+        results += [replace(r, name=f"{r.name}, at[{number}]") if len(groups) > 1 else r for r in found]
+    return results
+
+
+def _judge_group(
+    gradient: Gradient,
+    function: Function,
+    points: Sequence[Mapping[str, Any]],
+    domain: Mapping[str, Any] | None,
+    upstream: Any,
+    constants: Collection[str],
+    settings: Settings,
+) -> list[CaseResult]:
+    traced = traced_or_reason(function, points, domain, constants)
+    if isinstance(traced, Case):
+        real = {item.name for item in traced.real_inputs}
+        held = {name: value for name, value in points[0].items() if name not in real}
+        case = adapted(traced, (), None, upstream)
+        interface = replace(Interface.of(case), inputs=tuple(points[0]), held=held)
+        return [_judge_case(gradient, case, settings, interface)]
+    results = []
+    for number, point in enumerate(points):
+        result = judge_black_box(gradient, function, point, settings.seed, constants)
+        name = result.name if len(points) == 1 else f"{result.name}, at[{number}]"
+        results.append(replace(result, name=name, notes=(*result.notes, f"the function is a black box: {traced}")))
     return results
 
 

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent.parent
 """The package: frames in it are no business of the user's."""
 
 
-def gradient_named(target: str) -> Any:
+def gradient_named(target: str, what: str = "gradient") -> Any:
     """What ``package.module:name`` stands for; the current folder is importable, and the name may have dots.
 
     Raises UsageError where the module cannot be imported, or has no such name, or what is there cannot be called.
@@ -32,7 +32,7 @@ def gradient_named(target: str) -> Any:
     is_module = all(part.isidentifier() for part in module_name.split(".")) and not module_name.endswith(".py")
     if not colon or not attribute or not is_module:
         hint = f", such as {_as_module(module_name)}:{attribute or 'backward'}" if module_name else ""
-        raise UsageError(f"expected a gradient as package.module:function{hint}, got '{target}'")
+        raise UsageError(f"expected a {what} as package.module:function{hint}, got '{target}'")
     found: Any = _imported(module_name)
     place = f"module {module_name}"
     for name in attribute.split("."):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,8 @@ class Interface:
     """Of every input and stage."""
     outputs: Mapping[str, tuple[int, ...]]
     """Output -> its shape."""
+    held: Mapping[str, Any] = field(default_factory=dict)
+    """Input -> what is passed for it in every call, whatever the point: labels, whole numbers, flags, text."""
 
     @classmethod
     def of(cls, case: Case) -> Interface:
@@ -104,6 +106,8 @@ class Subject:
         self.contract = Contract()
         """What was found out about the gradient while it was called."""
         self._by_name, self.takes_upstream = _calling_convention(interface, gradient)
+        self._in_balls: tuple[bytes, Mapping[str, Any]] | None = None
+        """The last point at which the formula ran in balls, and its answer: each entry asks for it anew."""
 
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
         """The subject's gradients at P points, one call for each; see :class:`~verify.derivative.Differentiator`.
@@ -150,9 +154,11 @@ class Subject:
         given: dict[str, Any] = {}
         if self.takes_upstream:
             given["upstream"] = next(iter(upstream.values())) if len(upstream) == 1 else dict(upstream)
+        held = {name: np.copy(x) if isinstance(x, np.ndarray) else x for name, x in self.interface.held.items()}
+        values = {name: held[name] if name in held else inputs[name] for name in self.interface.inputs}
         if self._by_name:
-            return self.gradient(**{name: inputs[name] for name in self._by_name}, **given)
-        return self.gradient(*inputs.values(), **given)
+            return self.gradient(**{name: values[name] for name in self._by_name}, **given)
+        return self.gradient(*values.values(), **given)
 
     def named(self, answer: Any) -> dict[str, Any]:
         """What the subject answered, by variable. Raises UsageError where it cannot be told what is what."""
@@ -230,18 +236,28 @@ class Subject:
         self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], name: str, entry: tuple[int, ...]
     ) -> arb | None:
         """The formula's own value in balls, None where the code does not run on them."""
+        key = b"".join(np.asarray(x).tobytes() for x in (*inputs.values(), *upstream.values()))
+        if self._in_balls is None or self._in_balls[0] != key:
+            self._in_balls = key, self._run_in_balls(inputs, upstream)
+        with precision(FORMULA_BITS):
+            try:
+                number = np.asarray(self._in_balls[1][name], dtype=object)[entry]
+            except (KeyError, IndexError, TypeError, ValueError):  # it did not run, or what it gave has no such entry
+                return None
+            ball = number.ball if isinstance(number, BallNumber) else number
+            return ball if isinstance(ball, arb) else arb(ball) if isinstance(ball, int | float) else None
+
+    def _run_in_balls(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> Mapping[str, Any]:
+        """The subject's answer to balls at one point; nothing where its code does not run on them."""
         unit = float(np.finfo(dtype_of(inputs)).eps) / 2
         real = self.interface.real
         with precision(FORMULA_BITS):
             here = {key: _ball_numbers(x[0], unit) if key in real else x[0][()] for key, x in inputs.items()}
             seeds = {key: _ball_numbers(g[0], unit) for key, g in upstream.items()}
             try:
-                found = np.asarray(self.named(self._call(here, seeds))[name], dtype=object)
-                number = found[entry]
+                return self.named(self._call(here, seeds))
             except Exception:  # noqa: BLE001 - whatever foreign code makes of numbers that it does not know
-                return None
-            ball = number.ball if isinstance(number, BallNumber) else number
-            return ball if isinstance(ball, arb) else arb(ball) if isinstance(ball, int | float) else None
+                return {}
 
     def _roughness(
         self,

@@ -17,11 +17,12 @@ from verify.errors import UsageError
 
 
 @contextmanager
-def replacing(path: str | Path, *, durable: bool = False) -> Iterator[TextIO]:
+def replacing(path: str | Path, *, durable: bool = False, overwrite: bool = True) -> Iterator[TextIO]:
     r"""A text file to write to; it takes the place of ``path`` when the block ends, and only if it ends well.
 
     UTF-8, line ends as given. With ``durable`` the bytes are on the disk before the old file goes. Folders on the way
-    are made. Raises UsageError, with the path and what to do, where the folder or the file cannot be written.
+    are made. Raises UsageError, with the path and what to do, where the folder or the file cannot be written, and
+    where there is a file already that ``overwrite`` does not allow to replace.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +42,10 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[TextIO]:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.replace(path)
+        if overwrite:
+            temporary.replace(path)
+        else:
+            _put_beside(temporary, path)
     except OSError as error:
         raise UsageError(_remedy(path, error)) from error
     finally:
@@ -49,7 +53,22 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[TextIO]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str, *, durable: bool = False) -> Path:
+def _put_beside(temporary: Path, path: Path) -> None:
+    """Gives a new file its name in one step that fails where the name is taken."""
+    try:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: an empty file holds the name until the whole one replaces it
+            path.open("x").close()
+            temporary.replace(path)
+    except FileExistsError:
+        message = f"{path} exists already and is left as it is. Give another name, or remove it first"
+        raise UsageError(message) from None
+
+
+def write_text(path: str | Path, text: str, *, durable: bool = False, overwrite: bool = True) -> Path:
     """Writes a whole text file (see :func:`replacing`) and returns its path.
 
     >>> import tempfile
@@ -57,7 +76,7 @@ def write_text(path: str | Path, text: str, *, durable: bool = False) -> Path:
     ...     write_text(Path(folder, "a.txt"), "whole").name
     'a.txt'
     """
-    with replacing(path, durable=durable) as file:
+    with replacing(path, durable=durable, overwrite=overwrite) as file:
         file.write(text)
     return Path(path)
 
@@ -67,8 +86,6 @@ def _remedy(path: Path, error: OSError) -> str:
         return f"cannot write {path}: expected the name of a file, got a folder. Name a file in it"
     obstacle = next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
     if obstacle is not None:
-        return (
-            f"cannot write {path}: expected {obstacle} to be a folder, got a file. Name another folder for the report"
-        )
+        return f"cannot write {path}: expected {obstacle} to be a folder, got a file. Name another folder"
     reason = error.strerror or type(error).__name__
     return f"cannot write {path}: {reason}. Make the folder {path.parent} writable, or name another one for the report"

@@ -94,6 +94,23 @@ def traced_or_reason(
         return error.problem.headline()
 
 
+def baked_in(point: Mapping[str, Any], constants: Collection[str] = ()) -> str:
+    """What a trace at one point takes for granted at others: shapes, and the values of what is passed on.
+
+    >>> baked_in({"x": [1.0, 2.0], "n": 3}) == baked_in({"x": [5.0, 6.0], "n": 3})
+    True
+    >>> baked_in({"x": [1.0, 2.0], "n": 3}) == baked_in({"x": [5.0, 6.0], "n": 4})
+    False
+    """
+    parts = []
+    for name, given in point.items():
+        value = _as_value(name, given)
+        is_real = _is_real(value) and name not in constants
+        whole = f"{value.dtype}{value.tobytes()!r}" if isinstance(value, np.ndarray) else repr(value)
+        parts.append(f"{name}{np.shape(value)}{'' if is_real else whole}")
+    return "; ".join(parts)
+
+
 def _points(at: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     if at is None:
         return [dict(values)]
@@ -122,6 +139,8 @@ class _Call:
                 raise UsageError(f"constants names {name!r}, which has no value. {did_you_mean(name, point)}".strip())
         self.given = {name: _as_value(name, value) for name, value in point.items()}
         self.real = tuple(n for n, v in self.given.items() if _is_real(v) and n not in constants)
+        if not point:
+            raise UsageError(f"{self.name} needs values to run with, such as {self._first_parameter()}=3.0")
         if not self.real:
             shown = ", ".join(f"{name}={point[name]!r:.40}" for name in point) or "no values"
             raise UsageError(
@@ -134,6 +153,10 @@ class _Call:
                 raise UsageError(f"{name!r} cannot name an input of a case: {fault}. Rename the parameter")
         self.dtype = np.result_type(*(self.given[name].dtype for name in self.real))
         self.positional = self._fit()
+
+    def _first_parameter(self) -> str:
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        return next(iter(code.co_varnames), "x") if code else "x"
 
     def _fit(self) -> bool:
         """Whether the arguments are passed by position. Raises UsageError where they do not fit the function."""

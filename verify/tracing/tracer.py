@@ -226,6 +226,9 @@ VIEWS = frozenset({"index", "transpose", "reshape", "ravel", "broadcast_to", "fl
 """Ops whose result may share its memory with the operand."""
 
 
+SIGNS = dict(zip(numpy_rules.COMPARISONS, (">", ">=", "<", "<=", "==", "!="), strict=True))
+
+
 class Condition:
     """What a comparison of tracers gives: for ``np.where`` and nothing else."""
 
@@ -243,7 +246,7 @@ class Condition:
 
     def __bool__(self) -> NoReturn:  # noqa: PLE0304 - it always raises
         self.recorder.refuse(
-            f"a branch on values (bool() of '{self.name}')",
+            f"a branch on values ('{SIGNS[self.name]}' of traced values is not known)",
             "Write np.where(condition, a, b), np.maximum or np.minimum in place of 'if', 'and', 'max' and 'min'.",
         )
 

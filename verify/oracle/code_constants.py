@@ -1,0 +1,156 @@
+"""Numbers that stand in the code of a gradient: where its branches may change, a random point hardly ever falls.
+
+They are read from compiled code, so lambdas and functions without a source file have them too: the constants of the
+function, of what is defined inside it, of functions of the same module that it calls, and the numbers that it takes
+from its defaults, its closure and its module. A number that is compared with something comes first.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import inspect
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+MOST_FUNCTIONS = 32
+"""Functions that are read for one gradient."""
+
+MOST_CONSTANTS = 24
+"""Numbers that are kept of them."""
+
+_BEFORE_COMPARISON = 2
+"""A number is compared where the comparison follows so soon after it was put on the stack."""
+
+
+@dataclass(slots=True)
+class _Found:
+    compared: dict[float, None] = field(default_factory=dict)
+    other: dict[float, None] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+
+
+def constants_of(*functions: Any) -> tuple[float, ...]:
+    """The finite numbers in the code of some functions: those that are compared first, each once.
+
+    >>> constants_of(lambda x: 2.5 * x if x > 0.1234 else -x)
+    (0.1234, 2.5)
+    """
+    found = _Found()
+    for function in python_functions(*functions):
+        _read_values(function, found)
+        _read_code(function.__code__, function.__globals__, found)
+    # -0.0 is 0.0 as a key, and the search tries both zeros anyway.
+    numbers = dict.fromkeys((*found.compared, *found.other))
+    return tuple(number for number in numbers if number)[:MOST_CONSTANTS]
+
+
+def python_functions(*functions: Any) -> tuple[FunctionType, ...]:
+    """The Python functions behind some callables, and those of the same modules that they call.
+
+    >>> def helper(x): return x
+    >>> [function.__name__ for function in python_functions(lambda x: helper(x))]
+    ['<lambda>', 'helper']
+    """
+    waiting: list[Any] = [inner for function in functions for inner in unwrapped(function)]
+    found: dict[CodeType, FunctionType] = {}
+    while waiting and len(found) < MOST_FUNCTIONS:
+        function = waiting.pop(0)
+        if function.__code__ in found:
+            continue
+        found[function.__code__] = function
+        for called in _referenced(function):
+            waiting += [inner for inner in unwrapped(called) if inner.__module__ == function.__module__]
+    return tuple(found.values())
+
+
+def unwrapped(function: Any) -> Iterator[FunctionType]:
+    """The Python functions that a callable stands for; none where it is built in.
+
+    >>> [inner.__name__ for inner in unwrapped(functools.partial(constants_of, abs))], list(unwrapped(abs))
+    (['constants_of'], [])
+    """
+    if isinstance(function, functools.partial):
+        yield from unwrapped(function.func)
+    elif isinstance(function, MethodType):
+        yield from unwrapped(function.__func__)
+    elif isinstance(function, FunctionType):
+        # A decorator's own code is run too: it may clip, or scale.
+        yield function
+        if hasattr(function, "__wrapped__"):
+            yield from unwrapped(function.__wrapped__)
+    elif inspect.isclass(function):
+        for member in vars(function).values():
+            inner = member.__func__ if isinstance(member, staticmethod | classmethod) else member
+            if isinstance(inner, FunctionType):
+                yield inner
+    else:
+        called = inspect.getattr_static(type(function), "__call__", None)
+        if isinstance(called, FunctionType):  # an object that is called
+            yield called
+
+
+def _referenced(function: FunctionType) -> Iterator[Any]:
+    """What a function takes from its module, its closure and its attributes by name."""
+    for code in codes_of(function.__code__):
+        yield from (function.__globals__[name] for name in code.co_names if name in function.__globals__)
+    yield from _cells(function)
+
+
+def codes_of(code: CodeType) -> Iterator[CodeType]:
+    """A piece of code and every piece that is defined inside it.
+
+    >>> [code.co_name for code in codes_of((lambda x: [y for y in x]).__code__)][0]
+    '<lambda>'
+    """
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes_of(constant)
+
+
+def _cells(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not yet filled: a name that is bound later
+            continue
+
+
+def _read_values(function: FunctionType, found: _Found) -> None:
+    """Numbers that a function has by name: defaults, closure, module."""
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    for value in (*defaults, *_referenced(function)):
+        found.other.update(dict.fromkeys(_numbers([value])))
+
+
+def _read_code(code: CodeType, names: dict[str, Any], found: _Found) -> None:
+    for piece in codes_of(code):
+        instructions = list(dis.get_instructions(piece))
+        for place, instruction in enumerate(instructions):
+            if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
+                value = names.get(str(instruction.argval))
+            elif instruction.opname in {"LOAD_CONST", "RETURN_CONST"}:
+                value = instruction.argval
+            else:
+                continue
+            following = instructions[place + 1 : place + 1 + _BEFORE_COMPARISON]
+            is_compared = any(after.opname in {"COMPARE_OP", "CONTAINS_OP"} for after in following)
+            (found.compared if is_compared else found.other).update(dict.fromkeys(_numbers([value])))
+
+
+def _numbers(values: Iterable[Any]) -> Iterator[float]:
+    """The finite real numbers among some values and in tuples of them."""
+    for value in values:
+        if isinstance(value, tuple | frozenset):
+            yield from _numbers(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                number = float(value)
+            except OverflowError:  # a whole number beyond every float
+                continue
+            if math.isfinite(number):
+                yield number
