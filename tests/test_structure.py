@@ -36,6 +36,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "ops.products",
         "ops.reductions",
         "ops.shaping",
+        "ops.einsum",
+        "ops.scans",
+        "ops.extrema",
+        "ops.softmax",
         "ops",
     ),
     (
@@ -53,6 +57,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "derivative",
         "symbolic.matrix_forms",
         "symbolic.closed_forms",
+        "symbolic.polynomials",
         "symbolic.pieces",
         "symbolic",
         "methods.symbolic",

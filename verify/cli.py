@@ -445,7 +445,7 @@ def _op_rows() -> tuple[list[str], list[list[str]]]:
     for op in OPS.values():
         conditions = [interval.text(name) for interval, name in zip(op.domain, "abc", strict=False)]
         domain = " and ".join(filter(None, conditions)) or "all reals"
-        ties = ", ".join(op.kink.ties) if op.kink else ""
+        ties = ", ".join(op.conventions)
         rows.append([op.name, op.spelling, domain, ties, ", ".join(op.params), op.source])
     return ["op", "written as", "domain", "ties (first is the default)", "parameters", "source"], rows
 

@@ -468,7 +468,7 @@ def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> I
     yield own
     if not settings.points:
         return
-    program = Program(case.graph)
+    program = Program(case.graph.opened())
     kinked = kink_points(case, program, settings.seed, len(own))
     if kinked is not None:
         yield kinked
