@@ -102,8 +102,8 @@ FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
     sympy_forms.where: _where,
     sympy_forms.where_or_equal: _where_or_equal,
     sympy.Abs: np.abs,
-    sympy.Max: lambda *xs: reduce(np.maximum, xs),
-    sympy.Min: lambda *xs: reduce(np.minimum, xs),
+    sympy.Max: _greatest,
+    sympy.Min: _least,
     sympy.Heaviside: _step,
     sympy.sign: _sign,
 }
