@@ -134,7 +134,7 @@ class _Writer:
     def module(self) -> str:
         """The whole text."""
         stages = {name: self._value_text(position) for name, position in self.graph.stages.items()}
-        blocks = [block for name in reversed(self.graph.stages) if (block := self._block(name))]
+        blocks = [block for name in reversed(tuple(self.graph.stages)) if (block := self._block(name))]
         rest = [i for i in self._real_inputs() if i not in self.known]
         body = "\n".join(line for _, lines in blocks for line in lines)
         cache = [self.names[i] for i in self.graph.stages.values() if re.search(rf"\b{self.names[i]}\b", body)]
@@ -161,8 +161,8 @@ class _Writer:
         if cache:
             lines += [f"    _, cache = forward({parameters})", *_wrapped("", cache, "    ", " = cache"), ""]
         lines += list(self._seeds())
-        for title, block in blocks:
-            lines += ["", f"    # {title}", *(f"    {line}" for line in block)]
+        for title, steps in blocks:
+            lines += ["", f"    # {title}", *(f"    {step}" for step in steps)]
         lines += [""] + [f"    {self.gradients[i]} = np.zeros_like({self.names[i]})" for i in rest]
         lines += self._returned()
         return "\n".join(lines).replace("\n\n\n\n", "\n\n\n") + "\n"
@@ -188,7 +188,8 @@ class _Writer:
         for name in self.graph.outputs:
             position = self.graph.position(name)
             given = "upstream" if len(self.graph.outputs) == 1 else f'upstream["{name}"]'
-            yield f"    {self.gradients[position]} = {f'np.copy({given})' if self.graph.consumers[position] else given}"
+            is_added_to = self.graph.consumers[position] and self.nodes[position].shape
+            yield f"    {self.gradients[position]} = {f'np.copy({given})' if is_added_to else given}"
 
     def _returned(self) -> list[str]:
         stages = [i for name, i in self.graph.stages.items() if i in self.known and name not in self.graph.outputs]
@@ -297,9 +298,7 @@ class _Writer:
     def _own_value(self, block: _Block, position: int, root: int) -> str:
         return self.names[root] if position == root else self._text(position, block)
 
-    def _by(
-        self, block: _Block, position: int, which: int, gradient: _Gradient, row: Scalar, root: int
-    ) -> _Gradient:
+    def _by(self, block: _Block, position: int, which: int, gradient: _Gradient, row: Scalar, root: int) -> _Gradient:
         """Entry by entry: one factor more, and a sum over the axes along which the operand was repeated."""
         node = self.nodes[position]
         template = row.local[which]

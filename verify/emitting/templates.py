@@ -187,7 +187,7 @@ def scalar(op: str, params: Mapping[str, Any]) -> Scalar | None:
     >>> scalar("exp", {}).local, scalar("power_constant", {"exponent": 2.0}).local
     (('{y}',), ('2 * {a}',))
     >>> scalar("max", {"tie": (1.0, 0.0)}).local
-    ('({A} >= {B})', '({B} > {A})')
+    ('{A} >= {B}', '{B} > {A}')
     """
     if op in SCALARS:
         return SCALARS[op]
@@ -207,8 +207,8 @@ def _power(params: Mapping[str, Any]) -> Scalar:
 def _wins(first: str, second: str, tie: float) -> str:
     """1 where ``first`` is the larger, the convention's share where both are equal."""
     if tie in (0.0, 1.0):
-        return f"({first} {'>=' if tie else '>'} {second})"
-    return f"(({first} > {second}) + {tie} * ({first} == {second}))"
+        return f"{first} {'>=' if tie else '>'} {second}"
+    return f"({first} > {second}) + {tie} * ({first} == {second})"
 
 
 def _maximum(params: Mapping[str, Any]) -> Scalar:
@@ -229,7 +229,7 @@ def _absolute(params: Mapping[str, Any]) -> Scalar:
     above, below = params["tie"]
     if above == below:
         return Scalar("np.abs({A})", ("np.sign({A})",))
-    return Scalar("np.abs({A})", (f"({_wins('{A}', '0', above)} - 1.0 * {_wins('0', '{A}', below)})",))
+    return Scalar("np.abs({A})", (f"({_wins('{A}', '0', above)}) - 1.0 * ({_wins('0', '{A}', below)})",))
 
 
 WITH_PARAMETERS: Mapping[str, Callable[[Mapping[str, Any]], Scalar]] = {

@@ -54,6 +54,8 @@ def product(factors: Iterable[str]) -> str:
 
     >>> product(["invden", "1"]), product(["-1", "b", "-1"]), product([]), product(["-1 / a**2", "-1", "exp(a)"])
     ('invden', 'b', '1', '1 / a**2 * exp(a)')
+    >>> product(["-1", "a > b"]), product(["a > b"])
+    ('-1.0 * (a > b)', 'a > b')
     """
     negative, kept = False, []
     for factor in factors:
@@ -63,7 +65,13 @@ def product(factors: Iterable[str]) -> str:
             kept.append(factor)
     if "0" in kept:
         return "0"
-    text = " * ".join(held(factor, PRODUCT if i == 0 else SIGN) for i, factor in enumerate(kept)) or "1"
+    if not kept:
+        return "-1" if negative else "1"
+    if len(kept) == 1 and not negative:
+        return kept[0]
+    text = " * ".join(held(factor, PRODUCT if i == 0 else SIGN) for i, factor in enumerate(kept))
+    if negative and level(kept[0]) == 0:  # NumPy has no negative of what is true or false
+        return f"-1.0 * {text}"
     return f"-{text}" if negative else text
 
 
