@@ -44,12 +44,12 @@ class CaseItem(pytest.Item):
     """One case as a test."""
 
     def runtest(self) -> None:
-        """Runs the case; raises CaseFailedError where it does not pass."""
-        from verify.runner import run_case
+        """Runs the case, at other sizes too; raises CaseFailedError at the first size where it does not pass."""
+        from verify.runner import run_file
 
-        result = run_case(self.path, settings(lambda name: self.config.getoption(f"verify_{name}")))
-        if not result.passes:
-            raise CaseFailedError(result)
+        for result in run_file(self.path, settings(lambda name: self.config.getoption(f"verify_{name}"))):
+            if not result.passes:
+                raise CaseFailedError(result)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """What does not pass, in the case's own terms; a traceback only where this program is at fault."""
@@ -70,10 +70,11 @@ def failure_text(result: CaseResult) -> str:
     cases/f.yaml:3: unknown name 'z'
     """
     from verify.report.select import failure_groups
-    from verify.report.terminal import describe_group
+    from verify.report.terminal import describe_finding, describe_group
 
     groups = failure_groups(result)[:GROUPS_SHOWN]
-    blocks = [*result.problems, *result.failures, *(describe_group(group, result) for group in groups)]
+    found = [describe_finding(finding, result) for finding in result.findings]
+    blocks = [*result.problems, *result.failures, *found, *(describe_group(group, result) for group in groups)]
     others = sum(variable.failed for variable in result.variables) - sum(group.rows for group in groups)
     if others:
         blocks.append(f"{others} rows more do not pass; 'verify run {result.file}' reports them all")
