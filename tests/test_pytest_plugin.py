@@ -262,7 +262,7 @@ def test_a_right_gradient_passes_and_its_run_is_there(pytester: pytest.Pytester)
 def test_square(gradient_oracle):
     run = gradient_oracle(right, "square")
     assert run is gradient_oracle.run
-    assert run.cases[0].points_checked == 5
+    assert run.cases[0].points_checked > 5
     assert gradient_oracle.case is None
 """
     judged(pytester, test).assert_outcomes(passed=1)

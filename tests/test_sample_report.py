@@ -26,7 +26,7 @@ KEYS = ["case", "variable", "quantity", "entry", "point"]
 
 def sample() -> Run:
     """A run over the cases of the notes, from the top folder, that depends on neither clock nor machine."""
-    run = run_cases(find_case_files(["cases/notes"]), Settings(points=POINTS, seed=0))
+    run = run_cases(find_case_files(["cases/notes"]), Settings(points=POINTS, seed=0, sizes=0))
     cases = tuple(dataclasses.replace(case, seconds=0.0) for case in run.cases)
     return dataclasses.replace(
         run, cases=cases, started="", seconds=0.0, versions={}, command=f"verify run cases/notes --points {POINTS}"

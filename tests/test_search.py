@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from verify.errors import UsageError
 from verify.interpret import Program
 from verify.oracle.check import check_gradient
 from verify.oracle.code_constants import MOST_CONSTANTS, constants_of, python_functions
@@ -20,6 +22,8 @@ from verify.oracle.search import MOST, search_points
 from verify.points import Batch, kink_points
 from verify.reading.case import Case, load_case_text
 from verify.records import Run
+from verify.runner import Settings, run_cases, run_file
+from verify.sizes import other_sizes
 
 Gradient = Callable[..., Any]
 
@@ -239,3 +243,96 @@ def test_callables_of_every_kind() -> None:
 def test_numbers_that_no_float_is() -> None:
     """Infinity, NaN, truth values and whole numbers beyond floats are no places to look at."""
     assert (2.5,) == constants_of(lambda x: (x is True, x > TOO_LARGE, x < 1e999, x < 2.5))
+
+
+# -------------------------------------------------------------------------------------------------------- other sizes
+
+PRODUCTS = case(
+    "D: W @ X",
+    "dims: {m: 3, k: 3, n: 4}",
+    W="shape: [m, k], at: normal, domain: [-2, 2]",
+    X="shape: [k, n], at: [[1, 2, 3, 4], [5, 6, 7, 8], [0, 1, 0, 1]], domain: [-9, 9]",
+)
+
+
+def affine(W: Any, X: Any, upstream: Any) -> Any:
+    """The gradient of PRODUCTS."""
+    return upstream @ X.T, W.T @ upstream
+
+
+@pytest.mark.parametrize("shape", [(1, None), (None, 1)])
+def test_a_fault_at_a_size_of_one(shape: tuple[int | None, int | None]) -> None:
+    """The case's own sizes are larger; the size that shows it is in the name of the result."""
+
+    def wrong(W: Any, X: Any, upstream: Any) -> Any:
+        dW, dX = affine(W, X, upstream)
+        seen = W.shape[0] == shape[0] or X.shape[1] == shape[1]
+        return (dW * 2, dX) if seen else (dW, dX)
+
+    assert check_gradient(affine, PRODUCTS).ok
+    run = check_gradient(wrong, PRODUCTS)
+    assert run.cases[0].passes
+    failing = [result.name for result in run.cases if not result.passes]
+    assert failing
+    assert all(("m=1" if shape[0] else "n=1") in name for name in failing)
+    assert check_gradient(wrong, PRODUCTS, Settings(sizes=0)).ok
+
+
+def test_sizes_that_were_mixed_up() -> None:
+    """Right where two sizes agree, which they do in the case itself."""
+
+    def wrong(W: Any, X: Any, upstream: Any) -> Any:
+        dW, dX = affine(W, X, upstream)
+        return dW * W.shape[0] / W.shape[1], dX
+
+    run = check_gradient(wrong, PRODUCTS)
+    assert run.cases[0].passes
+    assert not run.ok
+
+
+def test_a_case_at_other_sizes() -> None:
+    """Given arrays are cut or repeated, nothing is expected, and what is no size is refused."""
+    smaller = PRODUCTS.with_dims({"m": 1, "n": 6})
+    assert {"W": (1, 3), "X": (3, 6)} == {item.name: item.shape for item in smaller.inputs}
+    assert [[1, 2, 3, 4, 1, 2], [5, 6, 7, 8, 5, 6], [0, 1, 0, 1, 0, 1]] == np.asarray(smaller.inputs[1].at).tolist()
+    assert (3, 6) == smaller.with_dims({"m": 3}).graph.shape("D")
+    assert () == smaller.own_points
+    for sizes, words in (({"q": 2}, "no shape has the dim 'q'"), ({"m": 0}, "from 1 on, got 0")):
+        with pytest.raises(UsageError, match=words):
+            PRODUCTS.with_dims(sizes)
+    with pytest.raises(UsageError, match="no shape has the dim"):
+        SQUARE.with_dims({"m": 1})
+
+
+def test_which_sizes_are_tried() -> None:
+    """All unequal first, then a 1 in each place, then ones alone; none that the function does not have."""
+    names = [other.name.split("[")[1][:-1] for other in other_sizes(PRODUCTS, 0, 9)]
+    sizes = [tuple(int(part.split("=")[1]) for part in name.split(", ")) for name in names]
+    assert 3 == len(set(sizes[0]))
+    assert [1, 1, 1, 3] == [size.count(1) for size in sizes[1:]]
+    fixed = case("'f': 'x[2] * sum(x)'", "dims: {n: 3}", x="shape: [n], at: normal")
+    assert [] == other_sizes(fixed, 0, 9)
+    labelled = case(
+        "f: sum(x) * sum(y)",
+        "dims: {n: 2, c: 5}",
+        x="shape: [n, c], at: normal",
+        y="shape: [n], at: [4, 0], kind: label",
+    )
+    assert all(other.dims["c"] >= 5 for other in other_sizes(labelled, 0, 9))
+    assert any(other.dims["n"] == 1 for other in other_sizes(labelled, 0, 9))
+
+
+def test_a_file_is_run_at_other_sizes(tmp_path: Path) -> None:
+    """Each is a result of its own, in the order of the files; none where it is not asked for."""
+    text = "case: mean\ndims: {n: 4}\ninputs: {x: {shape: [n], at: normal}}\nstages: {f: sum(x) / n}\n"
+    (tmp_path / "mean.yaml").write_text(text)
+    (tmp_path / "square.yaml").write_text("case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n")
+    files = sorted(tmp_path.iterdir())
+    for jobs in (1, 2):
+        run = run_cases(files, Settings(points=2), jobs=jobs)
+        assert ["mean", "mean [n=2]", "mean [n=1]", "square"] == [result.name for result in run.cases]
+        assert run.ok
+    assert ["mean"] == [result.name for result in run_file(files[0], Settings(points=2, sizes=0))]
+    assert ["mean"] == [result.name for result in run_file(files[0], Settings(points=0))]
+    (tmp_path / "mean.yaml").write_text(text.replace("sum(x) / n", "sum(y) / n"))
+    assert "ERROR" == run_file(files[0], Settings(points=2))[0].status

@@ -73,6 +73,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tracing.value_text",
         "tracing",
         "points",
+        "sizes",
         "certified.reference",
         "certified.step_bounds",
         "certified",

@@ -122,6 +122,12 @@ RUN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "metavar": "NAMES",
         "help": "only these, separated by commas: symbolic, reverse, central (default: all)",
     },
+    "sizes": {
+        "type": count,
+        "default": None,
+        "metavar": "N",
+        "help": "other small sizes at which a case with dims is run too, 0 for none (default: 2; 6 for a gradient)",
+    },
     "proof_seconds": {
         "type": seconds,
         "default": 1.0,

@@ -33,7 +33,7 @@ KINK_TRIES = 64
 LARGEST_DRAWN = 1e3
 """Where an infinite domain is cut off for drawing."""
 
-_STREAMS = {"own": 0, "random": 1, "kink": 2, "held": 3, "search": 4}
+_STREAMS = {"own": 0, "random": 1, "kink": 2, "held": 3, "search": 4, "sizes": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,15 @@ def generator(seed: int, case: str, stream: str, *numbers: int) -> np.random.Gen
 def own_points(case: Case, seed: int) -> Batch:
     """The points that the case file names; what it leaves open is drawn from the seed.
 
+    A case without any, such as one at other sizes than its file's, has one random point in their place.
+
     >>> from verify.reading.case import load_case
     >>> from verify.runner import shipped_cases
     >>> own_points(load_case(shipped_cases() / "notes" / "add.yaml"), seed=0).origins
     ['at']
     """
+    if not case.own_points:
+        return Batch(*_drawn(case, seed, "own", 0, 1), np.arange(1), ["random"])
     held = _held(case, seed)
     columns: dict[str, list[Array]] = {item.name: [] for item in case.inputs}
     for number, point in enumerate(case.own_points):

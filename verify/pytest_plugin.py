@@ -44,12 +44,12 @@ class CaseItem(pytest.Item):
     """One case as a test."""
 
     def runtest(self) -> None:
-        """Runs the case; raises CaseFailedError where it does not pass."""
-        from verify.runner import run_case
+        """Runs the case, at other sizes too; raises CaseFailedError at the first size where it does not pass."""
+        from verify.runner import run_file
 
-        result = run_case(self.path, settings(lambda name: self.config.getoption(f"verify_{name}")))
-        if not result.passes:
-            raise CaseFailedError(result)
+        for result in run_file(self.path, settings(lambda name: self.config.getoption(f"verify_{name}"))):
+            if not result.passes:
+                raise CaseFailedError(result)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """What does not pass, in the case's own terms; a traceback only where this program is at fault."""

@@ -53,6 +53,7 @@ from verify.records import (
     Verdict,
     unravel,
 )
+from verify.sizes import other_sizes
 
 Array = NDArray[Any]
 
@@ -77,6 +78,12 @@ TOO_WEAK = "too weak: at every point that was proved, more than 1/256 of the gra
 MOST_NAMED = 30
 """Cases that a message lists by name."""
 
+USUAL_SIZES, SUBJECT_SIZES = 2, 6
+"""Other sizes of a case with ``dims``."""
+
+SIZE_POINTS = 8
+"""Random points at another size, at most: all of them are proved."""
+
 CASE_SUFFIXES = (".yaml", ".yml")
 
 
@@ -95,6 +102,9 @@ class Settings:
     """Time for the proof of one point."""
     proof_bits: int = MOST_BITS
     """Precision up to which a proof may rise."""
+    sizes: int | None = None
+    """Other sizes at which a case with ``dims`` is run too; None for :data:`USUAL_SIZES` of them, or
+    :data:`SUBJECT_SIZES` where a gradient is handed in."""
 
 
 DEFAULT = Settings()
@@ -265,21 +275,25 @@ def _check(settings: Settings, jobs: int) -> None:
         raise UsageError(f"the time for a proof must be above 0 and finite, got {settings.proof_seconds} s")
     if settings.proof_bits < FIRST_BITS:
         raise UsageError(f"the precision of a proof must be {FIRST_BITS} bits or more, got {settings.proof_bits}")
+    if settings.sizes is not None and settings.sizes < 0:
+        raise UsageError(f"the number of other sizes must be 0 or more, got {settings.sizes}")
     if jobs < 1:
         raise UsageError(f"the number of jobs must be 1 or more, got {jobs}")
 
 
 def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[CaseResult]:
     if jobs == 1 or len(files) == 1:
-        yield from (run_case(path, settings) for path in files)
+        for path in files:
+            yield from run_file(path, settings)
         return
     # Fresh processes: a fork would copy whatever threads and locks the caller has.
     with ProcessPoolExecutor(min(jobs, len(files)), mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[CaseResult]] = {pool.submit(run_case, path, settings) for path in files}
+        waiting: set[Future[list[CaseResult]]] = {pool.submit(run_file, path, settings) for path in files}
         try:
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                for future in done:
+                    yield from future.result()
         finally:
             for future in waiting:
                 future.cancel()
@@ -290,6 +304,7 @@ def _command(files: Sequence[Path], settings: Settings) -> str:
     paths = " ".join(map(str, files)) if len(files) <= 3 else f"{os.path.commonpath([str(path) for path in files])}"
     budget = "" if settings.proof_seconds == MOST_SECONDS else f" --proof-seconds {settings.proof_seconds:g}"
     budget += "" if settings.proof_bits == MOST_BITS else f" --proof-bits {settings.proof_bits}"
+    budget += "" if settings.sizes is None else f" --sizes {settings.sizes}"
     return f"verify run {paths} --points {settings.points} --seed {settings.seed}{methods}{budget}"
 
 
@@ -317,12 +332,46 @@ def run_case(path: str | Path, settings: Settings = DEFAULT) -> CaseResult:
     except CaseError as error:
         problems = tuple(str(problem) for problem in error.problems)
         return CaseResult(Path(path).stem, str(path), seed=settings.seed, problems=problems)
+    return _run_guarded(case, settings, started)
+
+
+def _run_guarded(case: Case, settings: Settings, started: float | None = None) -> CaseResult:
     try:
         return run_loaded(case, settings, started)
     except Exception as fault:  # noqa: BLE001 - one case never stops the others, whatever is wrong with this program
         return CaseResult(
             case.name, case.file, source=case.source, seed=settings.seed, problems=(_own_fault(case, fault),)
         )
+
+
+def run_file(path: str | Path, settings: Settings = DEFAULT) -> list[CaseResult]:
+    """Runs one case file at its own sizes and, where it has ``dims``, at small other ones: a result for each.
+
+    >>> [result.name for result in run_file(shipped_cases() / "notes" / "matmul.yaml", Settings(points=1, sizes=1))]
+    ['matmul', 'matmul [m=4, k=2, n=3]']
+    """
+    own = run_case(path, settings)
+    most = USUAL_SIZES if settings.sizes is None else settings.sizes
+    if own.problems or not settings.points or not most or not _has_dims(path):
+        return [own]
+    return [
+        own,
+        *(_run_guarded(case, at_other_size(settings)) for case in other_sizes(load_case(path), settings.seed, most)),
+    ]
+
+
+def at_other_size(settings: Settings) -> Settings:
+    """What is asked for at another size: a few points, all of which are proved.
+
+    >>> at_other_size(Settings()).points
+    8
+    """
+    return replace(settings, points=min(settings.points, SIZE_POINTS))
+
+
+def _has_dims(path: str | Path) -> bool:
+    """Whether a case file may have dims; it is read again only then."""
+    return "dims" in Path(path).read_text(encoding="utf-8")
 
 
 def _own_fault(case: Case, fault: Exception) -> str:
@@ -609,6 +658,8 @@ class _Gathering:
     def result(self, seconds: float) -> CaseResult:
         """The record of the case."""
         case, settings = self.case, self.settings
+        # The steps of central say nothing of a subject, and a case at another size has no point of its own.
+        has_laws = "central" in self.methods and SUBJECT not in self.methods and case.own_points
         variables = tuple(self._variable(key, column) for key, column in self.columns.items())
         return CaseResult(
             name=case.name,
@@ -618,9 +669,9 @@ class _Gathering:
             outputs=case.graph.outputs,
             variables=variables,
             points=tuple(self.points.values()),
-            stages=_stage_records(case, settings, self.methods.get("symbolic")),
+            stages=_stage_records(case, settings, self.methods.get("symbolic")) if case.own_points else (),
             kinks=tuple(self.context.kinks.values()),
-            step_laws=step_laws(self.context, own_points(case, settings.seed)) if "central" in self.methods else (),
+            step_laws=step_laws(self.context, own_points(case, settings.seed)) if has_laws else (),
             seed=settings.seed,
             points_checked=self.checked,
             methods=tuple(sorted(self.methods, key=lambda name: (*METHODS, name).index(name))),

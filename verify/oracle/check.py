@@ -23,7 +23,8 @@ from verify.oracle.subject import SUBJECT, Gradient, Interface, Subject
 from verify.points import own_points
 from verify.reading.case import Case, load_case
 from verify.records import METHODS, CaseResult, Finding
-from verify.runner import DEFAULT, Settings, find_case, run_loaded, versions
+from verify.runner import DEFAULT, SUBJECT_SIZES, Settings, at_other_size, find_case, run_loaded, versions
+from verify.sizes import other_sizes
 from verify.tracing.trace import baked_in, traced_or_reason
 from verify.variants.diagnose import diagnosed
 
@@ -96,6 +97,10 @@ def check_gradient(
         case = load_case(find_case(case) if isinstance(case, str) else case)
     if isinstance(case, Case):
         results = [_judge_case(gradient, adapted(case, given, domain, upstream, held, dtype), asked)]
+        if asked.points and upstream is None and not isinstance(constants, Mapping):
+            most = SUBJECT_SIZES if asked.sizes is None else asked.sizes
+            others = (adapted(other, (), domain, None, held, dtype) for other in other_sizes(case, asked.seed, most))
+            results += [_judge_case(gradient, other, at_other_size(asked)) for other in others]
         methods = (SUBJECT, *(asked.methods or METHODS))
     else:
         asked = replace(asked, points=asked.points if domain or points else 0)

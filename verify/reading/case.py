@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
-from verify.errors import CaseError, Problem, did_you_mean
+from verify.errors import CaseError, Problem, UsageError, did_you_mean
 from verify.graph import Graph, GraphBuilder
 from verify.ops import OPS, Shape
 from verify.reading.case_format import format_problems, kind_of
@@ -134,6 +135,32 @@ class Case:
     """Output -> upstream gradient that holds at every point, for whoever asks in Python; no case file has this."""
     draws_scalar_upstream: bool = False
     """Whether scalar outputs too get an upstream gradient other than 1, everywhere but at the case's own points."""
+    dims: Mapping[str, int] = field(default_factory=dict)
+    """The dims that shapes of inputs name, with their sizes."""
+    remake: Callable[[Mapping[str, int]], Case] | None = field(default=None, repr=False, compare=False)
+    """Makes the case anew with other sizes of all dims; None where its sizes are fixed."""
+
+    def with_dims(self, sizes: Mapping[str, int]) -> Case:
+        """The same function at other sizes: inputs are drawn, constants repeat what they hold, nothing is expected.
+
+        Dims that are left out keep their sizes. Raises UsageError for what is no dim or no size, and CaseError where
+        the function has no such size.
+
+        >>> x = "{shape: [n], at: normal}"
+        >>> case = load_case_text(f"{{case: sum, dims: {{n: 3}}, inputs: {{x: {x}}}, stages: {{f: sum(x)}}}}")
+        >>> smaller = case.with_dims({"n": 1})
+        >>> smaller.name, smaller.inputs[0].shape
+        ('sum [n=1]', (1,))
+        """
+        for name, size in sizes.items():
+            if name not in self.dims:
+                hint = did_you_mean(name, self.dims) or f"Dims: {', '.join(self.dims) or 'none'}."
+                raise UsageError(f"no shape has the dim '{name}'. {hint}")
+            if type(size) is not int or size < 1:
+                raise UsageError(f"the size of {name} must be a whole number from 1 on, got {size!r}")
+        if self.remake is None:
+            raise UsageError(f"the sizes of case '{self.name}' are fixed")
+        return self.remake({**self.dims, **sizes})
 
     @property
     def real_inputs(self) -> tuple[Input, ...]:
@@ -159,7 +186,7 @@ def load_case(path: str | Path) -> Case:
     ...
     verify.errors.CaseError: nowhere.yaml: there is no such file. Check the path.
     """
-    return _CaseReader(read_source(path)).read()
+    return _read(read_source(path))
 
 
 def load_case_text(text: str, file: str = "<text>") -> Case:
@@ -169,17 +196,25 @@ def load_case_text(text: str, file: str = "<text>") -> Case:
     >>> case.graph.outputs, str(case.inputs[0].domain)
     (('f',), '[-1, 7]')
     """
-    return _CaseReader(parse_source(text, file)).read()
+    return _read(parse_source(text, file))
+
+
+def _read(source: Source, sizes: Mapping[str, int] | None = None) -> Case:
+    case = _CaseReader(source, sizes).read()
+    return replace(case, remake=partial(_read, source)) if case.dims else case
 
 
 class _CaseReader:
     """Checks what the parts of one file mean together. Every fault is kept, and what depends on it stays silent."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, sizes: Mapping[str, int] | None = None) -> None:
+        """``sizes`` are those of dims, where they are other than the file's own."""
         self.source = source
+        self.sizes = sizes
         self.data: dict[str, Any] = source.data if isinstance(source.data, dict) else {}
         self.problems: list[Problem] = [*source.problems, *format_problems(source)]
         self.dims = {name: size for name, size in self._mapping("dims").items() if type(size) is int and size >= 1}
+        self.dims |= sizes or {}
         self.expressions: dict[str, str] = {}
         self.inputs: dict[str, Input] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -199,7 +234,7 @@ class _CaseReader:
             unique = dict.fromkeys(self.problems)
             raise CaseError(sorted(unique, key=lambda problem: (problem.line, problem.column)))
         return Case(
-            name=self.data["case"].strip(),
+            name=self._name(),
             source=self.data.get("source", ""),
             file=self.source.file,
             graph=graph,
@@ -210,7 +245,20 @@ class _CaseReader:
             own_points=points,
             ties=ties,
             accuracy=self.data.get("accuracy", "absolute"),
+            dims=self._shaping_dims(),
         )
+
+    def _name(self) -> str:
+        name: str = self.data["case"].strip()
+        if self.sizes is None:
+            return name
+        return f"{name} [{', '.join(f'{dim}={size}' for dim, size in self.sizes.items())}]"
+
+    def _shaping_dims(self) -> dict[str, int]:
+        """The dims that shapes name: only those can have other sizes."""
+        shapes = [fields.get("shape") for fields in self._mapping("inputs").values() if isinstance(fields, dict)]
+        named = {size for shape in shapes if isinstance(shape, list) for size in shape if isinstance(size, str)}
+        return {name: size for name, size in self.dims.items() if name in named}
 
     # ------------------------------------------------------------------------------------------------------ helpers
 
@@ -281,7 +329,7 @@ class _CaseReader:
         self.shapes[name] = (shape or ()) if isinstance(at, str) else at.shape
         domain = self._domain(path, fields, kind, at)
         item = Input(name, self.shapes[name], kind, dtype, domain, at, self._line(path))
-        if not isinstance(at, str):
+        if not isinstance(at, str) and self.sizes is None:
             self._check_value((*path, "at"), item, at)
         return item
 
@@ -300,6 +348,8 @@ class _CaseReader:
             return values
         if values.shape == ():
             return np.full(shape, values)
+        if self.sizes is not None and values.ndim == len(shape):
+            return _repeated(values, shape)
         message = f"the value has shape {shape_text(values.shape)}, 'shape' says {shape_text(shape)}"
         raise CaseError([self.source.problem(path, message, "Make them agree, or leave 'shape' out.")])
 
@@ -453,7 +503,9 @@ class _CaseReader:
     # ------------------------------------------------------------------------------------------ points and figures
 
     def _points(self, graph: Graph | None) -> tuple[OwnPoint, ...]:
-        """The points that the file names: the inputs' own values first."""
+        """The points that the file names, the inputs' own values first; at other sizes there are none."""
+        if self.sizes is not None:
+            return ()
         literal = {name: item.at for name, item in self.inputs.items() if not isinstance(item.at, str)}
         line = self._line(("inputs",)) if "inputs" in self.data else 0
         points = [OwnPoint("at", literal, "", self._expected(("expect",), graph), line)]
@@ -527,6 +579,12 @@ class _CaseReader:
             self._fault(path, message, "Remove the figure, or the 'kind:'.", key=True)
             return False
         return True
+
+
+def _repeated(values: NDArray[np.float64], shape: Shape) -> NDArray[np.float64]:
+    """An array cut to another shape, or repeated along axes that are longer."""
+    places = [np.arange(size) % had for size, had in zip(shape, values.shape, strict=True)]
+    return values[np.ix_(*places)]
 
 
 def _known_tie(op: Any, tie: Any) -> bool:

@@ -1,0 +1,61 @@
+"""Other sizes of a case: small ones, in which 1 occurs and no two dims are equal.
+
+A gradient that is right at 5 x 10 may be wrong at 1 x 10, where axes broadcast unasked, and one that is right for
+square matrices may have swapped the sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from verify.errors import CaseError
+from verify.points import generator
+from verify.reading.case import Case
+
+LEAST = 2
+"""The smallest size that is not 1."""
+
+
+def other_sizes(case: Case, seed: int, most: int) -> list[Case]:
+    """The case at up to ``most`` other sizes; none where its sizes are fixed, or the function has no others.
+
+    >>> from verify.reading.case import load_case
+    >>> from verify.runner import shipped_cases
+    >>> case = load_case(shipped_cases() / "notes" / "matmul.yaml")
+    >>> [smaller.name for smaller in other_sizes(case, seed=0, most=2)]
+    ['matmul [m=4, k=2, n=3]', 'matmul [m=1, k=2, n=3]']
+    """
+    if case.remake is None or not case.dims or most < 1:
+        return []
+    found: list[Case] = []
+    for sizes in _proposed(case, seed):
+        if dict(sizes) == dict(case.dims):
+            continue
+        try:
+            found.append(case.with_dims(sizes))
+        except CaseError:  # the function has no such size: an index, or two axes that must agree
+            continue
+        if len(found) == most:
+            break
+    return found
+
+
+def _proposed(case: Case, seed: int) -> Iterator[Mapping[str, int]]:
+    """Sizes in the order in which they are tried."""
+    rng = generator(seed, case.name, "sizes")
+    names = list(case.dims)
+    least = _least_sizes(case)
+    drawn = rng.permutation(len(names)) + LEAST
+    unequal = {name: max(int(size), least[name]) for name, size in zip(names, drawn, strict=True)}
+    yield unequal
+    singles = [name for name in rng.permutation(names).tolist() if least[name] == 1]
+    yield from ({**unequal, name: 1} for name in singles)
+    if len(names) > 1:
+        yield dict.fromkeys(names, 1) | {name: size for name, size in least.items() if size > 1}
+
+
+def _least_sizes(case: Case) -> dict[str, int]:
+    """The least size of each dim: one that may count the classes of a label stays larger than every label."""
+    labels = [item.domain.high for item in case.inputs if item.kind in {"label", "integer"}]
+    highest = int(max(labels, default=0))
+    return {name: highest + 1 if labels and size > highest else 1 for name, size in case.dims.items()}
