@@ -135,6 +135,7 @@ def _add_run(parser: _Parser) -> None:
     )
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first case that does not pass")
     parser.add_argument("--jobs", type=positive_count, default=1, metavar="N", help="cases at a time (default: 1)")
+    parser.add_argument("--no-cache", action="store_true", help="derive everything anew, and keep nothing on disk")
 
 
 def _add_report_options(parser: _Parser) -> None:
@@ -156,7 +157,8 @@ def _run(args: argparse.Namespace) -> int:
     for _, path, is_folder in targets:
         _make_sure_of(path, is_folder)
     with _progress(len(files)) as tick:
-        run = run_cases(files, settings(vars(args).get), jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
+        asked = replace(settings(vars(args).get), cached=not args.no_cache)
+        run = run_cases(files, asked, jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
     run = replace(run, command=join(["verify", *args.command_line]))
     written = _write_reports(run, targets)
     print_run(run, make_console())
@@ -445,7 +447,7 @@ def _op_rows() -> tuple[list[str], list[list[str]]]:
     for op in OPS.values():
         conditions = [interval.text(name) for interval, name in zip(op.domain, "abc", strict=False)]
         domain = " and ".join(filter(None, conditions)) or "all reals"
-        ties = ", ".join(op.kink.ties) if op.kink else ""
+        ties = ", ".join(op.conventions)
         rows.append([op.name, op.spelling, domain, ties, ", ".join(op.params), op.source])
     return ["op", "written as", "domain", "ties (first is the default)", "parameters", "source"], rows
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.cache import graph_key, remembered
 from verify.certified.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS
 from verify.derivative import ClosedForm, Differentiator, Unsupported
 from verify.errors import CaseError, UsageError, did_you_mean
@@ -102,6 +103,8 @@ class Settings:
     """Time for the proof of one point."""
     proof_bits: int = MOST_BITS
     """Precision up to which a proof may rise."""
+    cached: bool = False
+    """Whether SymPy's derivatives are kept on disk between runs, see :mod:`verify.cache`."""
     sizes: int | None = None
     """Other sizes at which a case with ``dims`` is run too; None for :data:`USUAL_SIZES` of them, or
     :data:`SUBJECT_SIZES` where a gradient is handed in."""
@@ -468,7 +471,7 @@ def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> I
     yield own
     if not settings.points:
         return
-    program = Program(case.graph)
+    program = Program(case.graph.opened())
     kinked = kink_points(case, program, settings.seed, len(own))
     if kinked is not None:
         yield kinked
@@ -752,12 +755,18 @@ def _prepare(
     methods: dict[str, Differentiator] = {}
     unsupported: dict[str, str] = {}
     for name in settings.methods or METHODS:
-        answer = prepare(name, case.graph, variables)
+        answer = _prepared(name, case, tuple(variables), cached=settings.cached)
         if isinstance(answer, Unsupported):
             unsupported[name] = answer.reason
         else:
             methods[name] = answer
     return methods, unsupported
+
+
+def _prepared(name: str, case: Case, variables: tuple[str, ...], *, cached: bool) -> Differentiator | Unsupported:
+    """A method made ready; what SymPy takes long for is kept between runs."""
+    key = graph_key(name, case.graph, variables) if cached and name == "symbolic" else ""
+    return remembered(key, lambda: prepare(name, case.graph, variables))
 
 
 def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:

@@ -42,6 +42,9 @@ Array = NDArray[Any]
 MOST_EXAMINED_KINKS = 1024
 """Kinked points of a case that are judged by their corners; the others are UNDECIDED, and said to be."""
 
+NOT_PROVED = "apart from the engine, and not proved: other rows are farther apart"
+"""Why a subject's row is undecided for which there was no time."""
+
 WRONG_FIGURE = "the expected figure or the expressions"
 """Who is suspected where everything but the case file's figure agrees."""
 
@@ -100,11 +103,7 @@ class Examination:
         bounds = [self._allowed(block, run) for block in self.blocks]
         for block, allowed in zip(self.blocks, bounds, strict=True):
             block.allowed[self.points] = allowed
-        sites = (
-            {p: undecided_sites(context.central, run[0], p) for p in np.flatnonzero(usable).tolist()}
-            if context.central.kinks or singular_nodes(context.graph)
-            else {}
-        )
+        sites = self._sites(run[0], usable)
         kinked = [p for p, found in sites.items() if found]
         smooth = usable.copy()
         smooth[kinked] = False
@@ -127,6 +126,16 @@ class Examination:
             self._write_undecided(p, reason, but_values=True)
         self._hold_against_expected(bounds, smooth)
         self._name_suspects()
+
+    def _sites(self, balls: Values, usable: Array) -> dict[int, list[Site]]:
+        """The undecided branches of each usable point; ``balls`` are those of the case's own graph."""
+        central, graph = self.context.central, self.context.opened
+        if not central.kinks and not singular_nodes(graph):
+            return {}
+        if graph is not self.context.graph:
+            exact = {name: Balls.exact(value) for name, value in self.inputs.items()}
+            balls = central.program.run(exact, constants=constant_balls(graph, dtype_of(self.inputs)))
+        return {p: undecided_sites(central, balls, p) for p in np.flatnonzero(usable).tolist()}
 
     # --------------------------------------------------------------------------------------------- without a value
 
@@ -342,10 +351,11 @@ class Examination:
         conditioning = self._conditioning(np.array(at))
         provers = {p: self._prover(p) for p in at}
         known = {p: context.reference.enclose(*self._take(slice(p, p + 1)), taylor_only=True) for p in at}
-        for _, p, b, entry in rows[:room]:
+        # Point by point, since a subject remembers what it found at the last one.
+        for _, p, b, entry in sorted(rows[:room], key=lambda row: row[1]):
             allowed = float(bounds[b][p, entry] + conditioning[b][place[p], entry])
             provers[p].prove_row(known[p], self.blocks[b], (int(self.points[p]), entry), allowed, 0.0)
-        reason = context.texts.number("apart from the engine, and not proved: other rows are farther apart")
+        reason = context.texts.number(NOT_PROVED)
         for _, p, b, entry in rows[room:]:
             where = (int(self.points[p]), entry)
             self.blocks[b].judge(where, Verdict.UNDECIDED, not self.batch.own, reason)
@@ -393,7 +403,7 @@ class Examination:
             reason = f"tie of {self._ties(sites)}: central alone says nothing at a kink"
             self._write_undecided(p, reason, but_values=True)
             return
-        kink = KinkJudge(context.reference.taylor, *self._take(slice(p, p + 1)), sites)
+        kink = KinkJudge(context.kink_taylor, *self._take(slice(p, p + 1)), sites)
         exact = kink.exact_argument()
         aside = f" (branch argument within rounding, exact {exact:.2g})" if exact else ""
         ties = f"tie of {self._ties(sites)}{aside}"
@@ -418,9 +428,8 @@ class Examination:
 
     def _ties(self, sites: Sequence[Site]) -> str:
         """What is undecided, in words."""
-        nodes = self.context.graph.nodes
-        places = dict.fromkeys(f"{nodes[s.node].op} in stage {nodes[s.node].stage!r}" for s in sites)
-        return " and ".join(places)
+        nodes = [self.context.opened.nodes[site.node] for site in sites]
+        return " and ".join(dict.fromkeys(f"{n.origin or n.op} in stage {n.stage!r}" for n in nodes))
 
     def _judge_group(
         self, p: int, members: Sequence[Block], corners: Corners, slack: Array, sites: Sequence[Site], ties: str
@@ -440,7 +449,8 @@ class Examination:
         with np.errstate(all="ignore"):
             size = np.maximum(np.abs(corners.low), np.abs(corners.high))
         slack = np.fmax(slack, self.context.growth * unit * _finite(size))
-        ops = list(dict.fromkeys(self.context.graph.nodes[site.node].op for site in sites))
+        nodes = [self.context.opened.nodes[site.node] for site in sites]
+        ops = list(dict.fromkeys(node.origin or node.op for node in nodes))
         declared = any(op in self.context.case.ties for op in ops)
         within, inside = corners.within(vectors[accused], slack), corners.contains(vectors[accused], slack)
         mended = ""
@@ -544,7 +554,8 @@ class Examination:
         failed = [_accused(block)[self.points].any(axis=1) for block in self.blocks]
         failing = np.flatnonzero(np.any(failed, axis=0))
         findings: dict[str, Finding] = {}
-        for p in failing[:MOST_AUDITED]:
+        # A subject answers for itself: what it is held against is the reference, which no op row of ours decides alone.
+        for p in failing[: 0 if SUBJECT in self.context.methods else MOST_AUDITED]:
             for finding in audit(self.context.graph, self._floats(p)):
                 findings.setdefault(finding.suspect, finding)
         if not findings:
