@@ -2,8 +2,8 @@
 
 A proved row is *weak* where more than 1/256 of the gradient is allowed: it passes, but a wrong factor might have too.
 Where the gradient is 0 there is no factor to be wrong, and any other answer is rejected: such a row is neither weak nor
-strong. So is one whose terms cancel to 0, as far as a narrow enclosure can tell, or to less than any float. A variable that has weak rows and no
-strong one was not checked at all, whatever its rows say.
+strong. So is one whose terms cancel to 0, as far as a narrow enclosure can tell, or to less than any float.
+A variable that has weak rows and no strong one was not checked at all, whatever its rows say.
 """
 
 from __future__ import annotations
