@@ -287,7 +287,7 @@ def _check(args: argparse.Namespace) -> int:
     from shlex import join
 
     from verify.oracle.check import check_gradient
-    from verify.oracle.named import gradient_named, user_fault
+    from verify.oracle.named import gradient_named
     from verify.report.terminal import make_console, print_run
     from verify.runner import find_case
 
@@ -295,9 +295,7 @@ def _check(args: argparse.Namespace) -> int:
     targets = _asked_reports(args)
     for _, path, is_folder in targets:
         _make_sure_of(path, is_folder)
-    gradient = gradient_named(args.gradient)
-    with user_fault(f"the gradient {args.gradient} failed"):
-        run = check_gradient(gradient, case, **check_arguments(vars(args).get))
+    run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get))
     run = replace(run, command=join(["verify", *args.command_line]))
     written = _write_reports(run, targets)
     print_run(run, make_console())

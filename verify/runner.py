@@ -42,7 +42,6 @@ from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, 
 from verify.reading.case import Case, load_case
 from verify.records import (
     METHODS,
-    PAIRS,
     VERDICTS,
     CaseResult,
     PairDifference,
@@ -617,7 +616,7 @@ class _Gathering:
             if block.quantity == "gradient" and "reverse" in block.values:
                 column.see(block.values["reverse"])
             with np.errstate(all="ignore"):
-                for pair in PAIRS:
+                for pair in self.context.pairs:
                     if pair[0] in block.values and pair[1] in block.values:
                         difference = np.abs(block.values[pair[0]] - block.values[pair[1]])
                         if column.measure(pair, difference, batch.ids) is not None:
@@ -717,7 +716,7 @@ class _Gathering:
             checked=column.checked,
             counts=column.counts,
             failed=column.failed,
-            differences=tuple(_pair_difference(column, pair, shape) for pair in PAIRS),
+            differences=tuple(_pair_difference(column, pair, shape) for pair in self.context.pairs),
             dtype=self.dtype,
             proved=found.proved,
             weak=found.weak,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ from verify.ops import OPS
 from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Expected
-from verify.records import PAIRS, VERDICTS, Verdict, format_entry, unravel
+from verify.records import SEVERITY, VERDICTS, Verdict, format_entry, further_methods, unravel
 
 Array = NDArray[Any]
 
@@ -266,7 +266,7 @@ class Examination:
             columns = {method: column[self.points[at], entry] for method, column in block.values.items()}
             agree = np.full(len(at), len(columns) > 1)
             with np.errstate(all="ignore"):
-                for first, second in PAIRS:
+                for first, second in self.context.pairs:
                     if first in columns and second in columns:
                         least = self.context.growth * 2.0**-53 * np.abs(columns[second])
                         bound = np.maximum(room, least) + (error if second == "central" else 0.0)
@@ -439,10 +439,14 @@ class Examination:
         A step that straddles the kink averages slopes, and SymPy takes halves at a tie however branches are nested:
         central and symbolic accuse nobody here, and only where the engine does not run is SymPy accused.
         """
-        methods = [method for method in (SUBJECT, "reverse", "symbolic") if method in members[0].values]
+        answered = members[0].values
+        methods = [method for method in (SUBJECT, "reverse", "symbolic") if method in answered]
+        alone = [] if SUBJECT in answered else [m for m in further_methods(answered) if m in answered]
+        methods = methods or alone[:1]
         if not methods:
             return
-        vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in methods}
+        everybody = dict.fromkeys((*methods, *alone))
+        vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in everybody}
         accused = methods[0]
         # An answer that is wrong gives a bound that is wrong: the corners' own size counts too.
         unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
@@ -468,23 +472,36 @@ class Examination:
             [m for m in methods[1:] if not corners.contains(vectors[m], slack)],
             mended,
         )
+        judged = [kinked]
+        for m in alone:
+            if m != accused:  # a framework has conventions of its own, and may be wrong where the engine is right
+                theirs = corners.within(vectors[m], slack), corners.contains(vectors[m], slack)
+                judged.append(replace(kinked, accused=m, within=theirs[0], inside=theirs[1], declared=False, remedy=""))
         start = 0
         for block in members:
             for entry in range(block.verdict.shape[1]):
-                verdict, reason = kinked.verdict(start + entry)
-                if not any(np.isfinite(vector[start + entry]) for vector in vectors.values()):
-                    verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the slope is infinite or undefined here"
-                elif verdict is Verdict.FAIL and math.isinf(block.allowed[self.points[p], entry]):
-                    verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the rounding on the way is unbounded"
-                passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT}
-                if verdict is Verdict.CONVENTION:
-                    passes = kinked.declared
-                elif verdict is Verdict.UNDECIDED:
-                    passes = not self.batch.own
-                suspect = "" if passes or verdict is Verdict.UNDECIDED else accused
-                text = self.context.texts.number
-                block.judge((self.points[p], entry), verdict, passes, text(reason), text(suspect))
+                lost = not any(np.isfinite(vector[start + entry]) for vector in vectors.values())
+                self._judge_kinked(block, p, entry, judged, start + entry, lost)
             start += block.verdict.shape[1]
+
+    def _judge_kinked(
+        self, block: Block, p: int, entry: int, judged: Sequence[KinkedGroup], place: int, lost: bool
+    ) -> None:
+        """Judges one entry at a kink by the worst of those that are judged there; ``lost``: nobody has a number."""
+        found = [(kinked, *kinked.verdict(place)) for kinked in judged]
+        kinked, verdict, reason = max(found, key=lambda one: (SEVERITY.index(one[1]), not one[0].declared))
+        if lost:
+            verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the slope is infinite or undefined here"
+        elif verdict is Verdict.FAIL and math.isinf(block.allowed[self.points[p], entry]):
+            verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the rounding on the way is unbounded"
+        passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT}
+        if verdict is Verdict.CONVENTION:
+            passes = kinked.declared
+        elif verdict is Verdict.UNDECIDED:
+            passes = not self.batch.own
+        suspect = "" if passes or verdict is Verdict.UNDECIDED else kinked.accused
+        text = self.context.texts.number
+        block.judge((self.points[p], entry), verdict, passes, text(reason), text(suspect))
 
     # ----------------------------------------------------------------------------------------- figures from outside
 
@@ -515,9 +532,12 @@ class Examination:
             return
         step = self._step_error(block, p, entry) if smooth and block.quantity == "gradient" else 0.0
         off = []
+        theirs = further_methods(block.values)
         for method, column in block.values.items():
             if not smooth and method != "reverse":
                 continue  # at a kink the figure states a convention, and only the engine can follow one
+            if method in theirs and len(theirs) < len(block.values):
+                continue  # a framework is held against the truth, and may lose digits that the figure has
             room = slack + (step if method == "central" else 0.0) + LEAST_UNITS * 2.0**-53 * abs(figure)
             if not abs(float(column[where]) - figure) <= room:
                 off.append(method)
@@ -526,7 +546,8 @@ class Examination:
         found = ", ".join(f"{method} {float(block.values[method][where])!r}" for method in off)
         reason = f"line {expected.line} expects {figure!r}, got {found}"
         # Central may be too coarse to tell that a figure is wrong: the others speak for all.
-        everybody = {m for m in block.values if (smooth and m != "central") or m == "reverse"} <= set(off)
+        asked = {m for m in block.values if (smooth and m != "central") or m == "reverse"}
+        everybody = (asked - set(theirs) or asked) <= set(off)
         suspect = WRONG_FIGURE if everybody else ", ".join(off)
         text = self.context.texts.number
         if everybody and VERDICTS[block.verdict[where]] is Verdict.FAIL:
