@@ -123,6 +123,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "runner",
         "oracle.black_box",
         "oracle.given",
+        "oracle.function_sizes",
         "matrix",
         "report",
         "report.format",
