@@ -135,6 +135,7 @@ def _add_run(parser: _Parser) -> None:
     )
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first case that does not pass")
     parser.add_argument("--jobs", type=positive_count, default=1, metavar="N", help="cases at a time (default: 1)")
+    parser.add_argument("--no-cache", action="store_true", help="derive everything anew, and keep nothing on disk")
 
 
 def _add_report_options(parser: _Parser) -> None:
@@ -156,7 +157,8 @@ def _run(args: argparse.Namespace) -> int:
     for _, path, is_folder in targets:
         _make_sure_of(path, is_folder)
     with _progress(len(files)) as tick:
-        run = run_cases(files, settings(vars(args).get), jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
+        asked = replace(settings(vars(args).get), cached=not args.no_cache)
+        run = run_cases(files, asked, jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
     run = replace(run, command=join(["verify", *args.command_line]))
     written = _write_reports(run, targets)
     print_run(run, make_console())
@@ -285,7 +287,7 @@ def _check(args: argparse.Namespace) -> int:
     from shlex import join
 
     from verify.oracle.check import check_gradient
-    from verify.oracle.named import gradient_named, user_fault
+    from verify.oracle.named import gradient_named
     from verify.report.terminal import make_console, print_run
     from verify.runner import find_case
 
@@ -293,9 +295,7 @@ def _check(args: argparse.Namespace) -> int:
     targets = _asked_reports(args)
     for _, path, is_folder in targets:
         _make_sure_of(path, is_folder)
-    gradient = gradient_named(args.gradient)
-    with user_fault(f"the gradient {args.gradient} failed"):
-        run = check_gradient(gradient, case, **check_arguments(vars(args).get))
+    run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get))
     run = replace(run, command=join(["verify", *args.command_line]))
     written = _write_reports(run, targets)
     print_run(run, make_console())
@@ -402,6 +402,23 @@ def _new_from_function(args: argparse.Namespace) -> int:
     return ALL_PASS
 
 
+# ------------------------------------------------------------------------------------------------------------ emit
+
+
+def _add_emit(parser: _Parser) -> None:
+    parser.add_argument("case", metavar="CASE", help="a case file, or the name of a case, here or shipped")
+
+
+def _emit(args: argparse.Namespace) -> int:
+    """Prints a case as a Python module with its forward and backward pass."""
+    from verify.emitting.passes import emit
+    from verify.reading.case import load_case
+    from verify.runner import find_case
+
+    print(emit(load_case(find_case(args.case))), end="")
+    return ALL_PASS
+
+
 # ------------------------------------------------------------------------------------------- schema, ops and bench
 
 
@@ -479,6 +496,7 @@ COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.
     "check": ("judge a gradient that you wrote against a case", _add_check, _check),
     "show": ("show the forward and backward pass of one case, stage by stage", _add_show, _show),
     "new": ("write a case file that runs and is explained", _add_new, _new),
+    "emit": ("print the forward and backward pass of a case as plain NumPy", _add_emit, _emit),
     "schema": ("print the JSON Schema of the case format, for completion in editors", _add_nothing, _schema),
     "ops": ("print the ops that a case may use", _add_ops, _ops),
     "bench": ("measure this program against hand-written checks", _add_bench, _bench),

@@ -23,7 +23,7 @@ from verify.ops import OPS
 from verify.oracle.subject import SUBJECT
 from verify.points import random_points
 from verify.reading.case import Case
-from verify.records import KinkRecord, unravel
+from verify.records import KinkRecord, pairs_of, unravel
 
 Array = NDArray[Any]
 
@@ -50,6 +50,8 @@ class Context:
         self.graph = case.graph
         self.variables = tuple(case.variables if variables is None else variables)
         self.methods = dict(methods)
+        self.pairs = pairs_of(self.methods)
+        """The pairs of methods that are compared."""
         self.texts = Texts()
         self.engine = Reverse(case.graph, self.variables)
         self.central = Central(case.graph, self.variables)

@@ -35,7 +35,6 @@ from verify.methods.central import contraction, granted_noise, usual_step
 from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Expected
-from verify.records import PAIRS
 
 Array = NDArray[Any]
 
@@ -81,7 +80,7 @@ class Judge:
             if len(columns) < 2:
                 suspicious[:] = True
             with np.errstate(all="ignore"):
-                for pair in PAIRS:
+                for pair in self.context.pairs:
                     if pair[0] not in columns or pair[1] not in columns:
                         continue
                     difference = np.subtract(columns[pair[0]], columns[pair[1]])
@@ -156,7 +155,7 @@ class Judge:
         steps = np.full(rows.shape, set(block.values) == {"central"} and block.quantity == "gradient")
         granted = np.zeros(rows.shape)
         key = (block.name, block.quantity)
-        for pair in PAIRS:
+        for pair in self.context.pairs:
             if pair[0] in block.values and pair[1] in block.values:
                 bound = self._least_bound(key, pair, block.values, answers, noise, unit)
                 with np.errstate(all="ignore"):
@@ -213,7 +212,7 @@ class Judge:
             at = np.flatnonzero(suspicion.steps[:, entry] & ~near)
             with np.errstate(all="ignore"):
                 least = self.context.growth * unit * np.abs(others[-1][at, entry])
-                alike = within(np.abs(others[0][at, entry] - others[-1][at, entry]), least)
+                alike = np.all([within(np.abs(o[at, entry] - others[-1][at, entry]), least) for o in others], axis=0)
             at, least = at[alike], least[alike]
             if not len(at):
                 continue

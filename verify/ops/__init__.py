@@ -71,6 +71,7 @@ __all__ = [
     "Shape",
     "UnitBall",
     "exact_rational",
+    "is_as_shipped",
 ]
 
 _FILES = (
@@ -80,3 +81,14 @@ _FILES = (
 
 OPS: Mapping[str, Op] = {row.name: row for file in _FILES for row in file.ROWS}
 """The table by name."""
+
+_SHIPPED = dict(OPS)
+
+
+def is_as_shipped(name: str) -> bool:
+    """Whether a row is the one of this table, and nobody has put another in its place.
+
+    >>> is_as_shipped("add")
+    True
+    """
+    return OPS.get(name) is _SHIPPED.get(name)
