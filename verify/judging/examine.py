@@ -342,7 +342,7 @@ class Examination:
         conditioning = self._conditioning(np.array(at))
         provers = {p: self._prover(p) for p in at}
         known = {p: context.reference.enclose(*self._take(slice(p, p + 1)), taylor_only=True) for p in at}
-        for _, p, b, entry in rows[:room]:
+        for p, b, entry in sorted(row[1:] for row in rows[:room]):  # a subject's formula is kept for one point
             allowed = float(bounds[b][p, entry] + conditioning[b][place[p], entry])
             provers[p].prove_row(known[p], self.blocks[b], (int(self.points[p]), entry), allowed, 0.0)
         reason = context.texts.number("apart from the engine, and not proved: other rows are farther apart")
@@ -544,7 +544,8 @@ class Examination:
         failed = [_accused(block)[self.points].any(axis=1) for block in self.blocks]
         failing = np.flatnonzero(np.any(failed, axis=0))
         findings: dict[str, Finding] = {}
-        for p in failing[:MOST_AUDITED]:
+        # Of a subject nobody but itself is suspected: it is held against the reference, not against the op table.
+        for p in failing[: 0 if SUBJECT in self.context.methods else MOST_AUDITED]:
             for finding in audit(self.context.graph, self._floats(p)):
                 findings.setdefault(finding.suspect, finding)
         if not findings:
