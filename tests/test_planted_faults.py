@@ -9,6 +9,7 @@ nothing else. A cell that reads anything else is a defect, or its reason stands 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import flint
 import numpy as np
 import pytest
 import sympy
+from array_rows import IN_STAGES, with_scaled_form
 
 import verify.methods.reverse as engine
 from verify.certified.taylor import precision
@@ -26,6 +28,7 @@ from verify.interpret import Program
 from verify.judging.audit import audit
 from verify.methods.central import Central
 from verify.ops import OPS, Jump, Op
+from verify.ops.axes import spread
 from verify.reading.expression import graph_from_expressions
 from verify.records import CaseResult, Run
 from verify.runner import Settings, run_cases
@@ -81,6 +84,7 @@ STAGES: Mapping[str, str] = {
     "mean": "mean(u)",
     "transpose": "transpose(u)",
     "index": "u[0]",
+    **IN_STAGES,
 }
 """Op -> the stage that uses it; u = exp(a) comes before it and a sum of q * sigmoid(q) after, so that neighbours are
 under suspicion too. The domain of a lets u fall on either side of b and of 1."""
@@ -89,7 +93,7 @@ under suspicion too. The domain of a lets u fall on either side of b and of 1.""
 def case_text(op: str) -> str:
     """A case file that uses the op among others, at points where every operand matters."""
     shape = "[2, 2]" if op in {"matmul", "transpose"} else "[2]"
-    b = "" if OPS[op].arity == 1 else f"  b: {{shape: {shape}, at: uniform, domain: [0.6, 1.7]}}\n"
+    b = "" if not re.search(r"\bb\b", STAGES[op]) else f"  b: {{shape: {shape}, at: uniform, domain: [0.6, 1.7]}}\n"
     return (
         f"case: a case for {op}\ninputs:\n  a: {{shape: {shape}, at: uniform, domain: [-0.5, 0.5]}}\n{b}"
         f"stages:\n  u: exp(a)\n  q: {STAGES[op]}\n  f: {'mean' if op == 'sum' else 'sum'}(q * sigmoid(q))\n"
@@ -174,6 +178,24 @@ DROPPED_VJPS: Mapping[str, tuple[Column | None, ...]] = {
     "mean": (lambda g, y, a: np.broadcast_to(g[:, None], a.shape),),
     "transpose": (lambda g, y, a: g,),
     "index": (lambda g, y, a, index: np.broadcast_to(g[:, None], a.shape),),
+    "prod": (lambda g, y, a: spread(g * y, a, None, keepdims=False),),
+    "var": (lambda g, y, a: spread(g, a, None, keepdims=False) * a,),
+    "std": (lambda g, y, a: spread(g / y, a, None, keepdims=False) * a / 2,),
+    "norm": (lambda g, y, a: spread(g, a, None, keepdims=False) * a,),
+    "gather": (lambda g, y, a, index: g[:, [0, 2]],),
+    "stack": (lambda g, y, *arrays, which: g[:, 0],),
+    "concatenate": (lambda g, y, *arrays, which: g[:, :2],),
+    "pad": (lambda g, y, a, pad_width: g[:, :2],),
+    "flip": (lambda g, y, a: g,),
+    "roll": (lambda g, y, a, shift: g,),
+    "broadcast_to": (lambda g, y, a, shape: g[:, 0],),
+    "cumsum": (lambda g, y, a: g.reshape(a.shape),),
+    "cumprod": (lambda g, y, a: (g * y).reshape(a.shape) / a,),
+    "amax": (lambda g, y, a, tie: spread(g, a, None, keepdims=False) + 0.0,),
+    "amin": (lambda g, y, a, tie: spread(g, a, None, keepdims=False) + 0.0,),
+    "softmax": (lambda g, y, a: g * y,),
+    "log_softmax": (lambda g, y, a: g,),
+    "logsumexp": (lambda g, y, a: spread(g, a, None, keepdims=False) + 0.0,),
 }
 """The local derivative left out; where it is 1 or -1 that is no fault, or the one with the sign."""
 
@@ -183,7 +205,7 @@ class Fault:
     """A row of the table with one column made wrong."""
 
     place: str
-    """``forward``, ``VJP a``, ``VJP b``, ``SymPy form`` or ``ball form``."""
+    """``forward``, ``VJP a``, ``VJP b``, ``SymPy form``, ``lowering`` or ``ball form``."""
     kind: str
     row: Op
 
@@ -212,7 +234,7 @@ def faults(op: str) -> Iterator[Fault]:
                "small": sympy.Rational(1_000_000_001, 1_000_000_000)}  # fmt: skip
     for kind, factor in factors.items():
         yield Fault("forward", kind, replace(row, forward=scaled(row.forward, float(factor))))
-        yield Fault("SymPy form", kind, replace(row, sympy=scaled(row.sympy, factor)))
+        yield Fault("SymPy form" if row.lower is None else "lowering", kind, with_scaled_form(row, factor))
         yield Fault("ball form", kind, replace(row, ball=scaled(row.ball, ball_of(factor))))
         for which, name in zip(
             range(0 if isinstance(row.singular, Jump) and row.singular.flat else row.arity), "ab", strict=False
@@ -429,13 +451,26 @@ index           VJP a        =      =      =      =      -
 index           SymPy form   =      =      =      =      -
 index           ball form    =      =      -      =      -
 """
-"""Every cell is on the diagonal. One that is not would read who was named instead, with the reason beside it here."""
+
+BOTH = ("dot", "outer")
+"""Rows of the next table with a second operand."""
+
+ARRAY_MATRIX = "".join(
+    f"{op:15} forward      =      =      -      =      =\n"
+    f"{op:15} VJP a        =      =      {'=' if op in DROPPED_VJPS else '-'}      =      -\n"
+    + (f"{op:15} VJP b        =      =      -      =      -\n" if op in BOTH else "")
+    + f"{op:15} {'SymPy form' if OPS[op].lower is None else 'lowering  '}   =      =      -      =      -\n"
+    f"{op:15} ball form    =      =      -      =      -\n"
+    for op in IN_STAGES
+)
+"""The same for the rows that work on whole arrays. Every cell of both is on the diagonal; one that is not would read
+who was named instead, with the reason beside it here."""
 
 
 def expected_cells(op: str) -> dict[tuple[str, str], str]:
     """What the matrix says of one op: column and kind of fault to the named suspect; ``-`` for no such fault."""
     cells: dict[tuple[str, str], str] = {}
-    for line in MATRIX.strip().splitlines()[1:]:
+    for line in (MATRIX + ARRAY_MATRIX).strip().splitlines()[1:]:
         name, place, *found = [part.strip() for part in line.split("  ") if part.strip()]
         if name == op:
             cells |= {(place, kind): cell for kind, cell in zip(KINDS, found, strict=True) if cell != "-"}

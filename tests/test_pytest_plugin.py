@@ -347,6 +347,23 @@ def test_what_the_oracle_cannot_judge(pytester: pytest.Pytester, test: str, comp
     assert "runner.py" not in result.stdout.str()
 
 
+def test_an_exception_in_the_gradient(pytester: pytest.Pytester) -> None:
+    """It fails the test with the user's own frames."""
+    pytester.mkdir("cases")
+    write(pytester, "square", RIGHT)
+    test = """
+def raising(x):
+    return {}["no such key"]
+
+def test_square(gradient_oracle):
+    gradient_oracle(raising, "square")
+"""
+    result = judged(pytester, test, "test_own.py")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*exception*KeyError*", '*return {}*"no such key"*'])
+    assert "subject.py" not in result.stdout.str()
+
+
 def test_a_marker_without_a_case(pytester: pytest.Pytester) -> None:
     """A marker that names nothing is refused."""
     test = """

@@ -12,10 +12,11 @@ import pytest
 
 from verify.oracle import shrink
 from verify.oracle.check import check_gradient
-from verify.oracle.shrink import KIND, number_text, simpler, stored_points
+from verify.oracle.shrink import number_text, simpler, stored_points
 from verify.oracle.subject import is_alone
 from verify.reading.case import Case, load_case_text
 from verify.records import Run, Verdict
+from verify.report.json import document
 from verify.runner import Settings
 
 Gradient = Callable[..., Any]
@@ -31,7 +32,7 @@ def case(stages: str, more: str = "", **inputs: str) -> Case:
 
 def told(run: Run) -> list[str]:
     """What is said of the simplest point."""
-    return [finding.sentence for result in run.cases for finding in result.findings if finding.kind == KIND]
+    return [result.simplest.sentence for result in run.cases if result.simplest]
 
 
 SQUARE = case("f: x**2", x="at: 3.7182, domain: [-5, 5]")
@@ -42,26 +43,26 @@ VECTOR = case("f: sum(x**3)", x="shape: [12], at: normal, domain: [-3, 3]")
 MATMUL = case("D: W @ X", "dims: {m: 3, k: 4, n: 5}", W="shape: [m, k], at: normal", X="shape: [k, n], at: normal")
 
 SIMPLEST: dict[str, tuple[Case, Gradient, str]] = {
-    "a side": (SQUARE, lambda x: 3 * x if x > 2 else 2 * x, "x = 3 shows it: "),
-    "the other side": (SQUARE, lambda x: 3 * x if x < -2 else 2 * x, "x = -3 shows it: "),
-    "a narrow region": (SQUARE, lambda x: 3 * x if 2.4 < x < 2.6 else 2 * x, "x = 2.5 shows it: "),
-    "one number": (SQUARE, lambda x: 3 * x if x == 0.1234 else 2 * x, "x = 0.1234 shows it: "),
-    "anywhere": (SQUARE, lambda x: 2.001 * x, "x = 1 shows it: the gradient by x is 2.001, the truth is 2.0"),
-    "a domain without short numbers": (LARGE, lambda x: 3 * x, "x = 1000 shows it: "),
-    "float32": (SINGLE, lambda x: np.float32(2.01) * x, "x = 1 shows it: "),
-    "equal inputs": (PRODUCT, lambda x, y: (y**2, 2 * x * y + (x == y)), "x = 0, y = 0 shows it: the gradient by y"),
-    "a sum": (PRODUCT, lambda x, y: (y**2, 2 * x * y + (x + y > 9)), "x = 5, y = 5 shows it: "),
-    "repeated entries": (VECTOR, lambda x: 3 * x**2 + (len(np.unique(x)) < len(x)), f"x = {[0] * 12} shows it: "),
-    "an exception": (SQUARE, lambda x: 2 * x if x < 3 else int("one"), "x = 3 shows it: the gradient by x is nan"),
+    "a side": (SQUARE, lambda x: 3 * x if x > 2 else 2 * x, "x = 3;"),
+    "the other side": (SQUARE, lambda x: 3 * x if x < -2 else 2 * x, "x = -3;"),
+    "a narrow region": (SQUARE, lambda x: 3 * x if 2.4 < x < 2.6 else 2 * x, "x = 2.5;"),
+    "one number": (SQUARE, lambda x: 3 * x if x == 0.1234 else 2 * x, "x = 0.1234;"),
+    "anywhere": (SQUARE, lambda x: 2.001 * x, "x = 1; there the gradient by x is 2.001, the truth is 2.0"),
+    "a domain without short numbers": (LARGE, lambda x: 3 * x, "x = 1000;"),
+    "float32": (SINGLE, lambda x: np.float32(2.01) * x, "x = 1;"),
+    "equal inputs": (PRODUCT, lambda x, y: (y**2, 2 * x * y + (x == y)), "x = 0, y = 0; there the gradient by y"),
+    "a sum": (PRODUCT, lambda x, y: (y**2, 2 * x * y + (x + y > 9)), "x = 5, y = 5;"),
+    "repeated entries": (VECTOR, lambda x: 3 * x**2 + (len(np.unique(x)) < len(x)), f"x = {[0] * 12};"),
+    "an exception": (SQUARE, lambda x: 2 * x if x < 3 else int("one"), "x = 3; there the gradient by x is nan"),
     "an upstream gradient": (
         MATMUL,
         lambda W, X, upstream: (upstream @ X.T * (1 + np.all(upstream < 0)), W.T @ upstream),
-        "m = 1, k = 1, n = 1, W = [[0]], X = [[1]], upstream of D = [[-1]] shows it: the gradient by W[0, 0] is -2.0",
+        "m = 1, k = 1, n = 1, W = [[0]], X = [[1]], upstream of D = [[-1]]; there the gradient by W[0, 0] is -2.0",
     ),
     "a size": (
         MATMUL,
         lambda W, X, upstream: (upstream @ X.T * (1 + (W.shape[1] > 1)), W.T @ upstream),
-        "m = 1, k = 2, n = 1, W = [[0, 0]], X = [[0], [1]], upstream of D = [[1]] shows it: the gradient by W[0, 1]",
+        "m = 1, k = 2, n = 1, W = [[0, 0]], X = [[0], [1]], upstream of D = [[1]]; there the gradient by W[0, 1]",
     ),
 }
 """Name -> case, a wrong gradient, and how what is told begins."""
@@ -80,13 +81,18 @@ def test_the_simplest_point(name: str) -> None:
 def test_a_point_that_is_told_fails_by_itself() -> None:
     """What can be pasted shows the failure, with no other point looked at."""
     gradient = SIMPLEST["a side"][1]
-    assert ["x = 3 shows it: the gradient by x is 9.0, the truth is 6.0"] == told(check_gradient(gradient, SQUARE))
-    assert not check_gradient(gradient, SQUARE, at={"x": 3}, points=0).ok
+    assert ["x = 3; there the gradient by x is 9.0, the truth is 6.0"] == told(check_gradient(gradient, SQUARE))
+    run = check_gradient(gradient, SQUARE, at={"x": 3}, points=0)
+    assert not run.ok
+    assert "simplest point that shows it: x = 3; there the gradient by x is 9.0, the truth is 6.0" in str(run)
+    assert "simplest point that shows it: x = 3; there" in run._repr_html_()
+    kept = document(run)["cases"][0]["simplest"]
+    assert ({"x": 3.0}, 9.0, 6.0) == (kept["values"], kept["answer"], kept["truth"])
     assert check_gradient(gradient, SQUARE, at={"x": 2}, points=0).ok
 
 
 def test_a_failure_stays_gross() -> None:
-    """At -4 the factor is 1e-3 off and at 0.25 half of the answer is lost: neither turns into rounding on the way."""
+    """The fault fades towards 0, where it is less than rounding: the point does not slide there."""
 
     def wrong(x: Any) -> Any:
         return 2 * x * (1 + 1e-12 * x**6)
@@ -94,9 +100,10 @@ def test_a_failure_stays_gross() -> None:
     run = check_gradient(wrong, SQUARE, FEW)
     failing = next(row for row in run.cases[0].failing())
     assert Verdict.FAIL is failing.verdict
-    sentence = told(run)[0]
-    point = float(sentence.split(" ")[2])
-    assert abs(wrong(point) - 2 * point) > 20 * 2.0**-53 * abs(2 * point)
+    simple = run.cases[0].simplest
+    assert simple is not None
+    assert 2.0 == simple.values["x"]
+    assert abs(simple.answer - simple.truth) > 500 * 20 * 2.0**-53 * abs(simple.truth)
 
 
 def test_nothing_is_told_of_a_right_gradient_or_where_it_is_not_asked_for() -> None:
@@ -141,7 +148,7 @@ def test_the_work_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no time at all the failure is told at the point where it was found."""
     monkeypatch.setattr(shrink, "MOST_ROUNDS", 0)
     sentence = told(check_gradient(lambda x: 3 * x, case("f: x**2", x="at: 3.7182"), Settings(points=0)))[0]
-    assert sentence.startswith("x = 3.7182 shows it: ")
+    assert sentence.startswith("x = 3.7182;")
 
 
 def test_short_numbers() -> None:

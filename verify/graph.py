@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from verify.errors import ShapeError
-from verify.ops import OPS, Shape
+from verify.ops import OPS, Op, Shape
 
 Kind = Literal["input", "constant", "op"]
 
@@ -37,6 +39,8 @@ class Node:
     """The stage whose expression this node belongs to."""
     line: int = 0
     column: int = 0
+    origin: str = ""
+    """The op that was opened up into this node and others; empty for a node of the case's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +107,83 @@ class Graph:
         if position in self.names or node.kind != "op":
             return self.names.get(position, node.op)
         operands = [self.text(arg) for arg in node.args]
-        if node.op == "index":
+        if "index" in node.params:
             return f"{operands[0]}[{', '.join(map(_index_text, node.params['index']))}]"
         if node.op == "power_constant":
             return f"({operands[0]})**{node.params['exponent']:g}"
-        spelling = OPS[node.op].spelling
-        filled = re.sub(r"\b[ab]\b", lambda match: operands["ab".index(match.group())], spelling)
-        return filled if spelling[0].isalpha() and "(" in spelling else f"({filled})"
+        row = OPS[node.op]
+        if not row.elementwise and "(" in row.spelling:
+            return _call_text(row, operands, node.params)
+        filled = re.sub(r"\b[ab]\b", lambda match: operands["ab".index(match.group())], row.spelling)
+        return filled if row.spelling[0].isalpha() and "(" in row.spelling else f"({filled})"
+
+    def opened(self) -> Graph:
+        """The same function with every op whose branches or lengths lie inside of it in place of its lowering.
+
+        Inputs, stages and outputs keep their names. The graph itself where there is no such op.
+
+        >>> b = GraphBuilder()
+        >>> b.name("f", b.apply("amax", b.input("x", (2,))))
+        >>> [node.op for node in b.build(["f"]).opened().nodes]
+        ['x', 'index', 'index', 'max', 'index']
+        """
+        found = {i for i, node in enumerate(self.nodes) if node.kind == "op" and _is_opened(self, node)}
+        if not found:
+            return self
+        builder = GraphBuilder()
+        at: list[int] = []
+        for i, node in enumerate(self.nodes):
+            if i in found:
+                at.append(builder.lower(node, [at[arg] for arg in node.args]))
+            else:
+                at.append(builder.copy(replace(node, args=tuple(at[arg] for arg in node.args))))
+            if self.names.get(i) in self.stages:
+                builder.name(self.names[i], at[i])
+        return builder.build(self.outputs)
 
 
-def _index_text(index: int | slice) -> str:
-    if isinstance(index, int):
-        return str(index)
-    return ":".join("" if bound is None else str(bound) for bound in (index.start, index.stop))
+def _is_opened(graph: Graph, node: Node) -> bool:
+    row = OPS[node.op]
+    if row.lower is None or row.singular is not None:
+        return False
+    inside = lowered(node.op, [graph.nodes[arg].shape for arg in node.args], node.params).nodes
+    return any(n.kind == "op" and (OPS[n.op].kink is not None or OPS[n.op].singular is not None) for n in inside)
+
+
+def lowered(op: str, shapes: Sequence[Shape], params: Mapping[str, Any]) -> Graph:
+    """The program that an op's row says it is, on inputs ``a0``, ``a1`` ... and, where it holds a constant, ``held``.
+
+    >>> [node.op for node in lowered("std", [(3,)], {"ddof": 0}).nodes]
+    ['a0', 'mean', 'subtract', 'norm', 'constant', 'divide']
+    """
+    row = OPS[op]
+    assert row.lower is not None, f"{op} has no lowering"
+    static = {key: value for key, value in params.items() if key != "tie"}
+    builder = GraphBuilder()
+    operands = [builder.input(f"a{i}", shape) for i, shape in enumerate(shapes)]
+    if row.held is not None:
+        shape = row.held(*(np.zeros((1, *shape)) for shape in shapes), **static).shape[1:]
+        operands.append(builder.input("held", shape))
+    builder.name("y", row.lower(builder, *operands, **static))
+    return builder.build(["y"])
+
+
+def _call_text(row: Op, operands: Sequence[str], params: Mapping[str, Any]) -> str:
+    """A call with its parameters, those that stand for nothing left out."""
+    shown = {key: value for key, value in params.items() if key != "tie" and value not in (None, False)}
+    if row.variadic == "list":
+        operands = [f"[{', '.join(operands)}]"]
+    if row.variadic == "text first":
+        operands = [repr(shown.pop(row.params[0])).replace("'", '"'), *operands]
+    texts = (f"{key}={value[0] if key == 'axis' and len(value) == 1 else value}" for key, value in shown.items())
+    return f"{row.spelling[: row.spelling.index('(')]}({', '.join((*operands, *texts))})"
+
+
+def _index_text(index: Any) -> str:
+    if isinstance(index, slice):
+        bounds = [index.start, index.stop, *([] if index.step is None else [index.step])]
+        return ":".join("" if bound is None else str(bound) for bound in bounds)
+    return "..." if index is Ellipsis else str(list(index) if isinstance(index, tuple) else index)
 
 
 class GraphBuilder:
@@ -162,16 +230,40 @@ class GraphBuilder:
         if not row.elementwise:
             args = tuple(self._computed(i) for i in args)
         shapes = [self._nodes[i].shape for i in args]
-        static = _normalised(params or {}, shapes)
+        static = _normalised(row, params or {}, shapes)
         shape = row.shape(*shapes, **static)
-        if row.kink is not None:
-            static["tie"] = row.kink.ties[self._ties.get(op, next(iter(row.kink.ties)))]
+        if row.conventions:
+            static["tie"] = row.conventions[self._ties.get(op, next(iter(row.conventions)))]
         aligned = tuple(_aligned(s, len(shape)) for s in shapes) if row.elementwise else (None,) * len(args)
         return self._append(Node("op", op, args, static, shape, aligned, stage=stage, line=line, column=column))
 
     def shape(self, position: int) -> Shape:
         """The shape of a node."""
         return self._nodes[position].shape
+
+    def params(self, position: int) -> Mapping[str, Any]:
+        """The static parameters of a node, normalised."""
+        return self._nodes[position].params
+
+    def copy(self, node: Node) -> int:
+        """A node of another graph, its operands being positions of this one."""
+        position = self._append(node)
+        if node.kind == "input":
+            self._inputs[node.op] = position
+        return position
+
+    def lower(self, node: Node, operands: Sequence[int]) -> int:
+        """A node's lowering on operands of this graph; what it is made of remembers where it comes from."""
+        row = OPS[node.op]
+        assert row.lower is not None, f"{node.op} has no lowering"
+        assert row.held is None, f"{node.op} holds a constant, which no graph can"
+        start = len(self._nodes)
+        position = row.lower(self, *operands, **{key: value for key, value in node.params.items() if key != "tie"})
+        self._nodes[start:] = [
+            replace(made, stage=node.stage, line=node.line, column=node.column, origin=node.op)
+            for made in self._nodes[start:]
+        ]
+        return position
 
     def _computed(self, position: int) -> int:
         """A constant as the result of an op, for ops that take entries apart."""
@@ -210,40 +302,63 @@ def _aligned(shape: Shape, rank: int) -> Shape | None:
     return None if len(shape) == rank else (1,) * (rank - len(shape)) + shape
 
 
-def _normalised(params: Mapping[str, Any], shapes: Sequence[Shape]) -> dict[str, Any]:
+def _normalised(row: Op, params: Mapping[str, Any], shapes: Sequence[Shape]) -> dict[str, Any]:
     """Static parameters with non-negative axes and indices, held against the operand's rank."""
     static = dict(params)
-    rank = len(shapes[0]) if shapes else 0
+    shape = shapes[0] if shapes else ()
     for key in ("axis", "axes"):
         if static.get(key) is not None:
-            static[key] = _normal_axes(key, static[key], rank)
-    if "axes" in static and static["axes"] is not None and len(static["axes"]) != rank:
-        raise ShapeError(f"axes={static['axes']} must name each of the {rank} axes of shape {shapes[0]} once")
+            axes = (static[key],) if isinstance(static[key], int) else tuple(static[key])
+            made = 0 if row.axis_of == "operand" else len(axes)
+            static[key] = _normal_axes(key, axes, len(shape) + made)
+    if "axes" in static and static["axes"] is not None and len(static["axes"]) != len(shape):
+        raise ShapeError(f"axes={static['axes']} must name each of the {len(shape)} axes of shape {shape} once")
     if "index" in static:
-        static["index"] = _normal_index(static["index"], shapes[0])
+        static["index"] = _normal_index(static["index"], shape)
     return static
 
 
-def _normal_axes(key: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
-    axes = (value,) if isinstance(value, int) else tuple(value)
+def _normal_axes(key: str, axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
     for axis in axes:
         if not -rank <= axis < rank:
             raise ShapeError(f"{key}={axis} is out of range for an array with {rank} axes")
     normal = tuple(axis % rank for axis in axes)
     if len(set(normal)) != len(normal):
-        raise ShapeError(f"{key}={value} names an axis twice")
+        raise ShapeError(f"{key}={axes} names an axis twice")
     return normal
 
 
-def _normal_index(index: Sequence[int | slice], shape: Shape) -> tuple[int | slice, ...]:
-    if len(index) > len(shape):
-        raise ShapeError(f"{len(index)} indices for an array with {len(shape)} axes (shape {shape})")
-    normal: list[int | slice] = []
-    for position, size in zip(index, shape, strict=False):
-        if isinstance(position, slice):
-            normal.append(position)
-        elif not -size <= position < size:
-            raise ShapeError(f"index {position} is out of range for an axis of length {size} (shape {shape})")
-        else:
-            normal.append(position % size)
+def _normal_index(index: Sequence[Any], shape: Shape) -> tuple[Any, ...]:
+    """An index with non-negative numbers and lists; slices, new axes and ``...`` stay as they are."""
+    taken = sum(part is not None and part is not Ellipsis for part in index)
+    if taken > len(shape):
+        raise ShapeError(f"{taken} indices for an array with {len(shape)} axes (shape {shape})")
+    if sum(part is Ellipsis for part in index) > 1:
+        raise ShapeError("an index has '...' once at most")
+    sizes = iter(shape)
+    normal: list[Any] = []
+    for part in index:
+        if part is Ellipsis:
+            for _ in range(len(shape) - taken):
+                next(sizes)
+        normal.append(part if part is None or part is Ellipsis else _normal_part(part, next(sizes), shape))
     return tuple(normal)
+
+
+def _normal_part(part: Any, size: int, shape: Shape) -> Any:
+    """One index, slice or list of them along an axis of some size; a list of flags becomes the places that are set."""
+    if isinstance(part, slice):
+        return part
+    if not isinstance(part, tuple):
+        return _normal_place(part, size, shape)
+    if part and all(isinstance(flag, bool) for flag in part):
+        if len(part) != size:
+            raise ShapeError(f"{len(part)} flags for an axis of length {size} (shape {shape})")
+        part = tuple(place for place, flag in enumerate(part) if flag)
+    return tuple(_normal_place(place, size, shape) for place in part)
+
+
+def _normal_place(place: int, size: int, shape: Shape) -> int:
+    if not -size <= place < size:
+        raise ShapeError(f"index {place} is out of range for an axis of length {size} (shape {shape})")
+    return place % size

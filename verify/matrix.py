@@ -23,6 +23,9 @@ from verify.records import METHODS
 
 Array = NDArray[Any]
 
+NAMES = "abcd"
+"""Operands of one trial."""
+
 YES = "yes"
 """The status of a method that did all that was asked."""
 
@@ -57,9 +60,9 @@ class Trial:
         return ", ".join([shapes, *(f"{key}={value}" for key, value in self.params.items())])
 
     def graph(self) -> Graph:
-        """The op alone, on inputs ``a`` and ``b``."""
+        """The op alone, on inputs ``a``, ``b`` and so on."""
         builder = GraphBuilder()
-        operands = [builder.input(name, shape) for name, shape in zip("ab", self.shapes, strict=False)]
+        operands = [builder.input(name, shape) for name, shape in zip(NAMES, self.shapes, strict=False)]
         builder.name("f", builder.apply(self.op, *operands, params=self.params))
         return builder.build(["f"])
 
@@ -70,7 +73,8 @@ class Trial:
     def inputs(self, points: int, rng: np.random.Generator) -> dict[str, Array]:
         """Operands ``(P, *shape)`` inside the op's domain, away from its kinks."""
         drawn = {}
-        for name, shape, interval in zip("ab", self.shapes, OPS[self.op].domain, strict=False):
+        domain = (*OPS[self.op].domain, *(REAL,) * len(self.shapes))  # a variadic op has operands of any size
+        for name, shape, interval in zip(NAMES, self.shapes, domain, strict=False):
             signs = rng.choice([-1.0, 1.0], (points, *shape))
             whole = float(self.params.get("exponent", 1.0)).is_integer()
             low, high = (0.3, 0.8) if interval.high == 1 else (0.3, 2.0)
@@ -104,6 +108,26 @@ INDICES: tuple[tuple[Shape, tuple[int | slice, ...]], ...] = (
     ((2, 3), (1,)), ((2, 3), (0, -1)), ((2, 3), (slice(None), 1)),
     ((4, 2, 3), (slice(0, 3, 2), 1)), ((4, 2, 3), (2, slice(None, None, -1))), ((2, 2), (0, 0)),
 )  # fmt: skip
+GATHERED: tuple[tuple[Shape, tuple[Any, ...]], ...] = (
+    ((3,), ((0, 2, 2),)), ((3,), ((True, False, True),)), ((2, 3), ((1, 0, 1), slice(None))), ((2, 3), (..., (2, 2))),
+    ((4, 2, 3), ((3, 0), 1)), ((4, 2, 3), (0, slice(None), (2, 0, 2))), ((3, 3), ((0, 1), (2, 2))),
+)  # fmt: skip
+FLIPS: tuple[tuple[Shape, Mapping[str, Any]], ...] = (
+    ((3,), {}), ((2, 3), {}), ((2, 3), {"axis": 0}), ((4, 2, 3), {"axis": (0, 2)}), ((2, 2), {"axis": -1}),
+)  # fmt: skip
+SCANS: tuple[tuple[Shape, Mapping[str, Any]], ...] = (
+    ((3,), {}), ((2, 3), {}), ((2, 3), {"axis": 0}), ((4, 1, 3), {"axis": -1}), ((1,), {}), ((2, 2), {"axis": 1}),
+)  # fmt: skip
+SHARES: tuple[tuple[Shape, Mapping[str, Any]], ...] = (
+    ((3,), {}), ((2, 3), {"axis": 1}), ((2, 3), {"axis": 0}), ((4, 2, 3), {"axis": (0, 2)}), ((2, 2), {"axis": -1}),
+)  # fmt: skip
+SPREADS = tuple((shape, params) for shape, params in REDUCTIONS if shape not in {(), (1, 3)})
+"""Several entries that are taken together: one alone has no spread, and its slope is undecided."""
+EINSUMS: tuple[tuple[str, tuple[Shape, ...]], ...] = (
+    ("ij,jk->ik", ((2, 3), (3, 4))), ("ij,jk", ((2, 3), (3, 2))), ("i,i->", ((3,), (3,))), ("ij->ji", ((2, 3),)),
+    ("ij->i", ((2, 3),)), ("ii->i", ((3, 3),)), ("ii", ((2, 2),)), ("i,j,k->kji", ((2,), (3,), (4,))),
+    ("bij,bjk->bik", ((2, 2, 3), (2, 3, 2))), ("ij,j,k->i", ((2, 3), (3,), (2,))), ("iij->j", ((2, 2, 3),)),
+)  # fmt: skip
 
 
 def trials(op: str) -> Iterator[Trial]:
@@ -129,6 +153,66 @@ SPECIAL: Mapping[str, Sequence[tuple[tuple[Shape, ...], Mapping[str, Any]]]] = {
     "mean": [((shape,), params) for shape, params in REDUCTIONS],
     "transpose": [((shape,), params) for shape, params in TRANSPOSES],
     "index": [((shape,), {"index": index}) for shape, index in INDICES],
+    "gather": [((shape,), {"index": index}) for shape, index in GATHERED],
+    "reshape": [
+        ((shape,), {"shape": to})
+        for shape, to in (((), (1,)), ((6,), (2, 3)), ((2, 3), 6), ((4, 2, 3), (-1, 4)), ((1, 3), (3, 1)), ((1,), ()))
+    ],
+    "ravel": [((shape,), {}) for shape in UNARY],
+    "expand_dims": [((shape,), {"axis": axis}) for shape, axis in (((), 0), ((3,), -1), ((2, 3), (0, 2)), ((2, 2), 1))],
+    "squeeze": [((shape,), {}) for shape in ((1, 3), (1,), (2, 1, 3))] + [(((1, 3, 1),), {"axis": 2})],
+    "broadcast_to": [
+        ((shape,), {"shape": to})
+        for shape, to in (((), (2, 3)), ((3,), (2, 3)), ((2, 1), (4, 2, 3)), ((1, 3), (3, 3)), ((2, 3), (2, 3)))
+    ],
+    "stack": [
+        (((3,),) * 2, {}),
+        (((3,),) * 3, {"axis": 1}),
+        (((),) * 2, {}),
+        (((2, 3),), {"axis": -1}),
+        (((2, 2),) * 2, {"axis": 1}),
+    ],
+    "concatenate": [
+        (((3,), (2,)), {}),
+        (((2, 3), (1, 3), (4, 3)), {}),
+        (((2, 3), (2, 1)), {"axis": -1}),
+        (((2, 2),), {"axis": 1}),
+    ],
+    "pad": [
+        ((shape,), {"pad_width": width})
+        for shape, width in (((3,), 1), ((2, 3), (1, 0)), ((2, 3), ((0, 1), (2, 0))), ((2, 2), 0), ((1, 2, 3), 1))
+    ],
+    "flip": [((shape,), params) for shape, params in FLIPS],
+    "roll": [((shape,), {"shift": 1, **params}) for shape, params in FLIPS]
+    + [
+        (((2, 3),), {"shift": -2, "axis": 1}),
+        (((2, 3),), {"shift": (1, 2), "axis": (0, 1)}),
+    ],
+    "dot": [
+        (pair, {})
+        for pair in (
+            *PRODUCTS[:5],
+            ((), (2, 3)),
+            ((3,), ()),
+            ((), ()),
+            ((4, 2, 3), (3,)),
+            ((2, 3), (4, 3, 2)),
+            ((4, 2, 3), (5, 3, 2)),
+        )
+    ],
+    "outer": [(pair, {}) for pair in (((2,), (3,)), ((2, 2), (3,)), ((), (3,)), ((2, 1), (1, 2)))],
+    "einsum": [(shapes, {"subscripts": text}) for text, shapes in EINSUMS],
+    "prod": [((shape,), params) for shape, params in REDUCTIONS],
+    "amax": [((shape,), params) for shape, params in REDUCTIONS],
+    "amin": [((shape,), params) for shape, params in REDUCTIONS],
+    "norm": [((shape,), params) for shape, params in REDUCTIONS],
+    "logsumexp": [((shape,), params) for shape, params in REDUCTIONS],
+    "var": [((shape,), params) for shape, params in REDUCTIONS] + [(((2, 3),), {"axis": 1, "ddof": 1})],
+    "std": [((shape,), params) for shape, params in SPREADS] + [(((2, 3),), {"axis": 1, "ddof": 1})],
+    "cumsum": [((shape,), params) for shape, params in SCANS],
+    "cumprod": [((shape,), params) for shape, params in SCANS],
+    "softmax": [((shape,), params) for shape, params in SHARES],
+    "log_softmax": [((shape,), params) for shape, params in SHARES],
 }
 """Structural op -> shapes and parameters; one that is missing here is shown as untried."""
 

@@ -47,18 +47,34 @@ def method_names(text: str) -> tuple[str, ...]:
     ('reverse', 'central')
     >>> method_names("foo")
     Traceback (most recent call last):
-    argparse.ArgumentTypeError: unknown method 'foo', expected some of symbolic, reverse, central
+    argparse.ArgumentTypeError: unknown method 'foo', expected some of symbolic, reverse, central, autograd, jax, torch
     """
     from verify.errors import did_you_mean
-    from verify.records import METHODS
 
+    known = known_methods()
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
-        if name not in METHODS:
-            message = f"unknown method '{name}', expected some of {', '.join(METHODS)}"
-            suggestion = did_you_mean(name, METHODS)
+        if name not in known:
+            message = f"unknown method '{name}', expected some of {', '.join(known)}"
+            suggestion = did_you_mean(name, known)
             raise argparse.ArgumentTypeError(f"{message}. {suggestion}" if suggestion else message)
     return names
+
+
+def known_methods() -> tuple[str, ...]:
+    """The methods by name: the three, then those that are run only where they are asked for.
+
+    The listing of the folder is the registry; nothing of it is imported here.
+
+    >>> known_methods()
+    ('symbolic', 'reverse', 'central', 'autograd', 'jax', 'torch')
+    """
+    from pathlib import Path
+
+    from verify.records import METHODS
+
+    files = sorted(path.stem for path in Path(__file__).with_name("methods").glob("[!_]*.py"))
+    return (*METHODS, *(name for name in files if name not in METHODS))
 
 
 def bits(text: str) -> int:
@@ -120,7 +136,7 @@ RUN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "type": method_names,
         "default": None,
         "metavar": "NAMES",
-        "help": "only these, separated by commas: symbolic, reverse, central (default: all)",
+        "help": "these, separated by commas: symbolic, reverse, central (the default), autograd, jax, torch",
     },
     "sizes": {
         "type": count,

@@ -169,7 +169,7 @@ def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch
     >>> kink_points(case, Program(case.graph), seed=0, first_id=0).inputs
     {'z': array([0.])}
     """
-    kinks = kinked_nodes(case.graph)
+    kinks = kinked_nodes(program.graph)
     if not kinks or not case.real_inputs:
         return None
     rng = generator(seed, case.name, "kink")

@@ -70,11 +70,14 @@ def failure_text(result: CaseResult) -> str:
     cases/f.yaml:3: unknown name 'z'
     """
     from verify.report.select import failure_groups
-    from verify.report.terminal import describe_group
+    from verify.report.terminal import describe_finding, describe_group
 
     groups = failure_groups(result)[:GROUPS_SHOWN]
-    blocks = [*result.problems, *result.failures, *(describe_group(group, result) for group in groups)]
+    found = [describe_finding(finding, result) for finding in result.findings]
+    blocks = [*result.problems, *result.failures, *found, *(describe_group(group, result) for group in groups)]
     others = sum(variable.failed for variable in result.variables) - sum(group.rows for group in groups)
+    if result.simplest is not None:
+        blocks.append(f"simplest point that shows it: {result.simplest.sentence}")
     if others:
         blocks.append(f"{others} rows more do not pass; 'verify run {result.file}' reports them all")
     return "\n\n".join(blocks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +27,34 @@ METHODS: tuple[str, ...] = ("symbolic", "reverse", "central")
 
 PAIRS: tuple[tuple[str, str], ...] = (("symbolic", "reverse"), ("symbolic", "central"), ("reverse", "central"))
 """The pairs whose differences are reported, in the order of the signature (D differs, A agrees)."""
+
+JUDGED_ALONE = ("subject",)
+"""Names among the methods that are held against the reference alone, and paired with nobody."""
+
+
+def further_methods(methods: Iterable[str]) -> tuple[str, ...]:
+    """The methods beside the three, such as a framework's own gradients, in the order that they are given in.
+
+    >>> further_methods(["symbolic", "torch", "reverse", "subject"])
+    ('torch',)
+    """
+    return tuple(method for method in methods if method not in (*METHODS, *JUDGED_ALONE))
+
+
+def pairs_of(methods: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """The pairs that are reported of a run with these methods: the three, and one for each further method.
+
+    A further method is paired with ``reverse``, which runs in floats as it does, or with the next best that there is.
+
+    >>> pairs_of(["symbolic", "reverse", "central", "torch"])[3:], pairs_of(["central", "torch"])[3:]
+    ((('reverse', 'torch'),), (('torch', 'central'),))
+    """
+    known = tuple(methods)
+    further = further_methods(known)
+    partner = next((name for name in ("reverse", "symbolic", "central", *further) if name in known), "")
+    if partner == "central":
+        return (*PAIRS, *((name, partner) for name in further))
+    return (*PAIRS, *((partner, name) for name in further if name != partner))
 
 
 class Verdict(StrEnum):
@@ -199,7 +227,7 @@ class VariableResult:
     failed: int
     """How many rows do not pass, over all that were checked."""
     differences: tuple[PairDifference, ...]
-    """One for each of :data:`PAIRS`, over all that were checked."""
+    """One for each pair of :func:`pairs_of` the run's methods, over all that were checked."""
     dtype: str = "float64"
     """What the case computes in."""
     proved: int = 0
@@ -375,6 +403,23 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class SimplestPoint:
+    """The smallest size and the shortest numbers at which a gradient under test is still grossly wrong."""
+
+    variable: str
+    entry: tuple[int, ...]
+    sizes: Mapping[str, int]
+    """Dim -> size; empty where the case has none."""
+    values: Mapping[str, Any]
+    """Input, or ``upstream of`` an output, -> array."""
+    answer: float
+    """What the gradient says there, in the unit of the variable's gradient."""
+    truth: float
+    """The middle of the certified enclosure; NaN at a kink, where it is a set."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """Everything that was found about one case file."""
 
@@ -408,6 +453,8 @@ class CaseResult:
     """One for each real input."""
     findings: tuple[Finding, ...] = ()
     """What was found about a gradient under test beside its numbers; empty where there is none."""
+    simplest: SimplestPoint | None = None
+    """The simplest point that shows the failure of a gradient under test, None where it was not looked for."""
 
     @property
     def passes(self) -> bool:

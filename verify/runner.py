@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.cache import graph_key, remembered
 from verify.certified.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS
 from verify.derivative import ClosedForm, Differentiator, Unsupported
 from verify.errors import CaseError, UsageError, did_you_mean
@@ -42,7 +43,6 @@ from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, 
 from verify.reading.case import Case, load_case
 from verify.records import (
     METHODS,
-    PAIRS,
     VERDICTS,
     CaseResult,
     PairDifference,
@@ -103,6 +103,8 @@ class Settings:
     """Time for the proof of one point."""
     proof_bits: int = MOST_BITS
     """Precision up to which a proof may rise."""
+    cached: bool = False
+    """Whether SymPy's derivatives are kept on disk between runs, see :mod:`verify.cache`."""
     sizes: int | None = None
     """Other sizes at which a case with ``dims`` is run too; None for :data:`USUAL_SIZES` of them, or
     :data:`SUBJECT_SIZES` where a gradient is handed in."""
@@ -471,7 +473,7 @@ def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> I
     yield own
     if not settings.points:
         return
-    program = Program(case.graph)
+    program = Program(case.graph.opened())
     kinked = kink_points(case, program, settings.seed, len(own))
     if kinked is not None:
         yield kinked
@@ -618,7 +620,7 @@ class _Gathering:
             if block.quantity == "gradient" and "reverse" in block.values:
                 column.see(block.values["reverse"])
             with np.errstate(all="ignore"):
-                for pair in PAIRS:
+                for pair in self.context.pairs:
                     if pair[0] in block.values and pair[1] in block.values:
                         difference = np.abs(block.values[pair[0]] - block.values[pair[1]])
                         if column.measure(pair, difference, batch.ids) is not None:
@@ -718,7 +720,7 @@ class _Gathering:
             checked=column.checked,
             counts=column.counts,
             failed=column.failed,
-            differences=tuple(_pair_difference(column, pair, shape) for pair in PAIRS),
+            differences=tuple(_pair_difference(column, pair, shape) for pair in self.context.pairs),
             dtype=self.dtype,
             proved=found.proved,
             weak=found.weak,
@@ -756,12 +758,18 @@ def _prepare(
     methods: dict[str, Differentiator] = {}
     unsupported: dict[str, str] = {}
     for name in settings.methods or METHODS:
-        answer = prepare(name, case.graph, variables)
+        answer = _prepared(name, case, tuple(variables), cached=settings.cached)
         if isinstance(answer, Unsupported):
             unsupported[name] = answer.reason
         else:
             methods[name] = answer
     return methods, unsupported
+
+
+def _prepared(name: str, case: Case, variables: tuple[str, ...], *, cached: bool) -> Differentiator | Unsupported:
+    """A method made ready; what SymPy takes long for is kept between runs."""
+    key = graph_key(name, case.graph, variables) if cached and name == "symbolic" else ""
+    return remembered(key, lambda: prepare(name, case.graph, variables))
 
 
 def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:

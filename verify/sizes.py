@@ -28,7 +28,7 @@ def other_sizes(case: Case, seed: int, most: int) -> list[Case]:
     if case.remake is None or not case.dims or most < 1:
         return []
     found: list[Case] = []
-    for sizes in _proposed(case, seed):
+    for sizes in proposed(case.name, _least_sizes(case), seed):
         if dict(sizes) == dict(case.dims):
             continue
         try:
@@ -40,11 +40,14 @@ def other_sizes(case: Case, seed: int, most: int) -> list[Case]:
     return found
 
 
-def _proposed(case: Case, seed: int) -> Iterator[Mapping[str, int]]:
-    """Sizes in the order in which they are tried."""
-    rng = generator(seed, case.name, "sizes")
-    names = list(case.dims)
-    least = _least_sizes(case)
+def proposed(case: str, least: Mapping[str, int], seed: int) -> Iterator[Mapping[str, int]]:
+    """Sizes in the order in which they are tried, for dims that have at least these sizes.
+
+    >>> list(proposed("matmul", {"m": 1, "k": 1}, seed=0))
+    [{'m': 3, 'k': 2}, {'m': 1, 'k': 2}, {'m': 3, 'k': 1}, {'m': 1, 'k': 1}]
+    """
+    rng = generator(seed, case, "sizes")
+    names = list(least)
     drawn = rng.permutation(len(names)) + LEAST
     unequal = {name: max(int(size), least[name]) for name, size in zip(names, drawn, strict=True)}
     yield unequal

@@ -158,13 +158,24 @@ def _rows(ops: Collection[str] | None) -> frozenset[str]:
     for op in ops or ():
         if op not in OPS:
             raise UsageError(f"unknown op {op!r}. {did_you_mean(op, OPS) or 'Ops: ' + ', '.join(OPS)}")
+        if not is_drawn(op):
+            raise UsageError(f"{op} is not drawn. Ops that are: {', '.join(filter(is_drawn, OPS))}")
     return frozenset([op for op, row in OPS.items() if _is_ordinary(row)] if ops is None else ops)
+
+
+def is_drawn(op: str) -> bool:
+    """Whether the grammar knows how to write an op: entry by entry, or one of a few others.
+
+    >>> is_drawn("exp"), is_drawn("softmax")
+    (True, False)
+    """
+    return OPS[op].elementwise or op in {"matmul", "index", "transpose", "sum", "mean"}
 
 
 def _is_ordinary(row: Op) -> bool:
     """Whether an op is drawn where none is asked for: it never jumps, and its operands can be kept in its domain."""
     anywhere = all(interval == REAL for interval in row.domain)
-    return not isinstance(row.singular, Jump) and (anywhere or row.name in GUARDED)
+    return is_drawn(row.name) and not isinstance(row.singular, Jump) and (anywhere or row.name in GUARDED)
 
 
 @st.composite

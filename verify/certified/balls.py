@@ -18,6 +18,7 @@ because rules put the computed value in place of the exact one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -452,6 +453,74 @@ def _sum(a: Balls, axis: Any = None, keepdims: bool = False) -> Balls:
         return _ball(value, radius * (1 + (64 + 2 * terms) * unit))
 
 
+def _einsum(subscripts: str, *arrays: Any, optimize: Any = False) -> Balls:
+    """A sum of products by explicit subscripts: in any order, it is within terms * u of the sum of the terms' sizes."""
+    with _quiet():
+        value = np.asarray(np.einsum(subscripts, *map(_raw, arrays), optimize=optimize))
+        unit, tiny = LIMITS[value.dtype]
+        parts = [_operand(x, value.dtype) for x in arrays]
+        sizes = [np.abs(meant) for meant, _ in parts]
+        reach = [size + radius for size, (_, radius) in zip(sizes, parts, strict=True)]
+        left, _, result = subscripts.partition("->")
+        lengths = {
+            letter: n
+            for letters, size in zip(left.split(","), sizes, strict=True)
+            for letter, n in zip(letters, size.shape, strict=True)
+        }
+        terms = math.prod(n for letter, n in lengths.items() if letter not in result) + len(arrays)
+        farthest = np.einsum(subscripts, *reach, optimize=optimize)
+        moved = farthest - np.einsum(subscripts, *sizes, optimize=optimize)
+        # What one product loses by underflow is multiplied by the other factors.
+        lost = np.einsum(subscripts, *(np.maximum(size, 1.0) for size in reach), optimize=optimize)
+        rounding = 2 * terms * unit * farthest
+        return _ball(value, (np.maximum(moved, 0.0) + rounding) * (1 + 64 * unit) + 2 * terms * tiny * lost)
+
+
+def _product(function: Callable[..., Any], a: Balls, axis: Any, keywords: Mapping[str, Any], terms: int) -> Balls:
+    """A product, or all products on the way to it: within terms * u, and underflow on the way times what follows."""
+    with _quiet():
+        value = np.asarray(function(a.value, axis=axis, **keywords))
+        unit, tiny = LIMITS[a.dtype]
+        size = np.abs(a.value.astype(np.float64, copy=False))
+        farthest = function(size + a.radius, axis=axis, **keywords)
+        moved = np.maximum(farthest - function(size, axis=axis, **keywords), 0.0)
+        lost = function(np.maximum(size + a.radius, 1.0), axis=axis, **keywords)
+        radius = (moved + 2 * terms * unit * farthest) * (1 + 64 * unit) + 2 * terms * tiny * lost
+        return _ball(value, radius)
+
+
+def _prod(a: Balls, axis: Any = None, keepdims: bool = False) -> Balls:
+    terms = a.value.size // max(np.prod(a.value, axis=axis).size, 1)
+    return _product(np.prod, a, axis, {"keepdims": keepdims}, terms)
+
+
+def _cumprod(a: Balls, axis: int) -> Balls:
+    return _product(np.cumprod, a, axis, {}, a.shape[axis])
+
+
+def _cumsum(a: Balls, axis: int) -> Balls:
+    with _quiet():
+        value = np.asarray(np.cumsum(a.value, axis=axis))
+        unit, terms = a.unit_roundoff, a.shape[axis]
+        each = a.radius + (max(terms, 1) - 1) * unit * np.abs(a.value.astype(np.float64, copy=False))
+        return _ball(value, np.cumsum(each, axis=axis) * (1 + (64 + 2 * terms) * unit))
+
+
+def _extreme(function: Callable[..., Any], sign: int) -> Callable[..., Balls]:
+    """The largest (sign 1) or smallest (-1): no more off than the widest of those that may be it."""
+
+    def extreme(a: Balls, axis: Any = None, keepdims: bool = False) -> Balls:
+        with _quiet():
+            value = np.asarray(function(a.value, axis=axis, keepdims=keepdims))
+            size = sign * a.value.astype(np.float64, copy=False)
+            least = np.max(size - a.radius, axis=axis, keepdims=True)
+            contending = ~(size + a.radius < least)
+            radius = np.max(np.where(contending, a.radius, 0.0), axis=axis, keepdims=keepdims)
+            return _ball(value, radius)
+
+    return extreme
+
+
 # --------------------------------------------------------------------------------------------------- array functions
 
 
@@ -479,17 +548,26 @@ def _joined(func: Callable[..., Any]) -> Callable[..., Balls]:
 
 
 STRUCTURAL: frozenset[Callable[..., Any]] = frozenset(
-    (np.broadcast_to, np.expand_dims, np.squeeze, np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.copy)
-)
-"""Functions that only move entries: they are applied to the values and to the radii."""
+    (
+        np.broadcast_to, np.expand_dims, np.squeeze, np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis,
+        np.copy, np.flip, np.roll, np.pad,
+    )
+)  # fmt: skip
+"""Functions that only move entries, and put zeros beside them: they are applied to the values and to the radii."""
 
 FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     np.sum: _sum,
     np.mean: _mean,
+    np.prod: _prod,
+    np.cumsum: _cumsum,
+    np.cumprod: _cumprod,
+    np.max: _extreme(np.max, 1),
+    np.min: _extreme(np.min, -1),
+    np.einsum: _einsum,
     np.where: _where,
     np.concatenate: _joined(np.concatenate),
     np.stack: _joined(np.stack),
-    np.zeros_like: lambda a: Balls.exact(np.zeros_like(a.value)),
+    np.zeros_like: lambda a, shape=None: Balls.exact(np.zeros_like(a.value, shape=shape)),
     np.ones_like: lambda a: Balls.exact(np.ones_like(a.value)),
     np.shape: lambda a: a.shape,
     np.ndim: lambda a: a.ndim,

@@ -448,7 +448,8 @@ class Enclosures:
                 except TooLargeError:
                     continue
                 if found:
-                    return f"the SymPy form and the ball form of {_where(node)} part: {found}"
+                    form = "SymPy form" if OPS[node.op].lower is None else "lowering"
+                    return f"the {form} and the ball form of {_where(node)} part: {found}"
         return f"the two roads part at {question}: {_two(taylor, sympy)}, though the forms of every op agree"
 
 

@@ -202,10 +202,10 @@ def _moving(node: Node, masks: Sequence[Any]) -> NDArray[np.bool_]:
     if row.elementwise:
         moved = [np.broadcast_to(mask, node.shape) for mask in masks if mask is not None]
         return np.logical_or.reduce(moved) if moved else np.ones(node.shape, dtype=bool)
-    if row.ulps == 0 and len(masks) == 1 and masks[0] is not None and row.ball is not None:
+    if row.moves and row.ball is not None and all(mask is not None for mask in masks):
         static = {key: value for key, value in node.params.items() if key != "tie"}
         # An op that only moves entries moves the marks alike.
-        return np.asarray(row.ball(masks[0], **static)).astype(bool)
+        return np.asarray(row.ball(*masks, **static)).astype(bool)
     return np.ones(node.shape, dtype=bool)
 
 
@@ -218,6 +218,12 @@ def _frozen_value(
     """
     row = OPS[node.op]
     assert row.ball is not None
+    if not row.elementwise:  # a length over an axis: its value, and no slope where it is 0
+        taken = as_objects(call(*operands)).copy()
+        for entry, choice in choices.items():
+            assert choice is Branch.FLAT, f"{node.op} has no branches to choose from"
+            taken[entry] = head(taken[entry])
+        return taken if node.shape else taken.item()
     known = broadcast_operands(node, operands)
     if before is None:
         taken, moved = as_objects(call(*operands)), list(choices)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import mpmath
@@ -17,15 +18,16 @@ import sympy
 from flint import arb
 from numpy.typing import NDArray
 
+from verify.certified.balls import Balls
 from verify.certified.taylor import entries_of, precision, seeded
-from verify.graph import Graph, Node
+from verify.graph import Graph, Node, lowered
 from verify.interpret import Values, align
 from verify.methods.reverse import unbroadcast
 from verify.ops import OPS, Jump, Op
 from verify.ops.ball_forms import head, tail
 
 Array = NDArray[Any]
-Column = Literal["forward", "VJP", "SymPy form", "ball form"]
+Column = Literal["forward", "VJP", "SymPy form", "lowering", "ball form"]
 
 DIGITS = 700
 """Decimal digits of the comparison: the slope of a saturated tanh is 1e-300 beside a value of 1, by differences."""
@@ -38,6 +40,12 @@ BALL_BITS = 512
 
 MOST_ENTRIES = 256
 """Operand entries of a structural op that are looked at; larger nodes are left out."""
+
+MOST_LOWERED = 32
+"""The same for an op with a lowering, which is run again for each of them."""
+
+ABOVE_ROUNDING = 1024.0
+"""How many times its rounding, as balls bound it, a column of such an op must be off to be called wrong."""
 
 MOST_ELEMENTS = 16
 """Entries of an elementwise node that are looked at."""
@@ -125,7 +133,9 @@ def _checks(node: Node, operands: Sequence[Array], value: Array) -> Iterator[Che
             if any(0 < abs(float(x)) < SMALLEST_NORMAL for x in args):
                 continue  # a right VJP, b * a**(b - 1), may overflow inside there: nothing is shown
             yield from _elementwise(row, node.params, static, float(y), [float(x) for x in args])
-    elif sum(x.size for x in operands) <= MOST_ENTRIES:
+    elif row.lower is not None and sum(x.size for x in operands) <= MOST_LOWERED:
+        yield from _composite(row, node, static, operands, value)
+    elif row.lower is None and sum(x.size for x in operands) <= MOST_ENTRIES:
         yield from _structural(row, node, static, operands, value)
 
 
@@ -187,7 +197,7 @@ def _nearest(exact: Any) -> float:
 
 
 def _number(form: Any, at: Mapping[sympy.Symbol, sympy.Float]) -> Any:
-    value = sympy.N(form.subs(at), DIGITS)
+    value = sympy.N(sympy.sympify(form).subs(at), DIGITS)
     return mpmath.mpmathify(value) if value.is_number and value.is_real else mpmath.nan
 
 
@@ -216,7 +226,7 @@ def _structural(
         yield "SymPy form", _number(expression, at), true, size
     output = np.array([_nearest(x) for x in exact.flat]).reshape(value.shape)
     seeds = np.arange(1.0, 1.0 + value[0].size).reshape(value[0].shape)
-    for i, vjp in enumerate(row.vjps):
+    for i, vjp in enumerate(row.vjps_for(len(operands))):
         got = unbroadcast(np.asarray(vjp(seeds[None], output, *operands, **node.params)), operands[i].shape[1:])[0]
         for index in np.ndindex(operands[i].shape[1:]):
             moved = [x.copy() for x in numbers]
@@ -225,6 +235,105 @@ def _structural(
             parts = np.ravel(_exact(row, moved, static) - exact) * seeds.ravel()
             yield "VJP", float(got[index]), sum(parts), sum(abs(parts))
             yield from _structural_ball_check(row, static, numbers, (i, index), seeds, parts)
+
+
+def _composite(row: Op, node: Node, static: dict[str, Any], operands: Sequence[Array], value: Array) -> Iterator[Check]:
+    """Ops with a lowering: slopes by differences, and sizes from the rounding that balls see on the way."""
+    numbers = [_mpf(x[0]) for x in operands]
+    exact = _exact(row, numbers, static)
+    program = lowered(node.op, [x.shape[1:] for x in operands], node.params)
+    held = [] if row.held is None else [_mpf(row.held(*operands, **static)[0])]
+    in_balls = row.forward(*map(Balls.exact, operands), **node.params)
+    built = _run_exactly(program, [*numbers, *held])
+    for got, other, true, size in zip(value.flat, built.flat, exact.flat, _sizes(in_balls, value), strict=True):
+        yield "forward", float(got), true, size
+        yield "lowering", other, true, true
+    yield from _composite_slopes(row, node, static, operands)
+
+
+def _composite_slopes(
+    row: Op, node: Node, static: dict[str, Any], operands: Sequence[Array], *, beside: bool = False
+) -> Iterator[Check]:
+    """The slopes of an op with a lowering; where branches meet, those a little ``beside``."""
+    numbers = [_mpf(x[0]) for x in operands]
+    exact = _exact(row, numbers, static)
+    program = lowered(node.op, [x.shape[1:] for x in operands], node.params)
+    held = [] if row.held is None else [_mpf(row.held(*operands, **static)[0])]
+    in_balls = row.forward(*map(Balls.exact, operands), **node.params)
+    output = np.array([_nearest(x) for x in exact.flat]).reshape(in_balls.shape)
+    if row.singular is not None and np.any(output == 0):
+        return  # a length of 0 has a ball of slopes
+    seeds = np.arange(1.0, 1.0 + output.size).reshape(output.shape)
+    for i, vjp in enumerate(row.vjps_for(len(operands))):
+        got = np.asarray(vjp(seeds, output, *operands, **node.params))
+        sizes = _sizes(vjp(Balls.exact(seeds), in_balls, *map(Balls.exact, operands), **node.params), got)
+        for index, slope, size in zip(np.ndindex(operands[i].shape[1:]), got.flat, sizes, strict=True):
+            ways = [_stepped(numbers, (i, index), sign) for sign in (1, -1)]
+            step = ways[0][i][index] - ways[1][i][index]
+            ends = [_exact(row, way, static) for way in ways]
+            if _is_bent(exact, ends):
+                if not beside:  # at a tie every convention is its own
+                    apart = [x + np.arange(1.0, 1.0 + x.size).reshape(x.shape) * _reach(x) for x in operands]
+                    yield from _composite_slopes(row, node, static, apart, beside=True)
+                return
+            builds = [_run_exactly(program, [*way, *held]) for way in ways]
+            parts = np.ravel((ends[0] - ends[1]) / step) * seeds.ravel()
+            yield "VJP", float(slope), sum(parts), size
+            yield "lowering", sum(np.ravel((builds[0] - builds[1]) / step) * seeds.ravel()), sum(parts), sum(abs(parts))
+            yield from _structural_ball_check(row, static, numbers, (i, index), seeds[0], parts)
+
+
+def _reach(x: Array) -> float:
+    return max(1.0, float(np.max(np.abs(x))))
+
+
+def _sizes(balls: Any, like: Array) -> list[float]:
+    """The size by which a difference is measured, from a radius in the dtype of ``like``; infinite where unknown."""
+    tolerance = RANGES[like.dtype][0]
+    radius = np.broadcast_to(getattr(balls, "radius", 0.0), like.shape) * ABOVE_ROUNDING
+    sizes: list[float] = (radius / tolerance).ravel().tolist()
+    return sizes
+
+
+def _is_bent(middle: NDArray[np.object_], ends: Sequence[NDArray[np.object_]]) -> bool:
+    """Whether there is a kink within the step: the slopes on its sides differ, by more than any curve's would."""
+    for x, up, down in zip(np.ravel(middle), np.ravel(ends[0]), np.ravel(ends[1]), strict=True):
+        if abs(up - 2 * x + down) > mpmath.mpf(10) ** -(STEP_DIGITS // 3) * abs(up - down):
+            return True
+    return False
+
+
+def _stepped(
+    numbers: Sequence[NDArray[np.object_]], place: tuple[int, tuple[int, ...]], sign: int
+) -> list[NDArray[np.object_]]:
+    """The operands with one entry a tiny step to one side."""
+    which, index = place
+    moved = [x.copy() for x in numbers]
+    size = max(abs(x) for x in np.ravel(numbers[which]))
+    moved[which][index] += sign * mpmath.mpf(10) ** -STEP_DIGITS * max(size, mpmath.mpf(10) ** -300)
+    return moved
+
+
+def _run_exactly(program: Graph, inputs: Sequence[NDArray[np.object_]]) -> NDArray[np.object_]:
+    """A lowering on exact numbers, by the column ``exact`` of the ops that it is built of."""
+    values: list[NDArray[np.object_]] = []
+    given = iter(inputs)
+    for node in program.nodes:
+        if node.kind == "input":
+            values.append(next(given))
+        elif node.kind == "constant":
+            values.append(_mpf(np.array(node.value)))
+        else:
+            row, static = OPS[node.op], {key: x for key, x in node.params.items() if key != "tie"}
+            operands = [values[arg] for arg in node.args]
+            if row.elementwise:
+                result = np.frompyfunc(partial(row.exact, **static), len(operands), 1)(*operands)
+            elif row.lower is not None and row.singular is None:
+                result = _run_exactly(lowered(node.op, [x.shape for x in operands], node.params), operands)
+            else:
+                result = row.exact(*operands, **static)
+            values.append(np.asarray(result, dtype=object))
+    return values[program.position("y")]
 
 
 def _structural_ball_check(

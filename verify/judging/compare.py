@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from verify.records import PAIRS, Verdict
+from verify.records import PAIRS, Verdict, further_methods, pairs_of
 
 LEAST_UNITS = 8
 """Units roundoff of the value, beside one for every node, that two methods may always differ by."""
@@ -76,7 +76,7 @@ def _agree(best: Mapping[str, float], allowed: float, step_error: float) -> bool
 
 def _pairs(best: Mapping[str, float], allowed: float, step_error: float) -> Iterator[tuple[tuple[str, str], bool]]:
     """Each pair that both answered, and whether it differs; a non-finite answer differs from everything."""
-    for first, second in PAIRS:
+    for first, second in pairs_of(best):
         if first in best and second in best:
             least = LEAST_UNITS * 2.0**-53 * abs(best[second])
             room = max(allowed, least) + (step_error if "central" in (first, second) else 0.0)
@@ -103,8 +103,12 @@ def _agreed(
 
 def _differing(best: Mapping[str, float], room: float, step_error: float, shown: bool) -> Judgement:
     differs = dict(_pairs(best, room, step_error))
-    if len(differs) == len(PAIRS):
-        suspect, reason = SIGNATURES[differs[PAIRS[0]], differs[PAIRS[1]], differs[PAIRS[2]]]
+    three = [differs[pair] for pair in PAIRS if pair in differs]
+    others = [method for method in further_methods(best) if any(method in pair for pair, off in differs.items() if off)]
+    if others and three and not any(three):
+        suspect, reason = ", ".join(others), "the other methods agree"
+    elif len(three) == len(PAIRS):
+        suspect, reason = SIGNATURES[three[0], three[1], three[2]]
     else:
         suspect, reason = " or ".join(best), "only two methods to compare"
     broken = [method for method, value in best.items() if not math.isfinite(value)]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from verify.certified.reference import MOST_BITS, MOST_SECONDS, Reference
 from verify.certified.step_bounds import StepBounds
+from verify.certified.taylor import Taylor
 from verify.derivative import Differentiator
 from verify.graph import Graph
 from verify.judging.compare import LEAST_UNITS
@@ -22,7 +23,7 @@ from verify.ops import OPS
 from verify.oracle.subject import SUBJECT
 from verify.points import random_points
 from verify.reading.case import Case
-from verify.records import KinkRecord, unravel
+from verify.records import KinkRecord, pairs_of, unravel
 
 Array = NDArray[Any]
 
@@ -49,9 +50,13 @@ class Context:
         self.graph = case.graph
         self.variables = tuple(case.variables if variables is None else variables)
         self.methods = dict(methods)
+        self.pairs = pairs_of(self.methods)
+        """The pairs of methods that are compared."""
         self.texts = Texts()
         self.engine = Reverse(case.graph, self.variables)
         self.central = Central(case.graph, self.variables)
+        self.opened = self.central.graph
+        """The graph with all branches in sight; kinks are looked for there."""
         self.steps = StepBounds(case.graph)
         self.numbers = sum(math.prod(node.shape) for node in case.graph.nodes)
         """Numbers that one run of the graph computes."""
@@ -72,6 +77,7 @@ class Context:
         symbolic = self.methods.get("symbolic")
         form = symbolic if isinstance(symbolic, Symbolic) else None
         self.reference = Reference(case.graph, self.variables, form, proof_bits, proof_seconds)
+        self.kink_taylor = self.reference.taylor if self.opened is self.graph else Taylor(self.opened)
         self.rounded_inputs = tuple(item.name for item in case.inputs if item.kind in ("real", "constant"))
         """Inputs that are numbers and not labels: a program may round them, whether they are differentiated or not."""
         self.own_rows = range(len(case.own_points))
@@ -115,7 +121,7 @@ class Context:
     ) -> Refined:
         """Central differences of one entry with a better step at the points ``at``, written to the rows."""
         index = unravel(entry, self.graph.shape(block.name))
-        output = contraction(self.graph, upstream)
+        output = contraction(self.opened, upstream)
         refined = self.central.refine(block.name, index, inputs, output, noise=noise)
         found = np.isfinite(refined.error)
         block.values["central"][at[found], entry] = refined.gradient[found]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,15 @@ from verify.ops import OPS
 from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Expected
-from verify.records import PAIRS, VERDICTS, Verdict, format_entry, unravel
+from verify.records import SEVERITY, VERDICTS, Verdict, format_entry, further_methods, unravel
 
 Array = NDArray[Any]
 
 MOST_EXAMINED_KINKS = 1024
 """Kinked points of a case that are judged by their corners; the others are UNDECIDED, and said to be."""
+
+NOT_PROVED = "apart from the engine, and not proved: other rows are farther apart"
+"""Why a subject's row is undecided for which there was no time."""
 
 WRONG_FIGURE = "the expected figure or the expressions"
 """Who is suspected where everything but the case file's figure agrees."""
@@ -100,11 +103,7 @@ class Examination:
         bounds = [self._allowed(block, run) for block in self.blocks]
         for block, allowed in zip(self.blocks, bounds, strict=True):
             block.allowed[self.points] = allowed
-        sites = (
-            {p: undecided_sites(context.central, run[0], p) for p in np.flatnonzero(usable).tolist()}
-            if context.central.kinks or singular_nodes(context.graph)
-            else {}
-        )
+        sites = self._sites(run[0], usable)
         kinked = [p for p, found in sites.items() if found]
         smooth = usable.copy()
         smooth[kinked] = False
@@ -127,6 +126,16 @@ class Examination:
             self._write_undecided(p, reason, but_values=True)
         self._hold_against_expected(bounds, smooth)
         self._name_suspects()
+
+    def _sites(self, balls: Values, usable: Array) -> dict[int, list[Site]]:
+        """The undecided branches of each usable point; ``balls`` are those of the case's own graph."""
+        central, graph = self.context.central, self.context.opened
+        if not central.kinks and not singular_nodes(graph):
+            return {}
+        if graph is not self.context.graph:
+            exact = {name: Balls.exact(value) for name, value in self.inputs.items()}
+            balls = central.program.run(exact, constants=constant_balls(graph, dtype_of(self.inputs)))
+        return {p: undecided_sites(central, balls, p) for p in np.flatnonzero(usable).tolist()}
 
     # --------------------------------------------------------------------------------------------- without a value
 
@@ -257,7 +266,7 @@ class Examination:
             columns = {method: column[self.points[at], entry] for method, column in block.values.items()}
             agree = np.full(len(at), len(columns) > 1)
             with np.errstate(all="ignore"):
-                for first, second in PAIRS:
+                for first, second in self.context.pairs:
                     if first in columns and second in columns:
                         least = self.context.growth * 2.0**-53 * np.abs(columns[second])
                         bound = np.maximum(room, least) + (error if second == "central" else 0.0)
@@ -342,10 +351,11 @@ class Examination:
         conditioning = self._conditioning(np.array(at))
         provers = {p: self._prover(p) for p in at}
         known = {p: context.reference.enclose(*self._take(slice(p, p + 1)), taylor_only=True) for p in at}
-        for p, b, entry in sorted(row[1:] for row in rows[:room]):  # a subject's formula is kept for one point
+        # Point by point, since a subject remembers what it found at the last one.
+        for _, p, b, entry in sorted(rows[:room], key=lambda row: row[1]):
             allowed = float(bounds[b][p, entry] + conditioning[b][place[p], entry])
             provers[p].prove_row(known[p], self.blocks[b], (int(self.points[p]), entry), allowed, 0.0)
-        reason = context.texts.number("apart from the engine, and not proved: other rows are farther apart")
+        reason = context.texts.number(NOT_PROVED)
         for _, p, b, entry in rows[room:]:
             where = (int(self.points[p]), entry)
             self.blocks[b].judge(where, Verdict.UNDECIDED, not self.batch.own, reason)
@@ -393,7 +403,7 @@ class Examination:
             reason = f"tie of {self._ties(sites)}: central alone says nothing at a kink"
             self._write_undecided(p, reason, but_values=True)
             return
-        kink = KinkJudge(context.reference.taylor, *self._take(slice(p, p + 1)), sites)
+        kink = KinkJudge(context.kink_taylor, *self._take(slice(p, p + 1)), sites)
         exact = kink.exact_argument()
         aside = f" (branch argument within rounding, exact {exact:.2g})" if exact else ""
         ties = f"tie of {self._ties(sites)}{aside}"
@@ -418,9 +428,8 @@ class Examination:
 
     def _ties(self, sites: Sequence[Site]) -> str:
         """What is undecided, in words."""
-        nodes = self.context.graph.nodes
-        places = dict.fromkeys(f"{nodes[s.node].op} in stage {nodes[s.node].stage!r}" for s in sites)
-        return " and ".join(places)
+        nodes = [self.context.opened.nodes[site.node] for site in sites]
+        return " and ".join(dict.fromkeys(f"{n.origin or n.op} in stage {n.stage!r}" for n in nodes))
 
     def _judge_group(
         self, p: int, members: Sequence[Block], corners: Corners, slack: Array, sites: Sequence[Site], ties: str
@@ -430,17 +439,22 @@ class Examination:
         A step that straddles the kink averages slopes, and SymPy takes halves at a tie however branches are nested:
         central and symbolic accuse nobody here, and only where the engine does not run is SymPy accused.
         """
-        methods = [method for method in (SUBJECT, "reverse", "symbolic") if method in members[0].values]
+        answered = members[0].values
+        methods = [method for method in (SUBJECT, "reverse", "symbolic") if method in answered]
+        alone = [] if SUBJECT in answered else [m for m in further_methods(answered) if m in answered]
+        methods = methods or alone[:1]
         if not methods:
             return
-        vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in methods}
+        everybody = dict.fromkeys((*methods, *alone))
+        vectors = {m: np.concatenate([block.values[m][self.points[p]] for block in members]) for m in everybody}
         accused = methods[0]
         # An answer that is wrong gives a bound that is wrong: the corners' own size counts too.
         unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
         with np.errstate(all="ignore"):
             size = np.maximum(np.abs(corners.low), np.abs(corners.high))
         slack = np.fmax(slack, self.context.growth * unit * _finite(size))
-        ops = list(dict.fromkeys(self.context.graph.nodes[site.node].op for site in sites))
+        nodes = [self.context.opened.nodes[site.node] for site in sites]
+        ops = list(dict.fromkeys(node.origin or node.op for node in nodes))
         declared = any(op in self.context.case.ties for op in ops)
         within, inside = corners.within(vectors[accused], slack), corners.contains(vectors[accused], slack)
         mended = ""
@@ -458,23 +472,36 @@ class Examination:
             [m for m in methods[1:] if not corners.contains(vectors[m], slack)],
             mended,
         )
+        judged = [kinked]
+        for m in alone:
+            if m != accused:  # a framework has conventions of its own, and may be wrong where the engine is right
+                theirs = corners.within(vectors[m], slack), corners.contains(vectors[m], slack)
+                judged.append(replace(kinked, accused=m, within=theirs[0], inside=theirs[1], declared=False, remedy=""))
         start = 0
         for block in members:
             for entry in range(block.verdict.shape[1]):
-                verdict, reason = kinked.verdict(start + entry)
-                if not any(np.isfinite(vector[start + entry]) for vector in vectors.values()):
-                    verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the slope is infinite or undefined here"
-                elif verdict is Verdict.FAIL and math.isinf(block.allowed[self.points[p], entry]):
-                    verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the rounding on the way is unbounded"
-                passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT}
-                if verdict is Verdict.CONVENTION:
-                    passes = kinked.declared
-                elif verdict is Verdict.UNDECIDED:
-                    passes = not self.batch.own
-                suspect = "" if passes or verdict is Verdict.UNDECIDED else accused
-                text = self.context.texts.number
-                block.judge((self.points[p], entry), verdict, passes, text(reason), text(suspect))
+                lost = not any(np.isfinite(vector[start + entry]) for vector in vectors.values())
+                self._judge_kinked(block, p, entry, judged, start + entry, lost)
             start += block.verdict.shape[1]
+
+    def _judge_kinked(
+        self, block: Block, p: int, entry: int, judged: Sequence[KinkedGroup], place: int, lost: bool
+    ) -> None:
+        """Judges one entry at a kink by the worst of those that are judged there; ``lost``: nobody has a number."""
+        found = [(kinked, *kinked.verdict(place)) for kinked in judged]
+        kinked, verdict, reason = max(found, key=lambda one: (SEVERITY.index(one[1]), not one[0].declared))
+        if lost:
+            verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the slope is infinite or undefined here"
+        elif verdict is Verdict.FAIL and math.isinf(block.allowed[self.points[p], entry]):
+            verdict, reason = Verdict.UNDECIDED, f"{kinked.ties}: the rounding on the way is unbounded"
+        passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT}
+        if verdict is Verdict.CONVENTION:
+            passes = kinked.declared
+        elif verdict is Verdict.UNDECIDED:
+            passes = not self.batch.own
+        suspect = "" if passes or verdict is Verdict.UNDECIDED else kinked.accused
+        text = self.context.texts.number
+        block.judge((self.points[p], entry), verdict, passes, text(reason), text(suspect))
 
     # ----------------------------------------------------------------------------------------- figures from outside
 
@@ -505,9 +532,12 @@ class Examination:
             return
         step = self._step_error(block, p, entry) if smooth and block.quantity == "gradient" else 0.0
         off = []
+        theirs = further_methods(block.values)
         for method, column in block.values.items():
             if not smooth and method != "reverse":
                 continue  # at a kink the figure states a convention, and only the engine can follow one
+            if method in theirs and len(theirs) < len(block.values):
+                continue  # a framework is held against the truth, and may lose digits that the figure has
             room = slack + (step if method == "central" else 0.0) + LEAST_UNITS * 2.0**-53 * abs(figure)
             if not abs(float(column[where]) - figure) <= room:
                 off.append(method)
@@ -516,7 +546,8 @@ class Examination:
         found = ", ".join(f"{method} {float(block.values[method][where])!r}" for method in off)
         reason = f"line {expected.line} expects {figure!r}, got {found}"
         # Central may be too coarse to tell that a figure is wrong: the others speak for all.
-        everybody = {m for m in block.values if (smooth and m != "central") or m == "reverse"} <= set(off)
+        asked = {m for m in block.values if (smooth and m != "central") or m == "reverse"}
+        everybody = (asked - set(theirs) or asked) <= set(off)
         suspect = WRONG_FIGURE if everybody else ", ".join(off)
         text = self.context.texts.number
         if everybody and VERDICTS[block.verdict[where]] is Verdict.FAIL:
@@ -544,7 +575,7 @@ class Examination:
         failed = [_accused(block)[self.points].any(axis=1) for block in self.blocks]
         failing = np.flatnonzero(np.any(failed, axis=0))
         findings: dict[str, Finding] = {}
-        # Of a subject nobody but itself is suspected: it is held against the reference, not against the op table.
+        # A subject answers for itself: what it is held against is the reference, which no op row of ours decides alone.
         for p in failing[: 0 if SUBJECT in self.context.methods else MOST_AUDITED]:
             for finding in audit(self.context.graph, self._floats(p)):
                 findings.setdefault(finding.suspect, finding)

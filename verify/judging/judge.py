@@ -35,7 +35,6 @@ from verify.methods.central import contraction, granted_noise, usual_step
 from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Expected
-from verify.records import PAIRS
 
 Array = NDArray[Any]
 
@@ -71,7 +70,7 @@ class Judge:
             name: method.differentiate(batch.inputs, batch.upstream) for name, method in self.context.methods.items()
         }
         values = self.context.engine.program.run(batch.inputs)
-        suspicious = self._near_kinks(values, len(batch)) | _lost(values, len(batch))
+        suspicious = self._near_kinks(values, batch) | _lost(values, len(batch))
         unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
         noise = self._granted(answers, batch)
         differences: dict[RowKey, dict[tuple[str, str], Array]] = {}
@@ -81,7 +80,7 @@ class Judge:
             if len(columns) < 2:
                 suspicious[:] = True
             with np.errstate(all="ignore"):
-                for pair in PAIRS:
+                for pair in self.context.pairs:
                     if pair[0] not in columns or pair[1] not in columns:
                         continue
                     difference = np.subtract(columns[pair[0]], columns[pair[1]])
@@ -102,7 +101,7 @@ class Judge:
         ]
         expected = self._write_expected(blocks) if batch.own else {}
         values = self.context.engine.program.run(batch.inputs)
-        near, lost = self._near_kinks(values, len(batch)), _lost(values, len(batch))
+        near, lost = self._near_kinks(values, batch), _lost(values, len(batch))
         noise = self._granted(answers, batch)
         proved = self._to_be_proved(batch)
         if SUBJECT in self.context.methods:
@@ -156,7 +155,7 @@ class Judge:
         steps = np.full(rows.shape, set(block.values) == {"central"} and block.quantity == "gradient")
         granted = np.zeros(rows.shape)
         key = (block.name, block.quantity)
-        for pair in PAIRS:
+        for pair in self.context.pairs:
             if pair[0] in block.values and pair[1] in block.values:
                 bound = self._least_bound(key, pair, block.values, answers, noise, unit)
                 with np.errstate(all="ignore"):
@@ -201,7 +200,7 @@ class Judge:
         at = np.flatnonzero(np.any([suspicion.steps.any(axis=1) for suspicion in suspicions], axis=0))
         if len(at):
             inputs, upstream = batch.take(at)
-            noise[at] += self.context.central.noise(inputs, contraction(self.context.graph, upstream))
+            noise[at] += self.context.central.noise(inputs, contraction(self.context.opened, upstream))
 
     def _settle_steps(self, block: Block, suspicion: Suspicion, near: Array, noise: Array | None, batch: Batch) -> None:
         """Takes back the suspicion of rows where only the step was at fault: a better one agrees with the others."""
@@ -213,7 +212,7 @@ class Judge:
             at = np.flatnonzero(suspicion.steps[:, entry] & ~near)
             with np.errstate(all="ignore"):
                 least = self.context.growth * unit * np.abs(others[-1][at, entry])
-                alike = within(np.abs(others[0][at, entry] - others[-1][at, entry]), least)
+                alike = np.all([within(np.abs(o[at, entry] - others[-1][at, entry]), least) for o in others], axis=0)
             at, least = at[alike], least[alike]
             if not len(at):
                 continue
@@ -225,17 +224,20 @@ class Judge:
             suspicion.granted[at, entry] = refined.error
             suspicion.rows[at[settled], entry] = suspicion.steps[at[settled], entry] = False
 
-    def _near_kinks(self, values: Values, points: int) -> Array:
-        """The points ``(P,)`` at which some branch is nearly undecided."""
-        near = np.zeros(points, dtype=bool)
+    def _near_kinks(self, values: Values, batch: Batch) -> Array:
+        """The points ``(P,)`` at which some branch is nearly undecided; ``values`` are of the case's own graph."""
+        near = np.zeros(len(batch), dtype=bool)
+        graph = self.context.opened
+        if graph is not self.context.graph:
+            values = self.context.central.program.run(batch.inputs)
         for i in self.context.central.kinks:
-            node = self.context.graph.nodes[i]
+            node = graph.nodes[i]
             size = sum(np.abs(values[j]).reshape(len(values[j]), -1).max(axis=1, initial=0.0) for j in node.args)
             argument = np.abs(branch_argument(node, values))
             argument = argument.reshape(len(argument), -1)
             near |= ~(argument > NEAR_A_KINK * np.reshape(size, (-1, 1))).all(axis=1)
-        for i in singular_nodes(self.context.graph):
-            distance = singular_distance(self.context.graph, i, values)
+        for i in singular_nodes(graph):
+            distance = singular_distance(graph, i, values)
             distance = distance.reshape(len(distance), -1)
             near |= ~(distance > NEAR_A_KINK * _largest_of_all(values)[:, None]).all(axis=1)
         return near

@@ -30,13 +30,14 @@ from verify.certified.taylor import (
     Entry,
     Frozen,
     Taylor,
+    as_objects,
     broadcast_operands,
     contracted,
     is_finite,
     moving_entries,
     precision,
 )
-from verify.graph import Graph
+from verify.graph import Graph, Node
 from verify.interpret import Values, align, branch_argument
 from verify.judging.corners import Corners, shortest_direction
 from verify.methods.central import Central
@@ -442,13 +443,12 @@ class _Level:
         node = self.graph.nodes[site.node]
         flat = {**frozen, site.node: {site.entry: Branch.FLAT}}
         centre: Row = []
-        rows: list[Row] = [[] for _ in node.args]
+        rows: list[Row] = []
         for position, entry in columns:
             series = self.taylor.series(self.values, position, entry, frozen=flat)
             centre.append(contracted(series, self.weights))
-            operands = broadcast_operands(node, [series[i] for i in node.args])
-            for row, operand in zip(rows, operands, strict=True):
-                row.append(weight * tail(operand[site.entry]))
+            rows.append([weight * tail(x) for x in measured(node, [series[i] for i in node.args], site.entry)])
+        rows = [list(row) for row in zip(*rows, strict=True)]
         vector, error = _floats(centre)
         pairs = [_floats(row) for row in rows]
         radius = error + np.sum([inaccuracy for _, inaccuracy in pairs], axis=0)
@@ -463,6 +463,24 @@ class _Level:
         error = np.maximum(below, above)
         patterns = 2**count
         return Corners(np.array([low, high]), error, outer=True, box=True, patterns=patterns, realised=patterns)
+
+
+def measured(node: Node, operands: Sequence[Any], entry: Entry) -> list[Any]:
+    """The numbers whose length one entry of a node is: one of each operand, or all along the axes of a norm.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": (2, 3)}, {"f": "norm(x, axis=0)"})
+    >>> measured(graph.nodes[-1], [np.arange(6).reshape(2, 3)], (1,))
+    [1, 4]
+    """
+    if OPS[node.op].elementwise:
+        return [operand[entry] for operand in broadcast_operands(node, operands)]
+    a = as_objects(operands[0])
+    axis = node.params.get("axis")
+    axes = range(a.ndim) if axis is None else axis
+    others = iter(entry if len(entry) < a.ndim else [place for i, place in enumerate(entry) if i not in axes])
+    found: list[Any] = np.ravel(a[tuple(slice(None) if i in axes else next(others) for i in range(a.ndim))]).tolist()
+    return found
 
 
 def _kink(graph: Graph, position: int) -> Kink:
@@ -626,16 +644,14 @@ def remedy(
     >>> remedy(graph, ["x"], point, ["relu"], lambda gradient: gradient[0] == 1.0)
     '`ties: {relu: half}` gives a subgradient'
     """
-    kinks = {op: kink for op in ops if (kink := OPS[op].kink) is not None}
+    kinks = {op: OPS[op].conventions for op in ops if OPS[op].conventions}
     if not kinks:
         return ""
-    combinations = list(product(*(kink.ties for kink in kinks.values())))
+    combinations = list(product(*kinks.values()))
     for chosen in combinations[:MOST_REMEDIES]:
         ties = dict(zip(kinks, chosen, strict=True))
         nodes = [
-            replace(node, params={**node.params, "tie": kinks[node.op].ties[ties[node.op]]})
-            if node.op in ties
-            else node
+            replace(node, params={**node.params, "tie": kinks[node.op][ties[node.op]]}) if node.op in ties else node
             for node in graph.nodes
         ]
         gradients = Reverse(replace(graph, nodes=tuple(nodes)), variables).differentiate(*point).gradients

@@ -27,7 +27,7 @@ from verify.methods.central import Central, contraction
 from verify.methods.reverse import Reverse
 from verify.points import Batch
 from verify.reading.case import Case
-from verify.records import PAIRS, PairDifference, Rows, VariableResult, Verdict, unravel
+from verify.records import PairDifference, Rows, VariableResult, Verdict, pairs_of, unravel
 
 Array = NDArray[Any]
 
@@ -214,7 +214,7 @@ class _Look:
             checked=count,
             counts=Counter(column.verdicts),
             failed=int(np.count_nonzero(~passes)),
-            differences=tuple(_largest(rows, pair, column.shape) for pair in PAIRS),
+            differences=tuple(_largest(rows, pair, column.shape) for pair in pairs_of(column.values)),
             dtype=str(np.result_type(*(item.dtype for item in case.inputs))),
         )
 

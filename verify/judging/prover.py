@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from verify.certified.reference import Enclosure, Enclosures
 from verify.certified.step_bounds import PointSteps
 from verify.certified.taylor import precision
+from verify.derivative import Differentiator
 from verify.interpret import Values, dtype_of
 from verify.judging.context import Context, largest
 from verify.judging.power import STRONG
@@ -25,8 +26,9 @@ from verify.judging.proof import NEEDED, Proof, prove
 from verify.judging.rows import Block
 from verify.judging.underflow import too_large, underflow
 from verify.methods.central import usual_step
-from verify.oracle.subject import SUBJECT, Subject
-from verify.records import VERDICTS, Verdict, unravel
+from verify.oracle.subject import SUBJECT, Interface, Subject
+from verify.reading.case import Case
+from verify.records import VERDICTS, Verdict, further_methods, unravel
 
 Array = NDArray[Any]
 
@@ -46,6 +48,9 @@ MOST_NUMBERS = 100_000
 MOST_STEP_WORK = 30_000
 """Numbers in the graph, times rows whose central differences get a proved bound (about a second of a case); later rows
 keep an estimate."""
+
+LAST_DIGIT = 8.0
+"""A truth of fewer such units takes so few steps around a point that its rounding does not look like noise."""
 
 GOOD_STEP = 2.0**-20
 """A step that may cost more than this part of the gradient gives way to the best one there is."""
@@ -248,11 +253,23 @@ class Prover:
             is_right = truth.road == "symbolic+taylor" and math.isfinite(answer)
             return is_right, "its formula, in balls, encloses the truth: rounding is the cause" if is_right else ""
         subject = self.context.methods.get(method)
+        if subject is not None and further_methods([method]):
+            subject = _as_subject(self.context.case, subject)
         if not isinstance(subject, Subject) or not math.isfinite(answer):
             return False, ""
         index = unravel(where[1], self.context.graph.shape(block.name))
         found = subject.excuse(self.context.reference, self.inputs, self.upstream, block.name, index, truth)
+        if found.sentence.startswith("measured") and self._is_last_digit(block, truth, answer):
+            return True, "measured: the truth is about as small as what rounding leaves of the largest gradient"
         return found.is_rounding, found.sentence
+
+    def _is_last_digit(self, block: Block, truth: Enclosure, answer: float) -> bool:
+        """Whether truth and error are about the last digit of the variable's largest gradient: ``1 - y`` near 1.
+
+        There the errors of a difference are no noise that neighbours could show: steps, and then 100 % everywhere.
+        """
+        room = self.context.growth * self.unit * self._size(block)
+        return abs(truth.midpoint) <= LAST_DIGIT * room and truth.error(answer)[1] <= room
 
     def _judge_digits(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
         """Where the case asks for every digit, rounding on the way is no excuse for losing them."""
@@ -266,9 +283,13 @@ class Prover:
 
     def is_tail_loss(self, block: Block, error: float) -> bool:
         """Whether lost digits are small against the variable's largest value; a case may ask for every digit."""
+        room = self.context.growth * self.unit * self._size(block)
+        return self.context.case.accuracy != "relative" and error <= room
+
+    def _size(self, block: Block) -> float:
+        """The largest value that a variable's gradient has over the domain, as far as it is known."""
         column = block.values.get("reverse", next(iter(block.values.values())))
-        size = max(largest(column), self.context.reach((block.name, block.quantity)))
-        return self.context.case.accuracy != "relative" and error <= self.context.growth * self.unit * size
+        return max(largest(column), self.context.reach((block.name, block.quantity)))
 
     # --------------------------------------------------------------------------------------------- along directions
 
@@ -295,6 +316,19 @@ class Prover:
                     reason = f"proved: along a direction {method} is off by {distance:.3g} and may be off by {most:.3g}"
                     number = self.context.texts.number
                     block.judge((point,), Verdict.FAIL, False, number(reason), number(method))
+
+
+def _as_subject(case: Case, method: Differentiator) -> Subject:
+    """A framework as a subject: nobody can run its formula in balls, but its errors can be compared with each other."""
+    names, outputs = tuple(case.graph.inputs), case.graph.outputs
+
+    def gradient(*values: Any, upstream: Any) -> dict[str, Any]:
+        seeds = {outputs[0]: upstream} if len(outputs) == 1 else upstream
+        given = {name: np.asarray(value)[None] for name, value in zip(names, values, strict=True)}
+        found = method.differentiate(given, {name: np.asarray(seed)[None] for name, seed in seeds.items()})
+        return {name: g[0] for name, g in found.gradients.items()}
+
+    return Subject(Interface.of(case), gradient)
 
 
 def lost_digits(error: float, truth: float, unit: float) -> str:

@@ -19,7 +19,7 @@ def available() -> tuple[str, ...]:
     """The names of all methods.
 
     >>> available()
-    ('central', 'reverse', 'symbolic')
+    ('autograd', 'central', 'jax', 'reverse', 'symbolic', 'torch')
     """
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 

@@ -95,7 +95,8 @@ class Central:
     """Central differences for one graph and the variables asked for."""
 
     def __init__(self, graph: Graph, variables: Sequence[str]) -> None:
-        self.graph = graph
+        self.graph = graph = graph.opened()
+        """The case's graph with all branches in sight, so that a step can follow one."""
         self.variables = tuple(variables)
         self.program = Program(graph)
         self._after = {name: graph.depends_on([graph.position(name)]) for name in self.variables}

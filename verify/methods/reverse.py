@@ -258,7 +258,7 @@ def _pullbacks(graph: Graph, node: Node, reached: Iterable[int]) -> tuple[Pullba
         return ()
     row = OPS[node.op]
     found = []
-    for number, (j, vjp) in enumerate(zip(node.args, row.vjps, strict=True)):
+    for number, (j, vjp) in enumerate(zip(node.args, row.vjps_for(len(node.args)), strict=True)):
         if j not in reached:
             continue  # constants and inputs that nobody asked for cost nothing
         operand = graph.nodes[j].shape

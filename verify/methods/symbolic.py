@@ -20,7 +20,7 @@ from verify.derivative import ClosedForm, Derivative, Unsupported
 from verify.graph import Graph
 from verify.symbolic.closed_forms import ClosedForms
 from verify.symbolic.matrix_forms import MatrixForms
-from verify.symbolic.pieces import NotRealError, Piece, TooLargeError, every_op, pieces_of
+from verify.symbolic.pieces import NotRealError, Piece, System, TooLargeError, every_op, pieces_of
 from verify.symbolic.symbols import Objects
 
 
@@ -44,7 +44,7 @@ class Symbolic:
     def __init__(self, graph: Graph, variables: Sequence[str]) -> None:
         self.graph = graph
         self.variables = tuple(variables)
-        self._system = _System(graph, pieces_of(graph))
+        self._system = System(graph, pieces_of(graph))
         self._pieces_of_stage: dict[str, list[Piece]] = {}
         for piece in self._system.pieces:
             owner = graph.names.get(piece.root, graph.nodes[piece.root].stage)
@@ -100,48 +100,8 @@ class Symbolic:
         }
 
     @cached_property
-    def _op_by_op(self) -> _System:
-        return _System(self.graph, every_op(self.graph))
-
-
-class _System:
-    """A graph as pieces, whose partial derivatives form a sparse triangular system."""
-
-    def __init__(self, graph: Graph, pieces: Sequence[Piece]) -> None:
-        self.graph = graph
-        self.pieces = tuple(pieces)
-        self._readers: dict[int, list[tuple[Piece, int]]] = {}
-        for piece in self.pieces:
-            for which, leaf in enumerate(piece.leaves):
-                self._readers.setdefault(leaf, []).append((piece, which))
-
-    def forward(self, inputs: Mapping[str, Any]) -> dict[int, Any]:
-        """SymPy's own forward pass: the value of every piece and input."""
-        like = next(iter(inputs.values()))
-        points = len(like)
-        values = {position: inputs[name] for name, position in self.graph.inputs.items()}
-        for piece in self.pieces:
-            value = piece.value([values[leaf] for leaf in piece.leaves], like)
-            shape = (points, *self.graph.nodes[piece.root].shape)
-            values[piece.root] = value if np.shape(value) == shape else np.broadcast_to(value, shape)
-        return values
-
-    def totals(self, values: Mapping[int, Any], upstream: Mapping[str, Any], *, absorb: bool = False) -> dict[int, Any]:
-        """Total derivatives by every piece and input: the system solved from its last row up."""
-        pulls = {
-            id(piece): piece.pulls([values[leaf] for leaf in piece.leaves], absorb=absorb) for piece in self.pieces
-        }
-        seeds: dict[int, Any] = {}
-        for name, seed in upstream.items():
-            position = self.graph.position(name)
-            seeds[position] = seeds[position] + seed if position in seeds else seed
-        totals: dict[int, Any] = {}
-        for position in sorted(values, reverse=True):
-            parts = [pulls[id(piece)][which](totals[piece.root]) for piece, which in self._readers.get(position, ())]
-            if position in seeds:
-                parts.append(seeds[position])
-            totals[position] = sum(parts[1:], start=parts[0]) if parts else np.zeros_like(values[position])
-        return totals
+    def _op_by_op(self) -> System:
+        return System(self.graph, every_op(self.graph))
 
 
 def _is_finite(gradient: Any) -> bool:

@@ -16,17 +16,34 @@ Columns, in the order in which a reader asks for them:
 * ``kink``      where the op has no derivative: the argument whose sign decides, the branches, conventions at a tie.
 * ``singular``  where it has neither slope nor branches: a length at 0 (all of the unit ball), or a jump (nothing).
 * ``params``    names of its static parameters (axis, keepdims).
+* ``lower``     in place of ``sympy``, for what is neither entry by entry nor a polynomial (softmax, std, a maximum
+  over an axis): how the op is built of others. The symbolic method runs that program, and where branches meet the
+  judge opens it up; the engine uses the row's own forward and VJP, so that a fault in either shows.
 
 Elementwise operands arrive with equal ranks (:mod:`verify.graph` aligns them), so that NumPy's broadcasting never
-pairs points with rows. To add an op is to add a row to one of the files here; every test that loops over the table
-then covers it.
+pairs points with rows; structural ones keep their own shapes. A structural op is a polynomial in the entries of its
+operands (a sum, a product, a move), unless it has a lowering. To add an op is to add a row to one of the files here;
+every test that loops over the table then covers it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from verify.ops import elementwise, exponentials, kinked, products, reductions, shaping, special, trigonometric
+from verify.ops import (
+    einsum,
+    elementwise,
+    exponentials,
+    extrema,
+    kinked,
+    products,
+    reductions,
+    scans,
+    shaping,
+    softmax,
+    special,
+    trigonometric,
+)
 from verify.ops.row import (
     NONNEGATIVE,
     NONZERO,
@@ -54,9 +71,24 @@ __all__ = [
     "Shape",
     "UnitBall",
     "exact_rational",
+    "is_as_shipped",
 ]
 
-_FILES = (elementwise, exponentials, trigonometric, special, kinked, products, reductions, shaping)
+_FILES = (
+    elementwise, exponentials, trigonometric, special, kinked, products, einsum, reductions, scans, extrema, softmax,
+    shaping,
+)  # fmt: skip
 
 OPS: Mapping[str, Op] = {row.name: row for file in _FILES for row in file.ROWS}
 """The table by name."""
+
+_SHIPPED = dict(OPS)
+
+
+def is_as_shipped(name: str) -> bool:
+    """Whether a row is the one of this table, and nobody has put another in its place.
+
+    >>> is_as_shipped("add")
+    True
+    """
+    return OPS.get(name) is _SHIPPED.get(name)

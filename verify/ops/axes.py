@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from verify.errors import ShapeError
 from verify.ops.row import Shape
 
 
@@ -49,3 +51,65 @@ def spread(g: Any, a: Any, axis: tuple[int, ...] | None, keepdims: bool) -> Any:
     if not keepdims:
         g = np.expand_dims(g, shift(axis, a.ndim))
     return np.broadcast_to(g, a.shape)
+
+
+def one_axis(op: str, axis: tuple[int, ...]) -> int:
+    """The only axis of an op that works along one. Raises ShapeError.
+
+    >>> one_axis("cumsum", (1,))
+    1
+    """
+    if len(axis) != 1:
+        raise ShapeError(f"{op} works along one axis, got axis={axis}")
+    return axis[0]
+
+
+def same_points(arrays: Sequence[Any]) -> list[Any]:
+    """Arrays with as many points each: constants carry one where the others carry all.
+
+    >>> [x.shape for x in same_points([np.zeros((5, 2)), np.zeros((1, 2))])]
+    [(5, 2), (5, 2)]
+    """
+    points = max(len(x) for x in arrays)
+    return [x if len(x) == points else np.broadcast_to(x, (points, *x.shape[1:])) for x in arrays]
+
+
+def floats_of(a: Any) -> Any:
+    """The plain floats of an array, those of balls without their radius: for constants that no derivative sees.
+
+    >>> floats_of(np.array([1.5]))
+    array([1.5])
+    """
+    return getattr(a, "value", a)
+
+
+def some_entries(op: str, a: Shape, axis: tuple[int, ...] | None) -> None:
+    """Raises ShapeError where an op would be taken over no entries.
+
+    >>> some_entries("amax", (2, 3), (0,))
+    """
+    if not count(a, axis):
+        raise ShapeError(f"{op} over no entries is undefined (shape {a}, axis={axis})")
+
+
+def by_halves(builder: Any, op: str, a: int, axis: tuple[int, ...] | None, keepdims: bool) -> int:
+    """The lowering of a reduction by an op of two operands: the halves of an axis are joined until one entry is left.
+
+    >>> from verify.graph import GraphBuilder
+    >>> b = GraphBuilder()
+    >>> b.shape(by_halves(b, "multiply", b.input("x", (5, 2)), (0,), keepdims=False))
+    (2,)
+    """
+    shape = builder.shape(a)
+    axes = range(len(shape)) if axis is None else axis
+    for place in axes:
+        before = (slice(None),) * place
+        while (size := builder.shape(a)[place]) > 1:
+            half = size // 2
+            cuts = [slice(0, half), slice(half, 2 * half), slice(2 * half, None)][: 2 + size % 2]
+            parts = [builder.apply("index", a, params={"index": (*before, cut)}) for cut in cuts]
+            joined = builder.apply(op, parts[0], parts[1])
+            a = builder.apply("concatenate", joined, parts[2], params={"axis": place}) if size % 2 else joined
+    whole = slice(None)
+    index = tuple(0 if place in axes and not keepdims else whole for place in range(len(shape)))
+    return int(builder.apply("index", a, params={"index": index}))

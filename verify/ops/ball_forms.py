@@ -17,6 +17,7 @@ Structural ops are given object arrays, without an axis of points.
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ Number = arb | arb_series
 
 _NAN = arb.nan()
 _ZERO = arb(0)
+_ONE = arb(1)
 
 
 def head(a: Number) -> arb:
@@ -356,3 +358,208 @@ def index(a: Any, index: tuple[int | slice, ...]) -> Any:
     6.0
     """
     return a[index]
+
+
+def gather(a: Any, index: tuple[Any, ...]) -> Any:
+    """Entries picked by lists of indices.
+
+    >>> [float(x) for x in gather(np.array([arb(5), arb(6)], dtype=object), ((1, 1, 0),))]
+    [6.0, 6.0, 5.0]
+    """
+    return a[tuple(list(part) if isinstance(part, tuple) else part for part in index)]
+
+
+def pad(a: Any, pad_width: Any) -> Any:
+    """Zeros around an array.
+
+    >>> [float(x) for x in pad(np.array([arb(5)], dtype=object), 1)]
+    [0.0, 5.0, 0.0]
+    """
+    inside = np.pad(np.ones(a.shape, dtype=bool), pad_width)
+    out = np.zeros(inside.shape, dtype=a.dtype)
+    if a.dtype == object:
+        out.fill(_ZERO)
+    out[inside] = a.ravel()
+    return out
+
+
+def reshape(a: Any, shape: int | tuple[int, ...]) -> Any:
+    """The same entries in another shape.
+
+    >>> reshape(np.zeros((2, 3)), (3, 2)).shape
+    (3, 2)
+    """
+    return np.reshape(a, shape)
+
+
+def stack(*arrays: Any, axis: int | tuple[int, ...] = 0) -> Any:
+    """Arrays of one shape along a new axis.
+
+    >>> stack(np.zeros(2), np.zeros(2), axis=1).shape
+    (2, 2)
+    """
+    return np.stack(arrays, axis=axis if isinstance(axis, int) else axis[0])
+
+
+def concatenate(*arrays: Any, axis: int | tuple[int, ...] = 0) -> Any:
+    """Arrays one after the other along an axis.
+
+    >>> concatenate(np.zeros(2), np.zeros(3)).shape
+    (5,)
+    """
+    return np.concatenate(arrays, axis=axis if isinstance(axis, int) else axis[0])
+
+
+def einsum(*arrays: Any, subscripts: str) -> Any:
+    """A sum of products by subscripts, by loops over all of its letters.
+
+    >>> pair = np.array([arb(2), arb(3)], dtype=object)
+    >>> float(einsum(pair, pair, subscripts="i,i->"))
+    13.0
+    """
+    left, arrow, result = subscripts.replace(" ", "").partition("->")
+    operands = left.split(",")
+    if not arrow:
+        result = "".join(sorted(letter for letter in set(left) - {","} if left.count(letter) == 1))
+    letters = list(dict.fromkeys(left.replace(",", "")))
+    pairs = zip(operands, arrays, strict=True)
+    lengths = {letter: n for key, x in pairs for letter, n in zip(key, np.shape(x), strict=True)}
+    out = np.empty([lengths[letter] for letter in result], dtype=object)
+    out.fill(_ZERO)
+    for index in np.ndindex(*(lengths[letter] for letter in letters)):
+        at = dict(zip(letters, index, strict=True))
+        term = _ONE
+        for key, x in zip(operands, arrays, strict=True):
+            term = term * x[tuple(at[letter] for letter in key)]
+        place = tuple(at[letter] for letter in result)
+        out[place] = out[place] + term
+    return out if result else out.item()
+
+
+Axis = tuple[int, ...] | None
+
+
+def _along(function: Any, a: Any, axis: Axis, keepdims: bool) -> Any:
+    """A function of a list of numbers, over some axes of an object array."""
+    axes = tuple(range(a.ndim)) if axis is None else axis
+    rows = np.moveaxis(a, axes, range(a.ndim - len(axes), a.ndim))
+    kept = rows.shape[: a.ndim - len(axes)]
+    found = np.empty(math.prod(kept), dtype=object)
+    for i, row in enumerate(rows.reshape(len(found), -1)):
+        found[i] = function(row.tolist())
+    return found.reshape([1 if i in axes else n for i, n in enumerate(a.shape)] if keepdims else kept)
+
+
+def largest(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The largest entry over some axes; where that is undecided, the hull of their slopes.
+
+    >>> float(largest(np.array([arb(2), arb(3)], dtype=object)).item())
+    3.0
+    """
+    return _along(lambda row: reduce(maximum, row), a, axis, keepdims)
+
+
+def smallest(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The smallest entry over some axes.
+
+    >>> float(smallest(np.array([arb(2), arb(3)], dtype=object)).item())
+    2.0
+    """
+    return _along(lambda row: reduce(minimum, row), a, axis, keepdims)
+
+
+def norm(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The length over some axes; where it may be 0, the hull of all slopes that it has around there.
+
+    >>> float(norm(np.array([arb(3), arb(4)], dtype=object)).item())
+    5.0
+    """
+    return _along(_length_of, a, axis, keepdims)
+
+
+def _length_of(numbers: list[Number]) -> Number:
+    if any(head(x) != 0 for x in numbers):
+        return sum((x * x for x in numbers), _ZERO).sqrt()
+    farthest, steepest = (_size([part(x) for x in numbers]) for part in (head, tail))
+    return _with_slope(_union(_ZERO, farthest), _union(-steepest, steepest), *numbers)
+
+
+def _size(numbers: list[arb]) -> arb:
+    """An upper bound of the length of any vector in some balls, exact where they are 0."""
+    return sum((x.abs_upper() ** 2 for x in numbers), _ZERO).sqrt().upper()
+
+
+def var(a: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Any:
+    """The mean square of the distance from the mean, divided by ``n - ddof``.
+
+    >>> float(var(np.array([arb(1), arb(3)], dtype=object)).item())
+    1.0
+    """
+    return _along(lambda row: sum((x * x for x in _centred(row)), _ZERO) / (len(row) - ddof), a, axis, keepdims)
+
+
+def std(a: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Any:
+    """The root of the variance; where it may be 0, the hull of its slopes around there.
+
+    >>> float(std(np.array([arb(1), arb(3)], dtype=object)).item())
+    1.0
+    """
+    return _along(lambda row: _length_of(_centred(row)) / arb(len(row) - ddof).sqrt(), a, axis, keepdims)
+
+
+def _centred(numbers: list[Number]) -> list[Number]:
+    mean = sum(numbers, _ZERO) / len(numbers)
+    return [x - mean for x in numbers]
+
+
+def softmax(a: Any, axis: Axis = None) -> Any:
+    """Exponentials as shares of their sum: 1 over the sum of the quotients, which are narrow where balls are wide.
+
+    >>> float(softmax(np.array([arb(0), arb(0)], dtype=object))[0])
+    0.500000000000000
+    """
+    return _each_by_row(lambda row: [divide(_ONE, total) for total in _quotients(row)], a, axis)
+
+
+def log_softmax(a: Any, axis: Axis = None) -> Any:
+    """The logarithm of softmax.
+
+    >>> float(log_softmax(np.array([arb(3)], dtype=object))[0])
+    0.0
+    """
+    return _each_by_row(lambda row: [-log(total) for total in _quotients(row)], a, axis)
+
+
+FEW_SHARES = 12
+"""Up to so many entries each is compared with each; beyond, their sum is formed once."""
+
+
+def _quotients(row: list[Number]) -> list[Number]:
+    """For each number the sum of all exponentials, divided by its own."""
+    if len(row) <= FEW_SHARES:
+        return [sum(((other - x).exp() for other in row), _ZERO) for x in row]
+    e = [x.exp() for x in row]
+    total = sum(e, _ZERO)
+    return [divide(total, x) for x in e]
+
+
+def _each_by_row(function: Any, a: Any, axis: Axis) -> Any:
+    """A function of a list of numbers that gives one for each of them."""
+    axes = tuple(range(a.ndim)) if axis is None else axis
+    ends = range(a.ndim - len(axes), a.ndim)
+    moved = np.moveaxis(a, axes, ends)
+    rows = moved.reshape(math.prod(moved.shape[: a.ndim - len(axes)]), -1)
+    found = np.empty(rows.shape, dtype=object)
+    for i, row in enumerate(rows):
+        for k, x in enumerate(function(row.tolist())):
+            found[i, k] = x
+    return np.moveaxis(found.reshape(moved.shape), ends, axes)
+
+
+def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The logarithm of the sum of exponentials.
+
+    >>> float(logsumexp(np.array([arb(0)], dtype=object)).item())
+    0.0
+    """
+    return _along(lambda row: log(sum((x.exp() for x in row), _ZERO)), a, axis, keepdims)

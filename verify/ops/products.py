@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,91 @@ def _matmul_vjp_b(g: Any, y: Any, a: Any, b: Any) -> Any:
     return out[..., 0] if b_vector else out
 
 
+def _matmul_uses(a: Shape, b: Shape) -> int:
+    return a[-1] * math.prod(_matmul_shape(a, b))
+
+
+# -------------------------------------------------------------------------------------------------- dot and outer
+
+
+def _dot_shape(a: Shape, b: Shape) -> Shape:
+    if not a or not b:
+        return a or b
+    rows = b[-2] if len(b) > 1 else b[0]
+    if a[-1] != rows:
+        raise ShapeError(f"dot cannot multiply shapes {a} and {b}: {a[-1]} columns against {rows} rows")
+    return (*a[:-1], *b[:-2], *b[-1:][: len(b) > 1])
+
+
+def _dot_uses(a: Shape, b: Shape) -> int:
+    return (a[-1] if a and b else 1) * math.prod(_dot_shape(a, b))
+
+
+def _flat_left(a: Any) -> Any:
+    """All axes but the last as one ``(P, rows, k)``."""
+    return a.reshape(len(a), -1, a.shape[-1])
+
+
+def _flat_right(b: Any) -> Any:
+    """The axis that is summed first, all others as one ``(P, k, columns)``."""
+    moved = np.moveaxis(b, -2, 1) if b.ndim > 2 else b
+    return moved.reshape(len(b), moved.shape[1], -1)
+
+
+def _times_scalar(x: Any, y: Any) -> Any:
+    """A product of which one factor is a scalar ``(P,)``."""
+    rank = max(x.ndim, y.ndim)
+    return _pad_rank(x, rank) * _pad_rank(y, rank)
+
+
+def _scalar_vjp(g: Any, x: Any, other: Any) -> Any:
+    """What a product with a scalar sends back to x, which may be the scalar."""
+    sent = _times_scalar(g, other)
+    return np.sum(sent, axis=tuple(range(1, sent.ndim))) if x.ndim == 1 and sent.ndim > 1 else sent
+
+
+def _dot(a: Any, b: Any) -> Any:
+    if 1 in (a.ndim, b.ndim):
+        return _times_scalar(a, b)
+    y = _flat_left(a) @ _flat_right(b)
+    return y.reshape(len(y), *_dot_shape(a.shape[1:], b.shape[1:]))
+
+
+def _dot_vjp_a(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if 1 in (a.ndim, b.ndim):
+        return _scalar_vjp(g, a, b)
+    left, right = _flat_left(a), _flat_right(b)
+    return (g.reshape(len(g), left.shape[1], -1) @ np.swapaxes(right, -1, -2)).reshape(len(g), *a.shape[1:])
+
+
+def _dot_vjp_b(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if 1 in (a.ndim, b.ndim):
+        return _scalar_vjp(g, b, a)
+    left, right = _flat_left(a), _flat_right(b)
+    out = np.swapaxes(left, -1, -2) @ g.reshape(len(g), -1, right.shape[-1])
+    if b.ndim <= 2:
+        return out.reshape(len(g), *b.shape[1:])
+    return np.moveaxis(out.reshape(len(g), b.shape[-2], *b.shape[1:-2], b.shape[-1]), 1, -2)
+
+
+def _outer(a: Any, b: Any) -> Any:
+    return a.reshape(len(a), -1, 1) * b.reshape(len(b), 1, -1)
+
+
+def _outer_vjp_a(g: Any, y: Any, a: Any, b: Any) -> Any:
+    return (g @ b.reshape(len(b), -1, 1)).reshape(len(g), *a.shape[1:])
+
+
+def _outer_vjp_b(g: Any, y: Any, a: Any, b: Any) -> Any:
+    return (a.reshape(len(a), 1, -1) @ g).reshape(len(g), *b.shape[1:])
+
+
 ROWS = (
     Op("matmul", _matmul, (_matmul_vjp_a, _matmul_vjp_b), lambda a, b: a @ b, np.matmul, _matmul_shape, "a @ b",
-       (REAL, REAL), elementwise=False, source="CS231n, Optimization 2", ball=ball_forms.matmul),
+       (REAL, REAL), elementwise=False, source="CS231n, Optimization 2", uses=_matmul_uses, ball=ball_forms.matmul),
+    Op("dot", _dot, (_dot_vjp_a, _dot_vjp_b), np.dot, np.dot, _dot_shape, "dot(a, b)", (REAL, REAL), elementwise=False,
+       uses=_dot_uses, ball=np.dot),
+    Op("outer", _outer, (_outer_vjp_a, _outer_vjp_b), np.outer, np.outer,
+       lambda a, b: (math.prod(a), math.prod(b)), "outer(a, b)", (REAL, REAL), elementwise=False,
+       uses=lambda a, b: math.prod(a) * math.prod(b), ball=np.outer),
 )  # fmt: skip

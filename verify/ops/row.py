@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import sympy
@@ -80,6 +81,17 @@ class Jump:
     """Anywhere else its slope is 0."""
 
 
+def by_lowering(*_: Any, **__: Any) -> Any:
+    """Stands in the column ``sympy`` of an op that has a lowering. Raises TypeError.
+
+    >>> by_lowering()
+    Traceback (most recent call last):
+        ...
+    TypeError: the op has a lowering in place of a SymPy form
+    """
+    raise TypeError("the op has a lowering in place of a SymPy form")
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """One row of the table; the module's docstring explains the columns."""
@@ -88,6 +100,7 @@ class Op:
     forward: Callable[..., Any]
     vjps: tuple[Callable[..., Any], ...]
     sympy: Callable[..., Any]
+    """:func:`by_lowering` for an op that has a lowering in its place."""
     exact: Callable[..., Any]
     shape: Callable[..., Shape]
     spelling: str
@@ -100,11 +113,48 @@ class Op:
     elementwise: bool = True
     source: str = ""
     ball: Callable[..., Any] | None = None
+    required: tuple[str, ...] = ()
+    """Parameters that must be given; a case file may write them by position, behind the operands."""
+    axis_of: Literal["operand", "result"] = "operand"
+    """Whose axes ``axis`` counts: an op may make new ones."""
+    variadic: Literal["", "list", "text first"] = ""
+    """Any number of operands: as a list, ``stack([a, b])``, or behind a text, ``einsum("ij,jk->ik", a, b)``."""
+    moves: bool = False
+    """The op only moves entries (some of them more than once, or none) and puts zeros between them."""
+    uses: Callable[..., int] | None = None
+    """How many products it adds up, from the operands' shapes; each entry of the operands once if left out."""
+    lower: Callable[..., int] | None = None
+    """How the op is built of others: ``lower(builder, *positions, **params)`` gives the position of the result."""
+    held: Callable[..., Any] | None = None
+    """A constant that the lowering takes as its last operand and no derivative sees, from the operands' floats."""
+    ties: Mapping[str, Any] = field(default_factory=dict)
+    """Convention at a tie -> what the VJP takes for it, where the lowering has the branches; the first is default."""
+
+    def __post_init__(self) -> None:
+        """Holds the columns that exclude each other apart. Raises ValueError."""
+        if (self.sympy is by_lowering) != (self.lower is not None):
+            raise ValueError(f"the row {self.name} needs a SymPy form or a lowering, and not both")
 
     @property
     def arity(self) -> int:
-        """How many arguments it takes."""
+        """How many arguments it takes; 1 stands for any number of them where the row is variadic."""
         return len(self.vjps)
+
+    @property
+    def conventions(self) -> Mapping[str, Any]:
+        """What a case may say under ``ties:``, the default first; empty where nothing ties."""
+        return self.ties if self.kink is None else self.kink.ties
+
+    def vjps_for(self, operands: int) -> tuple[Callable[..., Any], ...]:
+        """One VJP for each operand; that of a variadic op is told which one is meant.
+
+        >>> from verify.ops import OPS
+        >>> len(OPS["add"].vjps_for(2)), len(OPS["stack"].vjps_for(3))
+        (2, 3)
+        """
+        if not self.variadic:
+            return self.vjps
+        return tuple(partial(self.vjps[0], which=i) for i in range(operands))
 
 
 def exact_rational(value: float) -> sympy.Expr:

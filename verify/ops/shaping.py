@@ -2,45 +2,333 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from verify.errors import ShapeError
 from verify.ops import ball_forms
+from verify.ops.axes import one_axis, same_points, shift
 from verify.ops.row import Op, Shape
 
+Axis = tuple[int, ...]
 
-def _transposed_shape(a: Shape, axes: tuple[int, ...] | None = None) -> Shape:
+# ------------------------------------------------------------------------------------------------ the order of axes
+
+
+def _transposed_shape(a: Shape, axes: Axis | None = None) -> Shape:
     return a[::-1] if axes is None else tuple(a[i] for i in axes)
 
 
-def _indexed_shape(a: Shape, index: tuple[int | slice, ...]) -> Shape:
-    return np.broadcast_to(np.zeros(()), a)[index].shape
-
-
-def _transpose(a: Any, axes: tuple[int, ...] | None = None) -> Any:
+def _transpose(a: Any, axes: Axis | None = None) -> Any:
     order = range(a.ndim - 1)[::-1] if axes is None else axes
     return np.transpose(a, (0, *(i + 1 for i in order)))
 
 
-def _transpose_vjp(g: Any, y: Any, a: Any, axes: tuple[int, ...] | None = None) -> Any:
+def _transpose_vjp(g: Any, y: Any, a: Any, axes: Axis | None = None) -> Any:
     return _transpose(g, axes if axes is None else tuple(int(i) for i in np.argsort(axes)))
 
 
-def _index(a: Any, index: tuple[int | slice, ...]) -> Any:
+# ----------------------------------------------------------------------------------------- the same entries in a row
+
+
+def _reshaped_shape(a: Shape, shape: Any) -> Shape:
+    wanted = _sizes(shape)
+    entries, unknown = math.prod(a), [i for i, size in enumerate(wanted) if size == -1]
+    rest = math.prod(size for size in wanted if size != -1)
+    if any(size < -1 for size in wanted) or len(unknown) > 1:
+        raise ShapeError(f"shape={shape} must have sizes of 0 or more, and -1 once at most")
+    if unknown and rest and entries % rest == 0:
+        wanted = (*wanted[: unknown[0]], entries // rest, *wanted[unknown[0] + 1 :])
+    if math.prod(wanted) != entries or -1 in wanted:
+        raise ShapeError(f"cannot reshape {a} ({entries} entries) into {shape}")
+    return wanted
+
+
+def _sizes(shape: Any) -> Shape:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def _reshape(a: Any, shape: Any) -> Any:
+    return a.reshape(len(a), *_reshaped_shape(a.shape[1:], shape))
+
+
+def _as_it_was(g: Any, y: Any, a: Any, **_: Any) -> Any:
+    """The upstream gradient in the operand's shape."""
+    return g.reshape(a.shape)
+
+
+def _expanded_shape(a: Shape, axis: Axis) -> Shape:
+    sizes = iter(a)
+    return tuple(1 if place in axis else next(sizes) for place in range(len(a) + len(axis)))
+
+
+def _squeezed_shape(a: Shape, axis: Axis | None = None) -> Shape:
+    for place in axis or ():
+        if a[place] != 1:
+            raise ShapeError(f"cannot squeeze axis {place} of length {a[place]} (shape {a})")
+    return tuple(size for place, size in enumerate(a) if size != 1 or (axis is not None and place not in axis))
+
+
+# -------------------------------------------------------------------------------------------------- repeated entries
+
+
+def _broadcast_shape(a: Shape, shape: Any) -> Shape:
+    wanted = _sizes(shape)
+    extra = len(wanted) - len(a)
+    fits = all(size in (1, goal) for size, goal in zip(a, wanted[max(extra, 0) :], strict=False))
+    if extra < 0 or not fits or any(size < 0 for size in wanted):
+        raise ShapeError(f"cannot broadcast shape {a} to {wanted}")
+    return wanted
+
+
+def _broadcast(a: Any, shape: Any) -> Any:
+    wanted = _sizes(shape)
+    extra = len(wanted) - (a.ndim - 1)
+    return np.broadcast_to(a.reshape(len(a), *(1,) * extra, *a.shape[1:]), (len(a), *wanted))
+
+
+def _broadcast_vjp(g: Any, y: Any, a: Any, shape: Any) -> Any:
+    extra = g.ndim - a.ndim
+    stretched = [i + 1 + extra for i, size in enumerate(a.shape[1:]) if g.shape[i + 1 + extra] != size]
+    summed = (*range(1, 1 + extra), *stretched)
+    return np.sum(g, axis=summed).reshape(a.shape) if summed else g
+
+
+# --------------------------------------------------------------------------------------------------- picked entries
+
+
+def _indexed_shape(a: Shape, index: tuple[Any, ...]) -> Shape:
+    shape: Shape = np.broadcast_to(np.zeros(()), a)[index].shape
+    return shape
+
+
+def _index(a: Any, index: tuple[Any, ...]) -> Any:
     return a[(slice(None), *index)]
 
 
-def _index_vjp(g: Any, y: Any, a: Any, index: tuple[int | slice, ...]) -> Any:
+def _index_vjp(g: Any, y: Any, a: Any, index: tuple[Any, ...]) -> Any:
     out = np.zeros_like(a)
     out[(slice(None), *index)] = g
     return out
 
 
+def _gathered_shape(a: Shape, index: tuple[Any, ...]) -> Shape:
+    try:
+        shape: Shape = np.broadcast_to(np.zeros(()), a)[_lists(index)].shape
+    except IndexError:
+        lengths = " and ".join(str(len(part)) for part in index if isinstance(part, tuple))
+        raise ShapeError(f"lists of {lengths} indices do not broadcast together") from None
+    return shape
+
+
+def _lists(index: tuple[Any, ...]) -> tuple[Any, ...]:
+    """An index as NumPy reads it: what are tuples here are lists there."""
+    return tuple(list(part) if isinstance(part, tuple) else part for part in index)
+
+
+@lru_cache(maxsize=64)
+def _reads(shape: Shape, index: tuple[Any, ...]) -> tuple[Shape, Any, tuple[tuple[Any, Any], ...]]:
+    """The result's shape, the entry ``(n,)`` that each of its entries reads, and the same in rounds.
+
+    A round has places of the result and the entries that they read, none of them twice, so that adding needs no loop.
+    """
+    read = np.arange(math.prod(shape)).reshape(shape)[_lists(tuple(map(_unfrozen, index)))]
+    flat = read.ravel()
+    order = np.argsort(flat, kind="stable")
+    in_order = flat[order]
+    first = np.searchsorted(in_order, in_order)
+    turn = np.empty(len(flat), dtype=np.int64)
+    turn[order] = np.arange(len(flat)) - first
+    rounds = (
+        (places := np.flatnonzero(turn == number), flat[places]) for number in range(int(turn.max(initial=-1)) + 1)
+    )
+    return read.shape, flat, tuple(rounds)
+
+
+def _reading(shape: Shape, index: tuple[Any, ...]) -> tuple[Shape, Any, tuple[tuple[Any, Any], ...]]:
+    return _reads(shape, tuple(map(_frozen, index)))
+
+
+def _frozen(part: Any) -> Any:
+    """A part of an index that can be looked up: a slice cannot."""
+    return ("slice", part.start, part.stop, part.step) if isinstance(part, slice) else part
+
+
+def _unfrozen(part: Any) -> Any:
+    return slice(*part[1:]) if isinstance(part, tuple) and part and part[0] == "slice" else part
+
+
+def _gather(a: Any, index: tuple[Any, ...]) -> Any:
+    shape, read, _ = _reading(a.shape[1:], index)
+    return a.reshape(len(a), -1)[:, read].reshape(len(a), *shape)
+
+
+def _gather_vjp(g: Any, y: Any, a: Any, index: tuple[Any, ...]) -> Any:
+    """Each entry gets what all places that read it send back."""
+    _, read, rounds = _reading(a.shape[1:], index)
+    out = np.zeros_like(a).reshape(len(a), -1)
+    flat = g.reshape(len(a), -1)
+    for number, (places, entries) in enumerate(rounds):
+        sent = flat if len(places) == len(read) else flat[:, places]
+        out[:, entries] = sent if number == 0 else out[:, entries] + sent
+    return out.reshape(a.shape)
+
+
+# ------------------------------------------------------------------------------------------------- several operands
+
+
+def _stacked_shape(*shapes: Shape, axis: Axis = (0,)) -> Shape:
+    if len(set(shapes)) > 1:
+        raise ShapeError(f"stack needs arrays of one shape, got {' and '.join(map(str, shapes))}")
+    place = one_axis("stack", axis)
+    return (*shapes[0][:place], len(shapes), *shapes[0][place:])
+
+
+def _stack(*arrays: Any, axis: Axis = (0,)) -> Any:
+    return np.stack(same_points(arrays), axis=axis[0] + 1)
+
+
+def _stack_vjp(g: Any, y: Any, *arrays: Any, which: int, axis: Axis = (0,)) -> Any:
+    return g[(*(slice(None),) * (axis[0] + 1), which)]
+
+
+def _joined_shape(*shapes: Shape, axis: Axis = (0,)) -> Shape:
+    if not shapes[0] or not all(shapes):
+        raise ShapeError("concatenate needs arrays with at least one axis; use stack for scalars")
+    place = one_axis("concatenate", axis)
+    others = {shape[:place] + shape[place + 1 :] for shape in shapes}
+    if len({len(shape) for shape in shapes}) > 1 or len(others) > 1:
+        text = " and ".join(map(str, shapes))
+        raise ShapeError(f"concatenate needs arrays that differ along axis {place} alone, got shapes {text}")
+    return (*shapes[0][:place], sum(shape[place] for shape in shapes), *shapes[0][place + 1 :])
+
+
+def _concatenate(*arrays: Any, axis: Axis = (0,)) -> Any:
+    return np.concatenate(same_points(arrays), axis=axis[0] + 1)
+
+
+def _concatenate_vjp(g: Any, y: Any, *arrays: Any, which: int, axis: Axis = (0,)) -> Any:
+    place = axis[0] + 1
+    start = sum(x.shape[place] for x in arrays[:which])
+    return g[(*(slice(None),) * place, slice(start, start + arrays[which].shape[place]))]
+
+
+# ------------------------------------------------------------------------------------------- zeros, order, places
+
+
+def _widths(pad_width: Any, rank: int) -> tuple[tuple[int, int], ...]:
+    """Zeros before and after each axis, from what NumPy takes: one number, one pair, or a pair for each axis."""
+    try:
+        pairs = np.broadcast_to(np.array(pad_width, dtype=np.int64), (rank, 2)).tolist()
+    except ValueError:
+        raise ShapeError(f"pad_width={pad_width} must be a number, a pair, or a pair for each of {rank} axes") from None
+    if any(width < 0 for pair in pairs for width in pair):
+        raise ShapeError(f"pad_width={pad_width} must not be negative")
+    return tuple((before, after) for before, after in pairs)
+
+
+def _padded_shape(a: Shape, pad_width: Any) -> Shape:
+    return tuple(before + n + after for n, (before, after) in zip(a, _widths(pad_width, len(a)), strict=True))
+
+
+def _pad(a: Any, pad_width: Any) -> Any:
+    return np.pad(a, ((0, 0), *_widths(pad_width, a.ndim - 1)))
+
+
+def _pad_vjp(g: Any, y: Any, a: Any, pad_width: Any) -> Any:
+    inner = (
+        slice(before, before + n) for n, (before, _) in zip(a.shape[1:], _widths(pad_width, a.ndim - 1), strict=True)
+    )
+    return g[(slice(None), *inner)]
+
+
+def _flip(a: Any, axis: Axis | None = None) -> Any:
+    return np.flip(a, axis=shift(axis, a.ndim))
+
+
+def _roll_shape(a: Shape, shift: Any, axis: Axis | None = None) -> Shape:
+    steps = len(_sizes(shift))
+    if steps > 1 and steps != len(axis or ()):
+        raise ShapeError(f"shift={shift} needs an axis for each of its {steps} numbers, got axis={axis}")
+    return a
+
+
+def _roll(a: Any, shift: Any, axis: Axis | None = None) -> Any:
+    if axis is None:
+        return np.roll(a.reshape(len(a), -1), shift, axis=1).reshape(a.shape)
+    return np.roll(a, _steps(shift, axis), axis=tuple(place + 1 for place in axis))
+
+
+def _steps(shift: Any, axis: Axis) -> tuple[int, ...]:
+    steps = _sizes(shift)
+    return steps * len(axis) if len(steps) == 1 else steps
+
+
+def _roll_vjp(g: Any, y: Any, a: Any, shift: Any, axis: Axis | None = None) -> Any:
+    return _roll(g, tuple(-step for step in _sizes(shift)) if axis is not None else -_sizes(shift)[0], axis)
+
+
+# Each of these is on object arrays what it is on the operand of a single point.
+
+
+def _object_roll(a: Any, shift: Any, axis: Axis | None = None) -> Any:
+    return np.roll(a, shift) if axis is None else np.roll(a, _steps(shift, axis), axis)
+
+
+def _object_squeeze(a: Any, axis: Axis | None = None) -> Any:
+    return np.asarray(a).reshape(_squeezed_shape(np.shape(a), axis))
+
+
+def _object_stack(*arrays: Any, axis: Axis = (0,)) -> Any:
+    return np.stack(arrays, axis=axis[0])
+
+
+def _object_concatenate(*arrays: Any, axis: Axis = (0,)) -> Any:
+    return np.concatenate(arrays, axis=axis[0])
+
+
+def _object_transpose(a: Any, axes: Axis | None = None) -> Any:
+    return a.T if axes is None else np.transpose(a, axes)
+
+
 ROWS = (
-    Op("transpose", _transpose, (_transpose_vjp,), lambda a, axes=None: a.T if axes is None else np.transpose(a, axes),
-       lambda a, axes=None: np.transpose(a, axes), _transposed_shape, "transpose(a)", params=("axes",),
-       elementwise=False, ulps=0.0, ball=ball_forms.transpose),
+    Op("transpose", _transpose, (_transpose_vjp,), _object_transpose, np.transpose, _transposed_shape, "transpose(a)",
+       params=("axes",), elementwise=False, ulps=0.0, moves=True, ball=ball_forms.transpose),
     Op("index", _index, (_index_vjp,), lambda a, index: a[index], lambda a, index: a[index], _indexed_shape, "a[0]",
-       params=("index",), elementwise=False, ulps=0.0, ball=ball_forms.index),
+       params=("index",), elementwise=False, ulps=0.0, moves=True, ball=ball_forms.index),
+    Op("gather", _gather, (_gather_vjp,), lambda a, index: a[_lists(index)], lambda a, index: a[_lists(index)],
+       _gathered_shape, "a[[0, 2]]", params=("index",), elementwise=False, ulps=0.0, moves=True,
+       ball=ball_forms.gather),
+    Op("reshape", _reshape, (_as_it_was,), lambda a, shape: a.reshape(shape), np.reshape, _reshaped_shape,
+       "reshape(a, shape=(2, 3))", params=("shape",), required=("shape",), elementwise=False, ulps=0.0, moves=True,
+       ball=ball_forms.reshape),
+    Op("ravel", lambda a: a.reshape(len(a), -1), (_as_it_was,), lambda a: a.reshape(-1), np.ravel,
+       lambda a: (math.prod(a),), "ravel(a)", elementwise=False, ulps=0.0, moves=True,
+       ball=lambda a: ball_forms.reshape(a, -1)),
+    Op("expand_dims", lambda a, axis: a.reshape(len(a), *_expanded_shape(a.shape[1:], axis)), (_as_it_was,),
+       lambda a, axis: a.reshape(_expanded_shape(a.shape, axis)), np.expand_dims, _expanded_shape,
+       "expand_dims(a, axis=0)", params=("axis",), required=("axis",), axis_of="result", elementwise=False, ulps=0.0,
+       moves=True, ball=np.expand_dims),
+    Op("squeeze", lambda a, axis=None: a.reshape(len(a), *_squeezed_shape(a.shape[1:], axis)), (_as_it_was,),
+       _object_squeeze, np.squeeze, _squeezed_shape, "squeeze(a)", params=("axis",), elementwise=False, ulps=0.0,
+       moves=True, ball=np.squeeze),
+    Op("broadcast_to", _broadcast, (_broadcast_vjp,), np.broadcast_to, np.broadcast_to, _broadcast_shape,
+       "broadcast_to(a, shape=(2, 3))", params=("shape",), required=("shape",), elementwise=False, ulps=0.0,
+       moves=True, ball=np.broadcast_to),
+    Op("stack", _stack, (_stack_vjp,), _object_stack, _object_stack, _stacked_shape, "stack([a, b])",
+       params=("axis",), axis_of="result", variadic="list", elementwise=False, ulps=0.0, moves=True,
+       ball=ball_forms.stack),
+    Op("concatenate", _concatenate, (_concatenate_vjp,), _object_concatenate, _object_concatenate, _joined_shape,
+       "concatenate([a, b])", params=("axis",), variadic="list", elementwise=False, ulps=0.0, moves=True,
+       ball=ball_forms.concatenate),
+    Op("pad", _pad, (_pad_vjp,), np.pad, np.pad, _padded_shape, "pad(a, pad_width=1)", params=("pad_width",),
+       required=("pad_width",), elementwise=False, ulps=0.0, moves=True, ball=ball_forms.pad,
+       source="NumPy's pad with its default mode, constant zeros"),
+    Op("flip", _flip, (lambda g, y, a, axis=None: _flip(g, axis),), np.flip, np.flip, lambda a, axis=None: a, "flip(a)",
+       params=("axis",), elementwise=False, ulps=0.0, moves=True, ball=np.flip),
+    Op("roll", _roll, (_roll_vjp,), _object_roll, _object_roll, _roll_shape, "roll(a, shift=1)",
+       params=("shift", "axis"), required=("shift",), elementwise=False, ulps=0.0, moves=True, ball=_object_roll),
 )  # fmt: skip

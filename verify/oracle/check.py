@@ -17,6 +17,7 @@ import numpy as np
 
 from verify.errors import UsageError
 from verify.oracle.black_box import Function, judge_black_box
+from verify.oracle.function_sizes import points_at_other_sizes, why_without_value
 from verify.oracle.given import adapted, points_of
 from verify.oracle.gradient_run import GradientRun
 from verify.oracle.shrink import shrunk
@@ -40,6 +41,7 @@ def check_gradient(
     *,
     at: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None,
     domain: Mapping[str, Any] | None = None,
+    dims: Mapping[str, Sequence[str | int]] | None = None,
     upstream: Any = None,
     constants: Mapping[str, Any] | Collection[str] = (),
     dtype: str | None = None,
@@ -66,6 +68,9 @@ def check_gradient(
     domain
         Input -> ``(low, high)``: where points may be drawn, in place of what the case says. A function without one is
         looked at ``at`` alone, unless ``points`` are asked for.
+    dims
+        Argument of a function -> the names of its axes, ``{"W": ("m", "k"), "x": ("k",)}``: the function is traced anew
+        at other sizes of them too, with values drawn from the domain. A case has dims of its own.
     upstream
         An array, or output -> array: the upstream gradient at every point. Drawn from the seed if left out.
     constants
@@ -101,6 +106,8 @@ def check_gradient(
     if isinstance(case, str | Path):
         case = load_case(find_case(case) if isinstance(case, str) else case)
     if isinstance(case, Case):
+        if dims:
+            raise UsageError("a case has dims of its own; give dims with a function only")
         cases = [adapted(case, given, domain, upstream, held, dtype)]
         if asked.points and upstream is None and not isinstance(constants, Mapping):
             most = SUBJECT_SIZES if asked.sizes is None else asked.sizes
@@ -113,6 +120,9 @@ def check_gradient(
     else:
         asked = replace(asked, points=asked.points if domain or points else 0)
         results = _judge_function(gradient, case, given, domain, upstream, held, dtype, asked)
+        if dims:
+            first = replace(asked, shrink=asked.shrink and all(result.passes for result in results))
+            results += _judge_other_sizes(gradient, case, given, domain, dims, held, dtype, first)
         methods = results[0].methods
     return GradientRun(
         cases=tuple(results),
@@ -167,6 +177,33 @@ def _judge_function(
         found = _judge_group(gradient, function, group, domain, upstream, constants, settings)
         results += [replace(r, name=f"{r.name}, at[{number}]") if len(groups) > 1 else r for r in found]
     return results
+
+
+def _judge_other_sizes(
+    gradient: Gradient,
+    function: Function,
+    at: Sequence[Mapping[str, Any]],
+    domain: Mapping[str, Any] | None,
+    dims: Mapping[str, Sequence[str | int]],
+    constants: Collection[str],
+    dtype: str | None,
+    settings: Settings,
+) -> list[CaseResult]:
+    """A result for each other size that the function has a value at; a note says where it has none."""
+    most = SUBJECT_SIZES if settings.sizes is None else settings.sizes
+    results: list[CaseResult] = []
+    missing: list[str] = []
+    for label, point in points_at_other_sizes(at[0], dims, domain, settings.seed):
+        if len(results) == most:
+            break
+        values = {name: _as_dtype(value, dtype) for name, value in point.items()}
+        reason = why_without_value(function, values)
+        if reason:
+            missing.append(f"the function has no value at {label}, which was left out ({reason})")
+            continue
+        found = _judge_group(gradient, function, [values], domain, None, constants, at_other_size(settings))
+        results += [replace(result, name=f"{result.name} [{label}]") for result in found]
+    return [replace(result, notes=(*result.notes, *missing)) for result in results]
 
 
 def _judge_group(

@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from verify.errors import UsageError, VerifyError, did_you_mean
+from verify.errors import UsageError, did_you_mean
 
 HERE = Path(__file__).resolve().parent.parent
 """The package: frames in it are no business of the user's."""
@@ -55,44 +53,21 @@ def _imported(name: str) -> Any:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        with user_fault(f"module {name} cannot be imported"):
-            return importlib.import_module(name)
-    except SyntaxError as error:  # it has no frames of its own: its message tells file and line
-        lines = "".join(traceback.format_exception_only(error)).rstrip()
-        raise UsageError(f"module {name} cannot be imported:\n{lines}") from None
-    except ModuleNotFoundError as error:
-        missing = error.name or name
-        near = did_you_mean(name, [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py"])
-        raise UsageError(
-            f"no module is called '{missing}', from {here} and the installed packages. {near}".strip()
-        ) from None
-
-
-@contextmanager
-def user_fault(what: str) -> Iterator[None]:
-    """Turns an exception of somebody else's code into a UsageError with their own traceback, from their frame on.
-
-    A fault of this program, in which no other code took part, passes through, and so do messages meant for users.
-
-    >>> with user_fault("the gradient failed"):
-    ...     raise UsageError("expected two arrays")
-    Traceback (most recent call last):
-    verify.errors.UsageError: expected two arrays
-    """
-    try:
-        yield
-    except (VerifyError, KeyboardInterrupt):
+        return importlib.import_module(name)
+    except KeyboardInterrupt:
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever a module raises while it is imported, SystemExit too
         frames = _their_frames(error.__traceback__)
-        if frames is None:
-            raise
-        lines = traceback.format_exception(type(error), error.with_traceback(frames), frames)
-        raise UsageError(f"{what}:\n{''.join(lines).rstrip()}") from None
+        if frames is None and isinstance(error, ModuleNotFoundError):
+            near = did_you_mean(name, [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py"])
+            message = f"no module is called '{error.name or name}', from {here} and the installed packages. {near}"
+            raise UsageError(message.strip()) from None
+        lines = "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+        raise UsageError(f"module {name} cannot be imported:\n{lines}") from None
 
 
 def _their_frames(frames: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame outside this package and of Python's import machinery; None without one."""
+    """The traceback from the first frame that is neither this package's nor Python's import machinery's, if any."""
     while frames is not None:
         file = frames.tb_frame.f_code.co_filename
         is_python = file.startswith("<frozen importlib") or Path(file) == Path(importlib.__file__)

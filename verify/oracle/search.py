@@ -132,7 +132,7 @@ class _Search:
     """One search in one case."""
 
     def __init__(self, case: Case, program: Program, seed: int) -> None:
-        self.case, self.program, self.graph = case, program, case.graph
+        self.case, self.program, self.graph = case, program, program.graph
         self.real = case.real_inputs
         self.inputs, self.upstream = search_bases(case, seed, BASES)
         self.turn = itertools.count()

@@ -30,7 +30,7 @@ from verify.oracle.search import upstream_of
 from verify.oracle.subject import SUBJECT, Interface, Subject
 from verify.points import Batch
 from verify.reading.case import Case
-from verify.records import VERDICTS, CaseResult, Finding, Row, Verdict, format_entry
+from verify.records import VERDICTS, CaseResult, Row, SimplestPoint, Verdict, format_entry, unravel
 
 Array = NDArray[Any]
 Values = dict[str, Array]
@@ -56,9 +56,6 @@ MOST_NUMBERS = 64
 
 STORE = Path(".hypothesis") / "examples"
 """Where Hypothesis keeps its examples, and this program points that failed before."""
-
-KIND = "simplest point"
-"""The kind of the finding."""
 
 INSTALL = "pip install 'verify-gradients[strategies]'"
 
@@ -150,7 +147,7 @@ class _Failure:
 def shrunk(
     gradient: Any, case: Case, result: CaseResult, interface: Interface | None = None, seconds: float = MOST_SECONDS
 ) -> CaseResult:
-    r"""A result with a finding that tells the simplest point at which the gradient is still grossly wrong.
+    r"""A result with the simplest point at which the gradient is still grossly wrong.
 
     Without Hypothesis, numbers are not simplified, and a note says so. A result that passes is returned as it is.
 
@@ -158,8 +155,8 @@ def shrunk(
     >>> from verify.reading.case import load_case_text
     >>> case = load_case_text("case: square\ninputs: {x: {at: 3.7, domain: [-5, 5]}}\nstages: {f: x**2}\n")
     >>> run = check_gradient(lambda x: 3 * x if x > 2 else 2 * x, case)
-    >>> [finding.sentence for finding in run.cases[0].findings if finding.kind == "simplest point"]
-    ['x = 3 shows it: the gradient by x is 9.0, the truth is 6.0']
+    >>> run.cases[0].simplest.sentence
+    'x = 3; there the gradient by x is 9.0, the truth is 6.0'
     """
     row = _worst(result)
     if row is None:
@@ -185,7 +182,7 @@ def shrunk(
     _simplify_together(failure)
     _simplify(failure)
     _store(gradient, failure)
-    return replace(result, findings=(*result.findings, _finding(failure)))
+    return replace(result, simplest=_simplest(failure))
 
 
 def _worst(result: CaseResult) -> Row | None:
@@ -339,21 +336,21 @@ def _simplify_together(failure: _Failure) -> None:
 # ------------------------------------------------------------------------------------------------- what is told, kept
 
 
-def _finding(failure: _Failure) -> Finding:
+def _simplest(failure: _Failure) -> SimplestPoint:
     block = failure.judge.judge(failure.batch([failure.values]))[0]
     with np.errstate(all="ignore"):
         off = np.where(np.isnan(block.errors[SUBJECT]), np.inf, block.errors[SUBJECT] / block.allowed)
     wrong = block.verdict == VERDICTS.index(Verdict.FAIL)
     place = int(np.argmax(np.where(wrong, off, -1.0)[0]))
-    entry = np.unravel_index(place, failure.case.graph.shape(failure.variable))
-    what = failure.variable + format_entry(tuple(map(int, entry)))
-    truth = float(block.reference[0, place])
+    entry = unravel(place, failure.case.graph.shape(failure.variable))
+    answer, truth = float(block.values[SUBJECT][0, place]), float(block.reference[0, place])
+    sizes = dict(failure.case.dims)
+    shown = [f"{name} = {size}" for name, size in sizes.items()]
+    shown += [f"{name} = {number_text(value)}" for name, value in failure.values.items()]
     told = f"the truth is {truth!r}" if math.isfinite(truth) else "no subgradient has that"
-    sizes = [f"{name} = {size}" for name, size in failure.case.dims.items()]
-    shown = [*sizes, *(f"{name} = {number_text(value)}" for name, value in failure.values.items())]
-    answer = float(block.values[SUBJECT][0, place])
-    sentence = f"{', '.join(shown)} shows it: the gradient by {what} is {answer!r}, {told}"
-    return Finding(KIND, failure.variable, sentence, fails=False)
+    what = failure.variable + format_entry(entry)
+    sentence = f"{', '.join(shown)}; there the gradient by {what} is {answer!r}, {told}"
+    return SimplestPoint(failure.variable, entry, sizes, dict(failure.values), answer, truth, sentence)
 
 
 def number_text(value: Any) -> str:

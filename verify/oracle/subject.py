@@ -17,7 +17,7 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from verify.certified.reference import Enclosure, Reference
+from verify.certified.reference import Enclosure, Enclosures, Reference
 from verify.certified.taylor import precision
 from verify.derivative import Derivative
 from verify.errors import UsageError, did_you_mean
@@ -112,6 +112,8 @@ class Subject:
         self._by_name, self.takes_upstream = _calling_convention(interface, gradient)
         self._in_balls: tuple[bytes, Mapping[str, Any]] | None = None
         """The last point at which the formula ran in balls, and its answer: each entry asks for it anew."""
+        self._nearby: tuple[bytes, Sequence[tuple[Enclosures, Derivative]]] | None = None
+        """The last point whose neighbours were looked at, with the truth and the answers there."""
 
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
         """The subject's gradients at P points, one call for each; see :class:`~verify.derivative.Differentiator`.
@@ -243,7 +245,7 @@ class Subject:
         self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], name: str, entry: tuple[int, ...]
     ) -> arb | None:
         """The formula's own value in balls, None where the code does not run on them."""
-        key = b"".join(np.asarray(x).tobytes() for x in (*inputs.values(), *upstream.values()))
+        key = _key(inputs, upstream)
         if self._in_balls is None or self._in_balls[0] != key:
             self._in_balls = key, self._run_in_balls(inputs, upstream)
         with precision(FORMULA_BITS):
@@ -275,19 +277,36 @@ class Subject:
         entry: tuple[int, ...],
     ) -> list[float]:
         """The relative errors along a short line through the point; NaN where they cannot be told."""
-        real = self.interface.real
-        rng = np.random.default_rng(0)
-        line = np.linspace(-NEARBY, NEARBY, NEIGHBOURS)
         errors = []
-        slopes = {key: rng.uniform(0.5, 1.0, x.shape[1:]) for key, x in inputs.items()}
-        for t in line:
-            moved = {k: (x * (1 + t * slopes[k])).astype(x.dtype) if k in real else x for k, x in inputs.items()}
-            truth = reference.enclose(moved, upstream).gradient(name, entry)
+        for known, answer in self._neighbours(reference, inputs, upstream):
+            truth = known.gradient(name, entry)
             if truth.reason or not truth.midpoint:
                 return [math.nan]
-            answer = self.differentiate(moved, upstream).gradients[name][(0, *entry)]
-            errors.append((answer - truth.midpoint) / truth.midpoint)
+            errors.append((answer.gradients[name][(0, *entry)] - truth.midpoint) / truth.midpoint)
         return errors
+
+    def _neighbours(
+        self, reference: Reference, inputs: Mapping[str, Array], upstream: Mapping[str, Array]
+    ) -> Sequence[tuple[Enclosures, Derivative]]:
+        """The truth and the answer at points on a short line through one point."""
+        key = _key(inputs, upstream)
+        if self._nearby is None or self._nearby[0] != key:
+            real = self.interface.real
+            rng = np.random.default_rng(0)
+            slopes = {name: rng.uniform(0.5, 1.0, x.shape[1:]) for name, x in inputs.items()}
+            found = []
+            for t in np.linspace(-NEARBY, NEARBY, NEIGHBOURS):
+                moved = {k: (x * (1 + t * slopes[k])).astype(x.dtype) if k in real else x for k, x in inputs.items()}
+                # One road is enough for a look at how errors change.
+                known = reference.enclose(moved, upstream, taylor_only=True)
+                found.append((known, self.differentiate(moved, upstream)))
+            self._nearby = key, found
+        return self._nearby[1]
+
+
+def _key(inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> bytes:
+    """What tells one point from another."""
+    return b"".join(np.asarray(x).tobytes() for x in (*inputs.values(), *upstream.values()))
 
 
 def is_alone(errors: Sequence[float]) -> bool:

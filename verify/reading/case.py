@@ -480,7 +480,7 @@ class _CaseReader:
         for op, tie in given.items():
             fault = tie_fault(op, tie)
             if fault is not None:
-                self._fault(("ties", op), *fault, key=op not in OPS or OPS[op].kink is None)
+                self._fault(("ties", op), *fault, key=op not in OPS or not OPS[op].conventions)
             elif op not in used:
                 self._fault(("ties", op), f"no stage uses the op '{op}'", "Remove the convention.", key=True)
         return given

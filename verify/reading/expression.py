@@ -47,6 +47,8 @@ CONSTANTS: Mapping[str, float] = {"pi": math.pi, "e": math.e}
 """Names that mean numbers, unless an input, a stage or a dim has the name."""
 CALLABLE: Mapping[str, Op] = {name: row for name, row in OPS.items() if row.spelling.startswith(f"{name}(")}
 """The ops that are written as calls; the others are operators."""
+REDUCTIONS: Mapping[str, str] = {"max": "amax", "min": "amin"}
+"""The op that a name means where it has one operand: ``max(a, b)`` is taken entry by entry, ``max(a)`` over axes."""
 
 _BINARY: Mapping[type[ast.operator], str] = {
     ast.Add: "add",
@@ -276,13 +278,13 @@ def tie_fault(op: str, convention: str) -> tuple[str, str] | None:
     >>> tie_fault("max", "bth")
     ("unknown convention 'bth' for ties of max", "Did you mean 'both'?")
     """
-    kinked = [name for name, row in OPS.items() if row.kink is not None]
+    kinked = [name for name, row in OPS.items() if row.conventions]
     if op not in kinked:
         return f"the op '{op}' has no ties", did_you_mean(op, kinked) or f"Ops with ties: {', '.join(kinked)}."
-    kink = OPS[op].kink
-    if kink is None or convention in kink.ties:
+    ties = OPS[op].conventions
+    if convention in ties:
         return None
-    suggestion = did_you_mean(convention, kink.ties) or f"It has: {', '.join(kink.ties)}."
+    suggestion = did_you_mean(convention, ties) or f"It has: {', '.join(ties)}."
     return f"unknown convention '{convention}' for ties of {op}", suggestion
 
 
@@ -427,21 +429,46 @@ class _Reader:
 
     def call(self, node: ast.Call) -> int | None:
         """An op by its name in the table."""
-        args = [self._node(arg) for arg in node.args]
         if not isinstance(node.func, ast.Name):
+            for arg in node.args:
+                self._node(arg)
             raise _RefusedError(node.func, *self._not_callable(node.func))
         name = node.func.id
+        if name in REDUCTIONS and len(node.args) == 1:
+            name = REDUCTIONS[name]
         row = CALLABLE.get(name)
+        faults = len(self.problems)
         params: dict[str, Any] = {}
+        operands, positional = (node.args, []) if row is None else self._split(row, node, params)
+        args = [self._node(arg) for arg in operands]
         if row is None:
             self._report(node.func, *self._unknown_op(name))
             return None
-        faults = len(self.problems)
+        for key, value in zip(row.required, positional, strict=False):
+            self._read_param(row, ast.keyword(key, value), params)
         for item in node.keywords:
             self._read_param(row, item, params)
-        if len(args) != row.arity:
-            self._report(node, *_wrong_count(row, len(args)))
+        if len(operands) < (1 if row.variadic else row.arity) or len(positional) > len(row.required):
+            self._report(node, *_wrong_count(row, len(operands) + len(positional)))
+        missing = [key for key in row.required if key not in params]
+        if missing and len(self.problems) == faults:
+            self._report(node, f"{row.name} needs {' and '.join(missing)}", f"Write {row.spelling}.")
         return None if len(self.problems) > faults else self._apply(node, name, args, params)
+
+    def _split(self, row: Op, node: ast.Call, params: dict[str, Any]) -> tuple[Sequence[ast.expr], Sequence[ast.expr]]:
+        """The arguments of a call that are operands, and those that are parameters written by position."""
+        args = node.args
+        if row.variadic == "list":
+            if args and not isinstance(args[0], ast.List | ast.Tuple):
+                raise _RefusedError(args[0], f"{row.name} takes a list of arrays", f"Write {row.spelling}.")
+            return (args[0].elts, args[1:]) if args and isinstance(args[0], ast.List | ast.Tuple) else ((), ())
+        if row.variadic == "text first":
+            text = args[0] if args else None
+            if not isinstance(text, ast.Constant) or not isinstance(text.value, str):
+                raise _RefusedError(text or node, f"{row.name} begins with a text", f"Write {row.spelling}.")
+            params[row.params[0]] = text.value
+            return args[1:], ()
+        return args[: row.arity], args[row.arity :]
 
     def _unknown_op(self, name: str) -> tuple[str, str]:
         if name in OPS:
@@ -462,6 +489,8 @@ class _Reader:
             self._report(item, "'**' before an argument is not allowed", "Write the parameters one by one.")
         elif item.arg not in row.params:
             has = f"It has: {', '.join(row.params)}." if row.params else "It has none."
+            if row.name in REDUCTIONS and item.arg in OPS[REDUCTIONS[row.name]].params:
+                has = f"With one array it is a reduction: {row.name}(a, {item.arg}=...)."
             suggestion = did_you_mean(item.arg, row.params) or has
             self._report(item, f"unknown parameter '{shortened(item.arg)}' of {row.name}", suggestion)
         elif item.arg in params:
@@ -474,9 +503,11 @@ class _Reader:
 
     def _param(self, name: str, node: Formula) -> Any:
         """A static parameter: a whole number, a tuple of them, True, False or (for an axis) None."""
+        if name == "pad_width":
+            return self._nested(node, name)
         flag = isinstance(node, ast.Constant) and isinstance(node.value, bool)
         if flag or name == "keepdims":
-            if not flag or name in ("axis", "axes"):
+            if not flag or name != "keepdims":
                 expected = "True or False" if name == "keepdims" else "a whole number or a tuple of them"
                 raise _RefusedError(node, f"{name} must be {expected}, got {self._shown(node)}")
             return isinstance(node, ast.Constant) and node.value is True
@@ -484,6 +515,12 @@ class _Reader:
             return None
         if isinstance(node, ast.Tuple):
             return tuple(self._integer(item, name) for item in node.elts)
+        return self._integer(node, name)
+
+    def _nested(self, node: Formula, name: str) -> Any:
+        """A whole number, or a tuple of such or of tuples of them."""
+        if isinstance(node, ast.Tuple):
+            return tuple(self._nested(item, name) for item in node.elts)
         return self._integer(node, name)
 
     def attribute(self, node: ast.Attribute) -> None:
@@ -495,17 +532,34 @@ class _Reader:
     # ------------------------------------------------------------------------------------------------- subscripts
 
     def subscript(self, node: ast.Subscript) -> int | None:
-        """Constant indices and slices."""
+        """Constant indices, slices, and lists of indices or flags."""
         array = self._node(node.value)
         items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        index: list[int | slice] = []
+        index: list[Any] = []
         faults = len(self.problems)
         for item in items:
             try:
-                index.append(self._slice(item) if isinstance(item, ast.Slice) else self._integer(item, "an index"))
+                index.append(self._place_in_index(item))
             except _RefusedError as refused:
                 self._report(refused.node, refused.message, refused.suggestion)
-        return None if len(self.problems) > faults else self._apply(node, "index", (array,), {"index": tuple(index)})
+        op = "gather" if any(isinstance(part, tuple) for part in index) else "index"
+        return None if len(self.problems) > faults else self._apply(node, op, (array,), {"index": tuple(index)})
+
+    def _place_in_index(self, item: Formula) -> Any:
+        if isinstance(item, ast.Slice):
+            return self._slice(item)
+        if isinstance(item, ast.Constant) and item.value in (None, Ellipsis):
+            return item.value
+        if not isinstance(item, ast.List):
+            return self._integer(item, "an index")
+        if not item.elts:
+            raise _RefusedError(item, "a list of no indices picks nothing", "Write x[[0, 2]].")
+        flags = [isinstance(part, ast.Constant) and isinstance(part.value, bool) for part in item.elts]
+        if all(flags):
+            return tuple(isinstance(part, ast.Constant) and part.value is True for part in item.elts)
+        if any(flags):
+            raise _RefusedError(item, "a list in an index has whole numbers or flags, not both", "Write x[[0, 2]].")
+        return tuple(self._integer(part, "an index") for part in item.elts)
 
     def _slice(self, node: ast.Slice) -> slice:
         bounds = [node.lower, node.upper, node.step]
@@ -573,9 +627,10 @@ class _Reader:
         if len(known) < len(args) or self.builder.shape(position) != ():
             return
         row = OPS[op]
-        tie = {} if row.kink is None else {"tie": next(iter(row.kink.ties.values()))}
+        tie = {"tie": next(iter(row.conventions.values()))} if row.conventions else {}
+        params = self.builder.params(position)
         with np.errstate(all="ignore"):
-            value = float(row.forward(*(np.array([item.value]) for item in known), **params, **tie)[0])
+            value = float(row.forward(*(np.array([item.value]) for item in known), **{**params, **tie})[0])
         if not math.isfinite(value):
             raise _RefusedError(node, f"the constant {self._shown(node)} is {value}", "It must be a finite number.")
         self.scope.constants[position] = Exact(value, _bits(op, known, params))
@@ -595,6 +650,8 @@ def _literal(node: ast.Constant, written: str) -> float:
 
 
 def _wrong_count(row: Op, count: int) -> tuple[str, str]:
+    if row.variadic:
+        return f"{row.name} takes one array or more, got {count or 'none'}", f"Write {row.spelling}."
     message = f"{row.name} takes {row.arity} argument{'s' * (row.arity != 1)}, got {count}"
     if count > row.arity and row.params:
         return message, f"Give parameters by name: {row.params[0]}=..."
@@ -607,7 +664,7 @@ def _check_bounds(node: ast.AST, params: Mapping[str, Any]) -> None:
     """Python's own integers are unbounded, those of array shapes are not."""
     for value in params.values():
         for part in value if isinstance(value, tuple) else (value,):
-            numbers = (part.start, part.stop, part.step) if isinstance(part, slice) else (part,)
+            numbers = (part.start, part.stop, part.step) if isinstance(part, slice) else np.ravel(part).tolist()
             if any(isinstance(number, int) and abs(number) >= LARGEST_INTEGER for number in numbers):
                 raise _RefusedError(node, "this whole number is too large for an index or an axis")
 

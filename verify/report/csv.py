@@ -32,6 +32,7 @@ from verify.records import (
     VariableResult,
     Verdict,
     format_entry,
+    pairs_of,
     unravel,
 )
 from verify.report.atomic import replacing
@@ -54,7 +55,7 @@ _TEXT = {
     "points": ("case", "origin", "note", "input", "shape", "entry", "file"),
     "summary": (
         *("case", "variable", "quantity", "role", "shape", "form", "verdict", "reason", "diagnosis", "file"),
-        *(f"{a}_{b}_entry" for a, b in PAIRS),
+        *(f"{a}_{b}_entry" for a, b in PAIRS),  # and those of the run's further methods, see `_kinds`
     ),
 }
 _WHOLE = {
@@ -71,6 +72,7 @@ _WHOLE = {
         *(f"{a}_{b}_point" for a, b in PAIRS),
     ),
 }
+_PAIR_TEXT, _PAIR_WHOLE = "_entry", "_point"
 _TRUTH = {"results": ("passes",), "points": ("own",), "summary": ("passes",)}
 
 # What is skipped in front is what spreadsheets skip: blanks, quotes, control characters and marks of no width. The
@@ -164,7 +166,7 @@ def results_frame(run: Run) -> pd.DataFrame:
     0
     """
     extra = sorted({m for c in run.cases for v in c.variables for m in v.rows.values} - set(METHODS))
-    pairs = [f"{a}_{b}" for a, b in PAIRS]
+    pairs = [f"{a}_{b}" for a, b in _pairs(run)]
     proved = ("reference", "radius", "error", "allowed", "step_error")
     floats = (*METHODS, *extra, *pairs, "expected", *proved, *(f"{m}_ulps" for m in (*METHODS, *extra)))
     order = ("case", "variable", "quantity", "entry", "point", "origin", *floats, "road")
@@ -198,12 +200,12 @@ def summary_frame(run: Run) -> pd.DataFrame:
     >>> len(summary_frame(Run(cases=(), seed=0, points=64)))
     0
     """
-    pairs = [f"{a}_{b}{part}" for a, b in PAIRS for part in ("", "_point", "_entry")]
+    pairs = [f"{a}_{b}{part}" for a, b in _pairs(run) for part in ("", _PAIR_WHOLE, _PAIR_TEXT)]
     order = ("case", "variable", "quantity", "role", "shape", "form", "checked", *VERDICTS, "failed", "verdict")
     columns = _Columns(
         (*order, "passes", "proved", "weak", "power", *pairs, "reason", "diagnosis", "file", "line", "seed"), "summary"
     )
-    nowhere = {f"{a}_{b}_point": -1 for a, b in PAIRS}
+    nowhere = {f"{a}_{b}{_PAIR_WHOLE}": -1 for a, b in _pairs(run)}
     for case in run.cases:
         for variable in case.variables:
             columns.add(1, {**nowhere, **_summary_row(case, variable)})
@@ -233,7 +235,8 @@ class _Columns:
 
     def __init__(self, order: Sequence[str], file: str) -> None:
         self._order = order
-        self._text, self._whole, self._truth = frozenset(_TEXT[file]), frozenset(_WHOLE[file]), frozenset(_TRUTH[file])
+        self._text, self._whole = _kinds(file, order)
+        self._truth = frozenset(_TRUTH[file])
         self._codes: dict[str, int] = {"": 0}
         self._pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in order}
 
@@ -291,10 +294,25 @@ class _Columns:
         return pd.Categorical.from_codes(compact.tolist(), categories=pd.Index([texts[i] for i in used], dtype="str"))
 
 
+def _kinds(file: str, columns: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The columns of a file that hold text, and those that hold whole numbers; a run may have further pairs."""
+    pairs = [name for name in columns if file == "summary"]
+    text = {*_TEXT[file], *(name for name in pairs if name.endswith(_PAIR_TEXT))}
+    whole = {*map(str, _WHOLE[file]), *(name for name in pairs if name.endswith(_PAIR_WHOLE))}
+    return frozenset(text), frozenset(whole)
+
+
+def _pairs(run: Run) -> tuple[tuple[str, str], ...]:
+    """The pairs of methods that were compared in some case of a run."""
+    return tuple(
+        dict.fromkeys(pair for methods in (METHODS, *(c.methods for c in run.cases)) for pair in pairs_of(methods))
+    )
+
+
 def _result_columns(case: CaseResult, variable: VariableResult, floats: Sequence[str]) -> dict[str, Any]:
     rows = variable.rows
     found: dict[str, Any] = {name: rows.values[name] for name in floats if name in rows.values}
-    found |= {f"{a}_{b}": column for (a, b), column in differences(rows).items()}
+    found |= {f"{a}_{b}": column for (a, b), column in differences(rows, pairs_of(case.methods)).items()}
     found |= {name: column for name, column in _proved_columns(variable).items() if name in (*floats, "road")}
     return found | {
         "case": case.name,
@@ -407,16 +425,17 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
     import pandas as pd
 
     path = folder / f"{name}.csv"
-    # Not as categories: those turn texts that all look like numbers into numbers.
-    kinds = dict.fromkeys(_TEXT[name], "str")
-    kinds |= dict.fromkeys(map(str, _WHOLE[name]), "int64") | dict.fromkeys(_TRUTH[name], "bool")
     try:
         header = list(pd.read_csv(path, nrows=0).columns)
+        text, whole = _kinds(name, header)
+        # Not as categories: those turn texts that all look like numbers into numbers.
+        kinds = dict.fromkeys(text, "str")
+        kinds |= dict.fromkeys(whole, "int64") | dict.fromkeys(_TRUTH[name], "bool")
         floats = [column for column in header if column not in kinds]
         frame = pd.read_csv(path, dtype=kinds | dict.fromkeys(floats, "str"), keep_default_na=False)
         # Not every pandas parses a float to the nearest double by default; float of Python and NumPy does.
         numbers = {column: frame[column].to_numpy(object).astype("float64") for column in floats}
-        return frame.assign(**numbers, **{column: _restored(frame[column]) for column in _TEXT[name]})
+        return frame.assign(**numbers, **{column: _restored(frame[column]) for column in text})
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(f"cannot read {path}: {error}. Expected a file that `verify run --csv` wrote") from error
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verify.records import PAIRS, CaseResult, Point, Row, Run, StageRecord, Verdict, format_entry
+from verify.records import CaseResult, Point, Row, Run, StageRecord, Verdict, format_entry, pairs_of
 from verify.report.atomic import write_text
 from verify.report.format import (
     ABSENT,
@@ -113,6 +113,8 @@ def render(run: Run) -> str:
         .from_string(TEMPLATE.read_text(encoding="utf-8"))
         .render(
             run=run,
+            PAIRS=pairs_of(run.methods),
+            pairs_of=pairs_of,
             sections=sections,
             failing=[section for section in sections if not section.case.passes],
             counts={verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]},
@@ -205,7 +207,6 @@ def _environment() -> Environment:
         "full": full,
     }
     environment.globals |= {
-        "PAIRS": PAIRS,
         "largest": largest_difference,
         "place": place,
         "plural": plural,

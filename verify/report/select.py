@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from verify.records import PAIRS, SEVERITY, VERDICTS, CaseResult, Row, Rows, VariableResult
+from verify.records import PAIRS, SEVERITY, VERDICTS, CaseResult, Row, Rows, VariableResult, pairs_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ class FailureGroup:
     """At how many points."""
 
 
-def differences(rows: Rows) -> Mapping[tuple[str, str], NDArray[np.float64]]:
+def differences(rows: Rows, pairs: Sequence[tuple[str, str]] = PAIRS) -> Mapping[tuple[str, str], NDArray[np.float64]]:
     """The absolute difference of each pair of methods, row by row; NaN where one of the two gave nothing.
 
     Two equal infinities differ by NaN too: the methods said the same, but no number came of it.
@@ -45,7 +45,7 @@ def differences(rows: Rows) -> Mapping[tuple[str, str], NDArray[np.float64]]:
 
     absent = np.full(len(rows), np.nan)
     with np.errstate(invalid="ignore", over="ignore"):
-        return {(a, b): np.abs(rows.values.get(a, absent) - rows.values.get(b, absent)) for a, b in PAIRS}
+        return {(a, b): np.abs(rows.values.get(a, absent) - rows.values.get(b, absent)) for a, b in pairs}
 
 
 def failure_groups(case: CaseResult) -> list[FailureGroup]:
@@ -54,7 +54,7 @@ def failure_groups(case: CaseResult) -> list[FailureGroup]:
     >>> failure_groups(CaseResult("empty", "cases/empty.yaml"))
     []
     """
-    groups = [group for variable in case.variables for group in _groups_of(variable)]
+    groups = [group for variable in case.variables for group in _groups_of(variable, pairs_of(case.methods))]
     # A wrong value explains the gradients above it, so it is read first.
     return sorted(groups, key=lambda g: (-SEVERITY.index(g.row.verdict), g.row.quantity != "value"))
 
@@ -88,14 +88,14 @@ def _first_by_rank(rank: NDArray[np.int64], point: NDArray[np.int64], limit: int
     return np.argpartition(order, limit)[:limit]
 
 
-def _groups_of(variable: VariableResult) -> list[FailureGroup]:
+def _groups_of(variable: VariableResult, pairs: Sequence[tuple[str, str]]) -> list[FailureGroup]:
     import numpy as np
 
     rows = variable.rows
     failing = np.flatnonzero(~np.asarray(rows.passes, dtype=bool))
     if not failing.size:
         return []
-    largest = np.fmax.reduce([d[failing] for d in differences(rows).values()])
+    largest = np.fmax.reduce([d[failing] for d in differences(rows, pairs).values()])
     # No difference at all means that a number is missing or not finite, which is as bad as it gets.
     largest = np.where(np.isnan(largest), np.inf, largest)
     kinds, group = np.unique(

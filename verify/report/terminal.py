@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from verify.records import PAIRS, CaseResult, Finding, Row, Run, StageRecord, VariableResult, format_entry
+from verify.records import CaseResult, Finding, Row, Run, StageRecord, VariableResult, format_entry, pairs_of
 from verify.report.format import (
     ABSENT,
     array_text,
@@ -172,7 +172,9 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
         facts.append(("allowed", f"{magnitude(row.allowed)}{_step_text(row)}"))
     if row.expected == row.expected:
         facts.append(("expected", full(row.expected)))
-    facts.append(("differ", ", ".join(f"{a}-{b} {magnitude(row.difference(a, b))}" for a, b in PAIRS)))
+    facts.append(
+        ("differ", ", ".join(f"{a}-{b} {magnitude(row.difference(a, b))}" for a, b in pairs_of(case_result.methods)))
+    )
     facts.append(("suspect", row.suspect or "nobody"))
     facts += [("reason", row.reason)] * bool(row.reason)
     facts += [("diagnosis", sentence) for sentence in row.diagnosis]
@@ -248,13 +250,21 @@ def _whole_case_lines(case: CaseResult) -> list[str]:
     name = line_of(case.name)
     lines = [f"ERROR {printable(problem)}" for problem in case.problems]
     lines += [f"FAIL {name}: {line_of(failure)}" for failure in case.failures]
-    lines += [_finding_text(finding, name) for finding in case.findings]
+    lines += [describe_finding(finding, case) for finding in case.findings]
+    if case.simplest is not None:
+        lines.append(f"NOTE {name}: simplest point that shows it: {line_of(case.simplest.sentence)}")
     lines += [f"UNDECIDED {name}: {line_of(m)} unsupported: {line_of(why)}" for m, why in case.unsupported.items()]
     return lines
 
 
-def _finding_text(finding: Finding, case: str) -> str:
-    text = f"{'FAIL' if finding.fails else 'NOTE'} {case}: {finding.kind}: {line_of(finding.sentence)}"
+def describe_finding(finding: Finding, case_result: CaseResult) -> str:
+    """What was found out about a gradient beside its numbers, in plain text, its traceback indented.
+
+    >>> print(describe_finding(Finding("wrong dtype", "x", "dx is float32", True), CaseResult("f", "f.yaml")))
+    FAIL f: wrong dtype: dx is float32
+    """
+    word = "FAIL" if finding.fails else "NOTE"
+    text = f"{word} {line_of(case_result.name)}: {finding.kind}: {line_of(finding.sentence)}"
     return text + "".join(f"\n    {printable(line)}" for line in finding.detail.splitlines())
 
 
@@ -288,9 +298,10 @@ def _table(*headers: str, right: Sequence[str] = ()) -> Table:
 def _cases_table(run: Run) -> Table:
     from rich.text import Text
 
-    pairs = [f"{a}-{b}" for a, b in PAIRS]
-    right = ("points", "rows", "weak", *pairs)
-    table = _table("case", "status", "points", "rows", "weak", "power", *pairs, "verdicts", right=right)
+    pairs = pairs_of(run.methods)
+    headings = [f"{a}-{b}" for a, b in pairs]
+    right = ("points", "rows", "weak", *headings)
+    table = _table("case", "status", "points", "rows", "weak", "power", *headings, "verdicts", right=right)
     for case in run.cases:
         rows = sum(variable.checked for variable in case.variables)
         status = case.status if case.passes or case.status in ("FAIL", "ERROR") else f"{case.status}, does not pass"
@@ -299,7 +310,7 @@ def _cases_table(run: Run) -> Table:
             Text(status, _STYLE[case.status] if case.passes else _STYLE["FAIL"]),
             *_cells(f"{case.points_checked:,}", f"{rows:,}", f"{sum(v.weak for v in case.variables):,}"),
             *_cells(power_text(case)),
-            *_cells(*(magnitude(largest_difference(case, pair)) for pair in PAIRS)),
+            *_cells(*(magnitude(largest_difference(case, pair)) for pair in pairs)),
             Text(counts_text(case.counts) or ABSENT),
         )
     return table

@@ -90,8 +90,8 @@ FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
     sympy.erf: OPS["erf"].forward,
     sympy.erfc: OPS["erfc"].forward,
     sympy.Abs: np.abs,
-    sympy.Max: lambda *xs: reduce(np.maximum, xs),
-    sympy.Min: lambda *xs: reduce(np.minimum, xs),
+    sympy.Max: _greatest,
+    sympy.Min: _least,
     sympy.Heaviside: _step,
     sympy.sign: _sign,
 }

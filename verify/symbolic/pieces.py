@@ -2,7 +2,8 @@
 
 Substituting stages into each other explodes; the partial derivatives of the pieces do not. A piece is an elementwise
 expression, differentiated once as a scalar and applied to all entries, or one structural op (a product of matrices,
-a sum, an index), expanded into monomials. Totals come from the sparse triangular system that the partials form.
+a sum, an index), expanded into monomials, or one op that has a lowering, which is cut into pieces itself. Totals come
+from the sparse triangular system that the partials form.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import flint
 import numpy as np
 import sympy
 
-from verify.graph import Graph
-from verify.ops import OPS, Jump, Shape
-from verify.symbolic.formula import OBJECTS, Formulas, Numbers, can_evaluate, differentiated, formula_text, numbers_of
+from verify.graph import Graph, lowered
+from verify.ops import OPS, Jump, Op, Shape
+from verify.symbolic.formula import OBJECTS, Formulas, can_evaluate, differentiated, formula_text
 from verify.symbolic.matrix_forms import local_matrix_forms
-from verify.symbolic.symbols import Objects, apply, constant, entry_symbols, objects, real_symbol, static_params, uses
+from verify.symbolic.polynomials import Monomials, expanded
+from verify.symbolic.symbols import Objects, constant, real_symbol, static_params, uses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,35 +127,10 @@ def _summed_by(flat: Any, groups: NDArray[np.int64], count: int) -> Any:
     if len(present) == count:
         return sums
     out = np.zeros((len(flat), count), dtype=flat.dtype)
+    if flat.dtype == OBJECTS:
+        out.fill(flint.arb(0))  # python-flint reads no integers where it expects balls
     out[:, present] = sums
     return out
-
-
-@dataclass(slots=True)
-class Monomials:
-    """Terms ``coefficient * product of entries``, each belonging to one group; entries are flat indices by operand."""
-
-    groups: NDArray[np.int64]
-    coefficients: NDArray[np.float64]
-    exact: Objects
-    """The same coefficients as SymPy numbers."""
-    factors: tuple[tuple[int, NDArray[np.int64], NDArray[np.int64]], ...]
-    """Operand, positions of the terms that have a factor from it, and the entries that they read."""
-
-    def terms(self, flat: Sequence[Any]) -> Any:
-        """The terms ``(P, T)`` from the operands ``(P, entries)``."""
-        dtype = np.result_type(*(x.dtype for x in flat))
-        coefficients = self.coefficients if dtype != OBJECTS else self._coefficients_in(numbers_of(flat))
-        out = np.empty((len(flat[0]), len(self.groups)), dtype=dtype)
-        out[:] = coefficients
-        for operand, which, entries in self.factors:
-            out[:, which] = out[:, which] * flat[operand][:, entries]
-        return out
-
-    def _coefficients_in(self, numbers: Numbers) -> Objects:
-        """The coefficients in an exact number system; most of them are equal."""
-        held = {number: numbers.constant(number)[()] for number in set(self.exact)}
-        return np.array([held[number] for number in self.exact], dtype=object)
 
 
 @dataclass(slots=True)
@@ -193,6 +171,51 @@ class Structural(Piece):
         return {graph.text(leaf): f"partials of {self.text}, entry by entry" for leaf in self.leaves}
 
 
+@dataclass(slots=True)
+class Composite(Piece):
+    """One op that is neither entry by entry nor a polynomial, as the program of others that its row says it is."""
+
+    op: str
+    static: Mapping[str, Any]
+    system: System
+    text: str
+
+    def value(self, operands: Sequence[Any], like: Any = None) -> Any:  # noqa: ARG002 - it always has operands
+        """See :class:`Piece`."""
+        return self._run(operands)[self.system.graph.position("y")]
+
+    def pulls(self, operands: Sequence[Any], *, absorb: bool = False) -> list[Pull]:
+        """See :class:`Piece`."""
+        values = self._run(operands)
+        return [partial(self._pulled, values=values, which=i, absorb=absorb) for i in range(len(operands))]
+
+    def _pulled(self, total: Any, values: Mapping[int, Any], which: int, absorb: bool) -> Any:
+        return self.system.totals(values, {"y": total}, absorb=absorb)[self.system.graph.position(f"a{which}")]
+
+    def _run(self, operands: Sequence[Any]) -> dict[int, Any]:
+        inputs = {f"a{i}": np.asarray(x) for i, x in enumerate(operands)}
+        held = OPS[self.op].held
+        if held is not None:
+            with np.errstate(all="ignore"):  # what is not finite here is not finite in the result
+                constant = held(*map(_as_floats, inputs.values()), **self.static)
+            inputs["held"] = constant if inputs["a0"].dtype != OBJECTS else _as_balls(constant)
+        return self.system.forward(inputs)
+
+    def local_derivatives(self, graph: Graph) -> dict[str, str]:
+        """See :class:`Piece`."""
+        return {graph.text(leaf): f"partials of {self.text}, by the ops that it is built of" for leaf in self.leaves}
+
+
+def _as_floats(x: Any) -> Any:
+    """The middles of balls; floats as they are."""
+    return x if x.dtype != OBJECTS else np.frompyfunc(lambda ball: float(ball.mid()), 1, 1)(x).astype(np.float64)
+
+
+def _as_balls(x: Any) -> Objects:
+    balls: Objects = np.frompyfunc(flint.arb, 1, 1)(x)
+    return balls
+
+
 def _flattened(operands: Sequence[Any]) -> list[Any]:
     return [np.asarray(x).reshape(len(x), -1) for x in operands]
 
@@ -215,7 +238,7 @@ def pieces_of(graph: Graph) -> list[Piece]:
         if OPS[node.op].elementwise:
             pieces += _elementwise_pieces(graph, position, roots, templates)
         else:
-            pieces.append(_structural(graph, position))
+            pieces.append(_piece(graph, position, templates))
     return pieces
 
 
@@ -242,7 +265,10 @@ def piece_of(graph: Graph, position: int) -> Piece:
 
 
 def _piece(graph: Graph, position: int, templates: dict[tuple[Any, ...], tuple[Any, ...]]) -> Piece:
-    if not OPS[graph.nodes[position].op].elementwise:
+    row = OPS[graph.nodes[position].op]
+    if row.lower is not None:
+        return _composite(graph, position)
+    if not row.elementwise:
         return _structural(graph, position)
     piece = _elementwise(graph, position, None, templates)
     if piece is None:
@@ -326,41 +352,69 @@ def _structural(graph: Graph, position: int) -> Structural:
         raise TooLargeError(
             f"stage {node.stage or graph.text(position)!r} expands into more than {MOST_MONOMIALS} terms"
         )
-    symbols = {arg: entry_symbols(f"s{i}", shape) for i, (arg, shape) in enumerate(zip(operands, shapes, strict=True))}
-    known = [symbols[arg] if arg in symbols else objects(constant(graph.nodes[arg])) for arg in node.args]
-    entries = apply(node, known)
-    where = {symbol: (i, at) for i, arg in enumerate(operands) for at, symbol in enumerate(symbols[arg].flat)}
-    terms = [(at, term) for at, entry in enumerate(entries.flat) for term in sympy.Add.make_args(sympy.expand(entry))]
-    forward = _monomials([(at, term) for at, term in terms], where)
-    slopes = []
-    for i in range(len(operands)):
-        derived = [
-            (where[symbol][1], at, term.diff(symbol))
-            for at, term in terms
-            for symbol in sorted(term.free_symbols, key=str)
-            if where[symbol][0] == i
-        ]
-        monomials = _monomials([(group, term) for group, _, term in derived], where)
-        slopes.append((monomials, np.array([at for _, at, _ in derived], dtype=np.int64)))
+    row, static = OPS[node.op], static_params(node)
+    if operands != list(node.args):  # the same array twice: x @ x
+        row = replace(row, sympy=_repeated(row, [operands.index(arg) for arg in node.args]))
+    forward, slopes = expanded(row, shapes, static)
     return Structural(position, tuple(operands), shapes, node.shape, forward, tuple(slopes), graph.text(position))
 
 
-def _monomials(terms: Sequence[tuple[int, sympy.Expr]], where: Mapping[sympy.Symbol, tuple[int, int]]) -> Monomials:
-    """Terms with their group, taken apart into coefficient and factors."""
-    coefficients, exact = np.empty(len(terms)), np.empty(len(terms), dtype=object)
-    reads: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
-    for number, (_, term) in enumerate(terms):
-        constant, rest = term.as_coeff_Mul()
-        coefficients[number] = float(constant)
-        exact[number] = constant
-        seen: dict[int, int] = {}
-        for factor in sympy.Mul.make_args(rest):
-            base, power = factor.as_base_exp()
-            for _ in range(int(power) if base in where else 0):
-                operand, entry = where[base]
-                turn = seen[operand] = seen.get(operand, 0) + 1
-                which, entries = reads.setdefault((operand, turn), ([], []))
-                which.append(number)
-                entries.append(entry)
-    factors = tuple((operand, np.array(which), np.array(entries)) for (operand, _), (which, entries) in reads.items())
-    return Monomials(np.array([group for group, _ in terms], dtype=np.int64), coefficients, exact, factors)
+def _repeated(row: Op, places: Sequence[int]) -> Callable[..., Any]:
+    """The SymPy form of an op whose operands are the same array in several places."""
+    form = row.sympy
+    return lambda *operands, **static: form(*(operands[place] for place in places), **static)
+
+
+def _composite(graph: Graph, position: int) -> Composite:
+    node = graph.nodes[position]
+    shapes = tuple(graph.nodes[arg].shape for arg in node.args)
+    program = lowered(node.op, shapes, node.params)
+    system = System(program, pieces_of(program))
+    return Composite(position, node.args, node.op, static_params(node), system, graph.text(position))
+
+
+class System:
+    """A graph as pieces, whose partial derivatives form a sparse triangular system.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"q": "x**2", "f": "3 * q"})
+    >>> system = System(graph, pieces_of(graph))
+    >>> system.totals(system.forward({"x": np.array([2.0])}), {"f": np.ones(1)})[0]
+    array([12.])
+    """
+
+    def __init__(self, graph: Graph, pieces: Sequence[Piece]) -> None:
+        self.graph = graph
+        self.pieces = tuple(pieces)
+        self._readers: dict[int, list[tuple[Piece, int]]] = {}
+        for piece in self.pieces:
+            for which, leaf in enumerate(piece.leaves):
+                self._readers.setdefault(leaf, []).append((piece, which))
+
+    def forward(self, inputs: Mapping[str, Any]) -> dict[int, Any]:
+        """SymPy's own forward pass: the value of every piece and input."""
+        like = next(iter(inputs.values()))
+        points = len(like)
+        values = {position: inputs[name] for name, position in self.graph.inputs.items()}
+        for piece in self.pieces:
+            value = piece.value([values[leaf] for leaf in piece.leaves], like)
+            shape = (points, *self.graph.nodes[piece.root].shape)
+            values[piece.root] = value if np.shape(value) == shape else np.broadcast_to(value, shape)
+        return values
+
+    def totals(self, values: Mapping[int, Any], upstream: Mapping[str, Any], *, absorb: bool = False) -> dict[int, Any]:
+        """Total derivatives by every piece and input: the system solved from its last row up."""
+        pulls = {
+            id(piece): piece.pulls([values[leaf] for leaf in piece.leaves], absorb=absorb) for piece in self.pieces
+        }
+        seeds: dict[int, Any] = {}
+        for name, seed in upstream.items():
+            position = self.graph.position(name)
+            seeds[position] = seeds[position] + seed if position in seeds else seed
+        totals: dict[int, Any] = {}
+        for position in sorted(values, reverse=True):
+            parts = [pulls[id(piece)][which](totals[piece.root]) for piece, which in self._readers.get(position, ())]
+            if position in seeds:
+                parts.append(seeds[position])
+            totals[position] = sum(parts[1:], start=parts[0]) if parts else np.zeros_like(values[position])
+        return totals

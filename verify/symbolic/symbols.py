@@ -146,7 +146,8 @@ def uses(graph: Graph, node: Node, operand: Shape) -> int:
     >>> uses(graph, graph.nodes[2], (5, 10))
     150
     """
-    if node.op == "matmul":
-        return graph.nodes[node.args[0]].shape[-1] * math.prod(node.shape)
+    row = OPS[node.op]
+    if row.uses is not None:
+        return row.uses(*(graph.nodes[arg].shape for arg in node.args), **static_params(node))
     entries = math.prod(operand)
-    return entries if not OPS[node.op].elementwise else max(entries, math.prod(node.shape))
+    return entries if not row.elementwise else max(entries, math.prod(node.shape))

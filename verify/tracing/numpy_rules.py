@@ -142,10 +142,13 @@ def _through_row(
     recorder: Any, row: Op, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
     """The arguments of a NumPy function as operands and parameters of a row."""
+    if row.variadic == "text first":
+        if not args or not isinstance(args[0], str):
+            recorder.refuse(f"np.{func.__name__} without a text", "Write the subscripts first.")
+        return recorder.apply(row.name, list(args[1:]), {row.params[0]: args[0]})
     given = _bound(func, args, kwargs)
     names = list(given)
-    variadic = getattr(row, "variadic", "")
-    if variadic == "list":
+    if row.variadic == "list":
         operands = list(given[names[0]])
         rest = names[1:]
     else:
@@ -230,7 +233,7 @@ def indexed(recorder: Any, a: Any, index: Any) -> Any:
         return np.reshape(inner, np.shape(places))
     if not np.size(places):
         recorder.refuse("an index that picks no entries", "Leave it out.")
-    picked = recorder.apply("index", [np.ravel(a)], {"index": (tuple(np.ravel(places).tolist()),)})
+    picked = recorder.apply("gather", [np.ravel(a)], {"index": (tuple(np.ravel(places).tolist()),)})
     return np.reshape(picked, np.shape(places)) if np.ndim(places) != 1 else picked
 
 

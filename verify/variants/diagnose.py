@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.graph import Graph
+from verify.judging.examine import NOT_PROVED
 from verify.methods.reverse import Reverse
 from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Case
-from verify.records import VERDICTS, CaseResult, VariableResult, Verdict
-from verify.variants.generate import Variant, variants
-from verify.variants.match import DIGITS, SWAPPED, Answer, close, relations
+from verify.records import VERDICTS, CaseResult, Rows, VariableResult, Verdict
+from verify.variants.generate import KINDS, Variant, variants
+from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, Relation, close, relations
 from verify.variants.side_by_side import gradients_of
 
 Array = NDArray[Any]
@@ -61,8 +62,8 @@ def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapp
     >>> batch = random_points(case, seed=0, block=0, count=8, first_id=0)
     >>> answers = {"x": np.exp(batch.inputs["x"]), "y": 2 * batch.inputs["y"]}
     >>> wrong = {"x": np.full(8, True), "y": np.full(8, False)}
-    >>> print(diagnose(case, batch, answers, wrong).sentences["x"][0])
-    your dx equals the right one without the path through `exp(x)`
+    >>> diagnose(case, batch, answers, wrong).sentences["x"][0][:62]
+    'your dx equals the right one without the path through `exp(x)`'
     """
     engine = Reverse(case.graph, case.variables)
     chosen = _chosen(wrong)
@@ -76,17 +77,18 @@ def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapp
         name: Answer(name, np.asarray(answers[name][chosen], dtype=np.float64), right[name], wrong[name][chosen], dtype)
         for name in answers
     }
-    broken = [name for name in known if known[name].bad.any()]
+    broken = [name for name in known if known[name].bad.any() and np.isfinite(known[name].given).any()]
     found = _variants(engine, values, len(chosen))
     fits = _fits(engine, values, upstream, found, known)
     sizes, sentences = _sizes(case.graph), {}
+    forward = {name: values[case.graph.position(name)] for name in (*case.graph.inputs, *case.graph.stages)}
     for name in broken:
         whole = Answer(name, answers[name], answers[name], wrong[name], dtype)
         others = {item.name: right[item.name] for item in case.real_inputs if item.name != name}
-        simple = relations(known[name], others, unscaled.get(name), sizes)
+        simple = relations(known[name], others, unscaled.get(name), sizes, forward)
         sentences[name] = _told(known[name], simple, fits, found, _region(case, batch, whole))
     first, sentence = _first_wrong(case.graph, known)
-    if sentence:
+    if sentence and first in sentences:
         sentences[first] = [sentence, *sentences[first]]
     return Diagnosis({name: tuple(lines) for name, lines in sentences.items()}, first if sentence else "", len(found))
 
@@ -133,9 +135,17 @@ def _usable(result: CaseResult, columns: Any) -> Array:
     ids = [point.id for point in result.points if point.origin != "kink"]
     for variable in columns:
         rows, entries = variable.rows, math.prod(variable.shape)
-        whole, count = np.unique(rows.point[np.isin(rows.verdict, TELLING)], return_counts=True)
+        whole, count = np.unique(rows.point[_tells(rows)], return_counts=True)
         ids = [i for i in ids if i in set(whole[count == entries].tolist())]
-    return np.array(ids, dtype=np.int64)
+    # A point that is looked at twice is one point.
+    values = {point.id: tuple(np.asarray(x).tobytes() for x in point.values.values()) for point in result.points}
+    return np.array(list({values[i]: i for i in reversed(ids)}.values())[::-1], dtype=np.int64)
+
+
+def _tells(rows: Rows) -> Array:
+    """Which rows have one truth ``(R,)``: not those at kinks, nor those of which nothing is known."""
+    late = rows.texts.index(NOT_PROVED) if NOT_PROVED in rows.texts else -1
+    return np.asarray(np.isin(rows.verdict, TELLING) | (rows.reason == late))
 
 
 def _batch(case: Case, result: CaseResult, usable: Array) -> Batch:
@@ -161,7 +171,7 @@ def _answer(variable: VariableResult, usable: Array) -> tuple[Array, Array]:
     mine = np.flatnonzero(np.isin(rows.point, usable))
     at = np.array([place[int(point)] for point in rows.point[mine]], dtype=np.int64)
     given[at, rows.entry[mine]] = rows.values[SUBJECT][mine]
-    wrong[at, rows.entry[mine]] = ~rows.passes[mine]
+    wrong[at, rows.entry[mine]] = ~rows.passes[mine] | (rows.verdict[mine] == VERDICTS.index(Verdict.UNDECIDED))
     shape = (len(usable), *variable.shape)
     return given.reshape(shape), wrong.reshape(shape)
 
@@ -228,18 +238,21 @@ def _explains(answer: Answer, gradients: Array) -> Array:
     return np.asarray(same.reshape(len(pairs), -1).all(axis=1))
 
 
-def _told(answer: Answer, simple: Sequence[str], fits: _Fits, found: Sequence[Variant], region: str) -> list[str]:
+def _told(answer: Answer, simple: Sequence[Relation], fits: _Fits, found: Sequence[Variant], region: str) -> list[str]:
     """The sentences about one variable."""
     name = answer.name
     mine, whole = list(fits.alone[name]), fits.elsewhere[name]
     best = [n for n in fits.together if n in mine] or [n for n in mine if n in whole] or mine
-    best.sort(key=lambda n: (found[n].rank[0], found[n].target_text != name, found[n].rank[1]))
+    # Of faults that give the same numbers, the one nearest to the variable is told: where somebody would look first.
+    best.sort(key=lambda n: (found[n].rank[0], found[n].target_text != name, found[n].rank[1], found[n].target))
     told = list(dict.fromkeys(found[n].sentence(name) for n in best))
-    simple = [line for line in simple if not (told and SWAPPED in line)]
+    if told and KINDS.index(found[best[0]].kind) < KINDS.index("wrong value"):
+        simple = [known for known in simple if not any(weak in known.sentence for weak in (SWAPPED, *BY_A_VALUE))]
     lines = []
     if simple:
-        lines.append(f"your d{name} {simple[0]}")
-    is_said = bool(simple) and all(found[n].kind in ("factor", "sign") for n in best[:1])
+        lines.append(f"your d{name} {simple[0].sentence}")
+    multiple = bool(simple) and MULTIPLE in simple[0].sentence
+    is_said = multiple and all(found[n].kind in ("factor", "sign") for n in best[:1])
     if told and not is_said:
         others = len(told) - 1
         more = f" ({others} other single {'fault gives' if others == 1 else 'faults give'} the same numbers)"
@@ -249,8 +262,12 @@ def _told(answer: Answer, simple: Sequence[str], fits: _Fits, found: Sequence[Va
         return [
             f"your d{name} is none of {count} of the backward pass, and no simple relation to the right one{region}"
         ]
-    is_everywhere = best and best[0] in whole and not simple
-    if region and not is_everywhere and DIGITS not in lines[0]:
+    if simple:
+        gives = simple[0].gives
+        is_everywhere = gives is not None and answer.is_right_elsewhere(gives)
+    else:
+        is_everywhere = best[0] in whole
+    if region and not is_everywhere and (DIGITS not in lines[0] or " all with " in region):
         lines[0] += region
     if int(np.count_nonzero(answer.bad)) == 1:
         lines[0] += " (seen at one point only)"

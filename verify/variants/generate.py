@@ -11,6 +11,7 @@ No variant is known to be wrong: some are other ways to write the right pass. Wh
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,7 +40,9 @@ KINDS = (
     "factor",
     "swapped",
     "wrong value",
+    "wrong upstream",
     "extra factor",
+    "lacking factor",
     "shifted",
 )
 """Kinds of fault, those that explain the most in the simplest words first."""
@@ -61,6 +64,13 @@ FORMS: Mapping[str, Callable[[Any], Any]] = {
     "reciprocal": lambda s: -(s * s),
 }
 """Functions whose derivative people write by the function's own value: into it, the wrong value is easily put."""
+
+
+PARTS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    "sigmoid": {"s": lambda s: 1.0 - s, "1 - s": lambda s: s * 1.0},
+    "tanh": {"1 + s": lambda s: 1.0 - s, "1 - s": lambda s: 1.0 + s},
+}
+"""Of such derivatives, each factor with what is left without it; a quotient would lose digits where it is nearly 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +145,7 @@ def shown(graph: Graph, position: int) -> str:
     ('exp(x)', 'f')
     """
     text, node = graph.text(position), graph.nodes[position]
+    text = re.sub(r"\((\w+)\)\*\*", r"\1**", text)
     if text.startswith("(") and _closing(text) == len(text) - 1:
         text = text[1:-1]
     return text if len(text) <= LONGEST else f"the {node.op} in {node.stage}"
@@ -187,7 +198,7 @@ def _variant(
     graph = span.graph
     replaced = dict.fromkeys(span.edges, others or replacement)
     replaced[span.edges[0]] = replacement
-    inner = (span.top not in graph.names) + (span.bottom not in graph.names)
+    inner = (not source and span.top not in graph.names) + (span.bottom not in graph.names)
     return Variant(
         kind,
         words,
@@ -227,11 +238,11 @@ def _of_edge(span: _Span, edges: Sequence[Edge]) -> Iterator[Variant]:
     if name:
         missing = f"misses the upstream gradient d{name} on the path {{path}}"
         yield make("upstream", missing, lambda c: c.again(g=np.ones_like(c.g)))
-        yield make("upstream", f"uses `{name}` where d{name} belongs", lambda c: c.again(g=c.y))
+        yield make("wrong upstream", f"uses `{name}` where d{name} belongs", lambda c: c.again(g=c.y))
         for other in _near(graph, span.top, graph.stages, node.shape):
             if other > span.top:
                 words = f"uses d{graph.names[other]} where d{name} belongs"
-                yield make("upstream", words, partial(_other_upstream, other))
+                yield make("wrong upstream", words, partial(_other_upstream, other))
     if node.op in ("sum", "mean"):
         count = math.prod(operand.shape) // max(math.prod(node.shape), 1)
         factor, words = (1 / count, "takes the mean") if node.op == "sum" else (float(count), "takes the sum")
@@ -254,6 +265,10 @@ def _of_shape(span: _Span) -> Iterator[Variant]:
         if len(other) == 2 and other[0] == other[1] > 1:
             words = f"uses `{shown(graph, node.args[number])}` where its transpose belongs, or the other way round"
             yield make("transposed", words, partial(_with_transpose, number))
+    if node.op == "matmul":
+        for position in _near(graph, node.args[number], graph.names, other):
+            words = f"uses `{shown(graph, position)}` where `{shown(graph, node.args[number])}` belongs"
+            yield make("wrong value", words, partial(_with_operand, number, position, len(other)))
     if OPS[node.op].elementwise and node.shape != shape:
         words = f"does not sum over the axes along which `{shown(graph, span.bottom)}` is broadcast"
         yield make("broadcast", f"{words}: it keeps the first entry", partial(_kept, 0, shape))
@@ -273,24 +288,28 @@ def _of_span(span: _Span, values: Values, is_elementwise: bool, local: Any) -> I
     node = graph.nodes[span.top]
     if not is_elementwise or (span.is_node and node.op in LINEAR):
         return
-    words = _missing(span)
-    yield make("missing factor", words, partial(_upstream_alone, span.top, span.bottom, graph), _nothing)
+    if not (span.is_node and OPS[node.op].kink):
+        words = _missing(span)
+        yield make("missing factor", words, partial(_upstream_alone, span.top, span.bottom, graph), _nothing)
     if len(span.edges) > 1:
         yield make("missing path", "equals the right one without the path {path}", _nothing)
         yield make("sign", "has the wrong sign on the path {path}", lambda c: -c.sent)
         yield make("factor", "has a factor 2 too much on the path {path}", partial(_times, 2.0))
         yield make("factor", "has a factor 1/2 too much on the path {path}", partial(_times, 0.5))
-    if span.fits:
-        forms = _forms(span, values, local)
-        yield from _by_other_factors(span, forms)
-        yield from _by_own_value(span, forms)
+    forms = _forms(span, values, local) if span.fits else []
+    yield from _by_other_factors(span)
+    yield from _by_own_value(span, forms)
     if span.is_node:
         yield from _at_other_operands(span)
+        yield from _value_for_derivative(span)
 
 
 def _missing(span: _Span) -> str:
     """That a local derivative is left out, in words."""
-    graph, node = span.graph, span.graph.nodes[span.top]
+    graph = span.graph
+    if len(span.edges) == 1 and not span.is_node and _is_linear_to(graph, span.edges[0][0], span.top):
+        span = _Span(graph, span.edges, span.edges[0][0], span.bottom)  # sums around a product change nothing
+    node = graph.nodes[span.top]
     if span.is_node and node.op == "multiply":
         return f"misses the factor `{shown(graph, node.args[1 - span.edges[0][1]])}`"
     if span.is_node and node.op == "divide" and span.edges[0][1] == 0:
@@ -307,26 +326,20 @@ def _forms(span: _Span, values: Values, local: Any) -> list[str]:
     return [name for name, form in FORMS.items() if _is_alike(form(values[span.top]), local)]
 
 
-def _by_other_factors(span: _Span, forms: Sequence[str]) -> Iterator[Variant]:
+def _by_other_factors(span: _Span) -> Iterator[Variant]:
     """A factor that is one of the values at hand, once too often or once too seldom."""
     graph, node = span.graph, span.graph.nodes[span.top]
-    if not span.is_node:
-        at_hand = [span.top, span.bottom]
-    else:
-        at_hand = [span.top, *(j for j in node.args if graph.nodes[j].kind != "constant" or _is_number(graph, j))]
+    at_hand = [span.top, *_named_in(graph, span.top)]
+    if span.is_node:
+        at_hand += [j for j in node.args if graph.nodes[j].kind != "constant" or _is_number(graph, j)]
     for position in dict.fromkeys(at_hand):
-        if graph.nodes[position].shape not in (graph.nodes[span.top].shape, ()):
+        if graph.nodes[position].shape not in (graph.nodes[span.bottom].shape, ()):
             continue
         text = shown(graph, position)
-        for form, factor in (("", _same), ("1 - ", _one_minus), ("1 + ", _one_plus)):
-            if form and (position != span.top or not {"sigmoid", "tanh"} & set(forms)):
-                continue
-            named = f"`{form}{text}`"
-            once = f"misses a factor {named}, or multiplies by {span.derivative} without it"
-            too_often = f"has a factor {named} too much in {span.derivative}"
-            yield _variant(span, "missing factor", _plain(once), partial(_scaled_by, position, factor, True))
-            if not form:
-                yield _variant(span, "extra factor", _plain(too_often), partial(_scaled_by, position, factor, False))
+        lacking = _plain(f"misses a factor `{text}` in {span.derivative}")
+        too_often = _plain(f"has a factor `{text}` too much in {span.derivative}")
+        yield _variant(span, "lacking factor", lacking, partial(_scaled_by, position, True))
+        yield _variant(span, "extra factor", too_often, partial(_scaled_by, position, False))
     exponent = node.params.get("exponent") if node.op == "power_constant" and span.is_node else None
     if exponent:
         yield _variant(
@@ -337,11 +350,15 @@ def _by_other_factors(span: _Span, forms: Sequence[str]) -> Iterator[Variant]:
 def _by_own_value(span: _Span, forms: Sequence[str]) -> Iterator[Variant]:
     """A derivative that is written by the function's own value, with another value put in."""
     graph, node = span.graph, span.graph.nodes[span.top]
+    top = shown(graph, span.top)
     for name in forms:
+        for factor, rest in PARTS.get(name, {}).items():
+            words = f"misses a factor `{factor.replace('s', top)}` in {span.derivative}"
+            of_own = partial(_form_at, rest, span.top, span.top)
+            yield _variant(span, "missing factor", _plain(words), of_own, _nothing)
         others = [span.bottom, *_near(graph, span.top, graph.names, node.shape)]
         for other in dict.fromkeys(j for j in others if j != span.top):
-            text, top = shown(graph, other), shown(graph, span.top)
-            words = f"uses `{text}` where `{top}` belongs in the derivative of `{top}`"
+            words = f"uses `{shown(graph, other)}` where `{top}` belongs in the derivative of `{top}`"
             yield _variant(span, "wrong value", words, partial(_form_at, FORMS[name], other, span.top), _nothing)
 
 
@@ -364,11 +381,22 @@ def _at_other_operands(span: _Span) -> Iterator[Variant]:
         if graph.nodes[j].kind == "constant":
             continue
         text = shown(graph, j)
-        others = [*node.args, *((span.top,) if len(node.args) == 1 else ()), *_near(graph, span.top, graph.names)]
+        others = [*node.args, *((span.top,) if len(node.args) == 1 else ()), *_named_in(graph, j)]
+        others += _named_in(graph, graph.stages[node.stage]) if node.stage in graph.stages else []
+        others += _near(graph, span.top, graph.names)
         for other in dict.fromkeys(others):
             if other != j and graph.nodes[other].shape in (graph.nodes[j].shape, ()):
                 words = f"uses `{shown(graph, other)}` where `{text}` belongs in {span.derivative}"
                 yield make("wrong value", _plain(words), partial(_with_operand, number, other, len(node.shape)))
+
+
+def _value_for_derivative(span: _Span) -> Iterator[Variant]:
+    """A function's own value in the place of its derivative, as it is right for exp alone."""
+    graph, node = span.graph, span.graph.nodes[span.top]
+    if len(node.args) == 1 and span.fits and OPS[node.op].kink is None:
+        words = f"uses `{shown(graph, span.top)}` for its derivative"
+        yield _variant(span, "wrong value", _plain(words), lambda c: c.g * c.y)
+        yield _variant(span, "wrong value", f"{_plain(words)}, with the wrong sign", lambda c: -(c.g * c.y))
 
 
 def _of_accumulation(graph: Graph, edges: Sequence[Edge]) -> Iterator[Variant]:
@@ -440,8 +468,8 @@ def _upstream_alone(top: int, bottom: int, graph: Graph, c: Contribution) -> Any
     return unbroadcast(c.totals[top], graph.nodes[bottom].shape)
 
 
-def _scaled_by(position: int, factor: Callable[[Any], Any], is_missing: bool, c: Contribution) -> Any:
-    value = factor(c.values[position])
+def _scaled_by(position: int, is_missing: bool, c: Contribution) -> Any:
+    value = c.values[position]
     value = value.reshape(len(value), *(1,) * (c.sent.ndim - value.ndim), *value.shape[1:])
     return c.sent / value if is_missing else c.sent * value
 
@@ -455,18 +483,6 @@ def _with_operand(number: int, position: int, rank: int, c: Contribution) -> Any
     operands = list(c.operands)
     operands[number] = value.reshape(len(value), *(1,) * (rank + 1 - value.ndim), *value.shape[1:])
     return c.again(operands=operands)
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _one_minus(value: Any) -> Any:
-    return 1.0 - value
-
-
-def _one_plus(value: Any) -> Any:
-    return 1.0 + value
 
 
 # ------------------------------------------------------------------------------------------------------ reading a graph
@@ -506,6 +522,28 @@ def _is_alike(first: Any, second: Any) -> bool:
 def _is_into(graph: Graph, edge: Edge, bottom: int, stage: str) -> bool:
     node = graph.nodes[edge[0]]
     return node.stage == stage and node.args[edge[1]] == bottom
+
+
+def _is_linear_to(graph: Graph, position: int, top: int) -> bool:
+    """Whether one path leads from a node to another, and nothing on it but sums."""
+    while position != top:
+        readers = graph.consumers[position]
+        if len(readers) != 1 or graph.nodes[readers[0]].op not in ("add", "positive"):
+            return False
+        position = readers[0]
+    return True
+
+
+def _named_in(graph: Graph, top: int) -> list[int]:
+    """The inputs and stages that an expression reads."""
+    found, open_nodes = [], list(graph.nodes[top].args)
+    while open_nodes:
+        position = open_nodes.pop()
+        if position in graph.names:
+            found.append(position)
+        else:
+            open_nodes += graph.nodes[position].args
+    return sorted(set(found), reverse=True)
 
 
 def _is_number(graph: Graph, position: int) -> bool:

@@ -2,7 +2,7 @@
 
 Everything here compares numbers at several points. An answer *is* something where it agrees with it far closer than a
 coincidence would, at every point where it is wrong; and what it is held against must differ from the right gradient
-by far more than that, or agreeing with it would explain nothing.
+by far more than that at several of them, or agreeing with it would explain nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +24,20 @@ CLOSE = {"float64": 1e-9, "float32": 1e-4}
 """How close an answer comes to what it is, relative to it: rounding leaves it closer, coincidences do not."""
 
 NOISE = {"float64": 1e-13, "float32": 1e-6}
-"""The same, relative to the largest entry at the point: what is left where terms cancel."""
+"""The same, relative to the largest entry at any point: what is left in tails, and where terms cancel."""
 
 NEARLY = {"float64": 1e-5, "float32": 1e-3}
 """Relative errors below this are lost digits, if they follow no rule."""
 
-LARGEST_TERM = 1000
-"""Largest numerator or denominator of a factor that is written as a fraction."""
+LARGEST_TERM = 12
+"""Largest numerator or denominator of a factor that is written as a fraction; any other is a decimal number."""
 
-SWAPPED, DIGITS = "are the two swapped?", "digits"
+SWAPPED, DIGITS, MULTIPLE = "are the two swapped?", "digits", "x the right one"
+BY_A_VALUE = ("` x the right one", "the right one divided by `")
 """What sentences of their kind have in common."""
+
+TELLING = 2
+"""Points at which an answer must be clearly something else than the right gradient, if it is wrong at as many."""
 
 MOST_AXES = 4
 """Axes up to which permutations are tried."""
@@ -65,14 +70,24 @@ class Answer:
         given, right = self.given[self.bad], self.right[self.bad]
         if not close(given, other, right, self.dtype).all():
             return False
-        clearly = ~close(other, right, right, self.dtype, NEARLY[self.dtype] / CLOSE[self.dtype])
-        return bool(clearly.any(axis=tuple(range(1, clearly.ndim))).all())
+        differs = ~close(other, right, right, self.dtype, NEARLY[self.dtype] / CLOSE[self.dtype])
+        clearly = np.count_nonzero(differs.any(axis=tuple(range(1, differs.ndim))))
+        return bool(clearly >= min(TELLING, len(differs)))
 
     def is_right_elsewhere(self, other: Any) -> bool:
         """Whether something else is right where the answer is."""
         good = ~self.bad
         other = np.broadcast_to(other, self.given.shape)[good]
         return bool(close(other, self.right[good], self.right[good], self.dtype).all())
+
+
+class Relation(NamedTuple):
+    """What a wrong answer is to the right gradient."""
+
+    sentence: str
+    """Behind "your dx"."""
+    gives: Array | None = None
+    """What it gives at all points ``(P, *shape)``; None where it is about some entries or digits alone."""
 
 
 def close(a: Array, b: Array, right: Array, dtype: str = "float64", factor: float = 1.0) -> Array:
@@ -84,41 +99,59 @@ def close(a: Array, b: Array, right: Array, dtype: str = "float64", factor: floa
     """
     with np.errstate(all="ignore"):
         size = np.maximum(np.abs(a), np.abs(b))
-        finite = np.abs(np.where(np.isfinite(right), right, 0.0))
-        whole = finite.max(axis=tuple(range(1, right.ndim)), initial=0.0, keepdims=True)
-        room = CLOSE[dtype] * size + NOISE[dtype] * whole
+        room = CLOSE[dtype] * size + NOISE[dtype] * np.max(np.abs(right), initial=0.0, where=np.isfinite(right))
         same: Array = (np.abs(a - b) <= factor * room) | (a == b) | (np.isnan(a) & np.isnan(b))
     return same
 
 
 def relations(
-    answer: Answer, others: Mapping[str, Array], unscaled: Array | None, sizes: Mapping[int, str]
-) -> list[str]:
+    answer: Answer,
+    others: Mapping[str, Array],
+    unscaled: Array | None,
+    sizes: Mapping[int, str],
+    values: Mapping[str, Array] = MappingProxyType({}),
+) -> list[Relation]:
     """What a wrong answer is to the right gradient without any look at the graph, in sentences behind "your dx".
 
     ``others`` are the right gradients of the other variables, ``unscaled`` the right one with an upstream gradient of
-    ones, where that is not the same, and ``sizes`` says what numbers are the length of. Empty where it is nothing.
+    ones, where that is not the same, ``sizes`` says what numbers are the length of, and ``values`` are those of inputs
+    and stages. Empty where it is nothing.
 
     >>> right = np.array([1.0, 2.0, -3.0])
-    >>> relations(Answer("x", 2 * right, right, right != 0), {}, None, {})
+    >>> [found.sentence for found in relations(Answer("x", 2 * right, right, right != 0), {}, None, {})]
     ['is 2 x the right one']
     """
     if not answer.bad.any():
         return []
     found = [*_multiples(answer, sizes), *_moved(answer)]
     if unscaled is not None and answer.is_(unscaled):
-        found.append("misses the upstream gradient: it is right for one of ones")
+        found.append(Relation("misses the upstream gradient: it is right for one of ones", unscaled))
     for name, right in others.items():
         if right.shape == answer.given.shape and answer.is_(right):
-            found.append(f"is the right d{name}: {SWAPPED}")
+            found.append(Relation(f"is the right d{name}: {SWAPPED}", right))
+    found += _by_a_value(answer, values) if not found else []
     return found or [*_in_part(answer, sizes), *_nearly(answer)]
 
 
-def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
+def _by_a_value(answer: Answer, values: Mapping[str, Array]) -> Iterator[Relation]:
+    """An input or a stage times the right gradient, or the right one divided by it."""
+    shape = answer.given.shape
+    for name, known in values.items():
+        value = known.reshape(-1, *(1,) * (len(shape) - 1)) if known.ndim == 1 else known
+        if len(value) != shape[0] or value.shape[1:] not in (shape[1:], (1,) * (len(shape) - 1)):
+            continue
+        with np.errstate(all="ignore"):
+            if answer.is_(answer.right * value):
+                yield Relation(f"is `{name}` x the right one", answer.right * value)
+            if answer.is_(answer.right / value):
+                yield Relation(f"is the right one divided by `{name}`", answer.right / value)
+
+
+def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
     """A constant times the right gradient, or the right one and a constant."""
     factor = ratio(answer.given[answer.bad], answer.right[answer.bad], answer.dtype)
     if factor is not None:
-        yield _times(factor, sizes)
+        yield Relation(_times(factor, sizes), factor * answer.right)
         return
     given, right = answer.given[answer.bad], answer.right[answer.bad]
     with np.errstate(all="ignore"):
@@ -126,7 +159,8 @@ def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
         middle = float(np.median(difference))
         room = 1e-6 * abs(middle) + NOISE[answer.dtype] * np.abs(right)
         if middle and difference.size > 1 and np.all(np.abs(difference - middle) <= room):
-            yield f"is the right one plus {middle:.6g}"
+            sign = "plus" if middle > 0 else "minus"
+            yield Relation(f"is the right one {sign} {abs(middle):.6g}", answer.right + middle)
 
 
 def ratio(given: Array, right: Array, dtype: str = "float64") -> float | None:
@@ -156,43 +190,39 @@ def _times(factor: float, sizes: Mapping[int, str]) -> str:
         return "is zero"
     if abs(factor - 1) < 1e-3:
         return f"is (1 {'+' if factor > 1 else '-'} {abs(factor - 1):.3g}) x the right one"
-    fraction = Fraction(factor).limit_denominator(LARGEST_TERM)
-    is_nice = (
-        fraction.numerator and abs(float(fraction) / factor - 1) < 1e-9 and abs(fraction.numerator) <= LARGEST_TERM
-    )
-    if fraction == -1:
+    if abs(factor + 1) < CLOSE["float64"]:
         return "has the wrong sign: it is -1 x the right one"
-    text = f"{fraction}" if is_nice else f"{factor:.6g}"
-    for number in {fraction.numerator, fraction.denominator} if is_nice else ():
-        if number > 2 and number in sizes and 1 in (abs(fraction.numerator), fraction.denominator):
-            return f"is {text} x the right one; {number} is {sizes[number]}"
-    return f"is {text} x the right one"
+    fraction = Fraction(factor).limit_denominator(max(LARGEST_TERM, *sizes, 1))
+    parts = abs(fraction.numerator), fraction.denominator
+    is_plain = max(parts) <= LARGEST_TERM or (1 in parts and max(parts) in sizes)
+    if fraction == 0 or not is_plain or abs(float(fraction) / factor - 1) > CLOSE["float64"]:
+        return f"is {factor:.6g} x the right one"
+    length = max(parts) if 1 in parts and max(parts) > 2 else 0
+    return f"is {fraction} x the right one" + (f"; {length} is {sizes[length]}" if length in sizes else "")
 
 
-def _moved(answer: Answer) -> Iterator[str]:
+def _moved(answer: Answer) -> Iterator[Relation]:
     """The right gradient with its entries in other places."""
     right = answer.right
     axes = right.ndim - 1
     for order in itertools.permutations(range(axes)) if 1 < axes <= MOST_AXES else ():
         turned = np.transpose(right, (0, *(a + 1 for a in order)))
         if order != tuple(range(axes)) and turned.shape == right.shape and answer.is_(turned):
-            yield "is transposed" if axes == 2 else f"has its axes permuted: {order}"
+            yield Relation("is transposed" if axes == 2 else f"has its axes permuted: {order}", turned)
     for axis in range(axes):
         size = right.shape[axis + 1]
         if size < 2:
             continue
-        if answer.is_(np.flip(right, axis + 1)):
-            yield f"is reversed along axis {axis}"
-        for step in (1, -1) if size > 2 else ():
-            if answer.is_(np.roll(right, step, axis + 1)):
-                yield f"is shifted by one along axis {axis}"
-        if answer.is_(right.sum(axis=axis + 1, keepdims=True)):
-            yield f"holds the sum over axis {axis} in every entry"
-        if answer.is_(right.mean(axis=axis + 1, keepdims=True)):
-            yield f"holds the mean over axis {axis} in every entry"
+        candidates = [(f"is reversed along axis {axis}", np.flip(right, axis + 1))]
+        steps = (1, -1) if size > 2 else ()
+        candidates += [(f"is shifted by one along axis {axis}", np.roll(right, step, axis + 1)) for step in steps]
+        for name, of in (("sum", np.sum), ("mean", np.mean)):
+            held = np.broadcast_to(of(right, axis=axis + 1, keepdims=True), right.shape)
+            candidates.append((f"holds the {name} over axis {axis} in every entry", held))
+        yield from (Relation(*candidate) for candidate in candidates if answer.is_(candidate[1]))
 
 
-def _in_part(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
+def _in_part(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
     """Some entries alone are wrong: which, and what they are to the right ones."""
     entries = np.asarray(answer.wrong.any(axis=0))
     if not 0 < np.count_nonzero(entries) < entries.size:
@@ -200,7 +230,7 @@ def _in_part(answer: Answer, sizes: Mapping[int, str]) -> Iterator[str]:
     bad = answer.wrong[:, entries]
     factor = ratio(answer.given[:, entries][bad], answer.right[:, entries][bad], answer.dtype)
     what = "" if factor is None else f", and there it {_times(factor, sizes)}"
-    yield f"is wrong {_where(entries)} only{what}"
+    yield Relation(f"is wrong {_where(entries)} only{what}")
 
 
 def _where(entries: Array) -> str:
@@ -220,7 +250,7 @@ def _index(place: Sequence[int]) -> str:
     return f"[{', '.join(map(str, place))}]"
 
 
-def _nearly(answer: Answer) -> Iterator[str]:
+def _nearly(answer: Answer) -> Iterator[Relation]:
     """Right but for its last digits."""
     given, right = answer.given[answer.bad], answer.right[answer.bad]
     with np.errstate(all="ignore"):
@@ -230,6 +260,9 @@ def _nearly(answer: Answer) -> Iterator[str]:
         return
     digits = math.floor(-math.log10(error.max())) if error.max(initial=0.0) > 0 else 15
     if answer.dtype == "float64" and np.array_equal(answer.given, answer.given.astype(np.float32)):
-        yield f"is right to {digits} digits, and all its values are float32 numbers: is it computed in float32?"
+        yield Relation(
+            f"is right to {digits} digits, and all its values are float32 numbers: is it computed in float32?"
+        )
     else:
-        yield f"is right to {digits} digits: its formula loses the others, or it computes in float32 on the way"
+        what = "its formula loses the others, or it computes in float32 on the way"
+        yield Relation(f"is right to {digits} digits: {what}")

@@ -1,0 +1,75 @@
+"""What several test files say of the rows that work on whole arrays: how a case uses each, and how its form is spoilt.
+
+Not a test itself: expressions in matrices A and B (2 by 2) and a vector c (2 entries), and faults to plant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from verify.ops import Op
+
+if TYPE_CHECKING:
+    import sympy
+
+EXPRESSIONS: Mapping[str, tuple[str, ...]] = {
+    "dot": ("dot(A, B)", "dot(A, c)", "dot(c, c)"),
+    "outer": ("outer(A, B)", "outer(c, c)"),
+    "prod": ("prod(A)", "prod(A, axis=0)"),
+    "var": ("var(A)", "var(A, axis=1, ddof=1)"),
+    "std": ("std(A)", "std(A, axis=0, keepdims=True)"),
+    "norm": ("norm(A)", "norm(A, axis=1)"),
+    "gather": ("A[[0, 1, 1]]", "c[[True, False]]"),
+    "reshape": ("reshape(A, shape=(4, 1))",),
+    "ravel": ("ravel(A)",),
+    "expand_dims": ("expand_dims(A, axis=1)",),
+    "squeeze": ("squeeze(A)", "squeeze(A[:1], axis=0)"),
+    "broadcast_to": ("broadcast_to(A, shape=(3, 2, 2))",),
+    "stack": ("stack([A, B], axis=1)", "stack([c, c, c])"),
+    "concatenate": ("concatenate([A, B])", "concatenate([A, B, A], axis=1)"),
+    "pad": ("pad(A, pad_width=1)",),
+    "flip": ("flip(A)", "flip(A, axis=0)"),
+    "roll": ("roll(A, shift=1)", "roll(A, shift=1, axis=1)"),
+    "einsum": ('einsum("ij,jk->ki", A, B)', 'einsum("i,i", c, c)', 'einsum("ii->i", A)'),
+    "cumsum": ("cumsum(A)", "cumsum(A, axis=0)"),
+    "cumprod": ("cumprod(A)", "cumprod(A, axis=0)"),
+    "amax": ("amax(A, axis=0)", "max(A)"),
+    "amin": ("amin(A, axis=0)", "min(A)"),
+    "softmax": ("softmax(A, axis=1)", "softmax(A)"),
+    "log_softmax": ("log_softmax(A, axis=1)",),
+    "logsumexp": ("logsumexp(A, axis=1)", "logsumexp(A)"),
+}
+"""Op -> expressions that use it."""
+
+
+IN_STAGES: Mapping[str, str] = {
+    "dot": "dot(u, b)",
+    "outer": "outer(u, b)",
+    **{op: f"{op}(u)" for op in ("prod", "var", "std", "norm", "ravel", "squeeze", "flip", "cumsum", "cumprod")},
+    **{op: f"{op}(u)" for op in ("amax", "amin", "softmax", "log_softmax", "logsumexp")},
+    "gather": "u[[0, 1, 1]]",
+    "reshape": "reshape(u, (2, 1))",
+    "expand_dims": "expand_dims(u, axis=1)",
+    "broadcast_to": "broadcast_to(u, (2, 2))",
+    "stack": "stack([u, b])",
+    "concatenate": "concatenate([u, b])",
+    "pad": "pad(u, (1, 0))",
+    "roll": "roll(u, 1)",
+    "einsum": 'einsum("i,i->i", u, b)',
+}
+"""Op -> the stage of a larger program that uses it, on vectors u and b of two entries."""
+
+
+def with_scaled_form(row: Op, factor: sympy.Rational) -> Op:
+    """A row whose SymPy form, or lowering where it has one, is multiplied by a number."""
+    if row.lower is None:
+        form = row.sympy
+        return replace(row, sympy=lambda *args, **params: form(*args, **params) * factor)
+    lower = row.lower
+
+    def scaled(builder: Any, *args: int, **static: Any) -> int:
+        return int(builder.apply("multiply", lower(builder, *args, **static), builder.constant(float(factor))))
+
+    return replace(row, lower=scaled)

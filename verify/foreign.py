@@ -1,0 +1,61 @@
+"""Running a graph on the ops of another library, one point at a time, so that the library can differentiate it.
+
+A library brings a table: the name of an op -> its own function, called with the operands and the op's static
+parameters as the case states them. There is no axis of points: each point is run alone, as users of the library would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from verify.graph import Graph
+from verify.ops import OPS
+
+Forms = Mapping[str, Callable[..., Any]]
+"""Op -> the library's own function."""
+
+
+def without_a_form(graph: Graph, forms: Forms) -> tuple[str, ...]:
+    """The ops of a graph that a table lacks, in the order in which the graph first needs them.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> without_a_form(graph_from_expressions({"x": ()}, {"f": "exp(sin(x))"}), {"exp": float})
+    ('sin',)
+    """
+    return tuple(dict.fromkeys(node.op for node in graph.nodes if node.kind == "op" and node.op not in forms))
+
+
+def run_foreign(
+    graph: Graph,
+    forms: Forms,
+    inputs: Mapping[str, Any],
+    constant: Callable[[float], Any],
+    added: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The value of every input and stage at one point, in the library's own kind of array.
+
+    ``constant`` makes such an array of a literal. ``added`` maps stages to zeros of their shape, which are added to
+    them: the derivative by these zeros is the derivative by the stage.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"y": "x * x", "f": "y + 1"})
+    >>> forms = {"multiply": lambda a, b: a * b, "add": lambda a, b: a + b}
+    >>> run_foreign(graph, forms, {"x": 3.0}, float, {"y": 0.0})
+    {'x': 3.0, 'y': 9.0, 'f': 10.0}
+    """
+    values: list[Any] = [None] * len(graph.nodes)
+    for i, node in enumerate(graph.nodes):
+        if node.kind == "input":
+            values[i] = inputs[node.op]
+            continue
+        if node.kind == "constant":
+            assert node.value is not None, "a literal has a value"
+            values[i] = constant(node.value)
+        else:
+            static = {key: node.params[key] for key in OPS[node.op].params if key in node.params}
+            values[i] = forms[node.op](*(values[j] for j in node.args), **static)
+        name = graph.names.get(i)
+        if name is not None and name in added:
+            values[i] = values[i] + added[name]
+    return {name: values[position] for name, position in {**graph.inputs, **graph.stages}.items()}

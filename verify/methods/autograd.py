@@ -1,0 +1,141 @@
+"""HIPS autograd differentiates the function by its own rules; nothing of this program takes part.
+
+An optional method: it is asked for by name, and needs the package (``pip install 'verify-gradients[autograd]'``).
+Points are run one by one, as users of autograd would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from verify.derivative import Derivative, Unsupported
+from verify.foreign import Forms, run_foreign, without_a_form
+from verify.graph import Graph
+from verify.interpret import dtype_of
+
+MISSING = "autograd is not installed; pip install 'verify-gradients[autograd]'"
+
+
+def prepare(graph: Graph, variables: Sequence[str]) -> Autograd | Unsupported:
+    """The method made ready for one graph, or why it cannot do it.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> method = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
+    >>> isinstance(method, Unsupported) or method.differentiate(
+    ...     {"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"].tolist() == [6.0]
+    True
+    """
+    try:
+        import autograd
+    except ImportError:
+        return Unsupported(MISSING)
+    forms = _forms(autograd)
+    missing = without_a_form(graph, forms)
+    if missing:
+        return Unsupported(f"autograd is given no form of {', '.join(missing)}")
+    return Autograd(autograd, forms, graph, variables)
+
+
+class Autograd:
+    """HIPS autograd's gradients of one graph by the variables asked for."""
+
+    def __init__(self, autograd: Any, forms: Forms, graph: Graph, variables: Sequence[str]) -> None:
+        self.autograd, self.forms, self.graph = autograd, forms, graph
+        self.variables = tuple(variables)
+
+    @np.errstate(all="ignore")  # non-finite values are judged, not warned about
+    def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
+        """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
+        points = len(next(iter(inputs.values()))) if inputs else 1
+        values: dict[str, list[Any]] = {}
+        gradients: dict[str, list[Any]] = {}
+        for p in range(points):
+            here, seeds = ({name: x[p] for name, x in xs.items()} for xs in (inputs, upstream))
+            for found, answer in zip((values, gradients), self._at(here, seeds), strict=True):
+                for name, array in answer.items():
+                    found.setdefault(name, []).append(np.asarray(array))
+        return Derivative(
+            *({name: np.stack(arrays) for name, arrays in found.items()} for found in (values, gradients))
+        )
+
+    def _at(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Values and gradients at one point."""
+        dtype = dtype_of(inputs)
+        given = {name: np.array(x, dtype=dtype) for name, x in inputs.items()}
+        by = {
+            name: given[name] if name in given else np.zeros(self.graph.shape(name), dtype=dtype)
+            for name in self.variables
+        }
+
+        def run(by: Mapping[str, Any]) -> dict[str, Any]:
+            added = {name: by[name] for name in self.variables if name in self.graph.stages}
+            held = {name: by[name] if name in self.variables else x for name, x in given.items()}
+            return run_foreign(self.graph, self.forms, held, dtype.type, added)
+
+        def contracted(by: Mapping[str, Any]) -> Any:
+            values = run(by)
+            return sum(
+                self.autograd.numpy.sum(values[name] * np.asarray(g, dtype=dtype)) for name, g in upstream.items()
+            )
+
+        return run(by), self.autograd.grad(contracted)(by)
+
+
+def _forms(autograd: Any) -> Forms:
+    """Each op as autograd has it."""
+    from autograd.scipy import special
+
+    anp = autograd.numpy
+
+    def power_constant(a: Any, exponent: float) -> Any:
+        return a ** (int(exponent) if exponent == int(exponent) else exponent)
+
+    return {
+        "add": anp.add,
+        "subtract": anp.subtract,
+        "multiply": anp.multiply,
+        "divide": anp.divide,
+        "power": anp.power,
+        "power_constant": power_constant,
+        "negative": anp.negative,
+        "positive": lambda a: a,
+        "exp": anp.exp,
+        "log": anp.log,
+        "sqrt": anp.sqrt,
+        "sigmoid": special.expit,
+        "tanh": anp.tanh,
+        "sin": anp.sin,
+        "cos": anp.cos,
+        "erf": special.erf,
+        "erfc": special.erfc,
+        "expm1": anp.expm1,
+        "log1p": anp.log1p,
+        "log2": anp.log2,
+        "log10": anp.log10,
+        "square": anp.square,
+        "reciprocal": anp.reciprocal,
+        "sinh": anp.sinh,
+        "cosh": anp.cosh,
+        "arcsinh": anp.arcsinh,
+        "arccosh": anp.arccosh,
+        "arctanh": anp.arctanh,
+        "tan": anp.tan,
+        "arcsin": anp.arcsin,
+        "arccos": anp.arccos,
+        "arctan": anp.arctan,
+        "arctan2": anp.arctan2,
+        "softplus": lambda a: anp.logaddexp(a, 0),
+        "max": anp.maximum,
+        "min": anp.minimum,
+        "relu": lambda a: anp.maximum(a, 0),
+        "abs": anp.abs,
+        "sign": anp.sign,
+        "matmul": anp.matmul,
+        "sum": anp.sum,
+        "mean": anp.mean,
+        "transpose": anp.transpose,
+        "index": lambda a, index: a[index],
+    }

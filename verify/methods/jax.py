@@ -1,0 +1,135 @@
+"""JAX differentiates the function by its own rules, in its own arithmetic; nothing of this program takes part.
+
+An optional method: it is asked for by name, and needs the package (``pip install 'verify-gradients[jax]'``). JAX
+computes in float32 unless it is told otherwise: 64 bits are enabled while the method runs, and in this thread alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from verify.derivative import Derivative, Unsupported
+from verify.foreign import Forms, run_foreign, without_a_form
+from verify.graph import Graph
+from verify.interpret import dtype_of
+
+MISSING = "JAX is not installed; pip install 'verify-gradients[jax]'"
+
+
+def prepare(graph: Graph, variables: Sequence[str]) -> Jax | Unsupported:
+    """The method made ready for one graph, or why it cannot do it.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> method = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
+    >>> isinstance(method, Unsupported) or method.differentiate(
+    ...     {"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"].tolist() == [6.0]
+    True
+    """
+    try:
+        import jax
+    except ImportError:
+        return Unsupported(MISSING)
+    forms = _forms(jax)
+    missing = without_a_form(graph, forms)
+    if missing:
+        return Unsupported(f"JAX is given no form of {', '.join(missing)}")
+    return Jax(jax, forms, graph, variables)
+
+
+class Jax:
+    """JAX's gradients of one graph by the variables asked for."""
+
+    def __init__(self, jax: Any, forms: Forms, graph: Graph, variables: Sequence[str]) -> None:
+        self.jax, self.forms, self.graph = jax, forms, graph
+        self.variables = tuple(variables)
+
+    def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
+        """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
+        dtype = dtype_of(inputs)
+        points = len(next(iter(inputs.values()))) if inputs else 1
+        given = {name: np.asarray(x, dtype=dtype) for name, x in inputs.items()}
+        by = {name: given.pop(name) for name in self.variables if name in given}
+        added = {
+            name: np.zeros((points, *self.graph.shape(name)), dtype=dtype)
+            for name in self.variables
+            if name in self.graph.stages
+        }
+        seeds = {name: np.asarray(g, dtype=dtype) for name, g in upstream.items()}
+        with self.jax.enable_x64(True):
+            one_point = self.jax.grad(self._contracted, argnums=(0, 1), has_aux=True)
+            (by_inputs, by_stages), values = self.jax.vmap(one_point)(by, added, given, seeds)
+            found = {**by_inputs, **by_stages}
+            gradients = {name: np.asarray(found[name]) for name in self.variables}
+            return Derivative({name: np.asarray(x) for name, x in values.items()}, gradients)
+
+    def _contracted(
+        self, by: Mapping[str, Any], added: Mapping[str, Any], given: Mapping[str, Any], seeds: Mapping[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """The contracted output at one point, and the values of all inputs and stages."""
+        jnp = self.jax.numpy
+        kind = next(iter(seeds.values())).dtype
+        values = run_foreign(
+            self.graph, self.forms, {**by, **given}, lambda number: jnp.asarray(number, dtype=kind), added
+        )
+        total = sum(jnp.sum(values[name] * g) for name, g in seeds.items())
+        return total, values
+
+
+def _forms(jax: Any) -> Forms:
+    """Each op as JAX has it."""
+    jnp = jax.numpy
+
+    def power_constant(a: Any, exponent: float) -> Any:
+        return a ** (int(exponent) if exponent == int(exponent) else exponent)
+
+    return {
+        "add": jnp.add,
+        "subtract": jnp.subtract,
+        "multiply": jnp.multiply,
+        "divide": jnp.divide,
+        "power": jnp.power,
+        "power_constant": power_constant,
+        "negative": jnp.negative,
+        "positive": jnp.positive,
+        "exp": jnp.exp,
+        "log": jnp.log,
+        "sqrt": jnp.sqrt,
+        "sigmoid": jax.nn.sigmoid,
+        "tanh": jnp.tanh,
+        "sin": jnp.sin,
+        "cos": jnp.cos,
+        "erf": jax.scipy.special.erf,
+        "erfc": jax.scipy.special.erfc,
+        "cbrt": jnp.cbrt,
+        "expm1": jnp.expm1,
+        "log1p": jnp.log1p,
+        "log2": jnp.log2,
+        "log10": jnp.log10,
+        "square": jnp.square,
+        "reciprocal": jnp.reciprocal,
+        "sinh": jnp.sinh,
+        "cosh": jnp.cosh,
+        "arcsinh": jnp.arcsinh,
+        "arccosh": jnp.arccosh,
+        "arctanh": jnp.arctanh,
+        "tan": jnp.tan,
+        "arcsin": jnp.arcsin,
+        "arccos": jnp.arccos,
+        "arctan": jnp.arctan,
+        "arctan2": jnp.arctan2,
+        "softplus": jax.nn.softplus,
+        "max": jnp.maximum,
+        "min": jnp.minimum,
+        "relu": jax.nn.relu,
+        "abs": jnp.abs,
+        "hypot": jnp.hypot,
+        "sign": jnp.sign,
+        "matmul": jnp.matmul,
+        "sum": jnp.sum,
+        "mean": jnp.mean,
+        "transpose": jnp.transpose,
+        "index": lambda a, index: a[index],
+    }
