@@ -107,6 +107,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "judging.corners",
         "judging.kinks",
         "judging.audit",
+        "judging.branches",
         "judging.context",
         "judging.step_records",
         "judging.conditioning",
