@@ -213,3 +213,27 @@ def test_a_derivative_within_range_is_no_overflow() -> None:
 
     assert too_large([np.ones(1)], [arb(float(np.finfo(np.float64).max))]) == ""
     assert "more than 1.8e+308" in too_large([np.ones(1)], [arb(2) ** 1025])
+
+
+MASKED = """\
+case: masked
+inputs: {x: {at: 0.5, domain: [-2, 2]}, y: {at: 0.25, domain: [-2, 2]}}
+stages:
+  a: exp(x)
+  b: exp(y - 1000)
+  p: a / (a + bROOT)
+"""
+
+
+def test_a_score_that_a_softmax_masks_is_no_underflow_to_mind() -> None:
+    """Its share is less than any float, so 0 is right; the gradient of x cancels to as little."""
+    result = result_of(MASKED.replace("ROOT", ""))
+    assert result.passes
+    assert {Verdict.PASS} == {row.verdict for name in "xy" for row in rows_of(result, name)}
+
+
+def test_a_share_that_floats_could_hold_is_not_masked() -> None:
+    """The twin: the same way through 0, but the share is 1e-43 in truth, and nothing says that 0 is right."""
+    result = result_of(MASKED.replace("ROOT", "**0.1"))
+    assert not result.passes
+    assert all("underflow on the way in exp" in row.reason for row in rows_of(result, "y"))

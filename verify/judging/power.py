@@ -2,8 +2,8 @@
 
 A proved row is *weak* where more than 1/256 of the gradient is allowed: it passes, but a wrong factor might have too.
 Where the gradient is 0 there is no factor to be wrong, and any other answer is rejected: such a row is neither weak nor
-strong. So is one whose terms cancel to 0, as far as a narrow enclosure can tell. A variable that has weak rows and no
-strong one was not checked at all, whatever its rows say.
+strong. So is one whose terms cancel to 0, as far as a narrow enclosure can tell, or to less than any float.
+A variable that has weak rows and no strong one was not checked at all, whatever its rows say.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ STRONG = 256.0
 
 VANISHING = 2.0**-53
 """An enclosure of 0 that is narrower than this part of what is allowed means 0: terms that cancel leave no exact 0."""
+
+LEAST = 2 * math.ulp(0.0)
+"""What is enclosed below this is less than any float, and the enclosure's ends were rounded outwards to floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ def strength(rows: Rows, entries: int) -> Strength:
     size, allowed = np.abs(rows.reference[known]), rows.allowed[known]
     error = np.fmax.reduce([np.where(np.isnan(column), 0.0, column)[known] for column in errors])
     error = np.minimum(error, allowed)
-    is_zero = (size <= rows.radius[known]) & (rows.radius[known] <= VANISHING * allowed)
+    radius = rows.radius[known]
+    is_zero = ((size <= radius) & (radius <= VANISHING * allowed)) | (size + radius <= LEAST)
     is_strong = ~is_zero & (allowed <= size / STRONG)
     with np.errstate(all="ignore"):
         ratio = np.where(size > error, (allowed + error) / (size - error), np.inf)

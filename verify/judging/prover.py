@@ -171,8 +171,16 @@ class Prover:
         """Takes a PASS back that says nothing, because floats became zero on the way where the truth is not."""
         nodes = known.nodes() if VERDICTS[block.verdict[where]] is Verdict.PASS else None
         reason = underflow(self.context.graph, self.floats, nodes) if nodes else ""
-        if reason:
+        if reason and not self._is_less_than_floats_hold(known, block, where[1]):
             self._undecided(block, where, reason)
+
+    def _is_less_than_floats_hold(self, known: Enclosures, block: Block, entry: int) -> bool:
+        """Whether the truth is 0 for floats whatever they do, as for a score that a softmax masks.
+
+        There large terms cancel to less than the smallest float: an answer of their rounding's size is no worse than 0.
+        """
+        truth = self.enclosed(known, block, entry, NEEDED * self.smallest)
+        return not truth.reason and abs(truth.midpoint) + truth.radius <= 16 * self.smallest
 
     def out_of_range(self, known: Enclosures) -> str:
         """Where floats leave their range on the way, empty where they do not."""
