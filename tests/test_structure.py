@@ -121,6 +121,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "variants.match",
         "variants.diagnose",
         "variants",
+        "oracle.shrink",
         "runner",
         "oracle.black_box",
         "oracle.given",
