@@ -11,6 +11,7 @@ Nothing is imported before it is asked for, so ``import verify`` costs next to n
 
 TYPE_CHECKING = False  # not from typing, which would be the most expensive part of ``import verify``
 if TYPE_CHECKING:
+    from verify.emitting.passes import emit
     from verify.errors import CaseError, TraceError, UsageError, VerifyError, WrongGradientError
     from verify.graph import Graph, GraphBuilder
     from verify.oracle.check import check_gradient
@@ -41,6 +42,7 @@ __all__ = [
     "WrongGradientError",
     "__version__",
     "check_gradient",
+    "emit",
     "find_case",
     "find_case_files",
     "load_case",
@@ -52,6 +54,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "verify.emitting.passes": ("emit",),
     "verify.reading.case": ("Case", "load_case"),
     "verify.reading.case_writer": ("save_case",),
     "verify.errors": ("CaseError", "TraceError", "UsageError", "VerifyError", "WrongGradientError"),

@@ -404,6 +404,23 @@ def _new_from_function(args: argparse.Namespace) -> int:
     return ALL_PASS
 
 
+# ------------------------------------------------------------------------------------------------------------ emit
+
+
+def _add_emit(parser: _Parser) -> None:
+    parser.add_argument("case", metavar="CASE", help="a case file, or the name of a case, here or shipped")
+
+
+def _emit(args: argparse.Namespace) -> int:
+    """Prints a case as a Python module with its forward and backward pass."""
+    from verify.emitting.passes import emit
+    from verify.reading.case import load_case
+    from verify.runner import find_case
+
+    print(emit(load_case(find_case(args.case))), end="")
+    return ALL_PASS
+
+
 # ------------------------------------------------------------------------------------------- schema, ops and bench
 
 
@@ -481,6 +498,7 @@ COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.
     "check": ("judge a gradient that you wrote against a case", _add_check, _check),
     "show": ("show the forward and backward pass of one case, stage by stage", _add_show, _show),
     "new": ("write a case file that runs and is explained", _add_new, _new),
+    "emit": ("print the forward and backward pass of a case as plain NumPy", _add_emit, _emit),
     "schema": ("print the JSON Schema of the case format, for completion in editors", _add_nothing, _schema),
     "ops": ("print the ops that a case may use", _add_ops, _ops),
     "bench": ("measure this program against hand-written checks", _add_bench, _bench),

@@ -421,6 +421,23 @@ class KillScore:
 
 
 @dataclass(frozen=True, slots=True)
+class SimplestPoint:
+    """The smallest size and the shortest numbers at which a gradient under test is still grossly wrong."""
+
+    variable: str
+    entry: tuple[int, ...]
+    sizes: Mapping[str, int]
+    """Dim -> size; empty where the case has none."""
+    values: Mapping[str, Any]
+    """Input, or ``upstream of`` an output, -> array."""
+    answer: float
+    """What the gradient says there, in the unit of the variable's gradient."""
+    truth: float
+    """The middle of the certified enclosure; NaN at a kink, where it is a set."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """Everything that was found about one case file."""
 
@@ -456,6 +473,8 @@ class CaseResult:
     """What was found about a gradient under test beside its numbers; empty where there is none."""
     kill_score: KillScore | None = None
     """What the run catches of planted faults; None where nobody asked, or where nothing was proved."""
+    simplest: SimplestPoint | None = None
+    """The simplest point that shows the failure of a gradient under test, None where it was not looked for."""
 
     @property
     def passes(self) -> bool:

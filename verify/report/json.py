@@ -22,6 +22,7 @@ from verify.records import (
     Point,
     Rows,
     Run,
+    SimplestPoint,
     StageRecord,
     StepLaw,
     VariableResult,
@@ -99,6 +100,7 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "notes": list(case.notes),
         "findings": [_finding(finding) for finding in case.findings],
         "kill_score": None if case.kill_score is None else _kill_score(case.kill_score),
+        "simplest": None if case.simplest is None else _simplest(case.simplest),
         "seconds": plain(case.seconds),
         "function": [{"stage": stage, "expression": expression} for stage, expression in case.function],
         "outputs": list(case.outputs),
@@ -128,6 +130,18 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "sentence": finding.sentence,
         "fails": finding.fails,
         "detail": finding.detail,
+    }
+
+
+def _simplest(point: SimplestPoint) -> dict[str, Any]:
+    return {
+        "variable": point.variable,
+        "entry": list(point.entry),
+        "sizes": dict(point.sizes),
+        "values": {name: plain(value) for name, value in point.values.items()},
+        "answer": plain(point.answer),
+        "truth": plain(point.truth),
+        "sentence": point.sentence,
     }
 
 
