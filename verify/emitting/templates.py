@@ -30,14 +30,20 @@ class Scalar:
 class Place:
     """What a structural row is written with: texts of its operands, value and upstream gradient, and their shapes."""
 
-    operands: tuple[str, ...]
-    y: str
+    operands: Sequence[str]
+    own: Callable[[], str]
+    """The op's own value; long values are given a name when they are asked for."""
     g: str
     shapes: tuple[Shape, ...]
     shape: Shape
     params: Mapping[str, Any]
     which: int = 0
     """The operand that is differentiated by."""
+
+    @property
+    def y(self) -> str:
+        """The op's own value."""
+        return self.own()
 
     @property
     def a(self) -> str:
@@ -130,6 +136,18 @@ def product_of_others(a, axis):
     before[..., 1:] = np.cumprod(flat[..., :-1], axis=-1)
     after[..., :-1] = np.cumprod(flat[..., :0:-1], axis=-1)[..., ::-1]
     return np.moveaxis((before * after).reshape(moved.shape), range(-len(axis), 0), axis)
+''',
+    "cumprod_back": '''\
+def cumprod_back(a, g, axis):
+    """What cumulative products send back: to each factor, every later product without it; no division."""
+    moved = np.ravel(a) if axis is None else np.moveaxis(a, axis, -1)
+    upstream = g if axis is None else np.moveaxis(g, axis, -1)
+    out = np.zeros_like(moved)
+    for i in range(moved.shape[-1]):
+        without = moved.copy()
+        without[..., i] = 1.0
+        out[..., i] = np.sum((upstream * np.cumprod(without, axis=-1))[..., i:], axis=-1)
+    return out.reshape(a.shape) if axis is None else np.moveaxis(out, -1, axis)
 ''',
     "erf": "from scipy.special import erf\n",
     "erfc": "from scipy.special import erfc\n",
@@ -473,6 +491,11 @@ STRUCTURAL: Mapping[str, Structural] = {
         "the other factors, summed over their own axes",
     ),
     "cumsum": Structural(_call("np.cumsum", "axis"), _cumsum_back, "summed from the end"),
+    "cumprod": Structural(
+        _call("np.cumprod", "axis"),
+        lambda p: f"cumprod_back({p.a}, {p.g}, axis={p.params['axis'][0] if p.params.get('axis') else None})",
+        "each product without this factor", helpers=("cumprod_back",),
+    ),
     "softmax": Structural(_call("softmax", "axis"), _softmax_back, "y * (dy - sum(dy * y))", helpers=("softmax",)),
     "log_softmax": Structural(
         lambda p: f"{held(p.a)} - logsumexp({p.a}{p.kept or ', keepdims=True'})", _log_softmax_back,
