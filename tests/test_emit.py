@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from array_rows import EXPRESSIONS
 
 import verify
 from verify import cli
@@ -17,6 +18,7 @@ from verify.emitting.passes import UnwrittenError, emit
 from verify.emitting.templates import has_template
 from verify.emitting.texts import product, summed_to, times
 from verify.graph import GraphBuilder
+from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.oracle.check import check_gradient
 from verify.points import own_points
@@ -129,6 +131,41 @@ def test_rows_are_written_out_right(name: str) -> None:
     """Broadcasting, axes, matrices of all ranks, entries, kinks and their conventions, names that collide."""
     case = load_case_text(f"case: {name}\n{ROWS[name]}\n")
     assert [] == accused(emit(case), case)
+
+
+ARRAY_EXPRESSIONS = [text for texts in EXPRESSIONS.values() for text in texts]
+ARRAYS = "A: {at: [[0.5, -1.25], [2, 0.75]]}, B: {at: [[1.5, 0.25], [-0.5, 3]]}, c: {at: [0.7, -0.4]}"
+
+
+@pytest.mark.parametrize("text", ARRAY_EXPRESSIONS)
+def test_every_row_that_works_on_arrays(text: str) -> None:
+    """Alone, so that upstream is an array, and on inner values with the sum of squares behind it."""
+    doubled = re.sub(r"(?<![a-z_])([ABc])(?![a-z_])", r"(2 * \1)", text)
+    alone, inner = (
+        load_case_text(f"case: row\ninputs: {{{arrays(text)}}}\nstages: {{f: '{formula}'}}\n")
+        for formula in (text, f"sum(({doubled})**2)")
+    )
+    for case in (alone, inner):
+        assert [] == accused(printed(case), case)
+
+
+def arrays(text: str) -> str:
+    """The inputs that a formula reads."""
+    names = set(re.findall(r"(?<![a-z_])[ABc](?![a-z_])", text))
+    given = dict(re.findall(r"(\w): (\{.*?\})", ARRAYS))
+    return ", ".join(f"{name}: {fields}" for name, fields in given.items() if name in names)
+
+
+@pytest.mark.parametrize("op", ["amax", "amin"])
+def test_conventions_at_ties_of_extrema(op: str) -> None:
+    """To the first, to all, or in equal shares."""
+    for tie in ("first", "all", "even"):
+        text = f"case: t\ninputs: {{x: {{at: [[1, 2, 2], [3, 3, 3]]}}}}\nstages: {{f: '{op}(x, axis=1)'}}\nties: {{{op}: {tie}}}\n"
+        case = load_case_text(text)
+        found = module(emit(case))["backward"](np.array([[1.0, 2.0, 2.0], [3.0, 3.0, 3.0]]), np.array([1.0, 6.0]))["x"]
+        batch = own_points(case, 0)
+        engine = Reverse(case.graph, case.variables).differentiate(batch.inputs, {"f": np.array([[1.0, 6.0]])})
+        np.testing.assert_allclose(found, engine.gradients["x"][0])
 
 
 SCALAR_ROWS = [row for row in OPS.values() if row.elementwise and not row.params and row.singular is None]

@@ -404,17 +404,28 @@ def _einsum_back(p: Place) -> str:
     if not arrow:
         counts = {letter: given.count(letter) for letter in given if letter != ","}
         result = "".join(sorted(letter for letter, count in counts.items() if count == 1))
-    own = terms[p.which]
-    if len(set(own)) < len(own):
-        raise NotImplementedError("einsum that takes a diagonal")
+    own, diagonals = _told_apart(terms[p.which], given + result)
     others = [(term, text) for i, (term, text) in enumerate(zip(terms, p.operands, strict=True)) if i != p.which]
     known = set(result).union(*(set(term) for term, _ in others))
     sizes = dict(zip(own, p.shapes[p.which], strict=True))
-    missing = [letter for letter in own if letter not in known]
-    ones = [(letter, f"np.ones({sizes[letter]})") for letter in missing]
-    parts = [(result, p.g), *others, *ones]
+    ones = [(letter, f"np.ones({sizes[letter]})") for letter in own if letter not in known | {d[1] for d in diagonals}]
+    parts = [(result, p.g), *others, *ones, *((pair, f"np.eye({sizes[pair[1]]})") for pair in diagonals)]
     texts = ", ".join(text for _, text in parts)
     return f'np.einsum("{",".join(term for term, _ in parts)}->{own}", {texts})'
+
+
+def _told_apart(term: str, taken: str) -> tuple[str, list[str]]:
+    """An operand whose axes all have letters of their own, and the pairs of letters that mean the same axis."""
+    free = iter(sorted(set("abcdefghijklmnopqrstuvwxyz") - set(taken)))
+    own, pairs = "", []
+    for letter in term:
+        if letter in own:
+            other = next(free)
+            pairs.append(letter + other)
+            own += other
+        else:
+            own += letter
+    return own, pairs
 
 
 def _cumsum_back(p: Place) -> str:
