@@ -44,7 +44,7 @@ def proposed(case: str, least: Mapping[str, int], seed: int) -> Iterator[Mapping
     """Sizes in the order in which they are tried, for dims that have at least these sizes.
 
     >>> list(proposed("matmul", {"m": 1, "k": 1}, seed=0))
-    [{'m': 3, 'k': 2}, {'m': 1, 'k': 2}, {'m': 3, 'k': 1}, {'m': 1, 'k': 1}]
+    [{'m': 2, 'k': 3}, {'m': 1, 'k': 3}, {'m': 2, 'k': 1}, {'m': 1, 'k': 1}]
     """
     rng = generator(seed, case, "sizes")
     names = list(least)

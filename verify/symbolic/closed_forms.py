@@ -80,6 +80,8 @@ Source = tuple[str, tuple[int, ...], bool]
 def _sources(graph: Graph, expressions: Sequence[sympy.Expr], with_upstream: bool) -> dict[sympy.Symbol, Source]:
     """What each symbol of the expressions stands for."""
     used = set().union(*(expression.free_symbols for expression in expressions))
+    if not used:
+        return {}
     candidates = [(name, name, False) for name in (*graph.inputs, *graph.stages)]
     if with_upstream:
         candidates += [(name, upstream_name(graph, name), True) for name in graph.outputs]
@@ -97,12 +99,14 @@ def _closed_form(graph: Graph, variable: str) -> Objects | None:
     if math.prod(shape) > MOST_CLOSED_ENTRIES:
         return None
     outputs = [graph.position(name) for name in graph.outputs]
-    if any(node.kind == "op" and OPS[node.op].lower is not None for node in graph.nodes):
-        return None  # maxima of maxima take SymPy minutes, and no formula holds the constant that tames exp(800)
-    known = _leaves_for(graph, variable)
-    sizes = _sizes(graph, known)
+    leaves = _leaves_for(graph, variable)
+    sizes = _sizes(graph, leaves)
     if sum(sizes[at] for at in outputs) > LARGEST_CLOSED_FORM:
         return None
+    substituted = [graph.nodes[at] for at in needed(graph, leaves, outputs)]
+    if any(node.kind == "op" and OPS[node.op].lower is not None for node in substituted):
+        return None  # maxima of maxima take SymPy minutes, and no formula holds the constant that tames exp(800)
+    known = {at: entry_symbols(name, graph.nodes[at].shape) for at, name in leaves.items()}
     symbols = known[position]
     _expand(graph, known, outputs)
     total = _contracted(graph, known)
@@ -141,14 +145,14 @@ def _sizes(graph: Graph, leaves: Iterable[int]) -> list[float]:
     return sizes
 
 
-def _leaves_for(graph: Graph, variable: str) -> dict[int, Objects]:
-    """Symbols for a closed form: the inputs, and for a stage also itself and every stage that it does not change."""
+def _leaves_for(graph: Graph, variable: str) -> dict[int, str]:
+    """What a closed form holds by name: the inputs, for a stage also itself and every stage that it does not change."""
     position = graph.position(variable)
     after = set(graph.depends_on([position]))
     names: dict[int, str] = {at: name for name, at in graph.inputs.items()}
     if variable in graph.stages:
         names |= {at: name for name, at in graph.stages.items() if at not in after}
-    return {at: entry_symbols(name, graph.nodes[at].shape) for at, name in names.items()}
+    return names
 
 
 def _contracted(graph: Graph, known: Mapping[int, Objects]) -> sympy.Expr:

@@ -20,7 +20,7 @@ import numpy as np
 import sympy
 
 from verify.graph import Graph, lowered
-from verify.ops import OPS, Jump, Op, Shape
+from verify.ops import OPS, Jump, Op, Shape, sympy_forms
 from verify.symbolic.formula import OBJECTS, Formulas, can_evaluate, differentiated, formula_text
 from verify.symbolic.matrix_forms import local_matrix_forms
 from verify.symbolic.polynomials import Monomials, expanded
@@ -95,7 +95,7 @@ class Elementwise(Piece):
     def _pulled(self, total: Any, slope: Any, leaf: Shape, absorb: bool) -> Any:
         sent = total * slope
         if absorb:
-            is_switch = isinstance(self.expression, (sympy.Max, sympy.Min, sympy.Abs))
+            is_switch = isinstance(self.expression, (sympy.Max, sympy.Min, sympy.Abs, sympy_forms.where))
             sent = np.where((total == 0) | ((slope == 0) & is_switch), 0.0, sent)
         return _collected(sent, self.shape, leaf)
 
@@ -142,7 +142,6 @@ class Structural(Piece):
     forward: Monomials
     slopes: tuple[tuple[Monomials, NDArray[np.int64]], ...]
     """For each operand the derivative terms, grouped by the operand's entry, and the output entry each belongs to."""
-    text: str
 
     def value(self, operands: Sequence[Any], like: Any = None) -> Any:  # noqa: ARG002 - it always has operands
         """See :class:`Piece`."""
@@ -168,7 +167,8 @@ class Structural(Piece):
         node = graph.nodes[self.root]
         if node.op == "matmul" and len(self.leaves) == 2 and all(len(shape) == 2 for shape in self.shapes):
             return local_matrix_forms([graph.text(leaf) for leaf in self.leaves], self.shapes, node)
-        return {graph.text(leaf): f"partials of {self.text}, entry by entry" for leaf in self.leaves}
+        text = graph.text(self.root)
+        return {graph.text(leaf): f"partials of {text}, entry by entry" for leaf in self.leaves}
 
 
 @dataclass(slots=True)
@@ -178,7 +178,6 @@ class Composite(Piece):
     op: str
     static: Mapping[str, Any]
     system: System
-    text: str
 
     def value(self, operands: Sequence[Any], like: Any = None) -> Any:  # noqa: ARG002 - it always has operands
         """See :class:`Piece`."""
@@ -203,7 +202,8 @@ class Composite(Piece):
 
     def local_derivatives(self, graph: Graph) -> dict[str, str]:
         """See :class:`Piece`."""
-        return {graph.text(leaf): f"partials of {self.text}, by the ops that it is built of" for leaf in self.leaves}
+        text = graph.text(self.root)
+        return {graph.text(leaf): f"partials of {text}, by the ops that it is built of" for leaf in self.leaves}
 
 
 def _as_floats(x: Any) -> Any:
@@ -356,7 +356,7 @@ def _structural(graph: Graph, position: int) -> Structural:
     if operands != list(node.args):  # the same array twice: x @ x
         row = replace(row, sympy=_repeated(row, [operands.index(arg) for arg in node.args]))
     forward, slopes = expanded(row, shapes, static)
-    return Structural(position, tuple(operands), shapes, node.shape, forward, tuple(slopes), graph.text(position))
+    return Structural(position, tuple(operands), shapes, node.shape, forward, tuple(slopes))
 
 
 def _repeated(row: Op, places: Sequence[int]) -> Callable[..., Any]:
@@ -370,7 +370,7 @@ def _composite(graph: Graph, position: int) -> Composite:
     shapes = tuple(graph.nodes[arg].shape for arg in node.args)
     program = lowered(node.op, shapes, node.params)
     system = System(program, pieces_of(program))
-    return Composite(position, node.args, node.op, static_params(node), system, graph.text(position))
+    return Composite(position, node.args, node.op, static_params(node), system)
 
 
 class System:

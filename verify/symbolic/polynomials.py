@@ -46,10 +46,10 @@ class Recorded:
     @classmethod
     def entry(cls, number: int) -> Recorded:
         """The entry with that number."""
-        return cls((((number, 1),), sympy.S.One))
+        return cls((((number, 1),), 1))
 
-    def monomials(self) -> Iterator[tuple[Factors, sympy.Expr]]:
-        """Each monomial with its coefficient; the same one may come several times."""
+    def monomials(self) -> Iterator[tuple[Factors, Any]]:
+        """Each monomial with its coefficient, a SymPy number or (much faster) an integer; one may come twice."""
         waiting = [self]
         while waiting:
             parts = waiting.pop().parts
@@ -92,14 +92,14 @@ class Recorded:
         return self.__mul__(1 / sympy.sympify(other))
 
     def __pow__(self, exponent: Any) -> Recorded:
-        power = Recorded(((), sympy.S.One))
+        power = Recorded(((), 1))
         for _ in range(int(exponent)):
             power = power * self
         return power
 
 
 def _recorded_number(x: Any) -> Recorded:
-    return x if isinstance(x, Recorded) else Recorded(((), sympy.sympify(x)))
+    return x if isinstance(x, Recorded) else Recorded(((), x if isinstance(x, int) else sympy.sympify(x)))
 
 
 def _multiplied(a: Factors, b: Factors) -> Factors:
@@ -163,7 +163,7 @@ def expanded(row: Op, shapes: Sequence[Shape], static: Mapping[str, Any]) -> tup
         if moved.dtype.kind == "i":
             return _moved(moved.ravel(), starts)
     entries = [_recorded(shape, int(start)) for shape, start in zip(shapes, starts, strict=False)]
-    terms: dict[tuple[int, Factors], sympy.Expr] = {}
+    terms: dict[tuple[int, Factors], Any] = {}
     form: Objects = np.asarray(row.sympy(*entries, **static), dtype=object)
     for at, entry in enumerate(form.ravel().tolist()):
         if not isinstance(entry, Recorded) and entry == 0:
@@ -200,7 +200,7 @@ def _ones(groups: Integers, factors: tuple[tuple[int, Integers, Integers], ...])
     return Monomials(groups, np.ones(len(groups)), exact, factors)
 
 
-def _differentiated(terms: Mapping[tuple[int, Factors], sympy.Expr], starts: Integers, operand: int) -> Slopes:
+def _differentiated(terms: Mapping[tuple[int, Factors], Any], starts: Integers, operand: int) -> Slopes:
     """The derivatives of all terms by the entries of one operand."""
     low, high = int(starts[operand]), int(starts[operand + 1])
     derived, outputs = [], []
@@ -214,23 +214,24 @@ def _differentiated(terms: Mapping[tuple[int, Factors], sympy.Expr], starts: Int
     return _as_monomials(derived, starts), np.array(outputs, dtype=np.int64)
 
 
-_KINDS: dict[int, tuple[sympy.Expr, int]] = {}
+_KINDS: dict[int, tuple[int, int]] = {}
 
 
-def _slope_of_kind(power: int) -> tuple[sympy.Expr, int]:
+def _slope_of_kind(power: int) -> tuple[int, int]:
     """SymPy's derivative of ``x**power``: a number, and the power of x that is left."""
     if power not in _KINDS:
         x = sympy.Symbol("x", real=True)
         number, rest = (x**power).diff(x).as_coeff_Mul()
-        _KINDS[power] = (number, int(rest.as_base_exp()[1]) if rest != 1 else 0)
+        _KINDS[power] = (int(number), int(rest.as_base_exp()[1]) if rest != 1 else 0)
     return _KINDS[power]
 
 
-def _as_monomials(terms: Sequence[tuple[int, Factors, sympy.Expr]], starts: Integers) -> Monomials:
+def _as_monomials(terms: Sequence[tuple[int, Factors, Any]], starts: Integers) -> Monomials:
     """Terms with their group, as arrays."""
+    numbers = {number: sympy.sympify(number) for number in {number for _, _, number in terms}}
+    floats = {number: as_float(known) for number, known in numbers.items()}
     exact = np.empty(len(terms), dtype=object)
-    exact[:] = [number for _, _, number in terms]
-    floats = {number: as_float(number) for number in set(exact)}
+    exact[:] = [numbers[number] for _, _, number in terms]
     ends = starts.tolist()
     owner = np.repeat(np.arange(len(ends) - 1), np.diff(starts)).tolist()
     reads: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
@@ -245,7 +246,7 @@ def _as_monomials(terms: Sequence[tuple[int, Factors, sympy.Expr]], starts: Inte
                 entries.append(entry - ends[operand])
     return Monomials(
         np.array([group for group, _, _ in terms], dtype=np.int64),
-        np.array([floats[number] for number in exact], dtype=np.float64),
+        np.array([floats[number] for _, _, number in terms], dtype=np.float64),
         exact,
         tuple((operand, np.array(which), np.array(entries)) for (operand, _), (which, entries) in reads.items()),
     )
