@@ -319,7 +319,7 @@ class _Writer:
         node = self.nodes[position]
         template = row.local[which]
         self.helpers |= dict.fromkeys(name for name in row.helpers if f"{name}(" in template)
-        used = {i for i, key in enumerate("ab") if f"{{{key}}}" in template or f"{{{key.upper()}}}" in template}
+        used = {i for i, key in enumerate("abcd") if f"{{{key}}}" in template or f"{{{key.upper()}}}" in template}
         operands = tuple(self._text(arg, block) if i in used else "" for i, arg in enumerate(node.args))
         y = self._own_value(block, position, root) if "{y}" in template else ""
         factor = _filled(template, operands, tuple(held(text) if text else "" for text in operands), y)
@@ -405,7 +405,7 @@ def _told(stage: str, sent: _Gradient, variable: str) -> tuple[str, ...]:
 def _filled(template: str, operands: Sequence[str], tight: Sequence[str], y: str) -> str:
     """A template with its texts in place."""
     texts = {"y": held(y) if y else ""}
-    for key, plain, closed in zip("ab", operands, tight, strict=False):
+    for key, plain, closed in zip("abcd", operands, tight, strict=False):
         texts |= {key: closed, key.upper(): plain}
     return template.format(**texts)
 

@@ -1,7 +1,7 @@
 """How each row of the op table is written in NumPy, and its derivative by hand.
 
 Written down here a second time and on purpose: nothing is taken from the table's own VJPs, and a test holds what is
-printed against the certified reference. ``{a}`` and ``{b}`` stand for operands that hold together, ``{A}`` and ``{B}``
+printed against the certified reference. ``{a}`` to ``{d}`` stand for operands that hold together, ``{A}`` to ``{D}``
 for arguments of a call, ``{y}`` for the op's own value.
 """
 
@@ -250,8 +250,46 @@ def _absolute(params: Mapping[str, Any]) -> Scalar:
     return Scalar("np.abs({A})", (f"({_wins('{A}', '0', above)}) - 1.0 * ({_wins('0', '{A}', below)})",))
 
 
+def _sided(above: str, below: str, tie: Sequence[float]) -> str:
+    """One local derivative above 0 and another below, and at 0 so much of each as the convention says."""
+    if tuple(tie) in ((0.0, 1.0), (1.0, 0.0)):
+        return f"np.where({{A}} {'>=' if tie[0] else '>'} 0, {above}, {below})"
+    return f"np.where({{A}} == 0, {tie[0]} * {above} + {tie[1]} * {below}, np.where({{A}} > 0, {above}, {below}))"
+
+
+def _leaky_relu(params: Mapping[str, Any]) -> Scalar:
+    slope = _number(params["slope"])
+    return Scalar(f"np.where({{A}} > 0, {{A}}, {slope} * {{a}})", (_sided("1.0", slope, params["tie"]),))
+
+
+def _elu(params: Mapping[str, Any]) -> Scalar:
+    alpha = _number(params["alpha"])
+    below = "np.exp(np.minimum({A}, 0))" if alpha == "1" else f"{alpha} * np.exp(np.minimum({{A}}, 0))"
+    forward = "np.expm1(np.minimum({A}, 0))" if alpha == "1" else f"{alpha} * np.expm1(np.minimum({{A}}, 0))"
+    return Scalar(f"np.where({{A}} > 0, {{A}}, {forward})", (_sided("1.0", below, params["tie"]),))
+
+
+def _clip(params: Mapping[str, Any]) -> Scalar:
+    low, high, inside = _number(params["lo"]), _number(params["hi"]), params["tie"][0]
+    sign = "<=" if inside == 1.0 else "<"
+    local = f"({low} {sign} {{A}}) * ({{A}} {sign} {high})"
+    if inside not in (0.0, 1.0):
+        local = f"{local} + {inside} * (({{A}} == {low}) | ({{A}} == {high}))"
+    return Scalar(f"np.clip({{A}}, {low}, {high})", (local,))
+
+
+def _selection(sign: str) -> Callable[[Mapping[str, Any]], Scalar]:
+    def row(params: Mapping[str, Any]) -> Scalar:
+        first, second = params["tie"]
+        chosen = (_wins("{A}", "{B}", first), _wins("{B}", "{A}", second))
+        return Scalar(f"np.where({{A}} {sign} {{B}}, {{C}}, {{D}})", ("0", "0", *chosen))
+
+    return row
+
+
 WITH_PARAMETERS: Mapping[str, Callable[[Mapping[str, Any]], Scalar]] = {
     "power_constant": _power, "max": _maximum, "min": _minimum, "relu": _relu, "abs": _absolute,
+    "leaky_relu": _leaky_relu, "elu": _elu, "clip": _clip, "where": _selection(">"), "where_or_equal": _selection(">="),
 }  # fmt: skip
 """Rows whose derivative depends on an exponent, or on the convention at a tie."""
 
