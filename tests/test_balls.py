@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from verify.certified.balls import ROUNDED, RULES, Balls, Rule
-from verify.matrix import trials
+from verify.matrix import NUMBERS, trials
 from verify.ops import OPS, Op
 
 DTYPES = (np.float64, np.float32)
@@ -130,6 +130,8 @@ SINGLE_RULES: Mapping[np.ufunc, tuple[Callable[..., Any], tuple[Sampler, ...]]] 
     np.negative: (lambda a: -a, (WIDE,)),
     np.absolute: (abs, (WIDE,)),
     np.sign: (mpmath.sign, (WIDE,)),
+    np.floor: (mpmath.floor, (signed(1e-3, 1e3),)),
+    np.ceil: (mpmath.ceil, (signed(1e-3, 1e3),)),
     np.maximum: (max, (uniform(-1, 1), uniform(-1, 1))),
     np.minimum: (min, (uniform(-1, 1), uniform(-1, 1))),
     np.add: (mpmath.fadd, (signed(1e-3, 1e3), signed(1e-3, 1e3))),
@@ -212,6 +214,8 @@ PLANTED: Mapping[np.ufunc, Callable[..., Any]] = {
     np.maximum: lambda m, a, ra, b, rb: np.where(a > b, ra, rb),
     np.minimum: lambda m, a, ra, b, rb: np.where(a < b, ra, rb),
     np.sign: lambda m, a, ra: 0.0 * ra,
+    np.floor: lambda m, a, ra: np.where(np.floor(a + ra) == np.floor(a), 0.0, 1.0),
+    np.ceil: lambda m, a, ra: 0.0 * ra,
     np.expm1: lambda m, a, ra: m * np.expm1(ra),
     np.log1p: lambda m, a, ra: ra / (1 + np.abs(a)),
     np.log2: lambda m, a, ra: ra / a * 1.4427,
@@ -535,7 +539,8 @@ def table_calls() -> Iterator[tuple[str, tuple[tuple[int, ...], ...], dict[str, 
         elif row.params == ("exponent",):
             yield from ((name, ((5, 3),), {"exponent": c}) for c in (0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5, 2.5))
         else:
-            yield name, ((5, 3),) * row.arity, {} if row.kink is None else {"tie": (1.0, 0.0)}
+            tie = {} if row.kink is None else {"tie": (1.0, 0.0)}
+            yield from ((name, ((5, 3),) * row.arity, {**tie, **numbers}) for numbers in NUMBERS.get(name, [{}]))
 
 
 def table_operands(row: Op, shapes: tuple[tuple[int, ...], ...], params: dict[str, Any], dtype: Any) -> list[Any]:
@@ -569,7 +574,7 @@ def test_every_row_of_the_table_runs_on_balls(
     plain = [ball.value for ball in operands]
     y, y_plain = row.forward(*operands, **params), row.forward(*plain, **params)
     assert bits(y) == bits(y_plain)
-    exponent = {k: v for k, v in params.items() if k == "exponent"}
+    exponent = {k: v for k, v in params.items() if k != "tie"}
     if row.elementwise:
         assert missed(y, exact_values(lambda *xs: row.exact(*xs, **exponent), *points)) == []
     for i, vjp in enumerate(row.vjps_for(len(operands))):

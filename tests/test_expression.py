@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from verify.reading.expression import (
     add_expression,
     graph_from_expressions,
 )
+from verify.reading.expression_text import expression_text
 from verify.reading.syntax import MAX_DEPTH, MAX_DIGITS, MAX_LENGTH, MAX_NODES, referenced_names
 
 INPUTS = {"x": (), "y": (), "W": (5, 10), "X": (10, 3), "v": (3,)}
@@ -72,12 +74,14 @@ REQUIRED = {"shape": "(1, 5, 10)", "axis": "0", "pad_width": "1", "shift": "2"}
 @pytest.mark.parametrize("name", CALLABLE)
 def test_every_callable_op_can_be_called(name: str) -> None:
     """Each row that is spelt as a call is called by its name."""
-    operands = ["W"] * OPS[name].arity
-    if OPS[name].variadic:
-        operands = ["[W, W]"] if OPS[name].variadic == "list" else ['"ij,ij"', "W", "W"]
-    operands += [f"{key}={REQUIRED[key]}" for key in OPS[name].required]
-    text = f"{name}({', '.join(operands)})" if name != "dot" else "dot(v, v)"
-    assert [name] == program(text)
+    row = OPS[name]
+    operands = ["W"] * row.arity
+    if row.variadic:
+        operands = ["[W, W]"] if row.variadic == "list" else ['"ij,ij"', "W", "W"]
+    operands += [f"{key}={REQUIRED[key]}" for key in row.required]
+    operands += [str(number) for number in range(len(row.numbers))]
+    known = {"dot": "dot(v, v)", "where": "where(W > x, W, x)"}
+    assert [name] == program(known.get(name, f"{name}({', '.join(operands)})"))
 
 
 @pytest.mark.parametrize("name", [name for name in OPS if name not in CALLABLE])
@@ -96,6 +100,39 @@ def test_literal_exponents(text: str, exponent: float) -> None:
     """A power whose exponent is written as a number or a dim has one operand."""
     node = graph_of(text).nodes[-1]
     assert ("power_constant", {"exponent": exponent}, 1) == (node.op, dict(node.params), len(node.args))
+
+
+@pytest.mark.parametrize(
+    ("text", "op", "params"),
+    [
+        ("clip(x, -1, 0.5)", "clip", {"lo": -1.0, "hi": 0.5}),
+        ("clip(x, hi=m, lo=-n)", "clip", {"lo": -10.0, "hi": 5.0}),
+        ("leaky_relu(x)", "leaky_relu", {"slope": 0.01}),
+        ("leaky_relu(x, slope=0.2)", "leaky_relu", {"slope": 0.2}),
+        ("elu(x)", "elu", {"alpha": 1.0}),
+        ("elu(x, 2)", "elu", {"alpha": 2.0}),
+    ],
+)
+def test_numbers_are_parameters(text: str, op: str, params: Mapping[str, float]) -> None:
+    """Numbers after the operands, or by name, are static parameters; what is left out is the row's."""
+    node = graph_of(text).nodes[-1]
+    assert (op, 1, params) == (node.op, len(node.args), node.static)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("where(x > y, x, 2)", "where(x > y, x, 2)"),
+        ("where(x < y, x, 2)", "where(y > x, x, 2)"),
+        ("where(x >= 1, v, 2)", "where(x >= 1, v, 2)"),
+        ("where(x <= 1, v, 2)", "where(1 >= x, v, 2)"),
+    ],
+)
+def test_comparisons_are_turned_to_greater(text: str, shown: str) -> None:
+    """There are two rows, for ``>`` and ``>=``; ``<`` and ``<=`` are theirs with sides changed."""
+    graph = graph_from_expressions({"x": (), "y": (), "v": (3,)}, {"f": f"{text} + 0", "g": text})
+    (position,) = graph.nodes[graph.position("f")].args[:1]
+    assert shown == graph.text(position) == expression_text(graph, "g")
 
 
 def test_other_exponents_are_operands() -> None:
@@ -150,7 +187,7 @@ def test_subscripts(text: str, shape: tuple[int, ...]) -> None:
     ("text", "column", "message", "suggestion"),
     [
         ("2 * sigmiod(x)", 5, "unknown op 'sigmiod'", "Did you mean 'sigmoid'?"),
-        ("x + foo(y)", 5, "unknown op 'foo'", "Ops: exp"),
+        ("x + qqq(y)", 5, "unknown op 'qqq'", "Ops: "),
         ("x + q", 5, "unknown name 'q'", "Known here: x, y"),
         ("exp + 1", 1, "'exp' is an op, not a name", "Write exp(a)."),
         ("x(2)", 1, "'x' is not an op and cannot be called", "x * (...)"),
@@ -159,8 +196,42 @@ def test_subscripts(text: str, shape: tuple[int, ...]) -> None:
         ("W.T @ W", 1, "attribute access '.T' is not allowed", "Use transpose(W)."),
         ("x.__class__", 1, "attribute access '.__class__' is not allowed", "Use ops"),
         ("np.exp(x)", 1, "attribute access is not allowed", "Write exp(a)."),
-        ("x < y", 1, "a comparison is not a number", "max, min"),
-        ("x if y else 2", 1, "'if' is not allowed", "max, min"),
+        ("x < y", 1, "a comparison stands first in where, and nowhere else", "Write where(a > b, x, y)."),
+        ("x + (x < y)", 6, "a comparison stands first in where", "where(a > b"),
+        ("where(x, x > y, y)", 7, "where needs a comparison first, got 'x'", "where(a > b"),
+        ("where(x > y, x > y, y)", 14, "a comparison stands first in where", "where(a > b"),
+        ("where(x > y, x)", 1, "where takes 3 arguments, a comparison and two values, got 2", "where(a > b"),
+        ("where(x > y)", 1, "where takes 3 arguments, a comparison and two values, got 1", "where(a > b"),
+        ("where(x, y, x, y)", 1, "where takes 3 arguments, a comparison and two values, got 4", "where(a > b"),
+        ("where(x > y, x, y=y)", 1, "where takes no parameters by name", "where(a > b"),
+        ("where(0 < x < 1, x, y)", 7, "where compares two values, not more", "one where into the other"),
+        ("where(x == y, x, y)", 7, "where cannot decide by 'x == y'", "It compares by > >= < or <=."),
+        ("where(x in v, x, y)", 7, "where cannot decide by 'x in v'", "It compares by"),
+        ("where(x > y and y > 1, x, y)", 7, "where needs a comparison first, got 'x > y and y > 1'", "where(a > b"),
+        ("where(not x, x, y)", 7, "where needs a comparison first, got 'not x'", "where(a > b"),
+        ("where(x > y, q, y)", 14, "unknown name 'q'", "Known here"),
+        ("where(v > 1, W, v)", 1, "do not broadcast", ""),
+        ("where", 1, "'where' is an op, not a name", "Write where(a > b, x, y)."),
+        ("where_or_equal(x, y, x, y)", 1, "'where_or_equal' is an operator", "where(a >= b, x, y)"),
+        ("x if y else 2", 1, "'if' is not allowed", "where(a > b"),
+        ("clip(x)", 1, "clip needs lo and hi", "Write clip(a, lo, hi)."),
+        ("clip(x, 1)", 1, "clip needs hi", "Write clip(a, lo, hi)."),
+        ("clip(x, hi=1)", 1, "clip needs lo", "Write clip(a, lo, hi)."),
+        ("clip(x, y, 2)", 9, "lo must be a number, got 'y'", "such as 0.5"),
+        ("clip(x, 0, x + 1)", 12, "hi must be a number, got 'x + 1'", "such as 0.5"),
+        ("clip(x, 2, 1)", 1, "clip needs its lower bound below its upper one, got lo=2 and hi=1", ""),
+        ("clip(x, 1, 1)", 1, "clip needs its lower bound below its upper one", ""),
+        ("clip(x, 0, 1, 2)", 1, "clip takes 3 arguments, got 4", "Write clip(a, lo, hi)."),
+        ("clip(x, 0, 1, lo=0)", 15, "the parameter 'lo' is given twice", "Remove one"),
+        ("clip(x, 0, 1e999)", 12, "hi: 1e999 is too large for a double", ""),
+        ("clip(x, 0, True)", 12, "hi must be a number, got 'True'", ""),
+        ("leaky_relu(x, slop=1)", 15, "unknown parameter 'slop' of leaky_relu", "Did you mean 'slope'?"),
+        ("leaky_relu(x, y)", 15, "slope must be a number, got 'y'", ""),
+        ("elu()", 1, "elu takes 2 arguments, got 0", "Write elu(a, alpha)."),
+        ("arctan2(x)", 1, "arctan2 takes 2 arguments, got 1", "Write arctan2(a, b)."),
+        ("arctan2(x, y, x)", 1, "arctan2 takes 2 arguments, got 3", "Write arctan2(a, b)."),
+        ("atan(x)", 1, "unknown op 'atan'", "Did you mean 'tan'?"),
+        ("arctanh(2)", 1, "the constant 'arctanh(2)' is nan", "finite"),
         ("lambda: 1", 1, "'lambda' is not allowed", "the formula itself"),
         ("lambda + 1", 1, "'lambda' is a keyword of Python", "Rename it."),
         ("[x for x in v]", 1, "a comprehension is not allowed", "sum(x)"),
@@ -172,7 +243,7 @@ def test_subscripts(text: str, shape: tuple[int, ...]) -> None:
         ("x^2", 1, "'^' is no power", "Write ** for a power."),
         ("x // 2", 1, "'//' has no derivative", "Use /"),
         ("not x", 1, "'not' is not an op", ""),
-        ("x and y", 1, "'and' and 'or' are not ops", "max and min"),
+        ("x and y", 1, "'and' and 'or' are not ops", "one where into the other"),
         ("x, y", 1, "a tuple is not allowed here", "one formula"),
         ("1j * x", 1, "'1j' is not a real number", "such as 2"),
         ("0x1F", 1, "'0x1F' is not a decimal number", "digits 0 to 9"),

@@ -54,3 +54,20 @@ def test_no_two_cases_go_by_one_name(library: dict[Path, Case]) -> None:
 def test_every_case_says_where_it_comes_from(library: dict[Path, Case]) -> None:
     """The source is there with or without figures."""
     assert [] == [str(path) for path, case in library.items() if not case.source]
+
+
+def test_there_are_at_least_eighty_cases_and_most_have_figures(library: dict[Path, Case]) -> None:
+    """Figures from outside stand in nearly every case; only functions whose inputs are drawn have none."""
+    with_figures = [path for path, case in library.items() if any(point.expected for point in case.own_points)]
+    assert len(library) >= 80
+    assert len(with_figures) >= 0.9 * len(library)
+
+
+def test_figures_name_what_made_them(library: dict[Path, Case]) -> None:
+    """A library with its version, or a publication with its figures: never this program."""
+    origin = re.compile(r"CS231n|figures: mpmath [\d.]+ at \d+ digits")
+    assert [] == [
+        str(path)
+        for path, case in library.items()
+        if any(point.expected for point in case.own_points) and not origin.search(case.source)
+    ]

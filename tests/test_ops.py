@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 import sympy
 from array_rows import EXPRESSIONS
+from flint import arb, arb_series
 
+from verify.matrix import NUMBERS
 from verify.ops import OPS, Interval, Jump, Op
+from verify.ops.ball_forms import tail
+from verify.reading.expression import graph_from_expressions
 
 DTYPES = (np.float64, np.float32)
 SLOPE_DIGITS = 800
@@ -56,7 +60,8 @@ def elementwise_trials() -> Iterator[Trial]:
         if row.elementwise and row.params == ("exponent",):
             yield from (Trial(row, {"exponent": exponent}) for exponent in EXPONENTS)
         elif row.elementwise:
-            yield Trial(row, {} if row.kink is None else {"tie": next(iter(row.kink.ties.values()))})
+            tie = {} if row.kink is None else {"tie": next(iter(row.kink.ties.values()))}
+            yield from (Trial(row, {**tie, **numbers}) for numbers in NUMBERS.get(row.name, [{}]))
 
 
 TRIALS = list(elementwise_trials())
@@ -83,7 +88,7 @@ def samples(trial: Trial, dtype: Any, n: int, seed: int = 0) -> list[np.ndarray[
         inside &= (x != 0) | (trial.params.get("exponent", 1.0) >= 0)
         columns.append(rng.permutation(np.where(inside, x, brought_inside(domain, x))))
     if row.kink is not None:
-        away = row.kink.argument(*columns) != 0
+        away = row.kink.argument(*columns, **trial.static) != 0
         columns = [column[away] for column in columns]
     if isinstance(row.singular, Jump):
         away = row.singular.distance(*columns) != 0
@@ -232,40 +237,75 @@ def test_a_planted_factor_is_caught(trial: Trial) -> None:
     row = trial.row
     assert value_faults(replace(trial, row=replace(row, forward=scaled(row.forward, np.float32(SLIGHTLY_MORE))))) != []
     form = scaled(row.sympy, 1 + sympy.Rational(1, 10**6))
-    sloping = trial.params.get("exponent") != 0 and not (isinstance(row.singular, Jump) and row.singular.flat)
     for i in range(row.arity):
+        sloping = trial.params.get("exponent") != 0 and i not in row.flat
         vjps = tuple(scaled(vjp, SLIGHTLY_MORE) if j == i else vjp for j, vjp in enumerate(row.vjps))
         assert (vjp_faults(replace(trial, row=replace(row, vjps=vjps)), i) != []) == sloping
         assert (sympy_faults(replace(trial, row=replace(row, sympy=form)), i) != []) == sloping
     assert sympy_faults(replace(trial, row=replace(row, sympy=form)), None) != []
 
 
-@pytest.mark.parametrize("name", [name for name, row in OPS.items() if row.kink is not None])
-def test_conventions_at_a_tie(name: str) -> None:
+KINKED = [trial for trial in TRIALS if trial.row.kink is not None]
+
+
+def tied_operands(trial: Trial) -> list[np.ndarray[Any, Any]]:
+    """Operands at a tie; the branches of where may have any values there."""
+    if trial.row.name == "clip":
+        return [np.array([trial.params["lo"]])]
+    return [np.array([x]) for x in ([0.0], [1.5, 1.5], [], [1.5, 1.5, 2.0, 2.0])[trial.row.arity - 1]]
+
+
+@pytest.mark.parametrize("trial", KINKED, ids=str)
+def test_conventions_at_a_tie(trial: Trial) -> None:
     """At a tie each VJP weighs the slopes of the two branches as the convention says."""
-    row = OPS[name]
+    row, tied = trial.row, tied_operands(trial)
     assert row.kink is not None
-    tied = [np.array([1.5]), np.array([1.5])] if row.arity == 2 else [np.array([0.0])]
-    assert row.kink.argument(*tied).tolist() == [0.0]
+    assert row.kink.argument(*tied, **trial.static).tolist() == [0.0]
     for weights in row.kink.ties.values():
-        y = row.forward(*tied, tie=weights)
+        params = {**trial.params, "tie": weights}
+        y = row.forward(*tied, **params)
         for i, vjp in enumerate(row.vjps):
-            nudged = [x + (0.25 if j == i else 0.0) for j, x in enumerate(tied)]
-            slopes = [float(branch(*nudged)[0] - branch(*tied)[0]) / 0.25 for branch in row.kink.branches]
+            numbers = [arb_series([x[0], 1]) if j == i else arb(x[0]) for j, x in enumerate(tied)]
+            slopes = [float(tail(branch(*numbers, **trial.static))) for branch in row.kink.branches]
             expected = weights[0] * slopes[0] + weights[1] * slopes[1]
-            assert vjp(np.array([2.0]), y, *tied, tie=weights).tolist() == [2.0 * expected]
+            assert vjp(np.array([2.0]), y, *tied, **params).tolist() == [2.0 * expected]
 
 
-@pytest.mark.parametrize("name", [name for name, row in OPS.items() if row.kink is not None])
-def test_branches_are_the_op_on_their_side(name: str) -> None:
+@pytest.mark.parametrize("trial", KINKED, ids=str)
+def test_branches_are_the_op_on_their_side(trial: Trial) -> None:
     """The first branch is the op where the kink's argument is positive, the second where it is negative."""
-    row = OPS[name]
+    row = trial.row
     assert row.kink is not None
-    operands = [np.array(x) for x in ([2.0, -1.0], [-3.0, 4.0])][: row.arity]
-    signs = np.sign(row.kink.argument(*operands))
-    assert sorted(signs.tolist()) == [-1.0, 1.0]
-    first, second = (branch(*operands) for branch in row.kink.branches)
-    assert row.forward(*operands, tie=(1.0, 0.0)).tolist() == np.where(signs > 0, first, second).tolist()
+    operands = [np.array(x) for x in ([2.0, -1.0, 0.3], [-3.0, 4.0, 0.2], [5.0, 6.0, 7.0], [-5.0, -6.0, 1.0])]
+    operands = operands[: row.arity]
+    signs = np.sign(row.kink.argument(*operands, **trial.static))
+    assert {-1.0, 1.0} == set(signs.tolist())
+    first, second = (branch(*operands, **trial.static) for branch in row.kink.branches)
+    assert row.forward(*operands, **trial.params).tolist() == np.where(signs > 0, first, second).tolist()
+    for i, sign in enumerate(signs):  # the same on balls
+        balls = [arb(x[i]) for x in operands]
+        assert (row.kink.argument(*balls, **trial.static) > 0) == (sign > 0)
+        taken = [branch(*balls, **trial.static) for branch in row.kink.branches]
+        assert row.ball is not None
+        assert float(row.ball(*balls, **trial.static)) == float(taken[0 if sign > 0 else 1])
+
+
+@pytest.mark.parametrize(("sign", "taken"), [(">", 6.0), (">=", 5.0), ("<", 6.0), ("<=", 5.0)])
+def test_where_is_strict_or_not_at_the_tie(sign: str, taken: float) -> None:
+    """Forward, exact column, SymPy form and ball form all take the branch that the comparison says."""
+    graph = graph_from_expressions({"a": (), "b": (), "x": (), "y": ()}, {"f": f"where(a {sign} b, x, y)"})
+    row, node = OPS[graph.nodes[-1].op], graph.nodes[-1]
+    names = [graph.nodes[i].op for i in node.args]
+    numbers = {"a": 1.5, "b": 1.5, "x": 5.0, "y": 6.0}
+    at = [numbers[name] for name in names]
+    assert row.forward(*(np.array([x]) for x in at), **node.params).tolist() == [taken]
+    assert row.exact(*map(mpmath.mpf, at)) == taken
+    assert row.sympy(*map(sympy.Float, at)) == taken
+    assert row.ball is not None
+    assert float(row.ball(*map(arb, at))) == taken
+    y = np.array([taken])
+    pulled = [vjp(np.ones(1), y, *(np.array([x]) for x in at), **node.params)[0] for vjp in row.vjps]
+    assert dict(zip(names, pulled, strict=True)) == {"a": 0.0, "b": 0.0, "x": taken == 5.0, "y": taken == 6.0}
 
 
 def test_a_power_with_exponent_zero_is_flat_at_zero() -> None:

@@ -27,7 +27,7 @@ from verify.cli import main
 from verify.interpret import Program
 from verify.judging.audit import audit
 from verify.methods.central import Central
-from verify.ops import OPS, Jump, Op
+from verify.ops import OPERAND_NAMES, OPS, Op
 from verify.ops.axes import spread
 from verify.reading.expression import graph_from_expressions
 from verify.records import CaseResult, Run
@@ -77,7 +77,14 @@ STAGES: Mapping[str, str] = {
     "min": "min(u, b)",
     "relu": "relu(u - 1)",
     "abs": "abs(u - 1)",
+    "leaky_relu": "leaky_relu(u - 1, 0.1)",
+    "elu": "elu(u - 1, 0.5)",
+    "clip": "clip(u, 0.8, 1.2)",
+    "where": "where(u > b, u * b, b * b)",
+    "where_or_equal": "where(u >= b, u * b, b * b)",
     "hypot": "hypot(u, b)",
+    "floor": "floor(3 * u) * u",
+    "ceil": "ceil(3 * u) * u",
     "sign": "sign(u - 1)",
     "matmul": "u @ b",
     "sum": "sum(u)",
@@ -124,6 +131,11 @@ def first(a: Any, b: Any, **_: Any) -> Any:
     return a + 0 * b
 
 
+def first_branch(_a: Any, _b: Any, x: Any, y: Any, **_: Any) -> Any:
+    """What is taken on one side, taken on both."""
+    return x + 0 * y
+
+
 def unchanged(a: Any, **_: Any) -> Any:
     """The operand as it came."""
     return a
@@ -141,9 +153,13 @@ SMOOTH = (
 )  # fmt: skip
 """Rows of one operand with a slope of their own."""
 
+ONE_KINK = ("relu", "abs", "leaky_relu", "elu", "clip")
+"""Rows of one operand with branches."""
+
 DROPPED_FORWARD: Mapping[str, Column] = {
     **dict.fromkeys(("add", "subtract", "multiply", "divide", "power", "max", "min", "hypot", "arctan2"), first),
-    **dict.fromkeys((*SMOOTH, "relu", "abs", "sign", "transpose"), unchanged),
+    **dict.fromkeys((*SMOOTH, *ONE_KINK, "sign", "floor", "ceil", "transpose"), unchanged),
+    **dict.fromkeys(("where", "where_or_equal"), first_branch),
     "sigmoid": np.exp,
     "matmul": lambda a, b: a @ np.ones_like(b),
     "sum": lambda a: np.sum(a[:, :-1], axis=1),
@@ -153,7 +169,7 @@ DROPPED_FORWARD: Mapping[str, Column] = {
 """An operand or a factor left out of the value; negative and positive have none to lose."""
 
 DROPPED_SYMPY: Mapping[str, Column] = {
-    **{name: column for name, column in DROPPED_FORWARD.items() if column in (first, unchanged)},
+    **{name: column for name, column in DROPPED_FORWARD.items() if column in (first, unchanged, first_branch)},
     "sigmoid": sympy.exp,
     "matmul": lambda a, b: a @ (b**0 if isinstance(b, np.ndarray) else sympy.OneMatrix(*b.shape)),
     "sum": lambda a: a[0],
@@ -165,12 +181,12 @@ DROPPED_VJPS: Mapping[str, tuple[Column | None, ...]] = {
     "multiply": (upstream_alone, upstream_alone),
     "divide": (upstream_alone, upstream_alone),
     "power": (upstream_alone, upstream_alone),
-    **dict.fromkeys((*SMOOTH, "sigmoid", "relu", "abs"), (upstream_alone,)),
+    **dict.fromkeys((*SMOOTH, *ONE_KINK, "sigmoid", "sign", "floor", "ceil"), (upstream_alone,)),
+    **dict.fromkeys(("where", "where_or_equal"), (upstream_alone,) * 4),
     "max": (upstream_alone, upstream_alone),
     "min": (upstream_alone, upstream_alone),
     "hypot": (upstream_alone, upstream_alone),
     "arctan2": (upstream_alone, upstream_alone),
-    "sign": (upstream_alone,),
     "matmul": (
         lambda g, y, a, b: g @ np.swapaxes(np.ones_like(b), 1, 2),
         lambda g, y, a, b: np.swapaxes(np.ones_like(a), 1, 2) @ g,
@@ -205,14 +221,14 @@ class Fault:
     """A row of the table with one column made wrong."""
 
     place: str
-    """``forward``, ``VJP a``, ``VJP b``, ``SymPy form``, ``lowering`` or ``ball form``."""
+    """``forward``, ``VJP a`` and so on, ``SymPy form``, ``lowering`` or ``ball form``."""
     kind: str
     row: Op
 
     @property
     def column(self) -> str:
         """The column as a report names it."""
-        return self.place.removesuffix(" a").removesuffix(" b")
+        return "VJP" if self.place.startswith("VJP") else self.place
 
 
 def with_vjp(row: Op, which: int, vjp: Column) -> Op:
@@ -236,15 +252,14 @@ def faults(op: str) -> Iterator[Fault]:
         yield Fault("forward", kind, replace(row, forward=scaled(row.forward, float(factor))))
         yield Fault("SymPy form" if row.lower is None else "lowering", kind, with_scaled_form(row, factor))
         yield Fault("ball form", kind, replace(row, ball=scaled(row.ball, ball_of(factor))))
-        for which, name in zip(
-            range(0 if isinstance(row.singular, Jump) and row.singular.flat else row.arity), "ab", strict=False
-        ):
-            yield Fault(f"VJP {name}", kind, with_vjp(row, which, scaled(row.vjps[which], float(factor))))
+        for which, name in enumerate(OPERAND_NAMES[: row.arity]):
+            if which not in row.flat:
+                yield Fault(f"VJP {name}", kind, with_vjp(row, which, scaled(row.vjps[which], float(factor))))
     yield Fault("forward", "plus", replace(row, forward=lambda *args, **params: row.forward(*args, **params) + 1e-6))
     if op in DROPPED_FORWARD:
         yield Fault("forward", "drop", replace(row, forward=DROPPED_FORWARD[op]))
         yield Fault("SymPy form", "drop", replace(row, sympy=DROPPED_SYMPY[op]))
-    for which, (name, vjp) in enumerate(zip("ab", DROPPED_VJPS.get(op, ()), strict=False)):
+    for which, (name, vjp) in enumerate(zip(OPERAND_NAMES, DROPPED_VJPS.get(op, ()), strict=False)):
         if vjp is not None:
             yield Fault(f"VJP {name}", "drop", with_vjp(row, which, vjp))
 
@@ -420,6 +435,32 @@ abs             forward      =      =      =      =      =
 abs             VJP a        =      =      =      =      -
 abs             SymPy form   =      =      =      =      -
 abs             ball form    =      =      -      =      -
+leaky_relu      forward      =      =      =      =      =
+leaky_relu      VJP a        =      =      =      =      -
+leaky_relu      SymPy form   =      =      =      =      -
+leaky_relu      ball form    =      =      -      =      -
+elu             forward      =      =      =      =      =
+elu             VJP a        =      =      =      =      -
+elu             SymPy form   =      =      =      =      -
+elu             ball form    =      =      -      =      -
+clip            forward      =      =      =      =      =
+clip            VJP a        =      =      =      =      -
+clip            SymPy form   =      =      =      =      -
+clip            ball form    =      =      -      =      -
+where           forward      =      =      =      =      =
+where           VJP a        -      -      =      -      -
+where           VJP b        -      -      =      -      -
+where           VJP x        =      =      =      =      -
+where           VJP y        =      =      =      =      -
+where           SymPy form   =      =      =      =      -
+where           ball form    =      =      -      =      -
+where_or_equal  forward      =      =      =      =      =
+where_or_equal  VJP a        -      -      =      -      -
+where_or_equal  VJP b        -      -      =      -      -
+where_or_equal  VJP x        =      =      =      =      -
+where_or_equal  VJP y        =      =      =      =      -
+where_or_equal  SymPy form   =      =      =      =      -
+where_or_equal  ball form    =      =      -      =      -
 hypot           forward      =      =      =      =      =
 hypot           VJP a        =      =      =      =      -
 hypot           VJP b        =      =      =      =      -
@@ -429,6 +470,14 @@ sign            forward      =      =      =      =      =
 sign            VJP a        -      -      =      -      -
 sign            SymPy form   =      =      =      =      -
 sign            ball form    =      =      -      =      -
+floor           forward      =      =      =      =      =
+floor           VJP a        -      -      =      -      -
+floor           SymPy form   =      =      =      =      -
+floor           ball form    =      =      -      =      -
+ceil            forward      =      =      =      =      =
+ceil            VJP a        -      -      =      -      -
+ceil            SymPy form   =      =      =      =      -
+ceil            ball form    =      =      -      =      -
 matmul          forward      =      =      =      =      =
 matmul          VJP a        =      =      =      =      -
 matmul          VJP b        =      =      =      =      -

@@ -168,6 +168,9 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "arctan": ("arctan(a)",), "erfc": ("erfc(a)",), "arctan2": ("arctan2(a, b)",),
     "max": ("max(a, b)",), "min": ("min(a, b)",),
     "relu": ("relu(a)",), "abs": ("abs(a)",), "hypot": ("hypot(a, b)",), "sign": ("sign(a)",),
+    "floor": ("floor(a)",), "ceil": ("ceil(a)",),
+    "leaky_relu": ("leaky_relu(a, 0.1)",), "elu": ("elu(a)", "elu(a, 0.3)"), "clip": ("clip(a, -0.7, 1e6)",),
+    "where": ("where(a > 0, log(a), a * b)", "where(b < a, a, b)"), "where_or_equal": ("where(a >= b, b, a * a)",),
     "matmul": ("A @ B", "A @ c", "c @ B", "c @ c"), "sum": ("sum(A)", "sum(A, axis=0)", "sum(A, axis=1)"),
     "mean": ("mean(A)", "mean(A, axis=1)"), "transpose": ("transpose(A)",), "index": ("A[1]", "A[0, 1]", "c[1:]"),
     **EXPRESSIONS,
@@ -422,6 +425,9 @@ STAGES: Mapping[str, str] = {
     "erfc": "erfc(u)", "arctan2": "arctan2(u, b)",
     "max": "max(u, b)", "min": "min(u, b)",
     "relu": "relu(u)", "abs": "abs(u)", "hypot": "hypot(u, b)", "sign": "u * sign(u)",
+    "floor": "u * floor(3 * u)", "ceil": "u * ceil(3 * u)", "leaky_relu": "leaky_relu(u - 1, 0.1)",
+    "elu": "elu(u - 1, 0.5)", "clip": "clip(u, 0.8, 1.2)", "where": "where(u > 1, u * b, u + b)",
+    "where_or_equal": "where(u >= 1, u * b, u + b)",
     "matmul": "u @ b", "sum": "sum(u)", "mean": "mean(u)",
     "transpose": "transpose(u)", "index": "u[0]", **IN_STAGES,
 }  # fmt: skip
@@ -463,9 +469,7 @@ def test_a_wrong_ball_form_or_sympy_form_is_disputed_and_named(op: str, monkeypa
         assert disputed(op) == ""
 
 
-@pytest.mark.parametrize(
-    "op", [name for name, row in OPS.items() if row.elementwise and not getattr(row.singular, "flat", False)]
-)
+@pytest.mark.parametrize("op", [name for name, row in OPS.items() if row.elementwise and len(row.flat) < row.arity])
 def test_a_wrong_slope_alone_is_disputed_and_named(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the values agree and a series' slope is wrong, the local form is named."""
     row = OPS[op]

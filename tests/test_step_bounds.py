@@ -19,6 +19,7 @@ from verify.certified.reference import Reference
 from verify.certified.step_bounds import StepBound, StepBounds
 from verify.certified.taylor import precision
 from verify.interpret import Program
+from verify.matrix import NUMBERS
 from verify.methods.central import contraction
 from verify.ops import OPS, REAL, ball_forms
 from verify.reading.expression import graph_from_expressions
@@ -36,7 +37,7 @@ HEADS = (0.3, 1.0, -0.7, 2.5, -6.0, 20.0, 1e-9)
 UNARY = (
     "negative", "positive", "exp", "log", "sqrt", "sigmoid", "tanh", "sin", "cos", "erf", "relu", "abs",
     "cbrt", "square", "reciprocal", "expm1", "log1p", "log2", "log10", "softplus", "sinh", "cosh", "arcsinh",
-    "arccosh", "arctanh", "tan", "arcsin", "arccos", "arctan", "erfc",
+    "arccosh", "arctanh", "tan", "arcsin", "arccos", "arctan", "erfc", "leaky_relu", "elu", "clip", "floor", "ceil",
 )  # fmt: skip
 EXPONENTS = (0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5, 1.5, -0.5)
 POLES = ("divide", "tan")
@@ -61,10 +62,16 @@ def as_series(number: Any) -> Any:
     return number if isinstance(number, arb_series) else arb_series([number])
 
 
+def static_of(row: Any) -> Mapping[str, float]:
+    """The numbers that a row is tried with."""
+    return NUMBERS.get(row.name, [{}])[-1]
+
+
 def is_inside(row: Any, a: float) -> bool:
-    """Whether a number is in a row's domain, but not at an end of it, where slopes are infinite."""
+    """Whether a number is in a row's domain, but not where it jumps or at an end, where slopes are infinite."""
     domain = row.domain[0]
-    return bool(domain.contains(a)) and a not in (domain.low, domain.high)
+    is_end = a in (domain.low, domain.high) or (row.name in {"floor", "ceil"} and a == round(a))
+    return bool(domain.contains(a)) and not is_end
 
 
 def forms() -> dict[str, tuple[Any, Any]]:
@@ -75,9 +82,9 @@ def forms() -> dict[str, tuple[Any, Any]]:
         for heads in [(a,) for a in HEADS if is_inside(row, a)] if row.arity == 1 else PAIRS:
             signs = (1.0, -1.0)[: row.arity]
             found[f"{name} {heads}"] = (
-                lambda row=row, at=heads, signs=signs: row.ball(*map(moving, at, signs)),
+                lambda row=row, at=heads, signs=signs: row.ball(*map(moving, at, signs), **static_of(row)),
                 lambda t, row=row, at=heads, signs=signs: row.exact(
-                    *(moved(a, t, s) for a, s in zip(at, signs, strict=True))
+                    *(moved(a, t, s) for a, s in zip(at, signs, strict=True)), **static_of(row)
                 ),
             )
     for e in EXPONENTS:
@@ -113,8 +120,8 @@ def test_wide_heads_hold_what_narrow_ones_give(name: str, radius: float) -> None
         middle = [rng.choice([-1, 1]) * 10 ** rng.uniform(-2, 1.5) for _ in range(row.arity)]
         inside = [m + radius * rng.uniform(-1, 1) for m in middle]
         with precision(128, 4):
-            wide = as_series(row.ball(*(arb_series([arb(m, radius), 1, 0.5]) for m in middle)))
-            narrow = as_series(row.ball(*(arb_series([arb(x), 1, 0.5]) for x in inside)))
+            wide = as_series(row.ball(*(arb_series([arb(m, radius), 1, 0.5]) for m in middle), **static_of(row)))
+            narrow = as_series(row.ball(*(arb_series([arb(x), 1, 0.5]) for x in inside), **static_of(row)))
             for k in range(4):
                 if wide[k].is_finite():
                     found += 1

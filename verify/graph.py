@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from verify.errors import ShapeError
-from verify.ops import OPS, Op, Shape
+from verify.ops import OPERAND_NAMES, OPS, Op, Shape
 
 Kind = Literal["input", "constant", "op"]
 
@@ -41,6 +41,15 @@ class Node:
     column: int = 0
     origin: str = ""
     """The op that was opened up into this node and others; empty for a node of the case's own."""
+
+    @property
+    def static(self) -> dict[str, Any]:
+        """The parameters without the convention at a tie, which is the business of the VJPs alone.
+
+        >>> Node("op", "max", (0, 1), {"tie": (1.0, 0.0)}, ()).static
+        {}
+        """
+        return {key: value for key, value in self.params.items() if key != "tie"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,9 @@ class Graph:
         row = OPS[node.op]
         if not row.elementwise and "(" in row.spelling:
             return _call_text(row, operands, node.params)
-        filled = re.sub(r"\b[ab]\b", lambda match: operands["ab".index(match.group())], row.spelling)
+        known = dict(zip(OPERAND_NAMES, operands, strict=False))
+        known |= {name: f"{node.params[name]:g}" for name in row.numbers}
+        filled = re.sub(r"\w+", lambda match: known.get(match.group(), match.group()), row.spelling)
         return filled if row.spelling[0].isalpha() and "(" in row.spelling else f"({filled})"
 
     def opened(self) -> Graph:

@@ -140,7 +140,7 @@ def align(node: Node, operands: Iterable[Any]) -> list[Any]:
 def _frozen_value(node: Node, operands: list[Any], first: Any) -> Any:
     kink = OPS[node.op].kink
     assert kink is not None, f"{node.op} has no branches to freeze"
-    one, other = (branch(*align(node, operands)) for branch in kink.branches)
+    one, other = (branch(*align(node, operands), **node.static) for branch in kink.branches)
     return np.where(first, one, other)
 
 
@@ -166,7 +166,10 @@ def branch_argument(node: Node, values: Values) -> Any:
     kink = OPS[node.op].kink
     assert kink is not None, f"{node.op} has no branches"
     with np.errstate(all="ignore"):
-        return kink.argument(*align(node, [values[j] for j in node.args]))
+        argument = kink.argument(*align(node, [values[j] for j in node.args]), **node.static)
+    # What decides may have fewer entries than what is decided: where(a > b, x, y) with scalars a and b.
+    shape = (len(argument), *node.shape)
+    return argument if argument.shape == shape else np.broadcast_to(argument, shape)
 
 
 def dtype_of(inputs: Mapping[str, Any]) -> np.dtype[Any]:

@@ -89,6 +89,12 @@ BINARY: tuple[tuple[Shape, Shape], ...] = (
     ((), (3,)), ((2, 3), ()), ((3,), (2, 3)), ((4, 2, 3), (3,)), ((2, 3), (4, 1, 3)), ((2, 1), (1, 3)),
     ((1,), (2, 3)), ((3, 1), (2,)), ((4, 1, 1), (2, 3)), ((2,), (2, 2)), ((1, 1), ()),
 )  # fmt: skip
+NUMBERS: Mapping[str, Sequence[Mapping[str, float]]] = {
+    "leaky_relu": [{"slope": 0.125}, {"slope": -0.5}],
+    "elu": [{"alpha": 1.0}, {"alpha": 0.75}],
+    "clip": [{"lo": -0.5, "hi": 1.25}],
+}
+"""Op -> the numbers that it is tried with, all held by float32 too."""
 PRODUCTS: tuple[tuple[Shape, Shape], ...] = (
     ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((3, 3), (3, 3)),
     ((4, 2, 3), (3,)), ((3,), (4, 3, 2)), ((4, 2, 3), (3, 2)), ((2, 3), (4, 3, 2)), ((4, 2, 3), (4, 3, 2)),
@@ -139,6 +145,10 @@ def trials(op: str) -> Iterator[Trial]:
     row = OPS[op]
     if op == "power_constant":
         yield from (Trial(op, (shape,), {"exponent": exponent}) for shape in UNARY for exponent in (2.0, -1.0, 0.5))
+    elif row.numbers:
+        yield from (Trial(op, (shape,), params) for shape in UNARY for params in NUMBERS[op])
+    elif row.elementwise and row.arity == 4:
+        yield from (Trial(op, (*pair, *pair[::-1])) for pair in BINARY)
     elif row.elementwise and row.arity == 1:
         yield from (Trial(op, (shape,)) for shape in UNARY)
     elif row.elementwise:

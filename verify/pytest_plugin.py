@@ -76,6 +76,8 @@ def failure_text(result: CaseResult) -> str:
     found = [describe_finding(finding, result) for finding in result.findings]
     blocks = [*result.problems, *result.failures, *found, *(describe_group(group, result) for group in groups)]
     others = sum(variable.failed for variable in result.variables) - sum(group.rows for group in groups)
+    if result.simplest is not None:
+        blocks.append(f"simplest point that shows it: {result.simplest.sentence}")
     if others:
         blocks.append(f"{others} rows more do not pass; 'verify run {result.file}' reports them all")
     return "\n\n".join(blocks)

@@ -403,6 +403,23 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class SimplestPoint:
+    """The smallest size and the shortest numbers at which a gradient under test is still grossly wrong."""
+
+    variable: str
+    entry: tuple[int, ...]
+    sizes: Mapping[str, int]
+    """Dim -> size; empty where the case has none."""
+    values: Mapping[str, Any]
+    """Input, or ``upstream of`` an output, -> array."""
+    answer: float
+    """What the gradient says there, in the unit of the variable's gradient."""
+    truth: float
+    """The middle of the certified enclosure; NaN at a kink, where it is a set."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """Everything that was found about one case file."""
 
@@ -436,6 +453,8 @@ class CaseResult:
     """One for each real input."""
     findings: tuple[Finding, ...] = ()
     """What was found about a gradient under test beside its numbers; empty where there is none."""
+    simplest: SimplestPoint | None = None
+    """The simplest point that shows the failure of a gradient under test, None where it was not looked for."""
 
     @property
     def passes(self) -> bool:

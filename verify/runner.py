@@ -37,6 +37,7 @@ from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
 from verify.oracle.code_constants import constants_of
 from verify.oracle.search import search_points
+from verify.oracle.shrink import stored_points
 from verify.oracle.subject import SUBJECT, Subject
 from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, random_points
 from verify.reading.case import Case, load_case
@@ -107,6 +108,8 @@ class Settings:
     sizes: int | None = None
     """Other sizes at which a case with ``dims`` is run too; None for :data:`USUAL_SIZES` of them, or
     :data:`SUBJECT_SIZES` where a gradient is handed in."""
+    shrink: bool = True
+    """Whether a gradient's failure is reduced to its simplest point, and points that failed before are tried first."""
 
 
 DEFAULT = Settings()
@@ -486,6 +489,7 @@ def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> I
         first_id,
         kinks=kinked,
         constants=constants,
+        stored=stored_points(subject.gradient, case) if settings.shrink else (),
         points=settings.points,
     )
     if found is not None:

@@ -56,6 +56,11 @@ DOMAINS = ("[-2, 2]", "[0.5, 3]", "'(0, 4]'", "[-0.5, 1]", "[-20, 20]")
 VALUES = ("1", "0.5", "-1", "2", "0", "-0.25", "1.5", "-2", "0.1", "3", "1e-9")
 """Values of inputs in case files, where the domain holds them."""
 
+NUMBERS: Mapping[str, tuple[str, ...]] = {
+    "leaky_relu": ("0.1", "0.01", "-0.5"), "elu": ("1", "0.5"), "clip": ("0, 1", "-1, 1", "-0.5, 2.75", "0.1, 3"),
+}  # fmt: skip
+"""Static parameters that are drawn, by op."""
+
 GUARDED = ("log", "sqrt", "divide", "power")
 """Ops with an operand that is kept above 0."""
 
@@ -206,19 +211,22 @@ class _Grammar:
         usable = [op for op in OPS if op in ops and (arrays or op not in {"matmul", "index", "transpose", "mean"})]
         self.unary = [op for op in usable if OPS[op].arity == 1]
         self.binary = [op for op in usable if OPS[op].arity == 2]
+        self.choices = [*self.unary, *self.binary, *(op for op in usable if OPS[op].arity == 4)]
         self.reserve = 0 if not guarded else 1 if ops & {"exp", "sigmoid"} else 3
 
     def term(self, budget: int, depth: int) -> _Term:
         """A term of at most ``budget`` nodes that depends on a name."""
         deep = depth + STEPS_TO_THE_EDGE > MAX_DEPTH
-        choices = [] if deep else [op for op in (*self.unary, *self.binary) if self._needs(op) < budget]
+        choices = [] if deep else [op for op in self.choices if self._needs(op) < budget]
         op = self.draw(st.sampled_from(["", *choices]))
         if not op:
             return self.draw(st.sampled_from(self.leaves))
         if OPS[op].arity == 1:
             a = self.term(budget - self._needs(op), depth + 1)
             return self._one_operand(op, a, budget - 1 - a.nodes)
-        return self._two_operands(op, budget, depth + 1)
+        return (
+            self._selection(op, budget, depth + 1) if OPS[op].arity == 4 else self._two_operands(op, budget, depth + 1)
+        )
 
     def _needs(self, op: str) -> int:
         """The nodes of an op, its guard, and its second operand."""
@@ -243,6 +251,9 @@ class _Grammar:
             a = self._inside(a, room)
             if self.guarded and not a.positive:
                 return a
+        if OPS[op].numbers:
+            numbers = self.draw(st.sampled_from(NUMBERS[op]))
+            return _Term(f"{op}({a.text}, {numbers})", a.shape, a.nodes + 1)
         above = op in {"exp", "sigmoid"} or (op in {"sqrt", "abs", "relu"} and a.positive)
         return _Term(f"{op}({a.text})", a.shape, a.nodes + 1, above)
 
@@ -332,6 +343,19 @@ class _Grammar:
             return _Term(f"{op}({a.text}, {b.text})", shape, nodes, above)
         sign = OPS[op].spelling.split()[1]
         return _Term(f"{a.operand} {sign} {b.operand}", shape, nodes, above, tight=False)
+
+    def _selection(self, op: str, budget: int, depth: int) -> _Term:
+        """``where`` with a comparison of a term and a number or a name, all of shapes that broadcast."""
+        share = (budget - 2) // 3
+        a, x, y = (self.term(share, depth) for _ in range(3))
+        try:
+            shape = OPS["where"].shape(a.shape, x.shape, y.shape)
+        except ShapeError:
+            return a
+        literal = self.draw(st.sampled_from(self.literals))
+        sign = self.draw(st.sampled_from((">", "<") if op == "where" else (">=", "<=")))
+        text = f"where({a.operand} {sign} {literal}, {x.text}, {y.text})"
+        return _Term(text, shape, a.nodes + x.nodes + y.nodes + 2, x.positive and y.positive)
 
     def _product(self, budget: int, depth: int) -> _Term:
         a = self.term(self.draw(st.integers(1, budget - 2)), depth)

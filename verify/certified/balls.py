@@ -189,6 +189,20 @@ class Balls(NDArrayOperatorsMixin):
         """The same balls with their axes permuted."""
         return Balls(self.value.transpose(*axes), self.radius.transpose(*axes))
 
+    def in_doubt(self, chosen: Any, first: Any, second: Any) -> Balls:
+        """What was chosen by the sign of these balls, wide enough to hold both choices where a ball holds 0.
+
+        >>> balls = Balls(np.array([2.0, 2.0]), np.array([1.0, 3.0]))
+        >>> balls.in_doubt(Balls.exact([5.0, 5.0]), np.array([5.0, 5.0]), np.array([7.0, 7.0])).radius.tolist()
+        [0.0, 2.0]
+        """
+        with _quiet():
+            (one, r_one), (other, r_other) = (_operand(x, chosen.dtype) for x in (first, second))
+            apart = (np.abs(one - other) + r_one + r_other) * (1 + 2.0**-50)
+            doubtful = (np.abs(self.value) <= self.radius) & (self.radius > 0)
+        radius = chosen.radius if isinstance(chosen, Balls) else 0.0
+        return _ball(_raw(chosen), np.where(doubtful, apart, radius))
+
     def __len__(self) -> int:
         return len(self.value)
 
@@ -370,6 +384,15 @@ def _maximum(m: Any, a: Any, ra: Any, b: Any, rb: Any) -> Any:
     return np.where(a - ra > b + rb, ra, np.where(b - rb > a + ra, rb, np.maximum(ra, rb)))
 
 
+def _floor(m: Any, a: Any, ra: Any) -> Any:
+    below = np.where(ra > 0, np.nextafter(a - ra, -np.inf), a)
+    return np.floor(a + ra) - np.floor(below)
+
+
+def _ceil(m: Any, a: Any, ra: Any) -> Any:
+    return _floor(m, -a, ra)
+
+
 def _sign(m: Any, a: Any, ra: Any) -> Any:
     return np.where(np.isinf(ra), np.inf, np.where((np.abs(a) > ra) | (ra == 0), 0.0, 2.0))
 
@@ -379,6 +402,8 @@ RULES: dict[np.ufunc, Rule] = {
     np.negative: Rule(lambda m, a, ra: ra),
     np.absolute: Rule(lambda m, a, ra: ra),
     np.sign: Rule(_sign),
+    np.floor: Rule(_floor),
+    np.ceil: Rule(_ceil),
     # A length never changes faster than the vector moves.
     np.hypot: Rule(lambda m, a, ra, b, rb: np.hypot(ra, rb) * GROW, LIBRARY, underflows=True),
     np.maximum: Rule(_maximum),

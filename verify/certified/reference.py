@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import flint
@@ -38,7 +39,7 @@ from verify.certified.taylor import (
 )
 from verify.graph import Graph, Node
 from verify.methods.symbolic import Symbolic, enclosed
-from verify.ops import OPS, Interval
+from verify.ops import OPERAND_NAMES, OPS, Interval
 from verify.ops.ball_forms import head
 from verify.symbolic.pieces import TooLargeError, piece_of
 from verify.symbolic.symbols import entry_name
@@ -541,10 +542,11 @@ def reason_lost(graph: Graph, at: int, values: Values, *, slope: bool) -> tuple[
     held: list[Any] = [operand[index] for operand in operands]
     numbers = [head(x) for x in held]
     exact = all(number.is_exact() for number in numbers)
-    shown = ", ".join(f"{name} = {_shown(x)}" for name, x in zip("ab", numbers, strict=False))
+    shown = ", ".join(f"{name} = {_shown(x)}" for name, x in zip(OPERAND_NAMES, numbers, strict=False))
     if slope:
-        return f"{_where(node)} has an infinite slope at {shown}", exact
-    texts = [limits.text(name) for name, limits in zip("ab", _domain(node), strict=False)]
+        kind = "an infinite slope" if OPS[node.op].kink is None else "no slope where its branches meet,"
+        return f"{_where(node)} has {kind} at {shown}", exact
+    texts = [limits.text(name) for name, limits in zip(OPERAND_NAMES, _domain(node), strict=False)]
     domain = " and ".join(filter(None, texts))
     if any(_is_outside(limits, x) for limits, x in zip(_domain(node), numbers, strict=False)):
         kind = "has a pole at" if "!= 0" in domain else f"is outside its domain ({domain}):"
@@ -577,7 +579,7 @@ def _undecided_kinks(graph: Graph, values: Values, path: Sequence[int]) -> Itera
         kink = OPS[graph.nodes[at].op].kink
         if kink is None:
             continue
-        decide = np.frompyfunc(kink.argument, len(graph.nodes[at].args), 1)
+        decide = np.frompyfunc(partial(kink.argument, **graph.nodes[at].static), len(graph.nodes[at].args), 1)
         for argument in entries_of(decide(*(as_objects(values[arg]) for arg in graph.nodes[at].args))):
             if argument.contains(0):
                 yield at, argument

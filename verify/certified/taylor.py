@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import flint
@@ -203,7 +204,7 @@ def _moving(node: Node, masks: Sequence[Any]) -> NDArray[np.bool_]:
         moved = [np.broadcast_to(mask, node.shape) for mask in masks if mask is not None]
         return np.logical_or.reduce(moved) if moved else np.ones(node.shape, dtype=bool)
     if row.moves and row.ball is not None and all(mask is not None for mask in masks):
-        static = {key: value for key, value in node.params.items() if key != "tie"}
+        static = node.static
         # An op that only moves entries moves the marks alike.
         return np.asarray(row.ball(*masks, **static)).astype(bool)
     return np.ones(node.shape, dtype=bool)
@@ -232,12 +233,12 @@ def _frozen_value(
     for entry in moved:
         numbers = [operand[entry] for operand in known]
         if entry not in choices:
-            taken[entry] = row.ball(*numbers)
+            taken[entry] = row.ball(*numbers, **node.static)
         elif row.kink is not None:
-            taken[entry] = branch_number(row.kink, choices[entry], numbers)
+            taken[entry] = branch_number(row.kink, choices[entry], numbers, node.static)
         else:
             assert choices[entry] is Branch.FLAT, f"{node.op} has no branches to choose from"
-            taken[entry] = row.ball(*map(head, numbers))
+            taken[entry] = row.ball(*map(head, numbers), **node.static)
     return taken if node.shape else taken.item()
 
 
@@ -270,7 +271,9 @@ def broadcast_operands(node: Node, operands: Sequence[Any]) -> list[Objects]:
     return [np.broadcast_to(as_objects(operand), node.shape) for operand in operands]
 
 
-def branch_number(kink: Kink, choice: Branch, operands: Sequence[Any]) -> Any:
+def branch_number(
+    kink: Kink, choice: Branch, operands: Sequence[Any], static: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
     """One branch of a kinked op, or what holds both, on single balls or series.
 
     >>> relu = OPS["relu"].kink
@@ -278,10 +281,10 @@ def branch_number(kink: Kink, choice: Branch, operands: Sequence[Any]) -> Any:
     ['1.00000000000000', '0']
     """
     if choice is Branch.FIRST:
-        return kink.branches[0](*operands)
+        return kink.branches[0](*operands, **static)
     if choice is Branch.SECOND:
-        return kink.branches[1](*operands)
-    one, other = (branch(*operands) for branch in kink.branches)
+        return kink.branches[1](*operands, **static)
+    one, other = (branch(*operands, **static) for branch in kink.branches)
     return either(one, other) if choice is Branch.EITHER else either(head(one), head(other))
 
 
@@ -350,7 +353,7 @@ def ball_call(graph: Graph, node: Node) -> Callable[..., Any] | None:
         return None
     row = OPS[node.op]
     assert row.ball is not None, f"{node.op} has no ball form"
-    static = {key: value for key, value in node.params.items() if key != "tie"}
+    static = node.static
     form: Callable[..., Any] = partial(row.ball, **static) if static else row.ball
     if not row.elementwise:
         return lambda *operands: _kept(form(*map(as_objects, operands)), node.shape)

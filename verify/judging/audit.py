@@ -125,7 +125,7 @@ def _checks(node: Node, operands: Sequence[Array], value: Array) -> Iterator[Che
     inside = all(np.all(interval.contains(x)) for interval, x in zip(row.domain, operands, strict=False))
     if not (inside and all(np.all(np.isfinite(x)) for x in operands)):
         return
-    static = {key: x for key, x in node.params.items() if key != "tie"}
+    static = node.static
     if row.elementwise:
         broadcast = np.broadcast_arrays(value, *operands)
         columns = [x.ravel()[:MOST_ELEMENTS] for x in broadcast]
@@ -149,10 +149,11 @@ def _elementwise(
     yield "forward", y, exact, exact
     if y == 0 if row.singular is not None and not isinstance(row.singular, Jump) else _is_jump(row, args):
         return  # a length of 0 has a ball of slopes, a jump has none
-    if row.kink is None or float(row.kink.argument(*args)) != 0:
+    if row.kink is None or float(row.kink.argument(*args, **static)) != 0:
         yield from _slopes(row, params, static, args)
         return
-    reach = max(1.0, abs(args[0]))  # at a tie every convention is its own: the columns are held to account beside it
+    # At a tie every convention is its own: the columns are held to account beside it, and not at another tie.
+    reach = 1.234375 * max(1.0, abs(args[0]))
     for beside in (args[0] - reach, args[0] + reach):
         yield from _slopes(row, params, static, [beside, *args[1:]])
 

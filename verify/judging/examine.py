@@ -21,6 +21,7 @@ from verify.certified.balls import Balls
 from verify.certified.reference import Enclosure, Enclosures
 from verify.interpret import Values, constant_balls, dtype_of
 from verify.judging.audit import Finding, audit
+from verify.judging.branches import is_lost
 from verify.judging.compare import LEAST_UNITS, compare
 from verify.judging.conditioning import conditioning
 from verify.judging.context import Context
@@ -31,7 +32,7 @@ from verify.judging.prover import MOST_NUMBERS, Prover
 from verify.judging.rows import CODE, Block, OpenRow, Suspicion, within
 from verify.judging.underflow import steep
 from verify.methods.central import Refined
-from verify.ops import OPS
+from verify.ops import OPERAND_NAMES, OPS
 from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Expected
@@ -84,12 +85,15 @@ class Examination:
     inputs: dict[str, Array] = field(init=False)
     upstream: dict[str, Array] = field(init=False)
     values: Values = field(init=False)
+    lost: list[Array] = field(init=False)
+    """For each node the entries without a value, though somebody reads them."""
 
     def run(self) -> None:
         """Judges every flagged row."""
         context = self.context
         self.inputs, self.upstream = self.batch.take(self.points)
         self.values = context.engine.program.run(self.inputs)
+        self.lost = is_lost(context.graph, self.values)
         usable = self._defined()
         for number, p in enumerate(np.flatnonzero(~usable).tolist()):
             faults = self._forward_faults(p) if number < MOST_AUDITED else []
@@ -142,20 +146,20 @@ class Examination:
     def _defined(self) -> Array:
         """The points ``(S,)`` at which every node has a finite value."""
         defined = np.ones(len(self.points), dtype=bool)
-        for value in self.values:
-            defined &= np.isfinite(value).reshape(len(value), -1).all(axis=1)
+        for lost in self.lost:
+            defined &= ~lost.reshape(len(lost), -1).any(axis=1)
         return defined
 
     def _undefined(self, p: int) -> str:
         """Why the function has no finite value at a point, empty where it has one."""
         for position, node in enumerate(self.context.graph.nodes):
-            value = self._at(position, p)
-            if np.all(np.isfinite(value)):
+            lost = self.lost[position]
+            if not np.any(lost[p] if len(lost) > 1 else lost[0]):
                 continue
             place = f" (stage {node.stage!r}, line {node.line})" if node.stage else ""
             if node.kind == "input":
                 return f"input {node.op!r} is not finite"
-            for name, interval, arg in zip("ab", OPS[node.op].domain, node.args, strict=False):
+            for name, interval, arg in zip(OPERAND_NAMES, OPS[node.op].domain, node.args, strict=False):
                 operand = np.ravel(self._at(arg, p))
                 outside = operand[~interval.contains(operand)]
                 if len(outside):

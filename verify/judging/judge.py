@@ -25,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.derivative import Derivative
+from verify.graph import Graph
 from verify.interpret import Values, branch_argument, dtype_of
+from verify.judging.branches import is_lost
 from verify.judging.context import Context
 from verify.judging.examine import Examination
 from verify.judging.kinks import singular_distance, singular_nodes
@@ -70,7 +72,7 @@ class Judge:
             name: method.differentiate(batch.inputs, batch.upstream) for name, method in self.context.methods.items()
         }
         values = self.context.engine.program.run(batch.inputs)
-        suspicious = self._near_kinks(values, batch) | _lost(values, len(batch))
+        suspicious = self._near_kinks(values, batch) | _lost(self.context.graph, values, len(batch))
         unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
         noise = self._granted(answers, batch)
         differences: dict[RowKey, dict[tuple[str, str], Array]] = {}
@@ -101,7 +103,7 @@ class Judge:
         ]
         expected = self._write_expected(blocks) if batch.own else {}
         values = self.context.engine.program.run(batch.inputs)
-        near, lost = self._near_kinks(values, batch), _lost(values, len(batch))
+        near, lost = self._near_kinks(values, batch), _lost(self.context.graph, values, len(batch))
         noise = self._granted(answers, batch)
         proved = self._to_be_proved(batch)
         if SUBJECT in self.context.methods:
@@ -256,10 +258,10 @@ def _largest_of_all(values: Sequence[Array]) -> Array:
     return largest
 
 
-def _lost(values: Values, points: int) -> Array:
+def _lost(graph: Graph, values: Values, points: int) -> Array:
     """The points ``(P,)`` at which some node has no finite value: there all methods may agree on nothing."""
     lost = np.zeros(points, dtype=bool)
-    for value in values:
-        if not np.isfinite(value).all():
-            lost |= ~np.isfinite(value).reshape(len(value), -1).all(axis=1)
+    for mask in is_lost(graph, values):
+        if mask.any():
+            lost |= mask.reshape(len(mask), -1).any(axis=1)
     return lost

@@ -64,6 +64,9 @@ MOST_NUMBERS = 2_000_000
 MOST_GRAM = 40
 """Rows whose independence is asked of a determinant; more take too long."""
 
+BRANCH_UNITS = 16
+"""Units roundoff by which the values of two branches may differ where they meet, besides what balls say."""
+
 REALISABLE_MARGIN = 1e-9
 """Slopes are scaled to 1 and rounded to 1e-16; along a direction with more room than this a pattern is realised."""
 
@@ -80,6 +83,8 @@ class Site:
 
     node: int
     entry: tuple[int, ...]
+    jumps: bool = field(default=False, compare=False, repr=False)
+    """Its branches have different values there, farther apart than rounding explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +156,27 @@ def undecided_sites(central: Central, balls: Values, point: int) -> list[Site]:
     for node, argument in branch_balls(central, balls).items():
         row = slice(point, point + 1) if len(argument.value) > 1 else slice(0, 1)
         open_entries = np.abs(argument.value[row]) <= argument.radius[row]
-        sites += [Site(node, tuple(map(int, entry))) for entry in np.argwhere(open_entries[0])]
+        entries = [tuple(map(int, entry)) for entry in np.argwhere(open_entries[0])]
+        sites += [Site(node, entry, _jumps_at(central.graph, node, balls, point, entry)) for entry in entries]
     plain = [ball.value if isinstance(ball, Balls) else ball for ball in balls]
     for node in singular_nodes(central.graph):
         near = singular_distance(central.graph, node, plain) <= _singular_radius(central.graph, node, balls)
         sites += [Site(node, tuple(map(int, entry))) for entry in np.argwhere(near[point if len(near) > 1 else 0])]
     return sites
+
+
+def _jumps_at(graph: Graph, position: int, balls: Values, point: int, entry: Entry) -> bool:
+    """Whether the branches that may be taken at an entry part there, as far as rounding lets one see."""
+    node = graph.nodes[position]
+    kink = _kink(graph, position)
+    if kink.meets:
+        return False
+    operands = align(node, [balls[i] for i in node.args])
+    like = Balls.exact(np.zeros((1, *node.shape)))
+    first, second = (like + branch(*operands, **node.static) for branch in kink.branches)
+    one, other = (ball[(point if len(ball) > 1 else 0, *entry)] for ball in (first, second))
+    apart, sizes = abs(float(one.value - other.value)), (abs(float(one.value)), abs(float(other.value)))
+    return bool(apart > float(one.radius + other.radius) + BRANCH_UNITS * one.unit_roundoff * max(sizes))
 
 
 def singular_nodes(graph: Graph) -> tuple[int, ...]:
@@ -309,7 +329,11 @@ class _Level:
         ]
         """The sites whose slope reaches the outputs on some branch of the others."""
         singular = [site for site in sites if site.node in wanted and site not in self.sites]
-        self.jumps = [site for site in singular if isinstance(OPS[self.graph.nodes[site.node].op].singular, Jump)]
+        self.jumps = [
+            site
+            for site in (*singular, *self.sites)
+            if site.node in wanted and (site.jumps or isinstance(OPS[self.graph.nodes[site.node].op].singular, Jump))
+        ]
         self.lengths = [
             site
             for site in singular
@@ -323,7 +347,7 @@ class _Level:
         for site in self.sites:
             node = self.graph.nodes[site.node]
             operands = broadcast_operands(node, [self.values[i] for i in node.args])
-            yield _kink(self.graph, site.node).argument(*(operand[site.entry] for operand in operands))
+            yield _kink(self.graph, site.node).argument(*(operand[site.entry] for operand in operands), **node.static)
 
     def corners(self, columns: Sequence[tuple[int, Entry]]) -> Corners:
         """The corners by some entries of variables."""
@@ -397,15 +421,15 @@ class _Level:
             for part in (*rows, *(end for pair in ends for end in pair)):
                 part.append(arb(0))
             for at, sites in places.items():
-                kink = _kink(self.graph, at)
+                kink, static = _kink(self.graph, at), self.graph.nodes[at].static
                 operands = broadcast_operands(self.graph.nodes[at], [series[i] for i in self.graph.nodes[at].args])
                 for moved in moving_entries(operands):
                     if moved not in sites:
                         continue
                     number, numbers = sites[moved], [operand[moved] for operand in operands]
                     for end, branch in zip(ends[number], kink.branches, strict=True):
-                        end[-1] = weights[number] * tail(branch(*numbers))
-                    rows[number][-1] = tail(kink.argument(*numbers))
+                        end[-1] = weights[number] * tail(branch(*numbers, **static))
+                    rows[number][-1] = tail(kink.argument(*numbers, **static))
         return _Linear(base, ends, rows)
 
     def _frozen(self, choices: Choices) -> Frozen:

@@ -47,6 +47,7 @@ from verify.ops import (
 from verify.ops.row import (
     NONNEGATIVE,
     NONZERO,
+    OPERAND_NAMES,
     POSITIVE,
     REAL,
     Interval,
@@ -61,6 +62,7 @@ from verify.ops.row import (
 __all__ = [
     "NONNEGATIVE",
     "NONZERO",
+    "OPERAND_NAMES",
     "OPS",
     "POSITIVE",
     "REAL",

@@ -516,7 +516,7 @@ def softmax(a: Any, axis: Axis = None) -> Any:
     """Exponentials as shares of their sum: 1 over the sum of the quotients, which are narrow where balls are wide.
 
     >>> float(softmax(np.array([arb(0), arb(0)], dtype=object))[0])
-    0.500000000000000
+    0.5
     """
     return _each_by_row(lambda row: [divide(_ONE, total) for total in _quotients(row)], a, axis)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from flint import arb, arb_series
 
-from verify.ops.ball_forms import Number, divide, head, log, sigmoid
+from verify.ops.ball_forms import Number, divide, either, head, log, maximum, minimum, sigmoid
 
 _NAN = arb.nan()
 
@@ -250,3 +250,89 @@ def reciprocal(a: Number) -> Number:
     (0.25, nan)
     """
     return divide(arb(1), a)
+
+
+def clip(a: Number, lo: float, hi: float) -> Number:
+    """``min(max(a, lo), hi)``; where it is undecided which, the hull of the slopes.
+
+    >>> float(clip(arb(3), -1, 1)), float(clip(arb(0.5), -1, 1))
+    (1.0, 0.5)
+    """
+    return minimum(maximum(a, arb(lo)), arb(hi))
+
+
+def leaky_relu(a: Number, slope: float) -> Number:
+    """``a`` above 0, ``slope * a`` below.
+
+    >>> float(leaky_relu(arb(-2), 0.5)), float(leaky_relu(arb(2), 0.5))
+    (-1.0, 2.0)
+    """
+    return _by_sign(a, lambda x: x, lambda x: arb(slope) * x)
+
+
+def elu(a: Number, alpha: float) -> Number:
+    """``a`` above 0, ``alpha * (exp(a) - 1)`` below.
+
+    >>> float(elu(arb(2), 1.0)), float(elu(arb(0), 1.0))
+    (2.0, 0.0)
+    """
+    return _by_sign(a, lambda x: x, lambda x: arb(alpha) * expm1(x))
+
+
+def _by_sign(a: Number, above: Callable[[Number], Number], below: Callable[[Number], Number]) -> Number:
+    """Two branches that meet at 0; where the sign is undecided, what holds both."""
+    value = head(a)
+    if value > 0:
+        return above(a)
+    return below(a) if value < 0 else either(above(a), below(a))
+
+
+def floor(a: Number) -> Number:
+    """The largest whole number that is not above a; at whole numbers it jumps and has no slope.
+
+    >>> float(floor(arb(-1.5))), float(floor(arb_series([2, 1]))[0]), float(floor(arb_series([2, 1]))[1])
+    (-2.0, 2.0, nan)
+    """
+    return _steps(a, head(a).floor())
+
+
+def ceil(a: Number) -> Number:
+    """The smallest whole number that is not below a; at whole numbers it jumps and has no slope.
+
+    >>> float(ceil(arb(-1.5))), float(ceil(arb_series([2.5, 1]))[1])
+    (-1.0, 0.0)
+    """
+    return _steps(a, head(a).ceil())
+
+
+def _steps(a: Number, value: arb) -> Number:
+    if not isinstance(a, arb_series) or not value.is_exact() or head(a).contains_integer():
+        return _without_slope(value, a)
+    return arb_series([value])
+
+
+def where(a: Number, b: Number, x: Number, y: Number) -> Number:
+    """``x`` where ``a > b``, else ``y``; the branch that is not taken may be anything, NaN too.
+
+    Where it is undecided, and where a = b, there is no slope: whether the branches meet is not known here.
+
+    >>> float(where(arb(2), arb(1), arb(5), arb.nan())), float(where(arb(1), arb(1), arb(5), arb(6)))
+    (5.0, 6.0)
+    """
+    first, second = head(a), head(b)
+    if first > second:
+        return x
+    if first < second:
+        return y
+    if first == second:
+        return _without_slope(head(y), a, b, x, y)
+    return _without_slope(head(either(head(x), head(y))), a, b, x, y)
+
+
+def where_or_equal(a: Number, b: Number, x: Number, y: Number) -> Number:
+    """``x`` where ``a >= b``, else ``y``.
+
+    >>> float(where_or_equal(arb(1), arb(1), arb(5), arb(6)))
+    5.0
+    """
+    return where(b, a, y, x)

@@ -15,6 +15,9 @@ from verify.errors import ShapeError
 
 Shape = tuple[int, ...]
 
+OPERAND_NAMES = "abxy"
+"""What the operands of a row are called, in order, in its spelling and in messages."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -58,12 +61,17 @@ NONZERO = Interval(nonzero=True)
 
 @dataclass(frozen=True, slots=True)
 class Kink:
-    """A place where an op has two slopes: ``branches[0]`` holds where ``argument`` > 0, ``branches[1]`` where < 0."""
+    """A place where an op has two slopes: ``branches[0]`` holds where ``argument`` > 0, ``branches[1]`` where < 0.
+
+    Both are given operands of any number system, and the op's static parameters.
+    """
 
     argument: Callable[..., Any]
     branches: tuple[Callable[..., Any], Callable[..., Any]]
     ties: Mapping[str, tuple[float, float]]
     """Convention at a tie -> weight of the derivative of each branch; the first is the default."""
+    meets: bool = True
+    """The branches have one value wherever the argument is 0; if not, the op jumps where their values differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,9 @@ class Op:
     kink: Kink | None = None
     singular: UnitBall | Jump | None = None
     params: tuple[str, ...] = ()
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+    """Those of its static parameters that are numbers, which calls give after the operands or by name -> what they
+    are if left out, None where they must be given."""
     elementwise: bool = True
     source: str = ""
     ball: Callable[..., Any] | None = None
@@ -141,6 +152,14 @@ class Op:
         return len(self.vjps)
 
     @property
+    def flat(self) -> frozenset[int]:
+        """The operands by which its slope is 0 wherever it has one: those of steps, and those that where compares."""
+        if self.kink is not None and not self.kink.meets:
+            return frozenset((0, 1))
+        steps = isinstance(self.singular, Jump) and self.singular.flat
+        return frozenset(range(self.arity)) if steps else frozenset()
+
+    @property
     def conventions(self) -> Mapping[str, Any]:
         """What a case may say under ``ties:``, the default first; empty where nothing ties."""
         return self.ties if self.kink is None else self.kink.ties
@@ -166,8 +185,8 @@ def exact_rational(value: float) -> sympy.Expr:
     return sympy.Rational(*float(value).as_integer_ratio())
 
 
-def elementwise_shape(*shapes: Shape) -> Shape:
-    """NumPy's broadcasting. Raises ShapeError where it does not apply.
+def elementwise_shape(*shapes: Shape, **_: float) -> Shape:
+    """NumPy's broadcasting, whatever the static parameters are. Raises ShapeError where it does not apply.
 
     >>> elementwise_shape((2, 3), (3,))
     (2, 3)

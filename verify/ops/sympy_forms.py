@@ -116,3 +116,93 @@ class cbrt(_RealFunction):  # noqa: N801 - printed as it is written
     def evaluated(a: Any) -> Any:
         """The value in mpmath, to all digits."""
         return mpmath.sign(a) * mpmath.cbrt(abs(a))
+
+
+class floor(_RealFunction):  # noqa: N801 - printed as it is written
+    """The largest whole number that is not above a, with the slope 0 that SymPy's own leaves open.
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> floor(x / 2).diff(x), floor(sympy.Rational(-3, 2)).evalf(3)
+    (0, -2.00)
+    """
+
+    def fdiff(self, argindex: int = 1) -> Any:  # noqa: ARG002 - it has one argument
+        """0: where it jumps it has no slope."""
+        return sympy.Integer(0)
+
+    @staticmethod
+    def evaluated(a: Any) -> Any:
+        """The value in mpmath."""
+        return mpmath.floor(a)
+
+
+class ceil(_RealFunction):  # noqa: N801 - printed as it is written
+    """The smallest whole number that is not below a, with the slope 0 that SymPy's own leaves open.
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> ceil(x / 2).diff(x), ceil(sympy.Rational(-3, 2)).evalf(3)
+    (0, -1.00)
+    """
+
+    def fdiff(self, argindex: int = 1) -> Any:  # noqa: ARG002 - it has one argument
+        """0: where it jumps it has no slope."""
+        return sympy.Integer(0)
+
+    @staticmethod
+    def evaluated(a: Any) -> Any:
+        """The value in mpmath."""
+        return mpmath.ceil(a)
+
+
+class where(sympy.Function):  # type: ignore[misc]  # noqa: N801 - printed as it is written
+    """``x`` where ``a > b``, else ``y``: SymPy's Piecewise, but differentiated branch by branch.
+
+    So a branch that is not taken has no part in the derivative, whatever it is there.
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> where(x, 1, x**2, 0).diff(x), where(2, 1, x, 0)
+    (where(x > 1, 2*x, 0), x)
+    """
+
+    sign = ">"
+
+    @classmethod
+    def eval(cls, a: Any, b: Any, x: Any, y: Any) -> Any:
+        """One of the branches, where numbers are compared."""
+        if not (a.is_number and b.is_number):
+            return None
+        decided = cls.compared(a, b)
+        return {sympy.true: x, sympy.false: y}.get(decided)
+
+    @staticmethod
+    def compared(a: Any, b: Any) -> Any:
+        """Whether the first branch is taken."""
+        return sympy.Gt(a, b)
+
+    def _eval_derivative(self, symbol: Any) -> Any:
+        a, b, x, y = self.args
+        slopes = x.diff(symbol), y.diff(symbol)
+        return slopes[0] if slopes[0] == slopes[1] else self.func(a, b, *slopes)
+
+    def _eval_is_extended_real(self) -> Any:
+        return self.args[2].is_extended_real and self.args[3].is_extended_real
+
+    def _sympystr(self, printer: Any) -> str:
+        a, b, x, y = map(printer._print, self.args)  # noqa: SLF001 - SymPy's way to print arguments
+        return f"where({a} {self.sign} {b}, {x}, {y})"
+
+
+class where_or_equal(where):  # noqa: N801 - printed as it is written
+    """``x`` where ``a >= b``, else ``y``.
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> where_or_equal(x, 1, x, 0), where_or_equal(1, 1, x, 0)
+    (where(x >= 1, x, 0), x)
+    """
+
+    sign = ">="
+
+    @staticmethod
+    def compared(a: Any, b: Any) -> Any:
+        """Whether the first branch is taken."""
+        return sympy.Ge(a, b)

@@ -20,6 +20,7 @@ from verify.oracle.black_box import Function, judge_black_box
 from verify.oracle.function_sizes import points_at_other_sizes, why_without_value
 from verify.oracle.given import adapted, points_of
 from verify.oracle.gradient_run import GradientRun
+from verify.oracle.shrink import shrunk
 from verify.oracle.subject import SUBJECT, Gradient, Interface, Subject
 from verify.points import own_points
 from verify.reading.case import Case, load_case
@@ -46,6 +47,7 @@ def check_gradient(
     dtype: str | None = None,
     points: int | None = None,
     seed: int | None = None,
+    shrink: bool | None = None,
 ) -> GradientRun:
     r"""Judges a gradient of a case at the case's own points, on its kinks, and at random points of its domain.
 
@@ -77,6 +79,8 @@ def check_gradient(
         ``float64`` or ``float32``: what real inputs are given in.
     points, seed
         How many random points (64), and the seed of everything that is drawn (0).
+    shrink
+        Whether a failure is reduced to the simplest point that shows it (yes).
 
     Raises CaseError for a case that cannot be read, and UsageError for arguments or answers that do not fit it.
 
@@ -92,6 +96,7 @@ def check_gradient(
         settings,
         points=settings.points if points is None else points,
         seed=settings.seed if seed is None else seed,
+        shrink=settings.shrink if shrink is None else shrink,
         variables="all",
     )
     given = points_of(at)
@@ -103,17 +108,21 @@ def check_gradient(
     if isinstance(case, Case):
         if dims:
             raise UsageError("a case has dims of its own; give dims with a function only")
-        results = [_judge_case(gradient, adapted(case, given, domain, upstream, held, dtype), asked)]
+        cases = [adapted(case, given, domain, upstream, held, dtype)]
         if asked.points and upstream is None and not isinstance(constants, Mapping):
             most = SUBJECT_SIZES if asked.sizes is None else asked.sizes
-            others = (adapted(other, (), domain, None, held, dtype) for other in other_sizes(case, asked.seed, most))
-            results += [_judge_case(gradient, other, at_other_size(asked)) for other in others]
+            cases += [adapted(other, (), domain, None, held, dtype) for other in other_sizes(case, asked.seed, most)]
+        smaller = at_other_size(asked)
+        results = [_judge_case(gradient, known, smaller if i else asked) for i, known in enumerate(cases)]
+        if asked.shrink:
+            results = _shrunk(gradient, cases, results)
         methods = (SUBJECT, *(asked.methods or METHODS))
     else:
         asked = replace(asked, points=asked.points if domain or points else 0)
         results = _judge_function(gradient, case, given, domain, upstream, held, dtype, asked)
         if dims:
-            results += _judge_other_sizes(gradient, case, given, domain, dims, held, dtype, asked)
+            first = replace(asked, shrink=asked.shrink and all(result.passes for result in results))
+            results += _judge_other_sizes(gradient, case, given, domain, dims, held, dtype, first)
         methods = results[0].methods
     return GradientRun(
         cases=tuple(results),
@@ -135,6 +144,17 @@ def _judge_case(gradient: Gradient, case: Case, settings: Settings, interface: I
         subject.probe(*({k: x[number] for k, x in xs.items()} for xs in (own.inputs, own.upstream)))
     result = replace(result, findings=tuple(subject.contract.findings))
     return replace(result, findings=(*result.findings, *_not_finite(result)))
+
+
+def _shrunk(
+    gradient: Gradient, cases: Sequence[Case], results: list[CaseResult], interface: Interface | None = None
+) -> list[CaseResult]:
+    """The results, the first that does not pass with the simplest point that shows it."""
+    first = next((i for i, result in enumerate(results) if not result.passes), None)
+    if first is None:
+        return results
+    simple = shrunk(gradient, cases[first], results[first], interface)
+    return [*results[:first], simple, *results[first + 1 :]]
 
 
 def _judge_function(
@@ -201,7 +221,8 @@ def _judge_group(
         held = {name: value for name, value in points[0].items() if name not in real}
         case = adapted(traced, (), None, upstream)
         interface = replace(Interface.of(case), inputs=tuple(points[0]), held=held)
-        return [_judge_case(gradient, case, settings, interface)]
+        found = [_judge_case(gradient, case, settings, interface)]
+        return _shrunk(gradient, [case], found, interface) if settings.shrink else found
     results = []
     for number, point in enumerate(points):
         result = judge_black_box(gradient, function, point, settings.seed, constants)

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from verify.reading.case import Case, Input
 
 Array = NDArray[Any]
 
-MOST = {"branch": 24, "scale": 32, "relation": 16, "saturation": 8, "upstream": 10, "constant": 96}
+MOST = {"stored": 16, "branch": 24, "scale": 32, "relation": 16, "saturation": 8, "upstream": 10, "constant": 96}
 """Points of each kind that a search may add, ..."""
 
 USUAL_POINTS = 64
@@ -42,6 +42,9 @@ BASES = 32
 
 MAGNITUDES = (1e-1, 1e-2, 1e-4, 1e-8, 1e-16, 1e-100)
 """Sizes that are tried, as parts of the largest value of the domain."""
+
+FEW_INPUTS = 3
+"""Inputs whose corners are all tried; of more, the two at which all are low or all are high."""
 
 MOST_PAIRS = 4
 """Pairs of inputs whose relations are tried."""
@@ -87,12 +90,14 @@ def search_points(
     *,
     kinks: Batch | None = None,
     constants: Sequence[float] = (),
+    stored: Iterable[Mapping[str, Array]] = (),
     points: int = USUAL_POINTS,
 ) -> Batch | None:
     """The points at which a gradient is looked at because of what the expression and the code are.
 
-    ``kinks`` are points on ties, ``constants`` numbers from the code of the gradient. The fewer random ``points`` are
-    looked at, the fewer are added. None where there is no such point.
+    ``kinks`` are points on ties, ``constants`` numbers from the code of the gradient, and ``stored`` points at which it
+    failed in an earlier run. The fewer random ``points`` are looked at, the fewer are added. None where there is no
+    such point.
 
     >>> from verify.reading.case import load_case_text
     >>> case = load_case_text("{case: square, inputs: {x: {at: 3, domain: [-5, 5]}}, stages: {f: x**2}}")
@@ -106,7 +111,12 @@ def search_points(
         return None
     search = _Search(case, program, seed)
     candidates = itertools.chain(
-        search.branches(kinks), search.scales(), search.relations(), search.saturation(), search.upstreams()
+        search.again(stored),
+        search.branches(kinks),
+        search.scales(),
+        search.relations(),
+        search.saturation(),
+        search.upstreams(),
     )
     return search.batch([*candidates, *search.constants(constants)], first_id, _room(case.graph, points))
 
@@ -210,6 +220,14 @@ class _Search:
                     x = inputs[item.name][equal]
                     inputs[item.name][equal] = np.nextafter(x, np.where(x <= (low + high) / 2, high, low))
 
+    def again(self, stored: Iterable[Mapping[str, Array]]) -> Iterator[Candidate]:
+        """Points of an earlier run."""
+        for point in stored:
+            changes = {name: value for name, value in point.items() if name in self.inputs}
+            seeds = {name: point[upstream_of(name)] for name in self.free_upstream if upstream_of(name) in point}
+            moved = self.moved("stored", "failed in an earlier run", changes, related=True)
+            yield replace(moved, upstream=seeds)
+
     # --------------------------------------------------------------------------------------------------- the branches
 
     def branches(self, kinks: Batch | None) -> Iterator[Candidate]:
@@ -263,10 +281,8 @@ class _Search:
     def scale_values(self, item: Input) -> Iterator[tuple[float, str]]:
         """Values of one input, the most telling first."""
         low, high = drawing_ends(item)
-        dtype = item_dtype(item)
-        for end, other, word in ((low, high, "low"), (high, low, "high")):
-            inside = end if item.domain.contains(end) else float(np.nextafter(dtype(end), dtype(other)))
-            yield inside, f"at the {word} end of its domain"
+        for side, word in enumerate(("low", "high")):
+            yield self.end(item, side), f"at the {word} end of its domain"
         yield 0.0, "at 0"
         for part in MAGNITUDES[:5]:
             for sign in (1.0, -1.0):
@@ -281,9 +297,13 @@ class _Search:
             yield size, f"at {size:g}"
 
     def together(self) -> Iterator[Candidate]:
-        """All inputs, and all entries, of one size."""
+        """All inputs, and all entries, at an end of their domains or of one size."""
         if len(self.real) == 1 and not self.real[0].shape:
             return
+        ends = list(itertools.product((1, 0), repeat=len(self.real))) if len(self.real) <= FEW_INPUTS else []
+        for sides in ends or [(1,) * len(self.real), (0,) * len(self.real)]:
+            corner = {item.name: self.end(item, side) for item, side in zip(self.real, sides, strict=True)}
+            yield self.moved("scale", "a corner of the domain", corner)
         for part in MAGNITUDES:
             base = next(self.turn)
             changes = {}
@@ -293,6 +313,13 @@ class _Search:
                 # Where the domain leaves 0 out, sizes are distances from its lower end.
                 changes[item.name] = drawn * part if low <= 0 <= high else low + (drawn - low) * part
             yield self.moved("scale", f"every input scaled by {part:g}", changes, base=base)
+
+    def end(self, item: Input, side: int) -> float:
+        """The low (0) or high (1) end of a domain, or where that is left out the next float inside."""
+        ends = drawing_ends(item)
+        dtype = item_dtype(item)
+        inside = item.domain.contains(ends[side])
+        return ends[side] if inside else float(np.nextafter(dtype(ends[side]), dtype(ends[1 - side])))
 
     def reach(self, item: Input) -> float:
         low, high = drawing_ends(item)
@@ -472,6 +499,15 @@ class _Search:
 
 
 # ----------------------------------------------------------------------------------------------------------- helpers
+
+
+def upstream_of(output: str) -> str:
+    """The name that the upstream gradient of an output has among the values of a point.
+
+    >>> upstream_of("D")
+    'upstream of D'
+    """
+    return f"upstream of {output}"
 
 
 def branch_name(graph: Graph, position: int) -> str:

@@ -8,6 +8,7 @@ names. :meth:`Subject.excuse` tells, of an answer that is off, whether rounding 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,9 @@ NEARBY = 0.01
 
 LONGEST_POINT = 12
 """Numbers of a point that a sentence may hold."""
+
+ALONE = 1000.0
+"""Times the largest error of its neighbours: rounding does not differ by as much within one per cent."""
 
 NOISE = 0.5
 """Half-way between a smooth error (0) and independent ones (1); see :func:`roughness`."""
@@ -227,9 +231,12 @@ class Subject:
                     return Excuse(False, f"proved: its formula, without any rounding, is off by {float(distance):.3g}")
                 if truth.ball == 0 or formula.rad() <= abs(truth.ball).abs_upper() * 2.0**-40:
                     return Excuse(True, "proved: its formula is right, rounding is the cause")
-        rough = self._roughness(reference, inputs, upstream, name, entry)
+        errors = self._errors_nearby(reference, inputs, upstream, name, entry)
+        rough = roughness(errors)
         if rough is None:
             return Excuse(False, "the error could not be compared with that of its neighbours")
+        if is_alone(errors):
+            return Excuse(False, "measured: the error is at this point alone, not at its neighbours, so it is a fault")
         if rough > NOISE:
             return Excuse(True, f"measured: the error is noise from point to point ({rough:.2f} of 1)")
         return Excuse(False, f"measured: the error is smooth from point to point ({rough:.2f} of 1), so it is a fault")
@@ -261,22 +268,22 @@ class Subject:
             except Exception:  # noqa: BLE001 - whatever foreign code makes of numbers that it does not know
                 return {}
 
-    def _roughness(
+    def _errors_nearby(
         self,
         reference: Reference,
         inputs: Mapping[str, Array],
         upstream: Mapping[str, Array],
         name: str,
         entry: tuple[int, ...],
-    ) -> float | None:
-        """How noisy the relative error is along a short line through the point; None where it cannot be told."""
+    ) -> list[float]:
+        """The relative errors along a short line through the point; NaN where they cannot be told."""
         errors = []
         for known, answer in self._neighbours(reference, inputs, upstream):
             truth = known.gradient(name, entry)
             if truth.reason or not truth.midpoint:
-                return None
+                return [math.nan]
             errors.append((answer.gradients[name][(0, *entry)] - truth.midpoint) / truth.midpoint)
-        return roughness(errors)
+        return errors
 
     def _neighbours(
         self, reference: Reference, inputs: Mapping[str, Array], upstream: Mapping[str, Array]
@@ -300,6 +307,17 @@ class Subject:
 def _key(inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> bytes:
     """What tells one point from another."""
     return b"".join(np.asarray(x).tobytes() for x in (*inputs.values(), *upstream.values()))
+
+
+def is_alone(errors: Sequence[float]) -> bool:
+    """Whether the error in the middle is of another kind than those of its neighbours, which are rounding at most.
+
+    >>> is_alone([1e-16, -2e-16, 0.5, 1e-16, 0.0]), is_alone([3e-9, -2e-9, 5e-9, 1e-9, 4e-9])
+    (True, False)
+    """
+    middle = len(errors) // 2
+    others = np.abs(np.delete(np.asarray(errors, dtype=np.float64), middle))
+    return abs(errors[middle]) > ALONE * float(np.max(others, initial=0.0))
 
 
 def roughness(errors: Sequence[float]) -> float | None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from verify.errors import CaseError, Problem, ShapeError, UsageError, did_you_mean
 from verify.graph import Graph, GraphBuilder
-from verify.ops import OPS, Op, Shape
+from verify.ops import OPS, Jump, Op, Shape
 from verify.reading.syntax import (
     GRAMMAR,
     Formula,
@@ -58,6 +58,15 @@ _BINARY: Mapping[type[ast.operator], str] = {
     ast.MatMult: "matmul",
     ast.Pow: "power",
 }
+_COMPARISONS: Mapping[type[ast.cmpop], tuple[str, bool]] = {
+    ast.Gt: ("where", False),
+    ast.GtE: ("where_or_equal", False),
+    ast.Lt: ("where", True),
+    ast.LtE: ("where_or_equal", True),
+}
+"""Comparison -> its row, and whether its sides change places."""
+_NUMBERS = frozenset(name for row in OPS.values() for name in row.numbers)
+"""The static parameters that are numbers."""
 _UNARY: Mapping[type[ast.unaryop], str] = {ast.USub: "negative", ast.UAdd: "positive"}
 _OTHER_OPERATORS: Mapping[type[ast.AST], tuple[str, str]] = {
     ast.BitXor: ("'^' is no power", "Write ** for a power."),
@@ -71,9 +80,9 @@ _OTHER_OPERATORS: Mapping[type[ast.AST], tuple[str, str]] = {
     ast.Not: ("'not' is not an op", ""),
 }
 _REFUSED: Mapping[type[ast.AST], tuple[str, str]] = {
-    ast.Compare: ("a comparison is not a number with a derivative", "Use max, min, relu or abs for branches."),
-    ast.BoolOp: ("'and' and 'or' are not ops", "Use max and min for branches."),
-    ast.IfExp: ("'if' is not allowed", "Use max, min, relu or abs for branches."),
+    ast.Compare: ("a comparison stands first in where, and nowhere else", "Write where(a > b, x, y)."),
+    ast.BoolOp: ("'and' and 'or' are not ops", "Put one where into the other."),
+    ast.IfExp: ("'if' is not allowed", "Write where(a > b, x, y)."),
     ast.Lambda: ("'lambda' is not allowed", "Write the formula itself."),
     ast.ListComp: ("a comprehension is not allowed", "Use sum(x) or array operations."),
     ast.SetComp: ("a comprehension is not allowed", "Use sum(x) or array operations."),
@@ -436,6 +445,8 @@ class _Reader:
         name = node.func.id
         if name in REDUCTIONS and len(node.args) == 1:
             name = REDUCTIONS[name]
+        if name == "where":
+            return self._selection(node)
         row = CALLABLE.get(name)
         faults = len(self.problems)
         params: dict[str, Any] = {}
@@ -444,16 +455,48 @@ class _Reader:
         if row is None:
             self._report(node.func, *self._unknown_op(name))
             return None
-        for key, value in zip(row.required, positional, strict=False):
+        for key, value in zip((*row.required, *row.numbers), positional, strict=False):
             self._read_param(row, ast.keyword(key, value), params)
         for item in node.keywords:
             self._read_param(row, item, params)
-        if len(operands) < (1 if row.variadic else row.arity) or len(positional) > len(row.required):
+        if len(operands) < (1 if row.variadic else row.arity) or len(positional) > len(row.required) + len(row.numbers):
             self._report(node, *_wrong_count(row, len(operands) + len(positional)))
-        missing = [key for key in row.required if key not in params]
+        needed = (*row.required, *(key for key, value in row.numbers.items() if value is None))
+        missing = [key for key in needed if key not in params]
         if missing and len(self.problems) == faults:
             self._report(node, f"{row.name} needs {' and '.join(missing)}", f"Write {row.spelling}.")
-        return None if len(self.problems) > faults else self._apply(node, name, args, params)
+        return None if len(self.problems) > faults else self._apply(node, name, args, {**row.numbers, **params})
+
+    def _selection(self, node: ast.Call) -> int | None:
+        """``where(a > b, x, y)``: the one place of a comparison."""
+        if node.keywords or len(node.args) != 3:
+            message = f"where takes 3 arguments, a comparison and two values, got {len(node.args)}"
+            if node.keywords:
+                message = "where takes no parameters by name"
+            raise _RefusedError(node, message, "Write where(a > b, x, y).")
+        faults = len(self.problems)
+        compared = self._comparison(node.args[0])
+        branches = [self._node(arg) for arg in node.args[1:]]
+        if compared is None or len(self.problems) > faults:
+            return None
+        op, a, b = compared
+        return self._apply(node, op, (a, b, *branches))
+
+    def _comparison(self, node: Formula) -> tuple[str, int | None, int | None] | None:
+        """The row of a comparison and what it compares; ``a < b`` is ``b > a``."""
+        if not isinstance(node, ast.Compare):
+            self._report(node, f"where needs a comparison first, got {self._shown(node)}", "Write where(a > b, x, y).")
+            return None
+        a, b = self._node(node.left), self._node(node.comparators[0])
+        if len(node.ops) > 1:
+            self._report(node, "where compares two values, not more", "Put one where into the other.")
+            return None
+        found = _COMPARISONS.get(type(node.ops[0]))
+        if found is None:
+            self._report(node, f"where cannot decide by {self._shown(node)}", "It compares by > >= < or <=.")
+            return None
+        op, is_turned = found
+        return (op, b, a) if is_turned else (op, a, b)
 
     def _split(self, row: Op, node: ast.Call, params: dict[str, Any]) -> tuple[Sequence[ast.expr], Sequence[ast.expr]]:
         """The arguments of a call that are operands, and those that are parameters written by position."""
@@ -506,6 +549,8 @@ class _Reader:
         if name == "pad_width":
             return self._nested(node, name)
         flag = isinstance(node, ast.Constant) and isinstance(node.value, bool)
+        if name in _NUMBERS:
+            return self._number(node, name)
         if flag or name == "keepdims":
             if not flag or name != "keepdims":
                 expected = "True or False" if name == "keepdims" else "a whole number or a tuple of them"
@@ -516,6 +561,16 @@ class _Reader:
         if isinstance(node, ast.Tuple):
             return tuple(self._integer(item, name) for item in node.elts)
         return self._integer(node, name)
+
+    def _number(self, node: Formula, name: str) -> float:
+        """A number that is written as one, with a sign perhaps, or a dim."""
+        try:
+            value = self._literal_exponent(node)
+        except _RefusedError as refused:
+            raise _RefusedError(refused.node, f"{name}: {refused.message}", refused.suggestion) from None
+        if value is None:
+            raise _RefusedError(node, f"{name} must be a number, got {self._shown(node)}", "Write it out, such as 0.5.")
+        return value
 
     def _nested(self, node: Formula, name: str) -> Any:
         """A whole number, or a tuple of such or of tuples of them."""
@@ -652,10 +707,13 @@ def _literal(node: ast.Constant, written: str) -> float:
 def _wrong_count(row: Op, count: int) -> tuple[str, str]:
     if row.variadic:
         return f"{row.name} takes one array or more, got {count or 'none'}", f"Write {row.spelling}."
-    message = f"{row.name} takes {row.arity} argument{'s' * (row.arity != 1)}, got {count}"
+    takes = row.arity + len(row.numbers)
+    message = f"{row.name} takes {takes} argument{'s' * (takes != 1)}, got {count}"
+    if row.numbers:
+        return message, f"Write {row.spelling}."
     if count > row.arity and row.params:
         return message, f"Give parameters by name: {row.params[0]}=..."
-    if count > row.arity > 1:
+    if count > row.arity > 1 and not isinstance(row.singular, Jump):
         return message, f"Nest them: {row.name}({row.name}(a, b), c)."
     return message, f"Write {row.spelling}."
 

@@ -18,6 +18,7 @@ _BINARY = {
     "matmul": ("@", _PRODUCT),
 }  # fmt: skip
 _UNARY = {"negative": "-", "positive": "+"}
+_COMPARING = {"where": ">", "where_or_equal": ">="}
 HIDDEN = ("tie",)
 """Parameters that a case says elsewhere."""
 
@@ -73,6 +74,8 @@ def _op_text(graph: Graph, node: Node) -> tuple[str, int]:
 def _call_text(graph: Graph, node: Node) -> str:
     row = OPS[node.op]
     operands = [_text(graph, arg, _SUM) for arg in node.args]
+    if node.op in _COMPARING:
+        return f"where({operands[0]} {_COMPARING[node.op]} {operands[1]}, {operands[2]}, {operands[3]})"
     shown = {key: value for key, value in node.params.items() if key not in HIDDEN}
     variadic = getattr(row, "variadic", "")
     if variadic == "list":

@@ -21,6 +21,7 @@ from verify.records import (
     Point,
     Rows,
     Run,
+    SimplestPoint,
     StageRecord,
     StepLaw,
     VariableResult,
@@ -97,6 +98,7 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "problems": list(case.problems),
         "notes": list(case.notes),
         "findings": [_finding(finding) for finding in case.findings],
+        "simplest": None if case.simplest is None else _simplest(case.simplest),
         "seconds": plain(case.seconds),
         "function": [{"stage": stage, "expression": expression} for stage, expression in case.function],
         "outputs": list(case.outputs),
@@ -115,6 +117,18 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "sentence": finding.sentence,
         "fails": finding.fails,
         "detail": finding.detail,
+    }
+
+
+def _simplest(point: SimplestPoint) -> dict[str, Any]:
+    return {
+        "variable": point.variable,
+        "entry": list(point.entry),
+        "sizes": dict(point.sizes),
+        "values": {name: plain(value) for name, value in point.values.items()},
+        "answer": plain(point.answer),
+        "truth": plain(point.truth),
+        "sentence": point.sentence,
     }
 
 

@@ -251,6 +251,8 @@ def _whole_case_lines(case: CaseResult) -> list[str]:
     lines = [f"ERROR {printable(problem)}" for problem in case.problems]
     lines += [f"FAIL {name}: {line_of(failure)}" for failure in case.failures]
     lines += [describe_finding(finding, case) for finding in case.findings]
+    if case.simplest is not None:
+        lines.append(f"NOTE {name}: simplest point that shows it: {line_of(case.simplest.sentence)}")
     lines += [f"UNDECIDED {name}: {line_of(m)} unsupported: {line_of(why)}" for m, why in case.unsupported.items()]
     return lines
 

@@ -31,6 +31,14 @@ def _sign(x: Any) -> Any:
     return np.where(x > 0, 1.0, np.where(x < 0, -1.0, 0.0))
 
 
+def _where(a: Any, b: Any, x: Any, y: Any) -> Any:
+    return np.where(a > b, x, y)
+
+
+def _where_or_equal(a: Any, b: Any, x: Any, y: Any) -> Any:
+    return np.where(a >= b, x, y)
+
+
 def _greatest(*xs: Any) -> Any:
     return reduce(np.maximum, xs)
 
@@ -89,6 +97,10 @@ FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
     sympy_forms.cbrt: np.cbrt,
     sympy.erf: OPS["erf"].forward,
     sympy.erfc: OPS["erfc"].forward,
+    sympy_forms.floor: np.floor,
+    sympy_forms.ceil: np.ceil,
+    sympy_forms.where: _where,
+    sympy_forms.where_or_equal: _where_or_equal,
     sympy.Abs: np.abs,
     sympy.Max: _greatest,
     sympy.Min: _least,
@@ -107,6 +119,15 @@ def _ball_step(x: flint.arb, _half: Any = None) -> flint.arb:
 
 def _ball_sign(x: flint.arb) -> flint.arb:
     return 2 * _ball_step(x) - 1
+
+
+def _ball_where(a: flint.arb, b: flint.arb, x: flint.arb, y: flint.arb) -> flint.arb:
+    """The branch that is taken where that is decided, else both."""
+    if a > b:
+        return x
+    if a <= b:
+        return y
+    return x.union(y) if x.is_finite() and y.is_finite() else flint.arb.nan()
 
 
 def _ball_softplus(x: flint.arb) -> flint.arb:
@@ -145,6 +166,10 @@ BALL_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     np.abs: abs,
     _greatest: lambda *xs: reduce(flint.arb.max, xs),
     _least: lambda *xs: reduce(flint.arb.min, xs),
+    np.floor: flint.arb.floor,
+    np.ceil: flint.arb.ceil,
+    _where: _ball_where,
+    _where_or_equal: lambda a, b, x, y: _ball_where(b, a, y, x),
     _step: _ball_step,
     _sign: _ball_sign,
 }

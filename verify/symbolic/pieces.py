@@ -20,7 +20,7 @@ import numpy as np
 import sympy
 
 from verify.graph import Graph, lowered
-from verify.ops import OPS, Jump, Op, Shape
+from verify.ops import OPS, Jump, Op, Shape, sympy_forms
 from verify.symbolic.formula import OBJECTS, Formulas, can_evaluate, differentiated, formula_text
 from verify.symbolic.matrix_forms import local_matrix_forms
 from verify.symbolic.polynomials import Monomials, expanded
@@ -95,7 +95,7 @@ class Elementwise(Piece):
     def _pulled(self, total: Any, slope: Any, leaf: Shape, absorb: bool) -> Any:
         sent = total * slope
         if absorb:
-            is_switch = isinstance(self.expression, (sympy.Max, sympy.Min, sympy.Abs))
+            is_switch = isinstance(self.expression, (sympy.Max, sympy.Min, sympy.Abs, sympy_forms.where))
             sent = np.where((total == 0) | ((slope == 0) & is_switch), 0.0, sent)
         return _collected(sent, self.shape, leaf)
 

@@ -80,7 +80,7 @@ def static_params(node: Node) -> dict[str, Any]:
     >>> static_params(Node("op", "max", (0, 1), {"tie": (1.0, 0.0)}, ()))
     {}
     """
-    return {key: value for key, value in node.params.items() if key != "tie"}
+    return node.static
 
 
 def needed(graph: Graph, known: Mapping[int, Any], targets: Iterable[int]) -> list[int]:
