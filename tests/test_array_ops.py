@@ -476,7 +476,7 @@ def test_the_audit_contradicts_no_right_row(dtype: Any) -> None:
 
 
 def outside(ball: Balls, truth: Numbers, share: float = 1.0) -> int:
-    """How many entries of a ball do not hold the truth, its radius taken by some share; differences are off by 1e-35."""
+    """How many entries of a ball do not hold the truth, its radius taken by some share; slopes are off by 1e-35."""
     radius = np.ravel(ball.radius) * share
     with mpmath.workdps(DIGITS):
         pairs = zip(np.ravel(ball.value), radius, np.ravel(truth), strict=True)
