@@ -204,7 +204,12 @@ FORMS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "shape, size, len": (lambda x: x.sum() / x.shape[0] + x.sum() / x.size + len(x) * x.sum() + x.ndim, {"x": W}),
     "functions of shapes": (lambda x: x + np.zeros_like(x) + np.ones_like(x) * np.shape(x)[0] + np.full_like(x, 2.0), {"x": W}),
     "var, std, norm": (lambda x: np.var(x, axis=0) + x.std() + np.linalg.norm(x), {"x": W}),
-    "clip": (lambda x: np.clip(x, -0.6, 0.9) + x.clip(0.1), {"x": v}),
+    "clip": (lambda x: np.clip(x, -0.6, 0.9) + x.clip(0.1) + np.clip(x, -x * x, 0.5), {"x": v}),
+    "where": (
+        lambda x: np.where(x > 0.1, np.log(np.abs(x)), x) + np.where(x <= 0.1, x, 2.0) * np.where(0.2 < x, 1.0, x),
+        {"x": v},
+    ),
+    "where with a mask": (lambda x: np.where(np.arange(len(x)) > 0, x, 3 * x), {"x": v}),
     "average, ptp-free": (lambda x: np.average(x) + np.average(x, weights=np.array([1.0, 2.0, 3.0])), {"x": v}),
     "diff and split": (lambda x: np.diff(x).sum() + np.split(x, [1])[1].sum(), {"x": v}),
     "triangles": (lambda x: np.tril(x[:, :2]) @ np.triu(x[:, 1:], 1), {"x": W}),
@@ -264,6 +269,8 @@ def test_a_row_with_the_name_of_a_ufunc_is_that_ufunc(name: str) -> None:
     """New rows come for free: nothing is said about them anywhere else."""
     ufunc = getattr(np, name)
     operands: dict[str, Any] = dict(zip("ab", (1.25, 0.5), strict=False)) if ufunc.nin == 2 else {"a": 0.5}
+    if OPS[name].domain[0].low == 1:
+        operands = {"a": 1.5}
     case = trace(lambda **given: ufunc(*given.values()), operands)
     assert case.graph.nodes[-1].op == name
     np.testing.assert_allclose(value_of(case), ufunc(*operands.values()), rtol=1e-14)
@@ -391,6 +398,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str, str]] = {
     "no ufunc": (lambda x: np.spacing(x), {"x": v}, "no op for the function 'spacing'", "verify ops"),
     "sorting": (lambda x: np.sort(x), {"x": v}, "no op for the function 'sort'", "verify ops"),
     "argmax": (lambda x: x[x.argmax()], {"x": v}, "no op for the function 'argmax'", "verify ops"),
+    "where by equality": (lambda x: np.where(x == 1.0, x, 2.0), {"x": v}, "np.where by 'equal'", "> >= < or <="),
     "a value as an index": (lambda x: W[x > 0], {"x": np.array([1.0, -1.0])}, "a comparison", "np.where"),
     "a mask of values": (lambda x: x[x > 0].sum(), {"x": v}, "depends on values", "np.where"),
     "item": (lambda x: x.sum().item(), {"x": v}, "'.item'", "trace has not"),

@@ -330,8 +330,31 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:  # noqa: A002
     low, high = (a_min if min is None else min), (a_max if max is None else max)
+    if isinstance(low, int | float) and isinstance(high, int | float) and low < high and is_traced(a):
+        return a.recorder.apply("clip", [a], {"lo": float(low), "hi": float(high)})
     a = a if low is None else np.maximum(a, low)
     return a if high is None else np.minimum(a, high)
+
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    """A comparison of traced values as the row that it is; a known mask as one that is compared with a half."""
+    if hasattr(condition, "__array_ufunc__") and not isinstance(condition, np.ndarray | np.generic):
+        row, is_turned = SELECTIONS.get(condition.name, ("", False))
+        if not row:
+            condition.recorder.refuse(f"np.where by '{condition.name}'", "Compare by > >= < or <=.")
+        a, b = condition.operands[::-1] if is_turned else condition.operands
+        return condition.recorder.apply(row, [a, b, x, y])
+    traced = x if is_traced(x) else y
+    return traced.recorder.apply("where", [np.asarray(condition, dtype=float), 0.5, x, y])
+
+
+SELECTIONS: Mapping[str, tuple[str, bool]] = {
+    "greater": ("where", False),
+    "greater_equal": ("where_or_equal", False),
+    "less": ("where", True),
+    "less_equal": ("where_or_equal", True),
+}
+"""Comparison -> the row that chooses by it, and whether its sides change places."""
 
 
 def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
@@ -390,6 +413,8 @@ def _transpose(a: Any, axes: Any = None) -> Any:
 
 
 BEFORE_ROWS: Mapping[str, Callable[..., Any]] = {
+    "where": _where,
+    "clip": _clip,
     "reshape": _reshape,
     "ravel": _ravel,
     "transpose": _transpose,
@@ -414,7 +439,6 @@ COMPOSED: Mapping[str, Callable[..., Any]] = {
     "rad2deg": lambda x: x * (180.0 / math.pi),
     "logaddexp": lambda a, b: np.log(np.exp(a) + np.exp(b)),
     "vecdot": lambda a, b: np.sum(a * b, axis=-1),
-    "clip": _clip,
     # functions
     "dot": _dot,
     "inner": _inner,
