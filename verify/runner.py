@@ -805,8 +805,14 @@ def _prepare(
 
 def _prepared(name: str, case: Case, variables: tuple[str, ...], *, cached: bool) -> Differentiator | Unsupported:
     """A method made ready; what SymPy takes long for is kept between runs."""
-    key = graph_key(name, case.graph, variables) if cached and name == "symbolic" else ""
-    return remembered(key, lambda: prepare(name, case.graph, variables))
+    if not cached or name != "symbolic":
+        return prepare(name, case.graph, variables)
+
+    def derived() -> Differentiator | Unsupported:
+        answer = prepare(name, case.graph, variables)
+        return answer.written_out() if isinstance(answer, Symbolic) else answer
+
+    return remembered(graph_key(name, case.graph, variables), derived)
 
 
 def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
