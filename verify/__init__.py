@@ -12,7 +12,7 @@ Nothing is imported before it is asked for, so ``import verify`` costs next to n
 TYPE_CHECKING = False  # not from typing, which would be the most expensive part of ``import verify``
 if TYPE_CHECKING:
     from verify.emitting.passes import emit
-    from verify.errors import CaseError, TraceError, UsageError, VerifyError, WrongGradientError
+    from verify.errors import CaseError, TraceError, UsageError, VerifyError, WeakCheckWarning, WrongGradientError
     from verify.graph import Graph, GraphBuilder
     from verify.oracle.check import check_gradient
     from verify.oracle.gradient_run import GradientRun
