@@ -4,6 +4,7 @@ Every kind of check is seen both ways: what a framework does right passes, and a
 by 1e-6 fails and is named.
 """
 
+# ruff: noqa: ARG004, ARG005, PLW0108 - functions of the frameworks are written as their users write them
 from __future__ import annotations
 
 import importlib
@@ -17,10 +18,12 @@ import numpy as np
 import pytest
 
 from verify.derivative import Unsupported
+from verify.errors import UsageError, WrongGradientError
 from verify.matrix import trials
 from verify.methods import prepare
 from verify.methods.reverse import Reverse
 from verify.ops import OPS
+from verify.oracle.check import check_gradient
 from verify.reading.case import Case, load_case, load_case_text
 from verify.records import CaseResult, Verdict, pairs_of
 from verify.report.csv import read_results, read_summary, write_csv
@@ -357,3 +360,291 @@ def test_with_some_methods_only(beside: tuple[str, ...], framework: str) -> None
     result = run_loaded(known, Settings(points=4, methods=(*beside, framework)))
     assert result.passes
     assert {Verdict.PASS: 10 + 5} == dict(result.counts)
+
+
+# --------------------------------------------------------------------------------------------------------- as subjects
+
+
+class Kit:
+    """What the functions below are written with: one framework's own names for NumPy's functions."""
+
+    def __init__(self, framework: str) -> None:
+        self.name = framework
+        if framework == "torch":
+            import torch
+
+            self.np: Any = torch
+            self.relu, self.sigmoid, self.softplus = torch.relu, torch.sigmoid, torch.nn.functional.softplus
+            self.erf = torch.erf
+        elif framework == "jax":
+            import jax
+
+            self.np = jax.numpy
+            self.relu, self.sigmoid, self.softplus = jax.nn.relu, jax.nn.sigmoid, jax.nn.softplus
+            self.erf = jax.scipy.special.erf
+        else:
+            import autograd.numpy
+            from autograd.scipy import special
+
+            self.np = autograd.numpy
+            self.relu, self.sigmoid = lambda x: self.np.maximum(x, 0), special.expit
+            self.softplus, self.erf = lambda x: self.np.logaddexp(x, 0), special.erf
+
+
+VECTOR = "shape: [3], at: normal, domain: [-2, 2]"
+POSITIVE = "shape: [3], at: uniform, domain: [0.5, 3]"
+
+WRITTEN: Mapping[str, tuple[str, Mapping[str, str], Callable[[Kit], Callable[..., Any]]]] = {
+    "square": ("f: sum(x**2)", {"x": VECTOR}, lambda k: lambda x: (x**2).sum()),
+    "exp": ("f: exp(x)", {"x": VECTOR}, lambda k: lambda x: k.np.exp(x)),
+    "log": ("f: log(x)", {"x": POSITIVE}, lambda k: lambda x: k.np.log(x)),
+    "sqrt": ("f: sqrt(x)", {"x": POSITIVE}, lambda k: lambda x: k.np.sqrt(x)),
+    "sin": ("f: sin(x)", {"x": VECTOR}, lambda k: lambda x: k.np.sin(x)),
+    "cos": ("f: cos(x)", {"x": VECTOR}, lambda k: lambda x: k.np.cos(x)),
+    "tanh": ("f: tanh(x)", {"x": VECTOR}, lambda k: lambda x: k.np.tanh(x)),
+    "sigmoid": ("f: sigmoid(x)", {"x": VECTOR}, lambda k: lambda x: k.sigmoid(x)),
+    "erf": ("f: erf(x)", {"x": VECTOR}, lambda k: lambda x: k.erf(x)),
+    "expm1": ("f: expm1(x)", {"x": VECTOR}, lambda k: lambda x: k.np.expm1(x)),
+    "log1p": ("f: log1p(x)", {"x": POSITIVE}, lambda k: lambda x: k.np.log1p(x)),
+    "softplus": ("f: softplus(x)", {"x": VECTOR}, lambda k: lambda x: k.softplus(x)),
+    "product": ("f: x * y", {"x": VECTOR, "y": VECTOR}, lambda k: lambda x, y: x * y),
+    "quotient": ("f: x / y", {"x": VECTOR, "y": POSITIVE}, lambda k: lambda x, y: x / y),
+    "power": ("f: y**x", {"x": VECTOR, "y": POSITIVE}, lambda k: lambda x, y: y**x),
+    "relu": ("f: relu(x)", {"x": "shape: [3], at: [0, 1, -1]"}, lambda k: lambda x: k.relu(x)),
+    "max": ("f: max(x, y)", {"x": "at: 1", "y": "at: 1"}, lambda k: lambda x, y: k.np.maximum(x, y)),
+    "abs": ("f: abs(x)", {"x": "shape: [3], at: [0, 1, -1]"}, lambda k: lambda x: k.np.abs(x)),
+    "mean": ("f: mean(x)", {"x": VECTOR}, lambda k: lambda x: k.np.mean(x)),
+    "matmul": (
+        "y: W @ x",
+        {"W": "shape: [2, 3], at: normal", "x": VECTOR},
+        lambda k: lambda W, x: k.np.matmul(W, x),
+    ),
+    "a layer": (
+        "y: sigmoid(W @ x + b)",
+        {"W": "shape: [2, 3], at: normal", "x": VECTOR, "b": "shape: [2], at: normal"},
+        lambda k: lambda W, x, b: k.sigmoid(k.np.matmul(W, x) + b),
+    ),
+    "variance": ("f: mean((x - mean(x))**2)", {"x": VECTOR}, lambda k: lambda x: ((x - k.np.mean(x)) ** 2).mean()),
+    "two outputs": (
+        "s: sin(x); t: x * y",
+        {"x": VECTOR, "y": VECTOR},
+        lambda k: lambda x, y: (k.np.sin(x), x * y),
+    ),
+}
+"""Name -> stages, inputs, and the same function as a user of the framework writes it."""
+
+
+def written(name: str, dtype: str = "float64") -> Case:
+    """One of the functions above as a case."""
+    stages, inputs, _ = WRITTEN[name]
+    more = "output: [s, t]\n" if name == "two outputs" else ""
+    return case(stages, more, **{key: f"{text}, dtype: {dtype}" for key, text in inputs.items()})
+
+
+def gradient_of(framework: str, function: Any, **options: Any) -> Callable[..., Any]:
+    """The adapter of one framework."""
+    adapter: Any = importlib.import_module(f"verify.frameworks.{framework}")
+    found: Callable[..., Any] = adapter.gradient_of(function, **options)
+    return found
+
+
+SUBNORMAL = {
+    ("autograd", "abs"),  # its rule is g * x / abs(x), and g * x loses the digits of g
+    ("jax", "abs"),  # JAX's float32 takes subnormal numbers for 0 on the CPU
+    ("jax", "relu"),
+}
+"""Findings: where an input is subnormal, these frameworks' slopes are wrong."""
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_gradient_of_the_framework_is_right(name: str, dtype: str, framework: str) -> None:
+    """More than twenty functions, in both dtypes: every row passes and no promise of a gradient is broken."""
+    gradient = gradient_of(framework, WRITTEN[name][2](Kit(framework)))
+    run = check_gradient(gradient, written(name, dtype), points=4)
+    (result,) = run.cases
+    failing = list(result.failing())
+    if (framework, name) in SUBNORMAL:
+        at = {point.id: point.values["x"] for point in result.points}
+        subnormal = np.finfo(dtype).tiny
+        failing = [row for row in failing if not abs(at[row.point][row.entry]) < subnormal]
+    assert failing == [], str(run)
+    assert () == result.findings
+
+
+@pytest.mark.parametrize("factor", [1.0, 1 + 1e-6])
+def test_a_backward_of_ones_own(factor: float, framework: str) -> None:
+    """A ``Function``, a ``custom_vjp``, a ``defvjp`` of the user's: right passes, off by a millionth is named."""
+    kit = Kit(framework)
+    known = case("f: exp(x) * x", x="shape: [2], at: normal")
+    scaled = wrong_by(framework, kit.np.exp, factor)
+    run = check_gradient(gradient_of(framework, lambda x: scaled(x) * x), known, points=4)
+    assert run.ok == (factor == 1.0)
+    failing = list(run.cases[0].failing())
+    assert {("subject", "x")} >= {(row.suspect, row.variable) for row in failing}
+    own = {row.verdict for row in failing if row.point == 0}
+    assert own == ({Verdict.FAIL} if factor != 1.0 else set())
+
+
+def test_a_torch_function_class_by_itself() -> None:
+    """The class is taken as it is, in both of PyTorch's styles; its ``forward`` gives the names."""
+    torch = pytest.importorskip("torch")
+
+    class Product(torch.autograd.Function):  # type: ignore[misc,name-defined,unused-ignore]
+        factor = 1.0
+
+        @staticmethod
+        def forward(ctx: Any, x: Any, y: Any) -> Any:
+            ctx.save_for_backward(x, y)
+            return x * y
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            x, y = ctx.saved_tensors
+            return g * y, g * x * Product.factor
+
+    class WithSetup(torch.autograd.Function):  # type: ignore[misc,name-defined,unused-ignore]
+        @staticmethod
+        def forward(x: Any, y: Any) -> Any:
+            return x * y
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            x, y = ctx.saved_tensors
+            return g * y, g * x
+
+    known = written("product")
+    for function in (Product, WithSetup):
+        assert check_gradient(gradient_of("torch", function), known, points=4).ok
+    Product.factor = 1 + 1e-6
+    run = check_gradient(gradient_of("torch", Product), known, points=4)
+    assert {"y"} == {row.variable for row in run.cases[0].failing()}
+
+
+def test_a_jitted_function_and_the_width_of_jax() -> None:
+    """64 bits are enabled while the gradient is called, and nobody's setting is changed."""
+    jax = pytest.importorskip("jax")
+    before = jax.config.jax_enable_x64
+    run = check_gradient(gradient_of("jax", jax.jit(lambda x: jax.numpy.exp(x))), written("exp"), points=4)
+    assert run.ok
+    assert jax.config.jax_enable_x64 == before
+
+
+def test_a_real_finding() -> None:
+    """torch.nn.functional.softplus is x above 20, for any dtype: in float64 its slope is off by 2e-9, and fails."""
+    torch = pytest.importorskip("torch")
+    known = case("f: softplus(x)", x="at: 20.5, domain: [19, 22]")
+    assert not check_gradient(gradient_of("torch", torch.nn.functional.softplus), known, points=4).ok
+    single = case("f: softplus(x)", x="at: 20.5, domain: [20.1, 22], dtype: float32")
+    assert check_gradient(gradient_of("torch", torch.nn.functional.softplus), single, points=4).ok
+    assert check_gradient(
+        gradient_of("torch", lambda x: torch.nn.functional.softplus(x, threshold=1e9)), known, points=4
+    ).ok
+
+
+def test_constants_are_not_differentiated(framework: str) -> None:
+    """Named ones, and whole numbers; by position and by name, dtypes kept and nothing written to."""
+    gradient = gradient_of(framework, lambda x, t, n: t * x**2 * n, constants=("t",))
+    x, t = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    np.testing.assert_allclose(gradient(x, t, 2, upstream=np.ones(2)), [12.0, 32.0])
+    found = gradient(x=x, t=t, n=2, upstream=np.ones(2))
+    assert ["x"] == list(found)
+    assert ([1.0, 2.0], [3.0, 4.0]) == (x.tolist(), t.tolist())
+    assert gradient(x.astype(np.float32), t.astype(np.float32), 2, upstream=np.ones(2)).dtype == np.float32
+    known = case("f: t * x**2", x=VECTOR, t="shape: [3], at: normal, kind: constant")
+    assert check_gradient(gradient_of(framework, lambda x, t: t * x**2, constants=("t",)), known, points=4).ok
+
+
+def test_what_an_adapter_refuses(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parameter that is called upstream, nothing to differentiate, too many outputs, and the package missing."""
+    with pytest.raises(UsageError, match="parameter 'upstream' of its own"):
+        gradient_of(framework, lambda x, upstream: x * upstream)
+    with pytest.raises(UsageError, match="nothing to differentiate"):
+        gradient_of(framework, lambda n: n)(3)
+    with pytest.raises(UsageError, match="returns 2 arrays, and there are 1 upstream gradients"):
+        gradient_of(framework, lambda x: (x, x * 2))(np.ones(2), upstream=np.ones(2))
+    monkeypatch.setitem(sys.modules, framework, None)
+    with pytest.raises(UsageError, match="pip install 'verify-gradients"):
+        gradient_of(framework, lambda x: x)
+
+
+def test_a_detached_output() -> None:
+    """What no gradient flows through is said, and so is what is no tensor."""
+    pytest.importorskip("torch")
+    with pytest.raises(UsageError, match="detached"):
+        gradient_of("torch", lambda x: x.detach() * 2)(np.ones(2), upstream=np.ones(2))
+    with pytest.raises(UsageError, match="returned a float, expected a tensor"):
+        gradient_of("torch", lambda x: x.sum().item())(np.ones(2), upstream=np.ones(2))
+
+
+# ------------------------------------------------------------------------------------------ the frameworks' call shapes
+
+
+@pytest.mark.parametrize("against", ["function", "case", "black box"])
+@pytest.mark.parametrize("factor", [1.0, 1 + 1e-3])
+def test_gradcheck(factor: float, against: str) -> None:
+    """A drop-in for torch.autograd.gradcheck: against a traced function, a case, or differences; both ways."""
+    torch = pytest.importorskip("torch")
+    from verify.frameworks.torch import gradcheck
+
+    scaled = wrong_by("torch", torch.exp, factor)
+    x = torch.tensor([0.5, -1.0], dtype=torch.float64, requires_grad=True)
+    t = torch.tensor([2.0, 3.0], dtype=torch.float64)
+    options: dict[str, dict[str, Any]] = {
+        "function": {"function": lambda x, t: np.exp(x) * t},
+        "case": {"case": case("f: exp(x) * t", x="shape: [2], at: normal", t="shape: [2], at: normal, kind: constant")},
+        "black box": {},
+    }
+    holds = options[against]
+
+    def fn(x: Any, t: Any) -> Any:
+        return scaled(x) * t
+
+    if factor == 1.0:
+        assert gradcheck(fn, (x, t), eps=1e-6, atol=1e-4, **holds)
+        return
+    assert not gradcheck(fn, (x, t), raise_exception=False, **holds)
+    with pytest.raises(WrongGradientError, match="FAIL"):
+        gradcheck(fn, (x, t), **holds)
+
+
+def test_gradcheck_refuses() -> None:
+    """What it does not check, and inputs that no gradient is asked of."""
+    torch = pytest.importorskip("torch")
+    from verify.frameworks.torch import gradcheck
+
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(UsageError, match="only backward mode"):
+        gradcheck(torch.sin, x, check_forward_ad=True)
+    with pytest.raises(UsageError, match="none of the inputs requires a gradient"):
+        gradcheck(torch.sin, x.detach())
+    with pytest.raises(UsageError, match="not both"):
+        gradcheck(torch.sin, x, function=np.sin, case="relu")
+
+
+@pytest.mark.parametrize("against", ["function", "case", "black box"])
+@pytest.mark.parametrize("factor", [1.0, 1 + 1e-3])
+def test_check_grads(factor: float, against: str) -> None:
+    """A drop-in for jax.test_util.check_grads, both ways."""
+    jax = pytest.importorskip("jax")
+    from verify.frameworks.jax import check_grads
+
+    scaled = wrong_by("jax", jax.numpy.exp, factor)
+    options: dict[str, dict[str, Any]] = {
+        "function": {"function": lambda x: np.exp(x) * x},
+        "case": {"case": case("f: exp(x) * x", x="shape: [2], at: normal")},
+        "black box": {},
+    }
+    holds = options[against]
+    args = (np.array([0.5, -1.0]),)
+    if factor == 1.0:
+        assert check_grads(lambda x: scaled(x) * x, args, order=1, modes=("rev",), **holds).ok
+        return
+    with pytest.raises(WrongGradientError, match="FAIL"):
+        check_grads(lambda x: scaled(x) * x, args, **holds)
+    with pytest.raises(UsageError, match="only order=1"):
+        check_grads(jax.numpy.sin, args, order=2)

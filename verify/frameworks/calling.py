@@ -1,0 +1,145 @@
+"""How a framework's function is called as a gradient: arguments by name or position, ``upstream``, arrays of NumPy."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from verify.errors import UsageError
+from verify.reading.case import Case
+
+Pull = Callable[[Mapping[str, Any], Sequence[str], Callable[[Mapping[str, Any]], Any], Any], Mapping[str, Any]]
+"""``pull(arguments, differentiated, call, upstream)``: a framework's gradients by name, as arrays of NumPy."""
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function, or that of any number of arguments where it does not say.
+
+    >>> str(signature_of(lambda x, y: x)), str(signature_of(print))[:6]
+    ('(x, y)', '(*args')
+    """
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
+
+
+def as_gradient(
+    function: Callable[..., Any],
+    pull: Pull,
+    constants: Collection[str] = (),
+    code: Callable[..., Any] | None = None,
+    signature: inspect.Signature | None = None,
+) -> Callable[..., Any]:
+    """A gradient of ``function`` in the calling convention of ``verify.check_gradient``.
+
+    ``constants`` names arguments that are not differentiated; whole numbers and truth values never are. ``code`` is
+    the Python function to read, where ``function`` is none. Raises UsageError for a parameter called ``upstream``.
+
+    >>> def pull(arguments, differentiated, call, upstream):
+    ...     return {name: 2 * arguments[name] * upstream for name in differentiated}
+    >>> gradient = as_gradient(lambda x: x * x, pull)
+    >>> float(gradient(np.float64(3.0), upstream=1.0)), str(inspect.signature(gradient))
+    (6.0, '(x, *, upstream=None)')
+    """
+    signature = signature or signature_of(function)
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    if "upstream" in signature.parameters:
+        raise UsageError(
+            "the function has a parameter 'upstream' of its own: the name stands for the upstream gradient"
+        )
+
+    def gradient(*args: Any, upstream: Any = None, **named: Any) -> Any:
+        bound = signature.bind(*args, **named)
+        arguments = _by_name(bound)
+        differentiated = [
+            name for name, x in arguments.items() if name not in constants and np.asarray(x).dtype.kind not in "iub"
+        ]
+        if not differentiated:
+            raise UsageError("nothing to differentiate: every argument is a constant or a whole number")
+
+        def call(values: Mapping[str, Any]) -> Any:
+            flat = list(values.values())
+            count = len(bound.args)
+            return function(*flat[:count], **dict(zip(bound.kwargs, flat[count:], strict=True)))
+
+        found = pull(arguments, differentiated, call, upstream)
+        if named:
+            return dict(found)
+        answers = tuple(found[name] for name in differentiated)
+        return answers if len(answers) > 1 else answers[0]
+
+    at = next((i for i, p in enumerate(parameters) if p.kind is p.VAR_KEYWORD), len(parameters))
+    parameters.insert(at, inspect.Parameter("upstream", inspect.Parameter.KEYWORD_ONLY, default=None))
+    gradient.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    gradient.__name__ = getattr(code or function, "__name__", "gradient")
+    gradient.__wrapped__ = code or function  # type: ignore[attr-defined]
+    return gradient
+
+
+def _by_name(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """The arguments in the order of the call, by parameter; those of ``*args`` with their number."""
+    names: list[str] = []
+    for name, parameter in bound.signature.parameters.items():
+        if name in bound.arguments and parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{name}[{i}]" for i in range(len(bound.arguments[name]))]
+        elif name in bound.arguments and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(name)
+    return {**dict(zip(names, bound.args, strict=True)), **bound.kwargs}
+
+
+def seeds_of(outputs: Sequence[Any], upstream: Any) -> list[Any]:
+    """The upstream gradient of each output, from what a gradient is given: one array, or a mapping in their order.
+
+    >>> [float(seed) for seed in seeds_of([np.ones(())], None)]
+    [1.0]
+    """
+    given = list(upstream.values()) if isinstance(upstream, Mapping) else [upstream]
+    if len(given) != len(outputs):
+        raise UsageError(f"the function returns {len(outputs)} arrays, and there are {len(given)} upstream gradients")
+    return [np.ones(np.shape(y)) if g is None else np.array(g) for y, g in zip(outputs, given, strict=True)]
+
+
+def plain(function: Any, run: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """A framework's function as one of NumPy arrays by these names: what central differences may evaluate.
+
+    >>> plain(abs, lambda x: np.asarray(2 * x), ["x"])(x=3.0).item()
+    6.0
+    """
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+
+    def evaluated(*args: Any, **named: Any) -> Any:
+        return run(*signature.bind(*args, **named).args)
+
+    evaluated.__signature__ = signature  # type: ignore[attr-defined]
+    evaluated.__name__ = getattr(function, "__name__", "function")
+    return evaluated
+
+
+def names_of(signature: inspect.Signature, count: int) -> list[str]:
+    """Names for so many arguments by position: the parameters', as far as there are any.
+
+    >>> names_of(signature_of(lambda x, *more: x), 3)
+    ['x', 'more[0]', 'more[1]']
+    """
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    known = [name for name, parameter in signature.parameters.items() if parameter.kind in kinds][:count]
+    more = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL), "x")
+    return known + [f"{more}[{i}]" for i in range(count - len(known))]
+
+
+def input_names(own: Sequence[str], case: Case | None, function: Callable[..., Any] | None) -> list[str]:
+    """What a function's arguments, whose own names are given, are called by what its gradient is held against.
+
+    >>> input_names(["a", "b"], None, lambda x, y: x), input_names(["args[0]"], None, None)
+    (['x', 'y'], ['x0'])
+    """
+    if case is not None:
+        known = list(case.graph.inputs)
+        return list(own) if set(own) == set(known) else known
+    found = names_of(signature_of(function), len(own)) if function is not None else list(own)
+    return [name if name.isidentifier() else f"x{i}" for i, name in enumerate(found)]
