@@ -12,6 +12,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
+import vjp_costs
 from array_rows import EXPRESSIONS
 from flint import arb, arb_series
 
@@ -314,6 +315,17 @@ def test_a_power_with_exponent_zero_is_flat_at_zero() -> None:
     """The slope of ``a ** 0`` is 0 everywhere, at 0 too, where ``0 * 0 ** -1`` is not a number."""
     a = np.array([0.0, 2.0])
     assert OPS["power_constant"].vjps[0](np.ones(2), np.ones(2), a, exponent=0.0).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", [name for name, row in OPS.items() if row.elementwise])
+def test_vjps_are_those_that_their_costs_are_held_against(name: str) -> None:
+    """What tests/vjp_costs.py times as written by hand gives the same numbers, and every row has it."""
+    row, params = OPS[name], vjp_costs.params_of(OPS[name])
+    operands = vjp_costs.operands_of(row, 50)
+    y, g = row.forward(*operands, **params), np.linspace(-1, 1, 50)
+    for vjp, hand in zip(row.vjps, vjp_costs.BY_HAND[name], strict=True):
+        pulled = vjp(g, y, *operands, **params)
+        np.testing.assert_allclose(pulled, 0 * g if hand is None else hand(g, y, *operands), rtol=1e-11, atol=0)
 
 
 # ------------------------------------------------------------------------------------------------- structural rows
