@@ -20,6 +20,7 @@ from array_rows import EXPRESSIONS, with_scaled_form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verify.certified.balls import Balls
 from verify.graph import Graph, GraphBuilder
 from verify.interpret import Program
 from verify.judging.audit import audit
@@ -469,3 +470,68 @@ def test_the_audit_contradicts_no_right_row(dtype: Any) -> None:
                     for name, x in trial.inputs(1, np.random.default_rng(5)).items()
                 }
                 assert audit(graph, Program(graph).run(inputs)) == [], (op, str(trial), scale, offset)
+
+
+# ------------------------------------------------------------------------------------------------------- in balls
+
+
+def outside(ball: Balls, truth: Numbers, share: float = 1.0) -> int:
+    """How many entries of a ball do not hold the truth, its radius taken by some share; slopes are off by 1e-35."""
+    radius = np.ravel(ball.radius) * share
+    with mpmath.workdps(DIGITS):
+        pairs = zip(np.ravel(ball.value), radius, np.ravel(truth), strict=True)
+        slack = mpmath.mpf(10) ** -30
+        return sum(not abs(mpmath.mpf(float(x)) - exact) <= r + slack * (1 + abs(exact)) for x, r, exact in pairs)
+
+
+def held(trial: Trial, dtype: Any, known: float) -> tuple[list[tuple[Balls, Numbers]], Numbers]:
+    """Value and VJPs of one point in balls, each with the truth at operands inside of them; the operands' own too."""
+    row, node = OPS[trial.op], trial.graph().nodes[-1]
+    static = {key: value for key, value in node.params.items() if key != "tie"}
+    rng = np.random.default_rng(6)
+    balls = [Balls.widened(x[:1].astype(dtype), known) for x in drawn(trial)]
+    with mpmath.workdps(DIGITS):
+        true = [
+            np.asarray(exact_numbers(ball.value[0]) + exact_numbers(shift[0]), dtype=object)
+            for ball, shift in ((ball, ball.radius * rng.uniform(-1, 1, ball.shape)) for ball in balls)
+        ]
+        y = row.forward(*balls, **node.params)
+        found = [(y, by_loops(trial.op, true, static, node.shape))]
+    g = rng.integers(-3, 4, y.shape).astype(dtype)
+    for vjp, slope in zip(row.vjps_for(len(balls)), slopes(trial, true, g[0]), strict=True):
+        found.append((vjp(Balls.exact(g), y, *balls, **node.params), slope))
+    return found, g
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("op", EXPRESSIONS)
+def test_balls_hold_value_and_slopes(op: str, dtype: Any) -> None:
+    """Run on balls, forward and VJPs hold the truth of any operands inside: known exactly, or to 1e-6."""
+    for trial in trials(op):
+        for known in (0.0, 1e-6):
+            for ball, truth in held(trial, dtype, known)[0]:
+                assert isinstance(ball, Balls)
+                assert outside(ball, truth) == 0, (str(trial), known)
+                assert np.all(ball.radius <= 1e-3 * (1 + np.abs(ball.value)))
+
+
+@pytest.mark.parametrize(
+    "op", ["prod", "var", "std", "norm", "cumsum", "cumprod", "softmax", "logsumexp", "einsum", "amax"]
+)
+def test_narrower_balls_would_not(op: str) -> None:
+    """Twin: a hundredth of the radius misses, where operands are known to 1e-6."""
+    pairs = [pair for trial in trials(op) for pair in held(trial, np.float64, 1e-6)[0]]
+    assert sum(outside(ball, truth, 0.01) for ball, truth in pairs) > 0
+
+
+def test_balls_see_what_is_lost_on_the_way() -> None:
+    """Products that vanish or overflow before the last factor brings them back."""
+    a = np.array([[1e-200, 1e-200, 1e200, 1e200]])
+    for value in (OPS["prod"].forward(Balls.exact(a)), OPS["cumprod"].forward(Balls.exact(a))[:, 3]):
+        assert np.ravel(value.radius)[0] >= 0.99
+    overflowed = OPS["prod"].forward(Balls.exact(a[:, ::-1]))
+    assert np.isinf(overflowed.radius[0])
+    pair = OPS["einsum"].forward(
+        Balls.exact(a[:, :1]), Balls.exact(a[:, 1:2]), Balls.exact(a[:, 2:3]), subscripts="i,i,i->"
+    )
+    assert abs(float(pair.value[0]) - 1e-200) <= pair.radius[0]

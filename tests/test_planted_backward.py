@@ -8,7 +8,7 @@ from planted_backward import KINDS, WRITTEN, Fault, Written
 from verify.oracle.check import check_gradient
 from verify.runner import Settings
 
-FEW = Settings(points=4)
+FEW = Settings(points=4, shrink=False)
 """Beside those that are searched: a region that random points may miss is found all the same."""
 
 PLANTED = [(written, fault) for written in WRITTEN for fault in written.faults]

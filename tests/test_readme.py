@@ -30,7 +30,7 @@ def test_its_cases_pass(name: str, tmp_path: Path) -> None:
 def test_it_shows_cases_outputs_and_a_failing_check() -> None:
     """The tests above and below have something to look at."""
     assert len(CASES) >= 7
-    assert len(OUTPUTS) == 2
+    assert len(OUTPUTS) == 3
     assert "FAIL" in OUTPUTS[1][1]
 
 

@@ -119,6 +119,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "variants.generate",
         "variants.side_by_side",
         "variants.match",
+        "variants.points_again",
+        "variants.kill_score",
         "variants.diagnose",
         "variants",
         "oracle.shrink",

@@ -26,7 +26,7 @@ from verify.variants.match import Answer, ratio, relations
 from verify.variants.side_by_side import gradients_of
 
 NOTES = find_case_files([shipped_cases() / "notes"])
-FEW = Settings(points=8)
+FEW = Settings(points=8, shrink=False)
 
 
 def case(stages: str, more: str = "", **inputs: str) -> Case:
@@ -171,7 +171,7 @@ def test_each_fault_has_its_sentence(fault: str) -> None:
 
 def test_where_only_some_points_are_wrong_it_says_which() -> None:
     """The bound that sets the wrong points apart lies between a right point and a wrong one."""
-    (line,) = said(chain("region"), CHAIN, Settings(points=64))["x"]
+    (line,) = said(chain("region"), CHAIN, Settings(points=64, shrink=False))["x"]
     bound = float(line.rpartition("above ")[2])
     assert "all with x above" in line
     assert 0.8 < bound <= 1.0

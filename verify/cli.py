@@ -11,7 +11,7 @@ import os
 import sys
 
 from verify import __version__
-from verify.options import RUN_OPTIONS, add_run_options, check_arguments, positive_count, settings
+from verify.options import RUN_OPTIONS, SCORE_OPTIONS, add_run_options, check_arguments, positive_count, settings
 
 TYPE_CHECKING = False  # typing itself would slow 'verify --help' down; checkers read the name all the same
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ def _add_run(parser: _Parser) -> None:
     )
     parser.add_argument("-k", dest="pick", default="", metavar="TEXT", help="only cases whose name contains this")
     add_run_options(parser.add_argument)
+    for name, keywords in SCORE_OPTIONS.items():
+        parser.add_argument("--" + name.replace("_", "-"), **keywords)
     _add_report_options(parser)
     parser.add_argument(
         "--reports",
@@ -157,7 +159,7 @@ def _run(args: argparse.Namespace) -> int:
     for _, path, is_folder in targets:
         _make_sure_of(path, is_folder)
     with _progress(len(files)) as tick:
-        asked = replace(settings(vars(args).get), cached=not args.no_cache)
+        asked = replace(settings(vars(args).get), cached=not args.no_cache, kill_score=args.kill_score)
         run = run_cases(files, asked, jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
     run = replace(run, command=join(["verify", *args.command_line]))
     written = _write_reports(run, targets)

@@ -159,6 +159,14 @@ RUN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """The options by name, with what argparse and pytest want to know of each."""
 
+SCORE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "kill_score": {
+        "action": "store_true",
+        "help": "how many single faults of each backward pass the run catches, and how many a usual check lets pass",
+    },
+}
+"""What else a run may tell of a case, for the command line alone: it is about the check, and no test fails by it."""
+
 
 def add_run_options(add: Callable[..., object], prefix: str = "--") -> None:
     """Adds the options through argparse's ``add_argument`` or pytest's ``addoption``, their names behind ``prefix``.

@@ -403,6 +403,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class KillScore:
+    """How many single faults of the backward pass the run would have caught."""
+
+    variants: int
+    """How many were tried."""
+    made: int
+    """How many there are; more than were tried where a sample was."""
+    equivalent: int
+    """How many are the same function as the gradient, as far as its certified reference can tell: no faults."""
+    caught: int
+    """How many of the others fail the run."""
+    survivors: tuple[str, ...]
+    """The faults that do not, each with its kind and in words."""
+    survive_allclose: int
+    """How many faults ``numpy.allclose`` with rtol=1e-3, atol=1e-5 lets pass at the case's own points."""
+
+
+@dataclass(frozen=True, slots=True)
 class SimplestPoint:
     """The smallest size and the shortest numbers at which a gradient under test is still grossly wrong."""
 
@@ -453,6 +471,8 @@ class CaseResult:
     """One for each real input."""
     findings: tuple[Finding, ...] = ()
     """What was found about a gradient under test beside its numbers; empty where there is none."""
+    kill_score: KillScore | None = None
+    """What the run catches of planted faults; None where nobody asked, or where nothing was proved."""
     simplest: SimplestPoint | None = None
     """The simplest point that shows the failure of a gradient under test, None where it was not looked for."""
 

@@ -55,6 +55,7 @@ from verify.records import (
     unravel,
 )
 from verify.sizes import other_sizes
+from verify.variants.kill_score import kill_score
 
 Array = NDArray[Any]
 
@@ -105,6 +106,8 @@ class Settings:
     """Precision up to which a proof may rise."""
     cached: bool = False
     """Whether SymPy's derivatives are kept on disk between runs, see :mod:`verify.cache`."""
+    kill_score: bool = False
+    """Whether single faults are planted into the backward pass, to see how many are caught."""
     sizes: int | None = None
     """Other sizes at which a case with ``dims`` is run too; None for :data:`USUAL_SIZES` of them, or
     :data:`SUBJECT_SIZES` where a gradient is handed in."""
@@ -309,6 +312,7 @@ def _command(files: Sequence[Path], settings: Settings) -> str:
     paths = " ".join(map(str, files)) if len(files) <= 3 else f"{os.path.commonpath([str(path) for path in files])}"
     budget = "" if settings.proof_seconds == MOST_SECONDS else f" --proof-seconds {settings.proof_seconds:g}"
     budget += "" if settings.proof_bits == MOST_BITS else f" --proof-bits {settings.proof_bits}"
+    budget += " --kill-score" if settings.kill_score else ""
     budget += "" if settings.sizes is None else f" --sizes {settings.sizes}"
     return f"verify run {paths} --points {settings.points} --seed {settings.seed}{methods}{budget}"
 
@@ -371,7 +375,7 @@ def at_other_size(settings: Settings) -> Settings:
     >>> at_other_size(Settings()).points
     8
     """
-    return replace(settings, points=min(settings.points, SIZE_POINTS))
+    return replace(settings, points=min(settings.points, SIZE_POINTS), kill_score=False)
 
 
 def _has_dims(path: str | Path) -> bool:
@@ -390,9 +394,16 @@ def _own_fault(case: Case, fault: Exception) -> str:
 
 
 def run_loaded(
-    case: Case, settings: Settings, started: float | None = None, subject: Subject | None = None
+    case: Case,
+    settings: Settings,
+    started: float | None = None,
+    subject: Subject | None = None,
+    *,
+    reverse: Differentiator | None = None,
 ) -> CaseResult:
     """Runs one case that is in memory; a ``subject`` is judged beside the methods.
+
+    ``reverse`` takes the place of the engine among them: one with a planted fault, to see whether it is caught.
 
     >>> run_loaded(load_case(shipped_cases() / "notes" / "add.yaml"), Settings(points=2)).points_checked
     3
@@ -400,7 +411,7 @@ def run_loaded(
     started = time.perf_counter() if started is None else started
     if too_long(case.graph, _variables(case, settings, subject)):
         return _run_large(case, settings, started, subject)
-    gathering = _Gathering(case, settings, subject)
+    gathering = _Gathering(case, settings, subject, reverse)
     if not gathering.is_small:
         _keep_memory()
     for batch in _small_batches(case, settings, subject):
@@ -408,7 +419,15 @@ def run_loaded(
     for batch in _random_batches(case, settings, gathering.checked):
         gathering.add(batch)
     gathering.finish()
-    return gathering.result(time.perf_counter() - started)
+    result = gathering.result(time.perf_counter() - started)
+    return _scored(case, settings, result, started) if settings.kill_score else result
+
+
+def _scored(case: Case, settings: Settings, result: CaseResult, started: float) -> CaseResult:
+    """The result with its kill score; a fault that the proved points do not show is planted into a run of its own."""
+    again = replace(settings, kill_score=False)
+    score = kill_score(case, result, lambda faulty: not run_loaded(case, again, reverse=faulty).passes, settings.seed)
+    return replace(result, kill_score=score, seconds=time.perf_counter() - started)
 
 
 def _run_large(case: Case, settings: Settings, started: float, subject: Subject | None) -> CaseResult:
@@ -560,10 +579,18 @@ class _Gathering:
     look suspicious wait until there are enough of them for one close look, and the others are counted as passing.
     """
 
-    def __init__(self, case: Case, settings: Settings, subject: Subject | None = None) -> None:
+    def __init__(
+        self,
+        case: Case,
+        settings: Settings,
+        subject: Subject | None = None,
+        reverse: Differentiator | None = None,
+    ) -> None:
         self.case, self.settings = case, settings
         self.variables = _variables(case, settings, subject)
         self.methods, self.unsupported = _prepare(case, settings, self.variables)
+        if reverse is not None and "reverse" in self.methods:
+            self.methods["reverse"] = reverse
         if subject is not None:
             self.methods = {SUBJECT: subject, **self.methods}
         self.dtype = str(np.result_type(*(item.dtype for item in case.inputs))) if case.inputs else "float64"

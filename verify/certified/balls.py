@@ -532,10 +532,13 @@ def _einsum(subscripts: str, *arrays: Any, optimize: Any = False) -> Balls:
         return _ball(value, (np.maximum(moved, 0.0) + rounding) * (1 + 64 * unit) + 2 * terms * tiny * lost)
 
 
-def _product(function: Callable[..., Any], a: Balls, axis: Any, keywords: Mapping[str, Any], terms: int) -> Balls:
+def _product(
+    function: Callable[..., Any], a: Balls, axis: Any, keywords: Mapping[str, Any], terms: int | None = None
+) -> Balls:
     """A product, or all products on the way to it: within terms * u, and underflow on the way times what follows."""
     with _quiet():
         value = np.asarray(function(a.value, axis=axis, **keywords))
+        terms = a.value.size // max(value.size, 1) if terms is None else terms
         unit, tiny = LIMITS[a.dtype]
         size = np.abs(a.value.astype(np.float64, copy=False))
         farthest = function(size + a.radius, axis=axis, **keywords)
@@ -546,8 +549,7 @@ def _product(function: Callable[..., Any], a: Balls, axis: Any, keywords: Mappin
 
 
 def _prod(a: Balls, axis: Any = None, keepdims: bool = False) -> Balls:
-    terms = a.value.size // max(np.prod(a.value, axis=axis).size, 1)
-    return _product(np.prod, a, axis, {"keepdims": keepdims}, terms)
+    return _product(np.prod, a, axis, {"keepdims": keepdims})
 
 
 def _cumprod(a: Balls, axis: int) -> Balls:

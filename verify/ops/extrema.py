@@ -27,10 +27,10 @@ def _shape(op: str, a: Shape, axis: Axis, keepdims: bool) -> Shape:
 def _vjp(
     g: Any, y: Any, a: Any, axis: Axis = None, keepdims: bool = False, tie: str = "first", *, best: Callable[..., Any]
 ) -> Any:
+    if tie == "first":
+        return _to_the_first(g, a, axis, best)
     sent = spread(g, a, axis, keepdims)
     values = floats_of(a)
-    if tie == "first":
-        return np.where(_first(values, axis, best), sent, 0.0)
     won = values == spread(floats_of(y), values, axis, keepdims)
     if tie == "even":
         winners = np.sum(won, axis=shift(axis, values.ndim), keepdims=True)
@@ -38,15 +38,15 @@ def _vjp(
     return np.where(won, sent, 0.0)
 
 
-def _first(a: Any, axis: Axis, best: Callable[..., Any]) -> Any:
-    """Where the first winner is, over all reduced axes in C order."""
+def _to_the_first(g: Any, a: Any, axis: Axis, best: Callable[..., Any]) -> Any:
+    """Zeros, but the upstream gradient at the first winner, over all reduced axes in C order."""
     axes = shift(axis, a.ndim)
     ends = range(a.ndim - len(axes), a.ndim)
-    moved = np.moveaxis(a, axes, ends)
+    moved = np.moveaxis(floats_of(a), axes, ends)
     rows = moved.reshape(-1, math.prod(moved.shape[a.ndim - len(axes) :]))
-    won = np.zeros(rows.shape, dtype=bool)
-    won[np.arange(len(rows)), best(rows, axis=1)] = True
-    return np.moveaxis(won.reshape(moved.shape), ends, axes)
+    out = np.zeros_like(a, shape=rows.shape)
+    out[np.arange(len(rows)), best(rows, axis=1)] = g.reshape(-1)
+    return np.moveaxis(out.reshape(moved.shape), ends, axes)
 
 
 def _lower(builder: Any, a: int, axis: Axis = None, keepdims: bool = False, *, op: str) -> int:

@@ -161,20 +161,40 @@ def _unfrozen(part: Any) -> Any:
     return slice(*part[1:]) if isinstance(part, tuple) and part and part[0] == "slice" else part
 
 
+def _only_axis(index: tuple[Any, ...]) -> int | None:
+    """The axis of the only list in an index that takes all of every other axis, None for any other index."""
+    if sum(isinstance(part, tuple) for part in index) > 1:
+        return None
+    places = [place for place, part in enumerate(index) if part != slice(None)]
+    return places[0] if len(places) == 1 and isinstance(index[places[0]], tuple) else None
+
+
 def _gather(a: Any, index: tuple[Any, ...]) -> Any:
+    axis = _only_axis(index)
+    if axis is not None:
+        return a[(slice(None), *_lists(index))]
     shape, read, _ = _reading(a.shape[1:], index)
     return a.reshape(len(a), -1)[:, read].reshape(len(a), *shape)
 
 
 def _gather_vjp(g: Any, y: Any, a: Any, index: tuple[Any, ...]) -> Any:
     """Each entry gets what all places that read it send back."""
+    axis = _only_axis(index)
+    if axis is not None:
+        out, before = np.zeros_like(a), (slice(None),) * (axis + 1)
+        _, read, rounds = _reading(a.shape[axis + 1 : axis + 2], (index[axis],))
+        return _added(out, g, before, len(read), rounds)
     _, read, rounds = _reading(a.shape[1:], index)
     out = np.zeros_like(a).reshape(len(a), -1)
-    flat = g.reshape(len(a), -1)
+    return _added(out, g.reshape(len(a), -1), (slice(None),), len(read), rounds).reshape(a.shape)
+
+
+def _added(out: Any, g: Any, before: tuple[slice, ...], count: int, rounds: tuple[tuple[Any, Any], ...]) -> Any:
+    """Adds places of g to entries of ``out``, round by round, along the axis that comes after some others."""
     for number, (places, entries) in enumerate(rounds):
-        sent = flat if len(places) == len(read) else flat[:, places]
-        out[:, entries] = sent if number == 0 else out[:, entries] + sent
-    return out.reshape(a.shape)
+        sent = g if len(places) == count else g[(*before, places)]
+        out[(*before, entries)] = sent if number == 0 else out[(*before, entries)] + sent
+    return out
 
 
 # ------------------------------------------------------------------------------------------------- several operands

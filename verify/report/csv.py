@@ -50,6 +50,9 @@ ERROR = "ERROR"
 MOST_ENTRIES = 1024
 """An array of a point with more entries is one row with entry ``...``; the seed gives the point again."""
 
+KILL_SCORE = ("variants", "equivalent", "caught", "survive_allclose")
+"""Columns of the summary about the case as a whole, the same in each of its rows; -1 where nobody asked."""
+
 _TEXT = {
     "results": ("case", "variable", "quantity", "entry", "origin", "road", "verdict", "reason", "suspect", "file"),
     "points": ("case", "origin", "note", "input", "shape", "entry", "file"),
@@ -68,6 +71,7 @@ _WHOLE = {
         "weak",
         "line",
         "seed",
+        *KILL_SCORE,
         *VERDICTS,
         *(f"{a}_{b}_point" for a, b in PAIRS),
     ),
@@ -202,11 +206,13 @@ def summary_frame(run: Run) -> pd.DataFrame:
     """
     pairs = [f"{a}_{b}{part}" for a, b in _pairs(run) for part in ("", _PAIR_WHOLE, _PAIR_TEXT)]
     order = ("case", "variable", "quantity", "role", "shape", "form", "checked", *VERDICTS, "failed", "verdict")
+    last = ("file", "line", "seed")
     columns = _Columns(
-        (*order, "passes", "proved", "weak", "power", *pairs, "reason", "diagnosis", "file", "line", "seed"), "summary"
+        (*order, *("passes", "proved", "weak", "power"), *pairs, "reason", "diagnosis", *KILL_SCORE, *last), "summary"
     )
-    nowhere = {f"{a}_{b}{_PAIR_WHOLE}": -1 for a, b in _pairs(run)}
     for case in run.cases:
+        nowhere = {f"{a}_{b}{_PAIR_WHOLE}": -1 for a, b in _pairs(run)}
+        nowhere |= {name: -1 if case.kill_score is None else getattr(case.kill_score, name) for name in KILL_SCORE}
         for variable in case.variables:
             columns.add(1, {**nowhere, **_summary_row(case, variable)})
         for verdict, reason in whole_case_rows(case):

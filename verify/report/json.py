@@ -16,6 +16,7 @@ from verify.records import (
     VERDICTS,
     CaseResult,
     Finding,
+    KillScore,
     KinkRecord,
     PairDifference,
     Point,
@@ -98,6 +99,7 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "problems": list(case.problems),
         "notes": list(case.notes),
         "findings": [_finding(finding) for finding in case.findings],
+        "kill_score": None if case.kill_score is None else _kill_score(case.kill_score),
         "simplest": None if case.simplest is None else _simplest(case.simplest),
         "seconds": plain(case.seconds),
         "function": [{"stage": stage, "expression": expression} for stage, expression in case.function],
@@ -107,6 +109,17 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "points": [_point(point) for point in case.points],
         "variables": [_variable(variable) for variable in case.variables],
         "step_laws": [_step_law(law) for law in case.step_laws],
+    }
+
+
+def _kill_score(score: KillScore) -> dict[str, Any]:
+    return {
+        "variants": score.variants,
+        "made": score.made,
+        "equivalent": score.equivalent,
+        "caught": score.caught,
+        "survivors": list(score.survivors),
+        "survive_allclose": score.survive_allclose,
     }
 
 

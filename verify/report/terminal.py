@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from verify.records import CaseResult, Finding, Row, Run, StageRecord, VariableResult, format_entry, pairs_of
+from verify.records import CaseResult, Finding, KillScore, Row, Run, StageRecord, VariableResult, format_entry, pairs_of
 from verify.report.format import (
     ABSENT,
     array_text,
@@ -36,8 +36,14 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 200
 """Columns of a table where nobody's window sets the width."""
 
+MOST_SURVIVORS = 12
+"""Planted faults that are told for each case."""
+
 MOST_GROUPS = 12
 """Kinds of failure that are told in detail for each case."""
+
+_SCORES = ("faults caught", "equivalent", "pass rtol=1e-3")
+"""Columns of the kill score."""
 
 _STYLE = {
     "PASS": "green",
@@ -82,6 +88,7 @@ def print_run(run: Run, console: Console, *, notes: bool = False) -> None:
             _say(console, describe_group(group, case), _STYLE[group.row.verdict.value])
             console.print()
         _print_whole_case(case, console)
+        _print_survivors(case, console)
         if notes and case.notes:
             _print_notes(case, console)
     _say(console, verdict_line(run), "bold green" if run.ok else "bold red", all_of_it=True)
@@ -134,6 +141,17 @@ def print_case_passes(case_result: CaseResult, console: Console) -> None:
         console.print(_forms_table(forms))
     if case.notes:
         _print_notes(case, console)
+
+
+def _print_survivors(case: CaseResult, console: Console) -> None:
+    """The planted faults that the run did not catch: what its points cannot tell."""
+    survivors = case.kill_score.survivors if case.kill_score else ()
+    for survivor in survivors[:MOST_SURVIVORS]:
+        _say(console, f"{line_of(case.name)}: a planted fault survives: {line_of(survivor)}", "")
+    if len(survivors) > MOST_SURVIVORS:
+        _say(console, f"{line_of(case.name)}: and {len(survivors) - MOST_SURVIVORS:,} more survive", "")
+    if survivors:
+        console.print()
 
 
 def _print_notes(case: CaseResult, console: Console) -> None:
@@ -295,13 +313,22 @@ def _table(*headers: str, right: Sequence[str] = ()) -> Table:
     return table
 
 
+def _score_texts(score: KillScore | None) -> tuple[str, ...]:
+    if score is None:
+        return (ABSENT,) * len(_SCORES)
+    faults = score.variants - score.equivalent
+    sampled = f" (of {score.made:,} made)" if score.variants < score.made else ""
+    return f"{score.caught:,} of {faults:,}{sampled}", f"{score.equivalent:,}", f"{score.survive_allclose:,}"
+
+
 def _cases_table(run: Run) -> Table:
     from rich.text import Text
 
     pairs = pairs_of(run.methods)
     headings = [f"{a}-{b}" for a, b in pairs]
-    right = ("points", "rows", "weak", *headings)
-    table = _table("case", "status", "points", "rows", "weak", "power", *headings, "verdicts", right=right)
+    scores = _SCORES if any(case.kill_score for case in run.cases) else ()
+    right = ("points", "rows", "weak", *headings, *scores)
+    table = _table("case", "status", "points", "rows", "weak", "power", *headings, *scores, "verdicts", right=right)
     for case in run.cases:
         rows = sum(variable.checked for variable in case.variables)
         status = case.status if case.passes or case.status in ("FAIL", "ERROR") else f"{case.status}, does not pass"
@@ -311,6 +338,7 @@ def _cases_table(run: Run) -> Table:
             *_cells(f"{case.points_checked:,}", f"{rows:,}", f"{sum(v.weak for v in case.variables):,}"),
             *_cells(power_text(case)),
             *_cells(*(magnitude(largest_difference(case, pair)) for pair in pairs)),
+            *(_cells(*_score_texts(case.kill_score)) if scores else ()),
             Text(counts_text(case.counts) or ABSENT),
         )
     return table

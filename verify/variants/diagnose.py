@@ -24,6 +24,7 @@ from verify.reading.case import Case
 from verify.records import VERDICTS, CaseResult, Rows, VariableResult, Verdict
 from verify.variants.generate import KINDS, Variant, variants
 from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, Relation, close, relations
+from verify.variants.points_again import batch_of
 from verify.variants.side_by_side import gradients_of
 
 Array = NDArray[Any]
@@ -109,7 +110,7 @@ def diagnosed(case: Case, result: CaseResult) -> CaseResult:
     usable = _usable(result, columns.values())
     if not len(usable):
         return result
-    batch = _batch(case, result, usable)
+    batch = batch_of(case, result, usable)
     answers, wrong = {}, {}
     for name, variable in columns.items():
         answers[name], wrong[name] = _answer(variable, usable)
@@ -146,20 +147,6 @@ def _tells(rows: Rows) -> Array:
     """Which rows have one truth ``(R,)``: not those at kinks, nor those of which nothing is known."""
     late = rows.texts.index(NOT_PROVED) if NOT_PROVED in rows.texts else -1
     return np.asarray(np.isin(rows.verdict, TELLING) | (rows.reason == late))
-
-
-def _batch(case: Case, result: CaseResult, usable: Array) -> Batch:
-    """The points again, as the runner had them."""
-    points = {point.id: point for point in result.points}
-    inputs = {
-        item.name: np.stack([np.asarray(points[i].values[item.name]) for i in usable.tolist()]) for item in case.inputs
-    }
-    upstream = {}
-    for name in case.graph.outputs:
-        ones = np.ones(case.graph.shape(name))
-        seeds = [np.asarray(points[i].values.get(f"upstream of {name}", ones)) for i in usable.tolist()]
-        upstream[name] = np.stack(seeds)
-    return Batch(inputs, upstream, usable, [points[i].origin for i in usable.tolist()])
 
 
 def _answer(variable: VariableResult, usable: Array) -> tuple[Array, Array]:
