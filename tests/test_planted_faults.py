@@ -76,6 +76,8 @@ STAGES: Mapping[str, str] = {
     "arctan": "arctan(u)",
     "arctan2": "arctan2(u, b)",
     "erfc": "erfc(u)",
+    "gamma": "gamma(u)",
+    "lgamma": "lgamma(u)",
     "max": "max(u, b)",
     "min": "min(u, b)",
     "relu": "relu(u - 1)",
@@ -152,7 +154,7 @@ def upstream_alone(g: Any, y: Any, *_: Any, **__: Any) -> Any:
 SMOOTH = (
     "power_constant", "exp", "log", "sqrt", "tanh", "sin", "cos", "erf", "cbrt", "square", "reciprocal",
     "expm1", "log1p", "log2", "log10", "softplus", "sinh", "cosh", "arcsinh", "arccosh", "arctanh",
-    "tan", "arcsin", "arccos", "arctan", "erfc",
+    "tan", "arcsin", "arccos", "arctan", "erfc", "gamma", "lgamma",
 )  # fmt: skip
 """Rows of one operand with a slope of their own."""
 
@@ -428,6 +430,14 @@ erfc            forward      =      =      =      =      =
 erfc            VJP a        =      =      =      =      -
 erfc            SymPy form   =      =      =      =      -
 erfc            ball form    =      =      -      =      -
+gamma           forward      =      =      =      =      =
+gamma           VJP a        =      =      =      =      -
+gamma           SymPy form   =      =      =      =      -
+gamma           ball form    =      =      -      =      -
+lgamma          forward      =      =      =      =      =
+lgamma          VJP a        =      =      =      =      -
+lgamma          SymPy form   =      =      =      =      -
+lgamma          ball form    =      =      -      =      -
 max             forward      =      =      =      =      =
 max             VJP a        =      =      =      =      -
 max             VJP b        =      =      =      =      -

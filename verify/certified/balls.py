@@ -59,6 +59,7 @@ arccosh   1.13 (1.11)  1.95 (1.65)      arctan    0.95 (0.96)  1.76 (1.58)
 arctanh   0.99 (1.00)  1.12 (1.00)      arctan2   1.42 (0.95)  2.31 (1.95)
 cbrt      1.00 (0.98)  2.40 (2.61)      hypot     0.99         0.98
 erf       2.73         1.00             erfc      see _erfc    1.00
+gamma     5.24         0.99             psi       4.49         1.00
 ========  ===========  ===========      ========  ===========  ===========
 
 Subnormal results were at most 1.12 smallest subnormals away; rules that can underflow add 2.
@@ -355,6 +356,33 @@ def _erf(m: Any, a: Any, ra: Any) -> Any:
     return ra * np.exp(-(np.maximum(np.abs(a) - ra, 0) ** 2)) * 1.1284
 
 
+def _steepest_lgamma(a: Any, ra: Any) -> Any:
+    """How steep log(gamma) is at most: its slope, psi, rises."""
+    from scipy.special import psi
+
+    return np.maximum(np.abs(psi(_positive(a, ra))), np.abs(psi(a + ra))) * (1 + 2.0**-40) + 2.0**-50
+
+
+def _positive(a: Any, ra: Any) -> Any:
+    """The lower end of a ball, NaN where it is not above 0."""
+    return np.where(a > ra, (a - ra) * SHRINK, np.nan)
+
+
+def _gamma(m: Any, a: Any, ra: Any) -> Any:
+    return m * np.expm1(ra * _steepest_lgamma(a, ra) * GROW)
+
+
+def _gammaln(m: Any, a: Any, ra: Any) -> Any:
+    # Close to the zeros at 1 and 2 SciPy's digits are absolute.
+    return ra * _steepest_lgamma(a, ra) + np.where((a > 0.25) & (a < 4), 2.0**-50, 0.0)
+
+
+def _psi(m: Any, a: Any, ra: Any) -> Any:
+    from scipy.special import zeta  # zeta(2, a) is the slope of psi, which falls
+
+    return ra * zeta(2, _positive(a, ra)) * (1 + 2.0**-40)
+
+
 def _erfc(m: Any, a: Any, ra: Any) -> Any:
     # SciPy takes the exponential of a rounded square: its error grows with that.
     return _erf(m, a, ra) + np.where(a > 1, m * (a * a * 2.0**-51), 0.0)
@@ -446,6 +474,9 @@ RULES: dict[np.ufunc, Rule] = {
 FOREIGN_RULES: dict[str, Rule] = {
     "erf": Rule(_erf, LIBRARY, underflows=True),
     "erfc": Rule(_erfc, LIBRARY, underflows=True),
+    "gamma": Rule(_gamma, LIBRARY),
+    "gammaln": Rule(_gammaln, LIBRARY),
+    "psi": Rule(_psi, LIBRARY),
 }
 """The same by name, for ufuncs of SciPy's: importing it would cost more than a run of most cases."""
 
