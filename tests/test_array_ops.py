@@ -540,7 +540,7 @@ def test_any_einsum_is_numpys(drawn_text: tuple[str, list[tuple[int, ...]]]) -> 
 def test_an_index_that_keeps_the_last_place_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twin: where repeated indices do not add up, the adjoint is wrong, and the symbolic method is not."""
 
-    def last_only(g: Any, y: Any, a: Any, index: Any) -> Any:
+    def last_only(g: Any, y: Any, a: Any, index: Any) -> Any:  # noqa: ARG001 - a VJP takes them all
         out = np.zeros_like(a)
         out[:, list(index[0])] = g
         return out
