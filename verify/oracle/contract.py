@@ -145,11 +145,11 @@ class Contract:
         rng = np.random.default_rng(0)
         other = {name: rng.standard_normal(g.shape).astype(g.dtype) for name, g in upstream.items()}
         both = {name: np.asarray(-2 * g + other[name]).astype(g.dtype) for name, g in upstream.items()}
-        second, together, doubled, tripled = (
+        second, together, doubled, third = (
             call(other),
             call(both),
             call(_times(-2, upstream)),
-            call(_times(3, upstream)),
+            call(_times(1 / 3, other)),
         )
         for name, one in first.items():
             if any(name not in answers for answers in (second, together, doubled, third)):
@@ -158,7 +158,7 @@ class Contract:
                 # A factor of -2 rounds nothing, one of 1/3 shows how much of an answer is rounding: all of it where
                 # large terms cancel, and there a sum of two may be off by as much.
                 scaled = np.abs(doubled[name] + 2 * one).max(initial=0.0)
-                noise = np.abs(third[name] - one / 3).max(initial=0.0)
+                noise = np.abs(third[name] - second[name] / 3).max(initial=0.0)
                 apart = np.abs(together[name] - (-2 * one + second[name])).max(initial=0.0)
                 size = (2 * np.abs(one) + np.abs(second[name])).max(initial=0.0)
             # An answer that is not finite is judged as such elsewhere.
