@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from array_rows import EXPRESSIONS
 
 import verify
 from verify import cli
@@ -17,6 +18,7 @@ from verify.emitting.passes import UnwrittenError, emit
 from verify.emitting.templates import has_template
 from verify.emitting.texts import product, summed_to, times
 from verify.graph import GraphBuilder
+from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.oracle.check import check_gradient
 from verify.points import own_points
@@ -114,6 +116,9 @@ ROWS: dict[str, str] = {
     "transposes": "inputs: {W: {shape: [2, 3, 4], at: normal}}\nstages: {f: 'transpose(W, axes=(1, 2, 0)) * 2 + sum(transpose(W))'}",
     "kinks": "inputs: {x: {at: [1, -2, 0.5]}, y: {at: [0.5, 1, -1]}}\nstages: {f: 'max(x, y) * min(x, 0.3) + relu(y) * abs(x) - hypot(x, y) * sign(x) - relu(-x)'}",
     "ties": "inputs: {x: {at: 1}, y: {at: 1}}\nstages: {f: 'max(x, y) + relu(x - y) + abs(y - x)'}\nties: {max: half, relu: half, abs: one}",
+    "choices": "inputs: {x: {at: [1, -2, 0.5]}, y: {at: [0.5, 1, -1]}}\nstages: {f: 'where(x > 0.1, exp(x), x * y) + where(x + y >= y**2, y, 2.0) * where(x < y, x, 3 * y)'}",
+    "slopes and bounds": "inputs: {x: {at: [1, -2, 0.5]}}\nstages: {f: 'leaky_relu(x) + leaky_relu(x, 0.2) * elu(x) - elu(2 * x, 1.5) + clip(x, -1, 0.75) * x'}",
+    "ties of slopes and bounds": "inputs: {x: {at: [0, 0.5, -1]}}\nstages: {f: 'leaky_relu(x) + elu(x) + clip(x, -1, 0.5) * x'}\nties: {leaky_relu: half, elu: above, clip: half}",
     "functions": "inputs: {x: {at: [0.3, 0.6], domain: [0.1, 0.9]}, y: {at: 1.7, domain: [1.1, 3]}}\nstages: {f: 'exp(x) * log(y) + sqrt(x) * sigmoid(y) - tanh(x) * sin(y) + cos(x) / erf(y) + x**y + y**-0.5 - y**3'}",
     "powers of what is negative": "inputs: {x: {at: -1.5, domain: [-3, -1]}}\nstages: {f: -x**2 + (-x)**1.5 - (x**3)**-1}",
     "an output that others read": "inputs: {x: {at: [1, -2, 0.5]}}\nstages: {h: exp(x), f: h * x}\noutput: [f, h]",
@@ -131,7 +136,42 @@ def test_rows_are_written_out_right(name: str) -> None:
     assert [] == accused(emit(case), case)
 
 
-SCALAR_ROWS = [row for row in OPS.values() if row.elementwise and not row.params and row.singular is None]
+ARRAY_EXPRESSIONS = [text for texts in EXPRESSIONS.values() for text in texts]
+ARRAYS = "A: {at: [[0.5, -1.25], [2, 0.75]]}, B: {at: [[1.5, 0.25], [-0.5, 3]]}, c: {at: [0.7, -0.4]}"
+
+
+@pytest.mark.parametrize("text", ARRAY_EXPRESSIONS)
+def test_every_row_that_works_on_arrays(text: str) -> None:
+    """Alone, so that upstream is an array, and on inner values with the sum of squares behind it."""
+    doubled = re.sub(r"(?<![a-z_])([ABc])(?![a-z_])", r"(2 * \1)", text)
+    alone, inner = (
+        load_case_text(f"case: row\ninputs: {{{arrays(text)}}}\nstages: {{f: '{formula}'}}\n")
+        for formula in (text, f"sum(({doubled})**2)")
+    )
+    for case in (alone, inner):
+        assert [] == accused(printed(case), case)
+
+
+def arrays(text: str) -> str:
+    """The inputs that a formula reads."""
+    names = set(re.findall(r"(?<![a-z_])[ABc](?![a-z_])", text))
+    given = dict(re.findall(r"(\w): (\{.*?\})", ARRAYS))
+    return ", ".join(f"{name}: {fields}" for name, fields in given.items() if name in names)
+
+
+@pytest.mark.parametrize("op", ["amax", "amin"])
+def test_conventions_at_ties_of_extrema(op: str) -> None:
+    """To the first, to all, or in equal shares."""
+    for tie in ("first", "all", "even"):
+        text = f"case: t\ninputs: {{x: {{at: [[1, 2, 2], [3, 3, 3]]}}}}\nstages: {{f: '{op}(x, axis=1)'}}\nties: {{{op}: {tie}}}\n"
+        case = load_case_text(text)
+        found = module(emit(case))["backward"](np.array([[1.0, 2.0, 2.0], [3.0, 3.0, 3.0]]), np.array([1.0, 6.0]))["x"]
+        batch = own_points(case, 0)
+        engine = Reverse(case.graph, case.variables).differentiate(batch.inputs, {"f": np.array([[1.0, 6.0]])})
+        np.testing.assert_allclose(found, engine.gradients["x"][0])
+
+
+SCALAR_ROWS = [r for r in OPS.values() if r.elementwise and not r.params and r.singular is None and r.arity <= 2]
 
 
 @pytest.mark.parametrize("row", SCALAR_ROWS, ids=lambda row: row.name)

@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 
 import verify
+from verify.emitting.passes import emit
 from verify.errors import TraceError, UsageError
 from verify.interpret import Program
+from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.oracle.check import check_gradient
-from verify.reading.case import Case
+from verify.points import own_points
+from verify.reading.case import Case, load_case_text
+from verify.reading.case_writer import case_yaml, differences
 from verify.runner import Settings, run_loaded
 from verify.tracing import numpy_rules
 from verify.tracing.trace import trace, traced_or_reason
@@ -217,6 +221,20 @@ FORMS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "casts and copies": (lambda x: x.copy().astype(float) + np.copy(x) + copy.deepcopy(x) + np.real(x), {"x": v}),
     "in place on its own arrays": (lambda x: in_place(x), {"x": W}),
     "a plain sum that grows": (lambda x: accumulated(x), {"x": W}),
+    "new axes": (lambda x: x[:, None] * x[None, :] + x[..., np.newaxis], {"x": v}),
+    "lists of indices": (lambda x: x[[0, 1, 0]] * x[:, [2, 0, 2]][0] + x[[0, 1], [2, 1]].sum(), {"x": W}),
+    "arrays of indices": (lambda x: x[np.array([[0, 1], [1, 1]])].sum(axis=0) + x[-1], {"x": W}),
+    "masks that are known": (lambda x: x[np.array([True, False])].sum() + x[W > 0].sum() + x[:, W[0] > 0].mean(), {"x": W}),
+    "shapes": (lambda x: np.expand_dims(x, 0) + np.squeeze(x[None]) + x.reshape(3, 2).ravel().reshape(2, -1) + np.ravel(x.T).reshape((2, 3)), {"x": W}),
+    "put together": (lambda x, y: np.stack([x, y]) @ np.concatenate([x[:1], y[:2]]) + np.hstack([x, y])[::3] + np.vstack((x, y))[:, 0] + np.column_stack((x, y))[0] + np.append(x, y)[:2], {"x": v, "y": u}),
+    "moved": (lambda x: np.roll(x, 1) + np.flip(x) + np.pad(x, ((1, 0), (0, 0)))[:2] + np.tile(x[0], 2)[:3] + np.repeat(x, 2, axis=0)[::2] + np.fliplr(x) + np.take(x, [1, 0], axis=0), {"x": W}),
+    "einsum": (lambda x, y: np.einsum("ij,jk->ik", x, y) + np.einsum("ij->", x) + np.tensordot(x, y, axes=1), {"x": W, "y": X}),
+    "extrema": (lambda x: x.max() + np.max(x, axis=1) + x.min(axis=1) + np.amin(x) + np.ptp(x), {"x": W}),
+    "scans and products": (lambda x: np.cumsum(x, axis=1) + np.cumprod(x) .sum() + x.prod(axis=0) + np.multiply.reduce(x), {"x": W}),
+    "softmax by hand": (lambda x: (lambda e: e / e.sum(axis=1, keepdims=True))(np.exp(x - x.max(axis=1, keepdims=True))), {"x": W}),
+    "outer": (lambda x, y: np.outer(x, y) + x[:, None] * y, {"x": v, "y": u}),
+    "norms": (lambda x: np.linalg.norm(x) + np.linalg.norm(x, axis=1).sum() + np.linalg.norm(x[0], 2) + np.linalg.norm(x[0], 1) + np.linalg.norm(x, ord="fro"), {"x": W}),
+    "broadcast_to": (lambda x: np.broadcast_to(x, (2, 3)) * np.arange(2.0)[:, None], {"x": v}),
     "pi": (lambda x: np.sin(2 * np.pi * x) + math.pi * x, {"x": v}),
     "reduce": (lambda x: np.add.reduce(x) + np.add.reduce(x, axis=1).sum(), {"x": W}),
     "float32": (lambda x: np.exp(x) * np.float32(0.1) + 0.5, {"x": v.astype(np.float32)}),
@@ -255,6 +273,28 @@ def test_numpy_code_is_traced_to_the_same_values(name: str) -> None:
         **{key: np.copy(value)[()] if isinstance(value, np.ndarray) else value for key, value in values.items()}
     )
     np.testing.assert_allclose(value_of(case), expected, rtol=1e-6 if case.inputs[0].dtype == "float32" else 1e-13)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_is_traced_can_be_saved_and_written_out(name: str) -> None:
+    """The same case comes back from its file, and the printed backward pass gives what the engine gives."""
+    function, values = FORMS[name]
+    case = trace(function, **values)
+    again = load_case_text(case_yaml(case))
+    assert [] == differences(case, again)
+    printed: dict[str, Any] = {}
+    exec(emit(case), printed)  # noqa: S102 - our own text, to be run
+    batch = own_points(case, 0)
+    engine = Reverse(case.graph, case.variables).differentiate(batch.inputs, batch.upstream).gradients
+    wanted = inspect.signature(printed["backward"]).parameters
+    given = {key: x[0] for key, x in batch.inputs.items() if key in wanted}
+    upstream = {key: g[0] for key, g in batch.upstream.items()}
+    given["upstream"] = upstream if len(upstream) > 1 else next(iter(upstream.values()))
+    found = printed["backward"](**given)
+    assert {item.name for item in case.real_inputs} <= set(found)
+    tolerance = {"float32": 1e-4}.get(case.inputs[0].dtype, 1e-11)
+    for variable, gradient in found.items():
+        np.testing.assert_allclose(gradient, engine[variable][0], rtol=tolerance, atol=tolerance, err_msg=variable)
 
 
 UFUNCS = [
@@ -394,6 +434,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str, str]] = {
     "np.array of tracers": (lambda x: np.array([x, 2 * x]), {"x": 1.0}, "made into a plain array", "np.stack"),
     "np.asarray": (lambda x: np.asarray(x) * 2, {"x": v}, "made into a plain array", "np.stack"),
     "scipy": (foreign, {"x": v}, "made into a plain array", "NumPy's own"),
+    "a matrix norm": (lambda x: np.linalg.norm(x, "nuc"), {"x": W}, "these arguments of np.norm", "plain form"),
     "no row": (lambda x: np.fft.fft(x).real, {"x": v}, "no op for the function 'fft'", "verify ops"),
     "no ufunc": (lambda x: np.spacing(x), {"x": v}, "no op for the function 'spacing'", "verify ops"),
     "sorting": (lambda x: np.sort(x), {"x": v}, "no op for the function 'sort'", "verify ops"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from verify.emitting.templates import (
     picked,
     scalar,
 )
-from verify.emitting.texts import ATOM, PRODUCT, SIGN, SUM, held, level, product, summed_to, times
+from verify.emitting.texts import PRODUCT, SIGN, SUM, held, may_share, product, summed_to, times
 from verify.errors import UsageError
 from verify.graph import Node
 from verify.reading.case import Case
@@ -38,8 +39,6 @@ _FORWARD_LEVELS = {
     "negative": (SIGN,), "positive": (SIGN,),
 }  # fmt: skip
 """How tightly the operands of operators must hold together; those of all else as tightly as a name."""
-_VIEW = re.compile(r"[\w.]+|.*(\.T|\]|\.reshape\([^()]*\))|np\.(transpose|swapaxes|flip|reshape|broadcast_to)\(.*\)")
-"""Texts whose value may share its memory with another array."""
 
 
 class UnwrittenError(UsageError):
@@ -105,6 +104,21 @@ class _Block:
             self.lines.append(f"# {comment}")
             comment = ""
         self.lines.append(f"{code}  # {comment}" if comment else code)
+
+
+class _Asked(Sequence[str]):
+    """Texts that are made when they are asked for."""
+
+    def __init__(self, make: Callable[[int], str], count: int) -> None:
+        self._make, self._count = make, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, i: Any) -> Any:
+        if not isinstance(i, int) or i >= self._count:
+            raise IndexError(i)
+        return self._make(i)
 
 
 class _Writer:
@@ -240,13 +254,15 @@ class _Writer:
         return _filled(row.forward, operands, texts if levels else tuple(map(held, operands)), "")
 
     def _need(self, helpers: Sequence[str], node: Node) -> None:
-        if node.op in ("amax", "amin", "prod"):
+        if node.op in ("amax", "amin", "prod", "cumprod"):
             return  # these need help on the way back alone
         self.helpers |= dict.fromkeys(helpers)
 
-    def _place(self, node: Node, operands: tuple[str, ...], y: str = "", g: str = "", which: int = 0) -> Place:
+    def _place(
+        self, node: Node, operands: Sequence[str], own: Callable[[], str] = str, g: str = "", which: int = 0
+    ) -> Place:
         shapes = tuple(self.nodes[arg].shape for arg in node.args)
-        return Place(operands, y, g, shapes, node.shape, node.params, which)
+        return Place(operands, own, g, shapes, node.shape, node.params, which)
 
     # -------------------------------------------------------------------------------------------------- the way back
 
@@ -303,7 +319,7 @@ class _Writer:
         node = self.nodes[position]
         template = row.local[which]
         self.helpers |= dict.fromkeys(name for name in row.helpers if f"{name}(" in template)
-        used = {i for i, key in enumerate("ab") if f"{{{key}}}" in template or f"{{{key.upper()}}}" in template}
+        used = {i for i, key in enumerate("abcd") if f"{{{key}}}" in template or f"{{{key.upper()}}}" in template}
         operands = tuple(self._text(arg, block) if i in used else "" for i, arg in enumerate(node.args))
         y = self._own_value(block, position, root) if "{y}" in template else ""
         factor = _filled(template, operands, tuple(held(text) if text else "" for text in operands), y)
@@ -330,8 +346,8 @@ class _Writer:
         written = gradient.written()
         if gradient.shape != node.shape:
             written = f"np.broadcast_to({written}, {node.shape})"
-        operands = tuple(self._text(arg, block) for arg in node.args)
-        place = self._place(node, operands, self._own_value(block, position, root), written, which)
+        operands = _Asked(lambda i: self._text(node.args[i], block), len(node.args))
+        place = self._place(node, operands, lambda: self._own_value(block, position, root), written, which)
         try:
             text = row.back(place)
         except NotImplementedError as error:
@@ -371,7 +387,7 @@ class _Writer:
             return
         if sent.shape != shape:
             text = times(f"np.ones_like({self.names[variable]})", text)
-        elif first and shape and level(text) == ATOM and _VIEW.fullmatch(text):
+        elif first and shape and may_share(text):
             text = f"{text}.copy()"
         block.line(f"{name} {'=' if first else '+='} {text}", comment)
 
@@ -389,7 +405,7 @@ def _told(stage: str, sent: _Gradient, variable: str) -> tuple[str, ...]:
 def _filled(template: str, operands: Sequence[str], tight: Sequence[str], y: str) -> str:
     """A template with its texts in place."""
     texts = {"y": held(y) if y else ""}
-    for key, plain, closed in zip("ab", operands, tight, strict=False):
+    for key, plain, closed in zip("abcd", operands, tight, strict=False):
         texts |= {key: closed, key.upper(): plain}
     return template.format(**texts)
 

@@ -1,7 +1,7 @@
 """How each row of the op table is written in NumPy, and its derivative by hand.
 
 Written down here a second time and on purpose: nothing is taken from the table's own VJPs, and a test holds what is
-printed against the certified reference. ``{a}`` and ``{b}`` stand for operands that hold together, ``{A}`` and ``{B}``
+printed against the certified reference. ``{a}`` to ``{d}`` stand for operands that hold together, ``{A}`` to ``{D}``
 for arguments of a call, ``{y}`` for the op's own value.
 """
 
@@ -30,14 +30,20 @@ class Scalar:
 class Place:
     """What a structural row is written with: texts of its operands, value and upstream gradient, and their shapes."""
 
-    operands: tuple[str, ...]
-    y: str
+    operands: Sequence[str]
+    own: Callable[[], str]
+    """The op's own value; long values are given a name when they are asked for."""
     g: str
     shapes: tuple[Shape, ...]
     shape: Shape
     params: Mapping[str, Any]
     which: int = 0
     """The operand that is differentiated by."""
+
+    @property
+    def y(self) -> str:
+        """The op's own value."""
+        return self.own()
 
     @property
     def a(self) -> str:
@@ -130,6 +136,18 @@ def product_of_others(a, axis):
     before[..., 1:] = np.cumprod(flat[..., :-1], axis=-1)
     after[..., :-1] = np.cumprod(flat[..., :0:-1], axis=-1)[..., ::-1]
     return np.moveaxis((before * after).reshape(moved.shape), range(-len(axis), 0), axis)
+''',
+    "cumprod_back": '''\
+def cumprod_back(a, g, axis):
+    """What cumulative products send back: to each factor, every later product without it; no division."""
+    moved = np.ravel(a) if axis is None else np.moveaxis(a, axis, -1)
+    upstream = g if axis is None else np.moveaxis(g, axis, -1)
+    out = np.zeros_like(moved)
+    for i in range(moved.shape[-1]):
+        without = moved.copy()
+        without[..., i] = 1.0
+        out[..., i] = np.sum((upstream * np.cumprod(without, axis=-1))[..., i:], axis=-1)
+    return out.reshape(a.shape) if axis is None else np.moveaxis(out, -1, axis)
 ''',
     "erf": "from scipy.special import erf\n",
     "erfc": "from scipy.special import erfc\n",
@@ -232,8 +250,46 @@ def _absolute(params: Mapping[str, Any]) -> Scalar:
     return Scalar("np.abs({A})", (f"({_wins('{A}', '0', above)}) - 1.0 * ({_wins('0', '{A}', below)})",))
 
 
+def _sided(above: str, below: str, tie: Sequence[float]) -> str:
+    """One local derivative above 0 and another below, and at 0 so much of each as the convention says."""
+    if tuple(tie) in ((0.0, 1.0), (1.0, 0.0)):
+        return f"np.where({{A}} {'>=' if tie[0] else '>'} 0, {above}, {below})"
+    return f"np.where({{A}} == 0, {tie[0]} * {above} + {tie[1]} * {below}, np.where({{A}} > 0, {above}, {below}))"
+
+
+def _leaky_relu(params: Mapping[str, Any]) -> Scalar:
+    slope = _number(params["slope"])
+    return Scalar(f"np.where({{A}} > 0, {{A}}, {slope} * {{a}})", (_sided("1.0", slope, params["tie"]),))
+
+
+def _elu(params: Mapping[str, Any]) -> Scalar:
+    alpha = _number(params["alpha"])
+    below = "np.exp(np.minimum({A}, 0))" if alpha == "1" else f"{alpha} * np.exp(np.minimum({{A}}, 0))"
+    forward = "np.expm1(np.minimum({A}, 0))" if alpha == "1" else f"{alpha} * np.expm1(np.minimum({{A}}, 0))"
+    return Scalar(f"np.where({{A}} > 0, {{A}}, {forward})", (_sided("1.0", below, params["tie"]),))
+
+
+def _clip(params: Mapping[str, Any]) -> Scalar:
+    low, high, inside = _number(params["lo"]), _number(params["hi"]), params["tie"][0]
+    sign = "<=" if inside == 1.0 else "<"
+    local = f"({low} {sign} {{A}}) * ({{A}} {sign} {high})"
+    if inside not in (0.0, 1.0):
+        local = f"{local} + {inside} * (({{A}} == {low}) | ({{A}} == {high}))"
+    return Scalar(f"np.clip({{A}}, {low}, {high})", (local,))
+
+
+def _selection(sign: str) -> Callable[[Mapping[str, Any]], Scalar]:
+    def row(params: Mapping[str, Any]) -> Scalar:
+        first, second = params["tie"]
+        chosen = (_wins("{A}", "{B}", first), _wins("{B}", "{A}", second))
+        return Scalar(f"np.where({{A}} {sign} {{B}}, {{C}}, {{D}})", ("0", "0", *chosen))
+
+    return row
+
+
 WITH_PARAMETERS: Mapping[str, Callable[[Mapping[str, Any]], Scalar]] = {
     "power_constant": _power, "max": _maximum, "min": _minimum, "relu": _relu, "abs": _absolute,
+    "leaky_relu": _leaky_relu, "elu": _elu, "clip": _clip, "where": _selection(">"), "where_or_equal": _selection(">="),
 }  # fmt: skip
 """Rows whose derivative depends on an exponent, or on the convention at a tie."""
 
@@ -386,17 +442,28 @@ def _einsum_back(p: Place) -> str:
     if not arrow:
         counts = {letter: given.count(letter) for letter in given if letter != ","}
         result = "".join(sorted(letter for letter, count in counts.items() if count == 1))
-    own = terms[p.which]
-    if len(set(own)) < len(own):
-        raise NotImplementedError("einsum that takes a diagonal")
+    own, diagonals = _told_apart(terms[p.which], given + result)
     others = [(term, text) for i, (term, text) in enumerate(zip(terms, p.operands, strict=True)) if i != p.which]
     known = set(result).union(*(set(term) for term, _ in others))
     sizes = dict(zip(own, p.shapes[p.which], strict=True))
-    missing = [letter for letter in own if letter not in known]
-    ones = [(letter, f"np.ones({sizes[letter]})") for letter in missing]
-    parts = [(result, p.g), *others, *ones]
+    ones = [(letter, f"np.ones({sizes[letter]})") for letter in own if letter not in known | {d[1] for d in diagonals}]
+    parts = [(result, p.g), *others, *ones, *((pair, f"np.eye({sizes[pair[1]]})") for pair in diagonals)]
     texts = ", ".join(text for _, text in parts)
     return f'np.einsum("{",".join(term for term, _ in parts)}->{own}", {texts})'
+
+
+def _told_apart(term: str, taken: str) -> tuple[str, list[str]]:
+    """An operand whose axes all have letters of their own, and the pairs of letters that mean the same axis."""
+    free = iter(sorted(set("abcdefghijklmnopqrstuvwxyz") - set(taken)))
+    own, pairs = "", []
+    for letter in term:
+        if letter in own:
+            other = next(free)
+            pairs.append(letter + other)
+            own += other
+        else:
+            own += letter
+    return own, pairs
 
 
 def _cumsum_back(p: Place) -> str:
@@ -473,6 +540,11 @@ STRUCTURAL: Mapping[str, Structural] = {
         "the other factors, summed over their own axes",
     ),
     "cumsum": Structural(_call("np.cumsum", "axis"), _cumsum_back, "summed from the end"),
+    "cumprod": Structural(
+        _call("np.cumprod", "axis"),
+        lambda p: f"cumprod_back({p.a}, {p.g}, axis={p.params['axis'][0] if p.params.get('axis') else None})",
+        "each product without this factor", helpers=("cumprod_back",),
+    ),
     "softmax": Structural(_call("softmax", "axis"), _softmax_back, "y * (dy - sum(dy * y))", helpers=("softmax",)),
     "log_softmax": Structural(
         lambda p: f"{held(p.a)} - logsumexp({p.a}{p.kept or ', keepdims=True'})", _log_softmax_back,

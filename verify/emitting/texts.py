@@ -110,6 +110,23 @@ def summed_to(text: str, shape: Sequence[int], wanted: Sequence[int]) -> str:
     return text
 
 
+_VIEWS = ("transpose", "swapaxes", "flip", "reshape", "broadcast_to", "ravel")
+
+
+def may_share(text: str) -> bool:
+    """Whether the value of an expression may share its memory with another array.
+
+    >>> [may_share(text) for text in ("df", "df.T", "df[0]", "df.reshape((2, 3))", "np.flip(df)")]
+    [True, True, True, True, True]
+    >>> may_share("2 * df"), may_share("df.sum(axis=0)"), may_share("df @ X.T")
+    (False, False, False)
+    """
+    tree = ast.parse(text, mode="eval").body
+    if isinstance(tree, ast.Call):
+        return isinstance(tree.func, ast.Attribute) and tree.func.attr in _VIEWS
+    return isinstance(tree, ast.Name | ast.Attribute | ast.Subscript)
+
+
 def index_text(index: Sequence[object]) -> str:
     """An index in square brackets.
 

@@ -7,6 +7,7 @@ distance is less is right, and what lies between was not decided by a ball of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,8 +28,10 @@ class Proof:
     """Methods that are off by more than they may be, whatever the truth is inside the ball."""
     right: tuple[str, ...]
     """Methods that are off by less, whatever it is."""
-    sentence: str = ""
-    """What is wrong with which, in words; empty where nothing is."""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """By wrong method: how far it is off, in words."""
+    truth: float = math.nan
+    """The middle of the truth's ball."""
     errors: Mapping[str, float] = field(default_factory=dict)
     """By method: no less than its distance from the truth."""
 
@@ -37,15 +40,22 @@ class Proof:
         """Whether every method is right."""
         return len(self.right) == len(self.errors)
 
+    @property
+    def sentence(self) -> str:
+        """What is wrong with which, in words; empty where nothing is."""
+        return f"proved: {', '.join(self.faults.values())}; the truth is {self.truth:.17g}" if self.faults else ""
+
     def only(self, method: str) -> Proof:
         """What it says of one method alone.
 
-        >>> Proof(("symbolic",), ("subject",), "symbolic is off", {"symbolic": 1.0, "subject": 0.0}).only("subject")
-        Proof(wrong=(), right=('subject',), sentence='', errors={'subject': 0.0})
+        >>> both = Proof(("a", "b"), (), {"a": "a is off by 1", "b": "b is off by 2"}, 3.0, {"a": 1.0, "b": 2.0})
+        >>> both.only("b").sentence
+        'proved: b is off by 2; the truth is 3'
         """
         wrong = tuple(name for name in self.wrong if name == method)
         right = tuple(name for name in self.right if name == method)
-        return Proof(wrong, right, self.sentence if wrong else "", {method: self.errors[method]})
+        faults = {name: self.faults[name] for name in wrong}
+        return Proof(wrong, right, faults, self.truth, {method: self.errors[method]})
 
 
 def prove(answers: Mapping[str, float], known: Enclosure, allowed: float, step_error: float) -> Proof:
@@ -58,16 +68,15 @@ def prove(answers: Mapping[str, float], known: Enclosure, allowed: float, step_e
     >>> prove({"reverse": 2.0, "symbolic": 2.1, "central": 2.0000001}, truth, 1e-14, 1e-6).sentence
     'proved: symbolic is off by 0.1 and may be off by 1e-14; the truth is 2'
     """
-    wrong, right, faults = [], [], []
-    errors = {}
+    right: list[str] = []
+    faults: dict[str, str] = {}
+    errors: dict[str, float] = {}
     for method, answer in answers.items():
         room = allowed + (step_error if method == "central" else 0.0)
         least, most = known.error(answer)
         errors[method] = most
         if least > room:
-            wrong.append(method)
-            faults.append(f"{method} is off by {least:.3g} and may be off by {room:.3g}")
+            faults[method] = f"{method} is off by {least:.3g} and may be off by {room:.3g}"
         elif most <= room:
             right.append(method)
-    sentence = f"proved: {', '.join(faults)}; the truth is {known.midpoint:.17g}" if wrong else ""
-    return Proof(tuple(wrong), tuple(right), sentence, errors)
+    return Proof(tuple(faults), tuple(right), faults, known.midpoint, errors)

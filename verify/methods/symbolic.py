@@ -51,9 +51,24 @@ class Symbolic:
             self._pieces_of_stage.setdefault(owner, []).append(piece)
         self._matrices = MatrixForms(graph, self.variables)
         self._closed = ClosedForms(graph, () if self._matrices.applies else self.variables)
+        self._closed_texts: dict[str, ClosedForm] = {}
+        self._local_texts: dict[str, dict[str, str]] = {}
+
+    def written_out(self) -> Symbolic:
+        """The same, with all its formulas as text, which takes SymPy a while: for whoever keeps it."""
+        for variable in self.variables:
+            self.closed_form(variable)
+        for stage in self.graph.stages:
+            self.local_derivatives(stage)
+        return self
 
     def closed_form(self, variable: str) -> ClosedForm:
         """How a variable's derivative was had, with SymPy's formula for each entry where there is one."""
+        if variable not in self._closed_texts:
+            self._closed_texts[variable] = self._closed_form(variable)
+        return self._closed_texts[variable]
+
+    def _closed_form(self, variable: str) -> ClosedForm:
         if self._matrices.applies:
             return ClosedForm("closed form", {"": self._matrices.formula(variable)})
         formulas = self._closed.formulas(variable)
@@ -61,6 +76,11 @@ class Symbolic:
 
     def local_derivatives(self, stage: str) -> dict[str, str]:
         """SymPy's formula for the derivative of a stage by each of its operands."""
+        if stage not in self._local_texts:
+            self._local_texts[stage] = self._local_derivatives(stage)
+        return self._local_texts[stage]
+
+    def _local_derivatives(self, stage: str) -> dict[str, str]:
         formulas: dict[str, str] = {}
         for piece in self._pieces_of_stage.get(stage, ()):
             is_whole = piece.root == self.graph.stages[stage]

@@ -49,8 +49,11 @@ def _leaf(graph: Graph, position: int) -> str:
 
 def _text(graph: Graph, position: int, least: int) -> str:
     """A piece of a formula, in brackets unless it holds together at least so tightly."""
+    node = graph.nodes[position]
     if _is_leaf(graph, position):
         return _leaf(graph, position)
+    if node.op == "positive" and not node.stage and graph.nodes[node.args[0]].kind == "constant":
+        return _leaf(graph, node.args[0])  # made where a number stands in the place of an array
     text, level = _op_text(graph, graph.nodes[position])
     return text if level >= least else f"({text})"
 
@@ -66,7 +69,7 @@ def _op_text(graph: Graph, node: Node) -> tuple[str, int]:
         return f"{_text(graph, args[0], _ATOM)}**{number_text(params['exponent'])}", _POWER
     if node.op == "power":
         return f"{_text(graph, args[0], _ATOM)}**{_text(graph, args[1], _ATOM)}", _POWER
-    if node.op == "index":
+    if "index" in params:
         return f"{_text(graph, args[0], _ATOM)}[{', '.join(map(_index_text, params['index']))}]", _ATOM
     return _call_text(graph, node), _ATOM
 

@@ -148,13 +148,13 @@ def _through_row(
         return recorder.apply(row.name, list(args[1:]), {row.params[0]: args[0]})
     given = _bound(func, args, kwargs)
     names = list(given)
+    params: dict[str, Any] = {}
     if row.variadic == "list":
         operands = list(given[names[0]])
         rest = names[1:]
     else:
         operands = [given[name] for name in names[: row.arity]]
         rest = names[row.arity :]
-    params = {}
     for name in rest:
         value = given[name]
         if name in row.params:
@@ -177,7 +177,7 @@ def says_nothing(name: str, value: Any) -> bool:
 
 _USUAL: Mapping[str, Any] = {
     "mode": "constant", "order": "C", "casting": "same_kind", "ddof": 0, "correction": 0, "keepdims": False,
-    "where": True, "subok": True,
+    "where": True, "subok": True, "optimize": False, "constant_values": 0,
 }  # fmt: skip
 
 
@@ -225,47 +225,49 @@ def indexed(recorder: Any, a: Any, index: Any) -> Any:
         places = np.arange(a.size).reshape(a.shape)[index]
     except IndexError as error:
         recorder.refuse(f"this index: {error}", f"The array has shape {a.shape}.")
-    if all(isinstance(part, slice) or part is Ellipsis or _is_whole(part) for part in parts):
-        return recorder.apply("index", [a], {"index": _simple(parts, a.ndim)}) if parts else a
-    if all(isinstance(part, slice) or part is Ellipsis or part is None or _is_whole(part) for part in parts):
-        without = tuple(part for part in parts if part is not None)
-        inner = indexed(recorder, a, without) if without else a
-        return np.reshape(inner, np.shape(places))
+    if not parts:
+        return a
     if not np.size(places):
         recorder.refuse("an index that picks no entries", "Leave it out.")
+    simple = _simple(parts, a.ndim)
+    if simple is not None:
+        lists = any(isinstance(part, tuple) for part in simple)
+        return recorder.apply("gather" if lists else "index", [a], {"index": simple})
+    # What a case cannot write as an index it can as one into the entries in a row.
     picked = recorder.apply("gather", [np.ravel(a)], {"index": (tuple(np.ravel(places).tolist()),)})
-    return np.reshape(picked, np.shape(places)) if np.ndim(places) != 1 else picked
+    return np.reshape(picked, np.shape(places))
 
 
-def _is_whole(part: Any) -> bool:
-    return isinstance(part, int | np.integer) and not isinstance(part, bool | np.bool_)
+def _simple(parts: Sequence[Any], rank: int) -> tuple[Any, ...] | None:
+    """Numbers, slices, new axes and lists, with ``...`` written out and full slices at the end left out.
 
-
-def _simple(parts: Sequence[Any], rank: int) -> tuple[int | slice, ...]:
-    """Numbers and slices, with ``...`` written out and full slices at the end left out."""
-    missing = rank - sum(part is not Ellipsis for part in parts)
-    found: list[int | slice] = []
-    for part in parts:
+    None where there is more to it.
+    """
+    arrays = [
+        part if part is None or isinstance(part, slice) or part is Ellipsis else np.asarray(part) for part in parts
+    ]
+    flat: list[Any] = []
+    for part in arrays:
+        if isinstance(part, np.ndarray) and part.dtype.kind == "b":
+            flat += list(np.nonzero(part))
+        else:
+            flat.append(part)
+    if any(isinstance(part, np.ndarray) and part.ndim > 1 for part in flat):
+        return None
+    found: list[Any] = []
+    for part in flat:
         if part is Ellipsis:
-            found += [slice(None)] * missing
+            found += [slice(None)] * (rank - sum(other is not Ellipsis and other is not None for other in flat))
         elif isinstance(part, slice):
             found.append(slice(*(None if b is None else int(b) for b in (part.start, part.stop, part.step))))
         else:
-            found.append(int(part))
+            found.append(None if part is None else static(part))
     while len(found) > 1 and found[-1] == slice(None):
         found.pop()
     return tuple(found)
 
 
 # -------------------------------------------------------------------------------------------- made of several rows
-
-
-def _dot(a: Any, b: Any) -> Any:
-    if not np.ndim(a) or not np.ndim(b):
-        return a * b
-    if np.ndim(b) > 2 or (np.ndim(a) > 2 and np.ndim(b) == 2):
-        return np.tensordot(a, b, axes=(-1, max(np.ndim(b) - 2, 0)))
-    return a @ b
 
 
 def _inner(a: Any, b: Any) -> Any:
@@ -298,34 +300,22 @@ def _moved_axes(a: Any, source: Any, destination: Any) -> Any:
     return np.transpose(a, [size - 2 for size in np.moveaxis(marked, source, destination).shape])
 
 
-def _expand_dims(a: Any, axis: Any) -> Any:
-    return np.reshape(a, np.expand_dims(np.broadcast_to(0.0, a.shape), axis).shape)
-
-
-def _squeeze(a: Any, axis: Any = None) -> Any:
-    return np.reshape(a, np.squeeze(np.broadcast_to(0.0, a.shape), axis).shape)
-
-
 def _average(a: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = False) -> Any:
     if weights is None:
         return np.mean(a, axis=axis, keepdims=keepdims)
     return np.sum(a * weights, axis=axis, keepdims=keepdims) / np.sum(weights, axis=axis, keepdims=keepdims)
 
 
-def _var(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
-    count = a.size if axis is None else math.prod(a.shape[i] for i in np.atleast_1d(axis))
-    squares = np.sum((a - np.mean(a, axis=axis, keepdims=True)) ** 2, axis=axis, keepdims=keepdims)
-    return squares / (count - ddof)
-
-
-def _std(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
-    return np.sqrt(_var(a, axis, ddof=ddof, keepdims=keepdims))
-
-
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002 - NumPy's name
-    if ord not in (None, 2, "fro") or (ord == 2 and axis is None and x.ndim == 2):
+    """The length of vectors, or the root of the sum of all squares; other norms are written out."""
+    one_axis = np.size(axis) == 1 if axis is not None else x.ndim == 1
+    if ord == 1 and one_axis:
+        return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
+    if ord == np.inf and one_axis:
+        return np.max(np.abs(x), axis=axis, keepdims=keepdims)
+    if ord not in (None, 2, "fro") or (ord == 2 and not one_axis):
         raise TypeError(f"ord={ord!r}")
-    return np.sqrt(np.sum(x**2, axis=axis, keepdims=keepdims))
+    return x.recorder.apply("norm", [x], {"axis": static(axis), "keepdims": keepdims})
 
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:  # noqa: A002
@@ -404,7 +394,9 @@ def _reshape(a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = 
 
 
 def _ravel(a: Any, order: str = "C") -> Any:
-    return a if a.ndim == 1 else _reshape(a, (a.size,), order)
+    if order != "C":
+        raise TypeError(f"order={order!r}")
+    return a if a.ndim == 1 else a.recorder.apply("ravel", [a])
 
 
 def _transpose(a: Any, axes: Any = None) -> Any:
@@ -412,7 +404,16 @@ def _transpose(a: Any, axes: Any = None) -> Any:
     return a.recorder.apply("transpose", [a], params)
 
 
+def _dot(a: Any, b: Any) -> Any:
+    """By a number it is a plain product."""
+    if not np.ndim(a) or not np.ndim(b):
+        return a * b
+    traced = a if is_traced(a) else b
+    return traced.recorder.apply("dot", [a, b])
+
+
 BEFORE_ROWS: Mapping[str, Callable[..., Any]] = {
+    "dot": _dot,
     "where": _where,
     "clip": _clip,
     "reshape": _reshape,
@@ -420,19 +421,13 @@ BEFORE_ROWS: Mapping[str, Callable[..., Any]] = {
     "transpose": _transpose,
     "permute_dims": _transpose,
     "matrix_transpose": lambda x: _swapaxes(x, -1, -2),
+    "norm": _norm,
 }
 """Functions with rules of their own even where they have a row: they take more forms than it does."""
 
 COMPOSED: Mapping[str, Callable[..., Any]] = {
     # ufuncs
-    "square": lambda x: x**2,
-    "reciprocal": lambda x: 1.0 / x,
     "exp2": lambda x: 2.0**x,
-    "log1p": lambda x: np.log(1.0 + x),
-    "expm1": lambda x: np.exp(x) - 1.0,
-    "log2": lambda x: np.log(x) / math.log(2.0),
-    "log10": lambda x: np.log(x) / math.log(10.0),
-    "tan": lambda x: np.sin(x) / np.cos(x),
     "radians": lambda x: x * (math.pi / 180.0),
     "deg2rad": lambda x: x * (math.pi / 180.0),
     "degrees": lambda x: x * (180.0 / math.pi),
@@ -440,22 +435,15 @@ COMPOSED: Mapping[str, Callable[..., Any]] = {
     "logaddexp": lambda a, b: np.log(np.exp(a) + np.exp(b)),
     "vecdot": lambda a, b: np.sum(a * b, axis=-1),
     # functions
-    "dot": _dot,
     "inner": _inner,
     "vdot": lambda a, b: np.ravel(a) @ np.ravel(b),
-    "outer": lambda a, b: np.reshape(np.ravel(a), (-1, 1)) * np.reshape(np.ravel(b), (1, -1)),
     "tensordot": _tensordot,
     "multi_dot": _multi_dot,
     "swapaxes": _swapaxes,
     "moveaxis": _moved_axes,
-    "expand_dims": _expand_dims,
-    "squeeze": _squeeze,
     "atleast_1d": _at_least(1),
     "atleast_2d": _at_least(2),
     "average": _average,
-    "var": _var,
-    "std": _std,
-    "norm": _norm,
     "ptp": lambda a, axis=None, keepdims=False: (
         np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
     ),
@@ -478,7 +466,7 @@ COMPOSED: Mapping[str, Callable[..., Any]] = {
     ),
     **{
         name: _moved_entries(name)
-        for name in ("flip", "flipud", "fliplr", "roll", "rot90", "repeat", "tile", "take", "diagonal", "broadcast_to")
+        for name in ("flipud", "fliplr", "rot90", "repeat", "tile", "take", "diagonal")
     },
 }  # fmt: skip
 """Functions that are put together from others, as long as no row has their name."""

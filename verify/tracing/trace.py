@@ -372,7 +372,7 @@ class _Program:
     def _is_shared(self, i: int) -> bool:
         """Whether several read it. Entries and slices are written out each time."""
         step = self.steps[i]
-        return self.readers[i] > 1 and step.op != "index"
+        return self.readers[i] > 1 and step.op not in ("index", "gather")
 
     def _numbered(self, i: int, number: int, taken: set[str]) -> tuple[int, str]:
         del i

@@ -222,7 +222,9 @@ def trace_error(tried: str, place: Place, remedy: str) -> TraceError:
     return TraceError(Problem(f"cannot be traced: {tried}", place.file, place.line, column, text, remedy))
 
 
-VIEWS = frozenset({"index", "transpose", "reshape", "ravel", "broadcast_to", "flip", "diag", "diagonal"})
+VIEWS = frozenset(
+    {"index", "transpose", "reshape", "ravel", "broadcast_to", "flip", "expand_dims", "squeeze", "diag", "diagonal"}
+)
 """Ops whose result may share its memory with the operand."""
 
 
