@@ -89,6 +89,10 @@ class WrongGradientError(AssertionError):
     """A gradient that does not pass; the message is the report. pytest shows it as it shows a failed assertion."""
 
 
+class WeakCheckWarning(UserWarning):
+    """A gradient that passes a check which could not have told: zero at every point, or a branch that none reached."""
+
+
 class ShapeError(VerifyError):
     """Shapes that an op cannot combine; the message names both. Whoever knows the line turns it into a Problem."""
 

@@ -465,6 +465,8 @@ class CaseResult:
     """Why the case could not be run at all, a problem each with its place; everything else is empty then."""
     notes: tuple[str, ...] = ()
     """What a reader should know: a step that straddled a kink, a check too weak to catch anything."""
+    weaknesses: tuple[str, ...] = ()
+    """Those of the notes that say why the check could not have told a wrong gradient from a right one."""
     seconds: float = 0.0
     """Wall time that the case took."""
     step_laws: tuple[StepLaw, ...] = ()

@@ -36,7 +36,7 @@ from verify.methods.central import too_long
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
 from verify.oracle.code_constants import constants_of
-from verify.oracle.search import search_points
+from verify.oracle.search import Reached, search_points
 from verify.oracle.shrink import stored_points
 from verify.oracle.subject import SUBJECT, Subject
 from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, random_points
@@ -603,6 +603,7 @@ class _Gathering:
         self.is_small = settings.points + len(case.own_points) <= KEEP_ALL
         self.waiting: list[Batch] = []
         self.worst: dict[tuple[RowKey, tuple[str, str]], Batch] = {}
+        self.reached = Reached(case, self.context.engine.program) if subject is not None else None
 
     def add(self, batch: Batch) -> None:
         """Takes in random points."""
@@ -638,6 +639,8 @@ class _Gathering:
         """Judges every point of a batch closely, and keeps its rows: all of them, or in a large run the odd ones."""
         keep_all = self.is_small or self.checked < SAMPLE
         self.checked += len(batch)
+        if self.reached is not None:
+            self.reached.see(batch.inputs)
         for block in self.judging.judge(batch):
             column = self._column((block.name, block.quantity))
             codes = np.bincount(block.verdict.ravel(), minlength=len(VERDICTS))
@@ -711,6 +714,7 @@ class _Gathering:
             unsupported=self.unsupported,
             failures=_asked_in_vain(settings, self.unsupported),
             notes=self._notes(),
+            weaknesses=self._weaknesses(),
             seconds=seconds,
         )
 
@@ -719,11 +723,17 @@ class _Gathering:
         notes = [f"{text} ({count} rows)" for text, count in self.context.notes.items()]
         if not self.is_small:
             notes.append(f"{self.checked:,} points: kept are the rows that do not simply pass, the worst, and a sample")
+        return (*notes, *self._weaknesses())
+
+    def _weaknesses(self) -> tuple[str, ...]:
+        """Why the check could not have told a wrong gradient from a right one."""
+        if self.checked < LEAST_TELLING:
+            return ()
+        told = []
         for (name, quantity), column in self.columns.items():
-            zero = column.magnitude == 0.0 or column.strength.is_zero
-            if quantity == "gradient" and zero and self.checked >= LEAST_TELLING:
-                notes.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
-        return tuple(notes)
+            if quantity == "gradient" and (column.magnitude == 0.0 or column.strength.is_zero):
+                told.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
+        return (*told, *(self.reached.weaknesses() if self.reached is not None else ()))
 
     def _variable(self, key: RowKey, column: _Column) -> VariableResult:
         case, (name, quantity) = self.case, key

@@ -93,6 +93,17 @@ def _forms(autograd: Any) -> Forms:
     def power_constant(a: Any, exponent: float) -> Any:
         return a ** (int(exponent) if exponent == int(exponent) else exponent)
 
+    def one(axis: Any) -> int:
+        return 0 if axis is None else int(axis[0]) if isinstance(axis, tuple) else int(axis)
+
+    def where(condition: Any, x: Any, y: Any) -> Any:
+        shape = np.broadcast_shapes(np.shape(condition), np.shape(x), np.shape(y))
+        zeros = np.zeros(shape, dtype=np.float32)  # its rule knows no broadcasting; float32 leaves float64 as it is
+        return anp.where(condition, x + zeros, y + zeros)
+
+    def index_of(a: Any, index: tuple[Any, ...]) -> Any:
+        return a[tuple(list(part) if isinstance(part, tuple) else part for part in index)]
+
     return {
         "add": anp.add,
         "subtract": anp.subtract,
@@ -137,5 +148,27 @@ def _forms(autograd: Any) -> Forms:
         "sum": anp.sum,
         "mean": anp.mean,
         "transpose": anp.transpose,
-        "index": lambda a, index: a[index],
+        "index": index_of,
+        "gather": index_of,
+        "clip": lambda a, lo, hi: anp.clip(a, a_min=lo, a_max=hi),
+        "where": lambda a, b, x, y: where(a > b, x, y),
+        "where_or_equal": lambda a, b, x, y: where(a >= b, x, y),
+        "floor": anp.floor,
+        "ceil": anp.ceil,
+        "dot": anp.dot,
+        "outer": lambda a, b: anp.outer(anp.ravel(a), anp.ravel(b)),
+        "prod": anp.prod,
+        "var": anp.var,
+        "std": anp.std,
+        "cumsum": lambda a, axis=None: anp.cumsum(a, axis=None if axis is None else one(axis)),
+        "amax": anp.max,
+        "amin": anp.min,
+        "logsumexp": special.logsumexp,
+        "reshape": lambda a, shape: anp.reshape(a, shape if isinstance(shape, tuple) else (shape,)),
+        "ravel": anp.ravel,
+        "expand_dims": anp.expand_dims,
+        "squeeze": anp.squeeze,
+        "stack": lambda *arrays, axis=None: anp.stack(arrays, axis=one(axis)),
+        "concatenate": lambda *arrays, axis=None: anp.concatenate(arrays, axis=one(axis)),
+        "pad": lambda a, pad_width: anp.pad(a, pad_width, "constant"),
     }

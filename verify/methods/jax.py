@@ -85,6 +85,18 @@ def _forms(jax: Any) -> Forms:
     def power_constant(a: Any, exponent: float) -> Any:
         return a ** (int(exponent) if exponent == int(exponent) else exponent)
 
+    def one(axis: Any) -> int:
+        return 0 if axis is None else int(axis[0]) if isinstance(axis, tuple) else int(axis)
+
+    def every(a: Any, axis: Any) -> Any:
+        return tuple(range(a.ndim)) if axis is None else axis
+
+    def along(function: Any) -> Any:
+        return lambda a, axis=None: function(a, axis=None if axis is None else one(axis))
+
+    def index_of(a: Any, index: tuple[Any, ...]) -> Any:
+        return a[tuple(np.array(part) if isinstance(part, tuple) else part for part in index)]
+
     return {
         "add": jnp.add,
         "subtract": jnp.subtract,
@@ -131,5 +143,37 @@ def _forms(jax: Any) -> Forms:
         "sum": jnp.sum,
         "mean": jnp.mean,
         "transpose": jnp.transpose,
-        "index": lambda a, index: a[index],
+        "index": index_of,
+        "gather": index_of,
+        "leaky_relu": lambda a, slope: jax.nn.leaky_relu(a, negative_slope=slope),
+        "elu": jax.nn.elu,
+        "clip": lambda a, lo, hi: jnp.clip(a, min=lo, max=hi),
+        "where": lambda a, b, x, y: jnp.where(a > b, x, y),
+        "where_or_equal": lambda a, b, x, y: jnp.where(a >= b, x, y),
+        "floor": jnp.floor,
+        "ceil": jnp.ceil,
+        "dot": jnp.dot,
+        "outer": jnp.outer,
+        "einsum": lambda *operands, subscripts: jnp.einsum(subscripts, *operands),
+        "prod": jnp.prod,
+        "var": jnp.var,
+        "std": jnp.std,
+        "norm": jnp.linalg.vector_norm,
+        "cumsum": along(jnp.cumsum),
+        "cumprod": along(jnp.cumprod),
+        "amax": jnp.max,
+        "amin": jnp.min,
+        "softmax": lambda a, axis=None: jax.nn.softmax(a, axis=every(a, axis)),
+        "log_softmax": lambda a, axis=None: jax.nn.log_softmax(a, axis=every(a, axis)),
+        "logsumexp": jax.scipy.special.logsumexp,
+        "reshape": lambda a, shape: jnp.reshape(a, shape if isinstance(shape, tuple) else (shape,)),
+        "ravel": jnp.ravel,
+        "expand_dims": jnp.expand_dims,
+        "squeeze": jnp.squeeze,
+        "broadcast_to": jnp.broadcast_to,
+        "stack": lambda *arrays, axis=None: jnp.stack(arrays, axis=one(axis)),
+        "concatenate": lambda *arrays, axis=None: jnp.concatenate(arrays, axis=one(axis)),
+        "pad": jnp.pad,
+        "flip": jnp.flip,
+        "roll": jnp.roll,
     }

@@ -78,7 +78,7 @@ class Torch:
         return values, dict(zip(self.variables, found, strict=True))
 
 
-def _forms(torch: Any) -> Forms:
+def _forms(torch: Any) -> Forms:  # noqa: C901  (a table, and a few functions that turn NumPy's parameters into its own)
     """Each op as PyTorch has it."""
 
     def axes(a: Any, axis: Sequence[int] | None) -> tuple[int, ...]:
@@ -96,13 +96,75 @@ def _forms(torch: Any) -> Forms:
     def transpose(a: Any, axes: Any = None) -> Any:
         return torch.permute(a, tuple(range(a.ndim))[::-1] if axes is None else tuple(axes))
 
+    functional = torch.nn.functional
+
     def index_of(a: Any, index: tuple[Any, ...]) -> Any:
-        parts = list(index)
-        for axis, part in enumerate(parts):
+        parts, axis = list(index), 0
+        taken = sum(part is not None and part is not Ellipsis for part in parts)
+        for i, part in enumerate(parts):
             if isinstance(part, slice) and part.step is not None and part.step < 0:  # PyTorch knows no such slice
                 places = torch.tensor(range(a.shape[axis])[part], dtype=torch.int64)
-                a, parts[axis] = torch.index_select(a, axis, places), slice(None)
+                a, parts[i] = torch.index_select(a, axis, places), slice(None)
+            elif isinstance(part, tuple):
+                parts[i] = torch.tensor(part, dtype=torch.int64)
+            elif isinstance(part, int) and any(isinstance(other, tuple) for other in index):
+                parts[i] = torch.tensor([part], dtype=torch.int64)  # as in NumPy, a number beside a list is one too
+            axis += 0 if part is None else a.ndim - taken if part is Ellipsis else 1
         return a[tuple(parts)]
+
+    def one(axis: Any, otherwise: int = 0) -> int:
+        return otherwise if axis is None else int(axis[0]) if isinstance(axis, tuple) else int(axis)
+
+    def prod(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        for i in sorted(axes(a, axis), reverse=True):
+            a = torch.prod(a, dim=i, keepdim=keepdims)
+        return a
+
+    def spread(function: Any) -> Any:
+        def taken(a: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> Any:
+            return function(a, dim=axes(a, axis) or None, correction=ddof, keepdim=keepdims)
+
+        return taken
+
+    def reduced(function: Any) -> Any:
+        def taken(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+            return function(a, dim=axes(a, axis), keepdim=keepdims)
+
+        return taken
+
+    def along(function: Any) -> Any:
+        def taken(a: Any, axis: Any = None) -> Any:
+            return function(a.reshape(-1), 0) if axis is None else function(a, one(axis))
+
+        return taken
+
+    def log_softmax(a: Any, axis: Any = None) -> Any:
+        if len(axes(a, axis)) == 1:
+            return torch.log_softmax(a, axes(a, axis)[0])
+        return a - torch.logsumexp(a, dim=axes(a, axis), keepdim=True)  # PyTorch's own goes along one axis
+
+    def softmax(a: Any, axis: Any = None) -> Any:
+        return torch.softmax(a, axes(a, axis)[0]) if len(axes(a, axis)) == 1 else torch.exp(log_softmax(a, axis))
+
+    def dot(a: Any, b: Any) -> Any:
+        if not a.ndim or not b.ndim:
+            return a * b
+        return torch.tensordot(a, b, dims=([a.ndim - 1], [max(b.ndim - 2, 0)]))
+
+    def expand_dims(a: Any, axis: Any) -> Any:
+        for i in sorted(axis if isinstance(axis, tuple) else (axis,)):
+            a = torch.unsqueeze(a, i)
+        return a
+
+    def pad(a: Any, pad_width: Any) -> Any:
+        pairs = np.broadcast_to(np.array(pad_width), (a.ndim, 2))[::-1]
+        return functional.pad(a, pairs.ravel().tolist())
+
+    def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+        if axis is None:
+            return torch.roll(a, shift)
+        places = axis if isinstance(axis, tuple) else (axis,)
+        return torch.roll(a, np.broadcast_to(shift, len(places)).tolist(), places)
 
     return {
         "add": torch.add,
@@ -150,4 +212,36 @@ def _forms(torch: Any) -> Forms:
         "mean": mean,
         "transpose": transpose,
         "index": index_of,
+        "gather": index_of,
+        "leaky_relu": lambda a, slope: functional.leaky_relu(a, negative_slope=slope),
+        "elu": functional.elu,
+        "clip": lambda a, lo, hi: torch.clip(a, min=lo, max=hi),
+        "where": lambda a, b, x, y: torch.where(a > b, x, y),
+        "where_or_equal": lambda a, b, x, y: torch.where(a >= b, x, y),
+        "floor": torch.floor,
+        "ceil": torch.ceil,
+        "dot": dot,
+        "outer": lambda a, b: torch.outer(a.reshape(-1), b.reshape(-1)),
+        "einsum": lambda *operands, subscripts: torch.einsum(subscripts, *operands),
+        "prod": prod,
+        "var": spread(torch.var),
+        "std": spread(torch.std),
+        "norm": reduced(torch.linalg.vector_norm),
+        "cumsum": along(torch.cumsum),
+        "cumprod": along(torch.cumprod),
+        "amax": reduced(torch.amax),
+        "amin": reduced(torch.amin),
+        "softmax": softmax,
+        "log_softmax": log_softmax,
+        "logsumexp": reduced(torch.logsumexp),
+        "reshape": lambda a, shape: torch.reshape(a, shape if isinstance(shape, tuple) else (shape,)),
+        "ravel": torch.ravel,
+        "expand_dims": expand_dims,
+        "squeeze": lambda a, axis=None: torch.squeeze(a) if axis is None else torch.squeeze(a, axes(a, axis)),
+        "broadcast_to": lambda a, shape: torch.broadcast_to(a, tuple(shape)),
+        "stack": lambda *arrays, axis=None: torch.stack(arrays, one(axis)),
+        "concatenate": lambda *arrays, axis=None: torch.cat(arrays, one(axis)),
+        "pad": pad,
+        "flip": lambda a, axis=None: torch.flip(a, axes(a, axis)),
+        "roll": roll,
     }

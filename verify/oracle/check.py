@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import UsageError
+from verify.errors import UsageError, WeakCheckWarning
 from verify.oracle.black_box import Function, judge_black_box
 from verify.oracle.function_sizes import points_at_other_sizes, why_without_value
 from verify.oracle.given import adapted, points_of
 from verify.oracle.gradient_run import GradientRun
+from verify.oracle.line_coverage import LineCoverage
 from verify.oracle.shrink import shrunk
 from verify.oracle.subject import SUBJECT, Gradient, Interface, Subject
 from verify.points import own_points
@@ -100,6 +102,7 @@ def check_gradient(
         variables="all",
     )
     given = points_of(at)
+    lines = LineCoverage(gradient)
     if isinstance(constants, Mapping):
         given = tuple({**point, **constants} for point in given or ({},))
     held = tuple(constants)
@@ -113,17 +116,20 @@ def check_gradient(
             most = SUBJECT_SIZES if asked.sizes is None else asked.sizes
             cases += [adapted(other, (), domain, None, held, dtype) for other in other_sizes(case, asked.seed, most)]
         smaller = at_other_size(asked)
-        results = [_judge_case(gradient, known, smaller if i else asked) for i, known in enumerate(cases)]
+        results = [_judge_case(gradient, known, smaller if i else asked, lines=lines) for i, known in enumerate(cases)]
         if asked.shrink:
             results = _shrunk(gradient, cases, results)
         methods = (SUBJECT, *(asked.methods or METHODS))
     else:
         asked = replace(asked, points=asked.points if domain or points else 0)
-        results = _judge_function(gradient, case, given, domain, upstream, held, dtype, asked)
+        results = _judge_function(gradient, case, given, domain, upstream, held, dtype, asked, lines)
         if dims:
             first = replace(asked, shrink=asked.shrink and all(result.passes for result in results))
-            results += _judge_other_sizes(gradient, case, given, domain, dims, held, dtype, first)
+            results += _judge_other_sizes(gradient, case, given, domain, dims, held, dtype, first, lines)
         methods = results[0].methods
+    if asked.points:
+        results[0] = replace(results[0], notes=(*results[0].notes, *lines.told()))
+    _warn_of_weak(results)
     return GradientRun(
         cases=tuple(results),
         seed=asked.seed,
@@ -135,8 +141,23 @@ def check_gradient(
     )
 
 
-def _judge_case(gradient: Gradient, case: Case, settings: Settings, interface: Interface | None = None) -> CaseResult:
+def _warn_of_weak(results: Sequence[CaseResult]) -> None:
+    """Warns where a gradient passes, and the check at its first size could not have told; the notes say it too."""
+    told = results[0].weaknesses if all(result.passes for result in results) else ()
+    if told:
+        sentence = f"{results[0].name}: the gradient passes, but this check is weak: {'; '.join(told)}"
+        warnings.warn(WeakCheckWarning(sentence), stacklevel=3)
+
+
+def _judge_case(
+    gradient: Gradient,
+    case: Case,
+    settings: Settings,
+    interface: Interface | None = None,
+    lines: LineCoverage | None = None,
+) -> CaseResult:
     subject = Subject(interface or Interface.of(case), gradient)
+    subject.lines = lines
     looked_at = replace(case, draws_scalar_upstream=subject.takes_upstream)
     result = diagnosed(looked_at, run_loaded(looked_at, settings, subject=subject))
     own = own_points(looked_at, settings.seed)
@@ -166,6 +187,7 @@ def _judge_function(
     constants: Collection[str],
     dtype: str | None,
     settings: Settings,
+    lines: LineCoverage,
 ) -> list[CaseResult]:
     """One result where all points have the same shapes and constants, else one for each point."""
     if not at or not at[0]:
@@ -174,7 +196,7 @@ def _judge_function(
     groups = [points] if len({baked_in(point, constants) for point in points}) == 1 else [[p] for p in points]
     results = []
     for number, group in enumerate(groups):
-        found = _judge_group(gradient, function, group, domain, upstream, constants, settings)
+        found = _judge_group(gradient, function, group, domain, upstream, constants, settings, lines)
         results += [replace(r, name=f"{r.name}, at[{number}]") if len(groups) > 1 else r for r in found]
     return results
 
@@ -188,6 +210,7 @@ def _judge_other_sizes(
     constants: Collection[str],
     dtype: str | None,
     settings: Settings,
+    lines: LineCoverage,
 ) -> list[CaseResult]:
     """A result for each other size that the function has a value at; a note says where it has none."""
     most = SUBJECT_SIZES if settings.sizes is None else settings.sizes
@@ -201,7 +224,7 @@ def _judge_other_sizes(
         if reason:
             missing.append(f"the function has no value at {label}, which was left out ({reason})")
             continue
-        found = _judge_group(gradient, function, [values], domain, None, constants, at_other_size(settings))
+        found = _judge_group(gradient, function, [values], domain, None, constants, at_other_size(settings), lines)
         results += [replace(result, name=f"{result.name} [{label}]") for result in found]
     return [replace(result, notes=(*result.notes, *missing)) for result in results]
 
@@ -214,6 +237,7 @@ def _judge_group(
     upstream: Any,
     constants: Collection[str],
     settings: Settings,
+    lines: LineCoverage,
 ) -> list[CaseResult]:
     traced = traced_or_reason(function, points, domain, constants)
     if isinstance(traced, Case):
@@ -221,7 +245,7 @@ def _judge_group(
         held = {name: value for name, value in points[0].items() if name not in real}
         case = adapted(traced, (), None, upstream)
         interface = replace(Interface.of(case), inputs=tuple(points[0]), held=held)
-        found = [_judge_case(gradient, case, settings, interface)]
+        found = [_judge_case(gradient, case, settings, interface, lines)]
         return _shrunk(gradient, [case], found, interface) if settings.shrink else found
     results = []
     for number, point in enumerate(points):

@@ -498,6 +498,45 @@ class _Search:
                 yield from ((item, c + side * NEAR * max(abs(c), NEAR), f"{word} {c:g}") for c in known)
 
 
+class Reached:
+    """Which sides of the branches of a case were reached, and whether its outputs changed at all.
+
+    >>> from verify.reading.case import load_case_text
+    >>> case = load_case_text("{case: relu, inputs: {x: {at: 3}}, stages: {f: relu(x)}}")
+    >>> reached = Reached(case, Program(case.graph))
+    >>> reached.see({"x": np.array([1.0, 2.0])})
+    >>> reached.weaknesses()
+    ["no point is on the second branch of relu in stage 'f': a fault there would not be seen"]
+    """
+
+    def __init__(self, case: Case, program: Program) -> None:
+        self.case, self.program = case, program
+        self.open = {(node, sign) for node in kinked_nodes(case.graph) for sign in (1, -1)}
+        self.first: dict[str, Array] = {}
+        """Output -> its value at the first point."""
+        self.changed: set[str] = set()
+
+    def see(self, inputs: Mapping[str, Array]) -> None:
+        """Takes note of P points."""
+        outputs = self.case.graph.outputs
+        if not self.open and len(self.changed) == len(outputs):
+            return
+        values = self.program.run(inputs)
+        self.open = {side for side in self.open if not _on_side(self.case.graph, values, *side).any()}
+        for name in outputs:
+            value = values[self.case.graph.position(name)]
+            if np.any(value != self.first.setdefault(name, value[0])):
+                self.changed.add(name)
+
+    def weaknesses(self) -> list[str]:
+        """What could not have been seen, a sentence each."""
+        told = [f"{name} is the same at every point" for name in self.first if name not in self.changed]
+        for node, sign in sorted(self.open, key=lambda side: (side[0], -side[1])):
+            side = f"the {'first' if sign > 0 else 'second'} branch of {branch_name(self.case.graph, node)}"
+            told.append(f"no point is on {side}: a fault there would not be seen")
+        return told
+
+
 # ----------------------------------------------------------------------------------------------------------- helpers
 
 

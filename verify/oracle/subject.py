@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from verify.errors import UsageError, did_you_mean
 from verify.interpret import dtype_of
 from verify.oracle.ball_numbers import BallNumber
 from verify.oracle.contract import Contract
+from verify.oracle.line_coverage import LineCoverage
 from verify.reading.case import Case
 
 Array = NDArray[Any]
@@ -107,6 +109,8 @@ class Subject:
         """Raises UsageError for a gradient that cannot be called with the inputs."""
         self.interface = interface
         self.gradient = gradient
+        self.lines: LineCoverage | None = None
+        """Which of its lines were reached, for whoever wants to know."""
         self.contract = Contract()
         """What was found out about the gradient while it was called."""
         self._by_name, self.takes_upstream = _calling_convention(interface, gradient)
@@ -136,7 +140,8 @@ class Subject:
         """What the subject answers at one point, by variable, in float64; empty where it raised an exception."""
         here, seeds = ({name: np.copy(x)[()] for name, x in xs.items()} for xs in (inputs, upstream))
         try:
-            raw = self._call(here, seeds)
+            with self.lines.watching() if self.lines is not None else nullcontext():
+                raw = self._call(here, seeds)
         except Exception as error:  # noqa: BLE001 - whatever foreign code raises is told with its own traceback
             self.contract.raised(error, _point_text(inputs))
             return {}
