@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import flint
+import matrix_rows
 import mpmath
 import numpy as np
 import pytest
@@ -175,6 +176,7 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "matmul": ("A @ B", "A @ c", "c @ B", "c @ c"), "sum": ("sum(A)", "sum(A, axis=0)", "sum(A, axis=1)"),
     "mean": ("mean(A)", "mean(A, axis=1)"), "transpose": ("transpose(A)",), "index": ("A[1]", "A[0, 1]", "c[1:]"),
     **EXPRESSIONS,
+    **matrix_rows.EXPRESSIONS,
 }  # fmt: skip
 """Op -> expressions that use it: scalars a and b, matrices A and B, a vector c."""
 
@@ -433,7 +435,7 @@ STAGES: Mapping[str, str] = {
     "elu": "elu(u - 1, 0.5)", "clip": "clip(u, 0.8, 1.2)", "where": "where(u > 1, u * b, u + b)",
     "where_or_equal": "where(u >= 1, u * b, u + b)",
     "matmul": "u @ b", "sum": "sum(u)", "mean": "mean(u)",
-    "transpose": "transpose(u)", "index": "u[0]", **IN_STAGES,
+    "transpose": "transpose(u)", "index": "u[0]", **IN_STAGES, **matrix_rows.IN_STAGES,
 }  # fmt: skip
 
 SLIGHTLY_MORE = 1 + 2.0**-40

@@ -26,6 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from verify.certified import matrix_bounds
+from verify.ops import linear_algebra
+
 LIMITS: Mapping[np.dtype[Any], tuple[float, float]] = {
     np.dtype(np.float64): (2.0**-53, 2.0**-1074),
     np.dtype(np.float32): (2.0**-24, 2.0**-149),
@@ -605,10 +608,60 @@ def _joined(func: Callable[..., Any]) -> Callable[..., Balls]:
     return join
 
 
+def _float64(*operands: Any) -> tuple[Any, ...]:
+    """Values and radii of operands, and the unit roundoff of the dtype that they compute in together."""
+    dtype = np.result_type(*(np.asarray(_raw(x)) for x in operands))
+    return (*(part for x in operands for part in _operand(x, dtype)), LIMITS[dtype][0])
+
+
+def _inverse(a: Any) -> Balls:
+    value, (a64, ra, u) = linear_algebra.inverse(_raw(a)), _float64(a)
+    return _bounded(value, matrix_bounds.inverse_radius, a64, ra, value.astype(np.float64), u)
+
+
+def _solution(a: Any, b: Any) -> Balls:
+    value, (a64, ra, b64, rb, u) = linear_algebra.solution(_raw(a), _raw(b)), _float64(a, b)
+    inverted = linear_algebra.inverse(a64)
+    return _bounded(value, matrix_bounds.solution_radius, a64, ra, b64, rb, value.astype(np.float64), inverted, u)
+
+
+def _cholesky_factor(a: Any) -> Balls:
+    value, (a64, ra, u) = linear_algebra.cholesky_factor(_raw(a)), _float64(a)
+    factor = value.astype(np.float64)
+    return _bounded(value, matrix_bounds.cholesky_radius, a64, ra, factor, linear_algebra.inverse(factor), u)
+
+
+def _determinant(a: Any) -> Balls:
+    a64, ra, u = _float64(a)
+    moved = matrix_bounds.perturbation(a64, ra, matrix_bounds.ELIMINATION, u)
+    return _bounded(
+        linear_algebra.determinant(_raw(a)), matrix_bounds.product_change, matrix_bounds.singular_values(a64), moved
+    )
+
+
+def _log_abs_determinant(a: Any) -> Balls:
+    return _bounded(linear_algebra.log_abs_determinant(_raw(a)), matrix_bounds.log_determinant_radius, *_float64(a))
+
+
+def _cofactors(a: Any) -> Balls:
+    value, (a64, ra, u) = linear_algebra.cofactors(_raw(a)), _float64(a)
+    limit = linear_algebra.WELL_CONDITIONED[value.dtype.char]
+    return _bounded(value, matrix_bounds.cofactor_radius, a64, ra, linear_algebra.inverse(a64), limit, u)
+
+
+def _bounded(value: Any, bound: Callable[..., Any], *parts: Any) -> Balls:
+    """A result with the radius that a bound of its error gives, and what it rounds as a number by itself."""
+    with _quiet():
+        value = np.asarray(value)
+        unit, tiny = LIMITS[value.dtype]
+        size = np.abs(value.astype(np.float64, copy=False))
+        return _ball(value, (bound(*parts) + ROUNDED * unit * size) * (1 + 1024 * unit) + 2 * tiny)
+
+
 STRUCTURAL: frozenset[Callable[..., Any]] = frozenset(
     (
         np.broadcast_to, np.expand_dims, np.squeeze, np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis,
-        np.copy, np.flip, np.roll, np.pad,
+        np.copy, np.flip, np.roll, np.pad, np.lib.stride_tricks.sliding_window_view,
     )
 )  # fmt: skip
 """Functions that only move entries, and put zeros beside them: they are applied to the values and to the radii."""
@@ -629,5 +682,11 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     np.ones_like: lambda a: Balls.exact(np.ones_like(a.value)),
     np.shape: lambda a: a.shape,
     np.ndim: lambda a: a.ndim,
+    linear_algebra.inverse: _inverse,
+    linear_algebra.solution: _solution,
+    linear_algebra.cholesky_factor: _cholesky_factor,
+    linear_algebra.determinant: _determinant,
+    linear_algebra.log_abs_determinant: _log_abs_determinant,
+    linear_algebra.cofactors: _cofactors,
 }
 """The other functions of NumPy's that balls know."""
