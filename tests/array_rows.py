@@ -64,6 +64,8 @@ IN_STAGES: Mapping[str, str] = {
 
 def with_scaled_form(row: Op, factor: sympy.Rational) -> Op:
     """A row whose SymPy form, or lowering where it has one, is multiplied by a number."""
+    if row.implicit:  # the value is too large where a part of it solves the equations
+        return replace(row, sympy=lambda y, *operands: row.sympy(y * (1 / factor), *operands))
     if row.lower is None:
         form = row.sympy
         return replace(row, sympy=lambda *args, **params: form(*args, **params) * factor)

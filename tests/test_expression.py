@@ -23,7 +23,9 @@ from verify.reading.expression import (
 from verify.reading.expression_text import expression_text
 from verify.reading.syntax import MAX_DEPTH, MAX_DIGITS, MAX_LENGTH, MAX_NODES, referenced_names
 
-INPUTS = {"x": (), "y": (), "W": (5, 10), "X": (10, 3), "v": (3,)}
+INPUTS = {
+    "x": (), "y": (), "W": (5, 10), "X": (10, 3), "v": (3,), "S": (3, 3), "I": (1, 1, 4), "J": (1, 1, 2, 2),
+}  # fmt: skip
 DIMS = {"m": 5, "n": 10}
 
 
@@ -70,6 +72,18 @@ def test_grammar(text: str, ops: list[str]) -> None:
 REQUIRED = {"shape": "(1, 5, 10)", "axis": "0", "pad_width": "1", "shift": "2"}
 """Values of parameters that must be given, for a matrix of 5 by 10."""
 
+OTHERWISE = {
+    "dot": "dot(v, v)",
+    "where": "where(W > x, W, x)",
+    **{op: f"{op}(S)" for op in ("inverse", "det", "logabsdet", "cholesky")},
+    "solve": "solve(S, v)",
+    "conv1d": "conv1d(I, I)",
+    "conv2d": "conv2d(J, J)",
+    "max_pool": "max_pool(I, 2)",
+    "avg_pool": "avg_pool(J, 2)",
+}
+"""Calls of ops that want operands of other shapes."""
+
 
 @pytest.mark.parametrize("name", CALLABLE)
 def test_every_callable_op_can_be_called(name: str) -> None:
@@ -78,10 +92,9 @@ def test_every_callable_op_can_be_called(name: str) -> None:
     operands = ["W"] * row.arity
     if row.variadic:
         operands = ["[W, W]"] if row.variadic == "list" else ['"ij,ij"', "W", "W"]
-    operands += [f"{key}={REQUIRED[key]}" for key in row.required]
+    operands += [f"{key}={REQUIRED[key]}" for key in row.required if key in REQUIRED]
     operands += [str(number) for number in range(len(row.numbers))]
-    known = {"dot": "dot(v, v)", "where": "where(W > x, W, x)"}
-    assert [name] == program(known.get(name, f"{name}({', '.join(operands)})"))
+    assert [name] == program(OTHERWISE.get(name, f"{name}({', '.join(operands)})"))
 
 
 @pytest.mark.parametrize("name", [name for name in OPS if name not in CALLABLE])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
+from ops_table import COMMAND, README, shown, table
 
 from verify.matrix import BINARY, PRODUCTS, YES, Support, Trial, support_matrix, trials
 from verify.ops import OPS
@@ -40,6 +41,18 @@ def test_every_cell_is_supported_or_on_the_committed_list(cells: list[Support]) 
 def test_every_op_and_method_has_its_cell(cells: list[Support]) -> None:
     """No op of the table and no method is left out."""
     assert [(op, method) for op in OPS for method in METHODS] == [(cell.op, cell.method) for cell in cells]
+
+
+def test_the_table_in_the_readme_is_up_to_date(cells: list[Support]) -> None:
+    """It is made from this matrix, one op a line."""
+    assert table(cells) == shown(README.read_text(encoding="utf-8")), f"run '{COMMAND}' and commit README.md"
+
+
+def test_the_table_shows_what_is_not_supported(cells: list[Support]) -> None:
+    """The twin: another status, or an op that is left out, gives another table."""
+    first, *rest = cells
+    assert "no: it has no step" in table([first._replace(status="no: it has no step"), *rest])
+    assert table(cells) != table([cell for cell in cells if cell.op != "clip"])
 
 
 def test_a_claim_of_being_unsupported_must_be_true(cells: list[Support]) -> None:

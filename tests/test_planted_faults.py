@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import flint
+import matrix_rows
 import numpy as np
 import pytest
 import sympy
-from array_rows import IN_STAGES, with_scaled_form
+from array_rows import IN_STAGES as ARRAY_STAGES
+from array_rows import with_scaled_form
 
 import verify.methods.reverse as engine
 from verify.certified.taylor import precision
@@ -34,6 +36,7 @@ from verify.records import CaseResult, Run
 from verify.runner import Settings, run_cases
 
 Column = Callable[..., Any]
+IN_STAGES: Mapping[str, str] = {**ARRAY_STAGES, **matrix_rows.IN_STAGES}
 
 # ------------------------------------------------------------------------------------------------------- the cases
 
@@ -73,6 +76,8 @@ STAGES: Mapping[str, str] = {
     "arctan": "arctan(u)",
     "arctan2": "arctan2(u, b)",
     "erfc": "erfc(u)",
+    "gamma": "gamma(u)",
+    "lgamma": "lgamma(u)",
     "max": "max(u, b)",
     "min": "min(u, b)",
     "relu": "relu(u - 1)",
@@ -149,7 +154,7 @@ def upstream_alone(g: Any, y: Any, *_: Any, **__: Any) -> Any:
 SMOOTH = (
     "power_constant", "exp", "log", "sqrt", "tanh", "sin", "cos", "erf", "cbrt", "square", "reciprocal",
     "expm1", "log1p", "log2", "log10", "softplus", "sinh", "cosh", "arcsinh", "arccosh", "arctanh",
-    "tan", "arcsin", "arccos", "arctan", "erfc",
+    "tan", "arcsin", "arccos", "arctan", "erfc", "gamma", "lgamma",
 )  # fmt: skip
 """Rows of one operand with a slope of their own."""
 
@@ -208,6 +213,14 @@ DROPPED_VJPS: Mapping[str, tuple[Column | None, ...]] = {
     "cumsum": (lambda g, y, a: g.reshape(a.shape),),
     "cumprod": (lambda g, y, a: (g * y).reshape(a.shape) / a,),
     "amax": (lambda g, y, a, tie: spread(g, a, None, keepdims=False) + 0.0,),
+    "trace": (lambda g, y, a: g[:, None, None] * np.ones_like(a),),
+    "inverse": (lambda g, y, a: -g,),
+    "det": (lambda g, y, a: g[:, None, None] * np.ones_like(a),),
+    "logabsdet": (lambda g, y, a: g[:, None, None] * a,),
+    "solve": (lambda g, y, a, b: -g[:, :, None] * y[:, None, :], None),
+    "cholesky": (lambda g, y, a: g,),
+    "avg_pool": (lambda g, y, x, size: np.broadcast_to(g, x.shape),),
+    "max_pool": (lambda g, y, x, size, tie: np.broadcast_to(g, x.shape),),
     "amin": (lambda g, y, a, tie: spread(g, a, None, keepdims=False) + 0.0,),
     "softmax": (lambda g, y, a: g * y,),
     "log_softmax": (lambda g, y, a: g,),
@@ -417,6 +430,14 @@ erfc            forward      =      =      =      =      =
 erfc            VJP a        =      =      =      =      -
 erfc            SymPy form   =      =      =      =      -
 erfc            ball form    =      =      -      =      -
+gamma           forward      =      =      =      =      =
+gamma           VJP a        =      =      =      =      -
+gamma           SymPy form   =      =      =      =      -
+gamma           ball form    =      =      -      =      -
+lgamma          forward      =      =      =      =      =
+lgamma          VJP a        =      =      =      =      -
+lgamma          SymPy form   =      =      =      =      -
+lgamma          ball form    =      =      -      =      -
 max             forward      =      =      =      =      =
 max             VJP a        =      =      =      =      -
 max             VJP b        =      =      =      =      -
@@ -501,19 +522,21 @@ index           SymPy form   =      =      =      =      -
 index           ball form    =      =      -      =      -
 """
 
-BOTH = ("dot", "outer")
+BOTH = ("dot", "outer", "solve", "conv1d", "conv2d")
 """Rows of the next table with a second operand."""
 
 ARRAY_MATRIX = "".join(
     f"{op:15} forward      =      =      -      =      =\n"
     f"{op:15} VJP a        =      =      {'=' if op in DROPPED_VJPS else '-'}      =      -\n"
     + (f"{op:15} VJP b        =      =      -      =      -\n" if op in BOTH else "")
-    + f"{op:15} {'SymPy form' if OPS[op].lower is None else 'lowering  '}   =      =      -      =      -\n"
+    + f"{op:15} {'SymPy form' if OPS[op].lower is None else 'lowering  '}   =      "
+    + f"{'missed' if op == 'cholesky' else '='}      -      =      -\n"
     f"{op:15} ball form    =      =      -      =      -\n"
     for op in IN_STAGES
 )
 """The same for the rows that work on whole arrays. Every cell of both is on the diagonal; one that is not would read
-who was named instead, with the reason beside it here."""
+who was named instead, with the reason beside it here: Cholesky's equations hold for the factor with all its signs
+changed too, and SymPy's side takes the positive roots."""
 
 
 def expected_cells(op: str) -> dict[tuple[str, str], str]:

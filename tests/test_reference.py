@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import flint
+import matrix_rows
 import mpmath
 import numpy as np
 import pytest
@@ -165,7 +166,8 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "log1p": ("log1p(a)",), "log2": ("log2(a)",), "log10": ("log10(a)",), "softplus": ("softplus(a)",),
     "sinh": ("sinh(a)",), "cosh": ("cosh(a)",), "arcsinh": ("arcsinh(a)",), "arccosh": ("arccosh(a)",),
     "arctanh": ("arctanh(a)",), "tan": ("tan(a)",), "arcsin": ("arcsin(a)",), "arccos": ("arccos(a)",),
-    "arctan": ("arctan(a)",), "erfc": ("erfc(a)",), "arctan2": ("arctan2(a, b)",),
+    "arctan": ("arctan(a)",), "erfc": ("erfc(a)",),
+    "gamma": ("gamma(a)",), "lgamma": ("lgamma(a)",), "arctan2": ("arctan2(a, b)",),
     "max": ("max(a, b)",), "min": ("min(a, b)",),
     "relu": ("relu(a)",), "abs": ("abs(a)",), "hypot": ("hypot(a, b)",), "sign": ("sign(a)",),
     "floor": ("floor(a)",), "ceil": ("ceil(a)",),
@@ -174,6 +176,7 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "matmul": ("A @ B", "A @ c", "c @ B", "c @ c"), "sum": ("sum(A)", "sum(A, axis=0)", "sum(A, axis=1)"),
     "mean": ("mean(A)", "mean(A, axis=1)"), "transpose": ("transpose(A)",), "index": ("A[1]", "A[0, 1]", "c[1:]"),
     **EXPRESSIONS,
+    **matrix_rows.EXPRESSIONS,
 }  # fmt: skip
 """Op -> expressions that use it: scalars a and b, matrices A and B, a vector c."""
 
@@ -185,7 +188,9 @@ def row_points(op: str) -> list[dict[str, Any]]:
         return [{"A": rng.normal(size=(2, 2)), "B": rng.normal(size=(2, 2)), "c": rng.normal(size=2)} for _ in range(3)]
     growing = dict.fromkeys(("exp", "expm1", "sigmoid", "tanh", "softplus", "sinh", "cosh"), 700.0)
     domain = OPS[op].domain[0]
-    largest = {**growing, "erf": 26.0, "erfc": 26.0}.get(op, domain.high if domain.high == 1 else 1e8)
+    largest = {**growing, "erf": 26.0, "erfc": 26.0, "gamma": 60.0, "lgamma": 900.0}.get(
+        op, domain.high if domain.high == 1 else 1e8
+    )
     found = []
     for a in SIZES:
         for sign in (1.0, -1.0):
@@ -204,7 +209,7 @@ def test_rows_hold_the_truth(op: str) -> None:
             if "**" in text and ("." in text or op == "power"):
                 used["a"] = abs(used["a"])
             if abs(used.get("a", 1.0)) < 1e-200 and (
-                text in {"a ** -2", "a ** -1.5", "reciprocal(a)"} or used.get("b", 0.0) < 0
+                text in {"a ** -2", "a ** -1.5", "reciprocal(a)", "gamma(a)"} or used.get("b", 0.0) < 0
             ):
                 continue  # the slope is more than a float can hold
             graph, inputs, upstream = made({"f": text}, **used)
@@ -422,14 +427,15 @@ STAGES: Mapping[str, str] = {
     "log1p": "log1p(u)", "log2": "log2(u)", "log10": "log10(u)", "softplus": "softplus(u)", "sinh": "sinh(u)",
     "cosh": "cosh(u)", "arcsinh": "arcsinh(u)", "arccosh": "arccosh(u + 1)", "arctanh": "arctanh(u / 2)",
     "tan": "tan(u / 2)", "arcsin": "arcsin(u / 2)", "arccos": "arccos(u / 2)", "arctan": "arctan(u)",
-    "erfc": "erfc(u)", "arctan2": "arctan2(u, b)",
+    "erfc": "erfc(u)",
+    "gamma": "gamma(u)", "lgamma": "lgamma(u)", "arctan2": "arctan2(u, b)",
     "max": "max(u, b)", "min": "min(u, b)",
     "relu": "relu(u)", "abs": "abs(u)", "hypot": "hypot(u, b)", "sign": "u * sign(u)",
     "floor": "u * floor(3 * u)", "ceil": "u * ceil(3 * u)", "leaky_relu": "leaky_relu(u - 1, 0.1)",
     "elu": "elu(u - 1, 0.5)", "clip": "clip(u, 0.8, 1.2)", "where": "where(u > 1, u * b, u + b)",
     "where_or_equal": "where(u >= 1, u * b, u + b)",
     "matmul": "u @ b", "sum": "sum(u)", "mean": "mean(u)",
-    "transpose": "transpose(u)", "index": "u[0]", **IN_STAGES,
+    "transpose": "transpose(u)", "index": "u[0]", **IN_STAGES, **matrix_rows.IN_STAGES,
 }  # fmt: skip
 
 SLIGHTLY_MORE = 1 + 2.0**-40

@@ -37,7 +37,8 @@ HEADS = (0.3, 1.0, -0.7, 2.5, -6.0, 20.0, 1e-9)
 UNARY = (
     "negative", "positive", "exp", "log", "sqrt", "sigmoid", "tanh", "sin", "cos", "erf", "relu", "abs",
     "cbrt", "square", "reciprocal", "expm1", "log1p", "log2", "log10", "softplus", "sinh", "cosh", "arcsinh",
-    "arccosh", "arctanh", "tan", "arcsin", "arccos", "arctan", "erfc", "leaky_relu", "elu", "clip", "floor", "ceil",
+    "arccosh", "arctanh", "tan", "arcsin", "arccos", "arctan", "erfc", "gamma", "lgamma",
+    "leaky_relu", "elu", "clip", "floor", "ceil",
 )  # fmt: skip
 EXPONENTS = (0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5, 1.5, -0.5)
 POLES = ("divide", "tan")

@@ -80,6 +80,8 @@ class Trial:
             low, high = (0.3, 0.8) if interval.high == 1 else (0.3, 2.0)
             sized = rng.uniform(low, high, (points, *shape)) + (1.0 if interval.low == 1 else 0.0)
             drawn[name] = sized * (signs if interval == REAL and whole else 1.0)
+        if self.op in DOMINANT:
+            drawn["a"] = drawn["a"] + 2.0 * self.shapes[0][-1] * np.eye(self.shapes[0][-1])
         return drawn
 
 
@@ -135,6 +137,28 @@ EINSUMS: tuple[tuple[str, tuple[Shape, ...]], ...] = (
     ("bij,bjk->bik", ((2, 2, 3), (2, 3, 2))), ("ij,j,k->i", ((2, 3), (3,), (2,))), ("iij->j", ((2, 2, 3),)),
 )  # fmt: skip
 
+DOMINANT = frozenset(("inverse", "det", "logabsdet", "solve", "cholesky"))
+"""Ops that need a matrix away from singular ones, or a positive definite one: the diagonal is made large."""
+SQUARES: tuple[Shape, ...] = ((1, 1), (2, 2), (3, 3), (2, 3, 3), (3, 2, 2))
+SYSTEMS: tuple[tuple[Shape, Shape], ...] = (
+    ((3, 3), (3,)), ((2, 2), (2, 3)), ((1, 1), (1,)), ((2, 3, 3), (3,)), ((2, 3, 3), (2, 3, 2)), ((2, 2), (3, 2, 2)),
+    ((1, 2, 2), (3, 2, 1)),
+)  # fmt: skip
+CONVOLUTIONS: Mapping[int, Sequence[tuple[tuple[Shape, Shape], Mapping[str, Any]]]] = {
+    1: [
+        (((2, 3, 5), (4, 3, 2)), {}), (((1, 1, 4), (1, 1, 4)), {}), (((2, 2, 4), (2, 2, 3)), {"padding": 1}),
+        (((2, 1, 7), (2, 1, 3)), {"stride": 3, "padding": 2}), (((1, 1, 1), (1, 1, 1)), {}),
+    ],
+    2: [
+        (((2, 3, 4, 3), (2, 3, 2, 2)), {}), (((1, 2, 3, 3), (2, 2, 3, 3)), {"padding": 1}),
+        (((2, 1, 4, 5), (3, 1, 3, 2)), {"stride": (1, 2), "padding": (1, 0)}), (((2, 2, 2, 2), (2, 2, 2, 2)), {}),
+    ],
+}  # fmt: skip
+POOLS: tuple[tuple[Shape, Mapping[str, Any]], ...] = (
+    ((2, 3, 4), {"size": 2}), ((1, 2, 5), {"size": 3, "stride": 1}), ((2, 2, 4, 6), {"size": 2}),
+    ((1, 1, 3, 4), {"size": (3, 2), "stride": (1, 2)}), ((2, 1, 2, 2), {"size": 1}),
+)  # fmt: skip
+
 
 def trials(op: str) -> Iterator[Trial]:
     """All ways in which one op is tried.
@@ -159,6 +183,14 @@ def trials(op: str) -> Iterator[Trial]:
 
 SPECIAL: Mapping[str, Sequence[tuple[tuple[Shape, ...], Mapping[str, Any]]]] = {
     "matmul": [(pair, {}) for pair in PRODUCTS],
+    **{op: [((shape,), {}) for shape in SQUARES] for op in DOMINANT - {"solve"}},
+    "solve": [(pair, {}) for pair in SYSTEMS],
+    "trace": [((shape,), {}) for shape in ((1, 1), (3, 3), (2, 4))],
+    "diag": [((shape,), {}) for shape in ((1,), (3,), (3, 3), (2, 4))],
+    "conv1d": CONVOLUTIONS[1],
+    "conv2d": CONVOLUTIONS[2],
+    "avg_pool": [((shape,), params) for shape, params in POOLS],
+    "max_pool": [((shape,), params) for shape, params in POOLS],
     "sum": [((shape,), params) for shape, params in REDUCTIONS],
     "mean": [((shape,), params) for shape, params in REDUCTIONS],
     "transpose": [((shape,), params) for shape, params in TRANSPOSES],

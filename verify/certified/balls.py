@@ -26,6 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from verify.certified import matrix_bounds
+from verify.ops import linear_algebra
+
 LIMITS: Mapping[np.dtype[Any], tuple[float, float]] = {
     np.dtype(np.float64): (2.0**-53, 2.0**-1074),
     np.dtype(np.float32): (2.0**-24, 2.0**-149),
@@ -56,6 +59,7 @@ arccosh   1.13 (1.11)  1.95 (1.65)      arctan    0.95 (0.96)  1.76 (1.58)
 arctanh   0.99 (1.00)  1.12 (1.00)      arctan2   1.42 (0.95)  2.31 (1.95)
 cbrt      1.00 (0.98)  2.40 (2.61)      hypot     0.99         0.98
 erf       2.73         1.00             erfc      see _erfc    1.00
+gamma     5.24         0.99             psi       4.49         1.00
 ========  ===========  ===========      ========  ===========  ===========
 
 Subnormal results were at most 1.12 smallest subnormals away; rules that can underflow add 2.
@@ -352,6 +356,33 @@ def _erf(m: Any, a: Any, ra: Any) -> Any:
     return ra * np.exp(-(np.maximum(np.abs(a) - ra, 0) ** 2)) * 1.1284
 
 
+def _steepest_lgamma(a: Any, ra: Any) -> Any:
+    """How steep log(gamma) is at most: its slope, psi, rises."""
+    from scipy.special import psi
+
+    return np.maximum(np.abs(psi(_positive(a, ra))), np.abs(psi(a + ra))) * (1 + 2.0**-40) + 2.0**-50
+
+
+def _positive(a: Any, ra: Any) -> Any:
+    """The lower end of a ball, NaN where it is not above 0."""
+    return np.where(a > ra, (a - ra) * SHRINK, np.nan)
+
+
+def _gamma(m: Any, a: Any, ra: Any) -> Any:
+    return m * np.expm1(ra * _steepest_lgamma(a, ra) * GROW)
+
+
+def _gammaln(m: Any, a: Any, ra: Any) -> Any:
+    # Close to the zeros at 1 and 2 SciPy's digits are absolute.
+    return ra * _steepest_lgamma(a, ra) + np.where((a > 0.25) & (a < 4), 2.0**-50, 0.0)
+
+
+def _psi(m: Any, a: Any, ra: Any) -> Any:
+    from scipy.special import zeta  # zeta(2, a) is the slope of psi, which falls
+
+    return ra * zeta(2, _positive(a, ra)) * (1 + 2.0**-40)
+
+
 def _erfc(m: Any, a: Any, ra: Any) -> Any:
     # SciPy takes the exponential of a rounded square: its error grows with that.
     return _erf(m, a, ra) + np.where(a > 1, m * (a * a * 2.0**-51), 0.0)
@@ -443,6 +474,9 @@ RULES: dict[np.ufunc, Rule] = {
 FOREIGN_RULES: dict[str, Rule] = {
     "erf": Rule(_erf, LIBRARY, underflows=True),
     "erfc": Rule(_erfc, LIBRARY, underflows=True),
+    "gamma": Rule(_gamma, LIBRARY),
+    "gammaln": Rule(_gammaln, LIBRARY),
+    "psi": Rule(_psi, LIBRARY),
 }
 """The same by name, for ufuncs of SciPy's: importing it would cost more than a run of most cases."""
 
@@ -574,10 +608,60 @@ def _joined(func: Callable[..., Any]) -> Callable[..., Balls]:
     return join
 
 
+def _float64(*operands: Any) -> tuple[Any, ...]:
+    """Values and radii of operands, and the unit roundoff of the dtype that they compute in together."""
+    dtype = np.result_type(*(np.asarray(_raw(x)) for x in operands))
+    return (*(part for x in operands for part in _operand(x, dtype)), LIMITS[dtype][0])
+
+
+def _inverse(a: Any) -> Balls:
+    value, (a64, ra, u) = linear_algebra.inverse(_raw(a)), _float64(a)
+    return _bounded(value, matrix_bounds.inverse_radius, a64, ra, value.astype(np.float64), u)
+
+
+def _solution(a: Any, b: Any) -> Balls:
+    value, (a64, ra, b64, rb, u) = linear_algebra.solution(_raw(a), _raw(b)), _float64(a, b)
+    inverted = linear_algebra.inverse(a64)
+    return _bounded(value, matrix_bounds.solution_radius, a64, ra, b64, rb, value.astype(np.float64), inverted, u)
+
+
+def _cholesky_factor(a: Any) -> Balls:
+    value, (a64, ra, u) = linear_algebra.cholesky_factor(_raw(a)), _float64(a)
+    factor = value.astype(np.float64)
+    return _bounded(value, matrix_bounds.cholesky_radius, a64, ra, factor, linear_algebra.inverse(factor), u)
+
+
+def _determinant(a: Any) -> Balls:
+    a64, ra, u = _float64(a)
+    moved = matrix_bounds.perturbation(a64, ra, matrix_bounds.ELIMINATION, u)
+    return _bounded(
+        linear_algebra.determinant(_raw(a)), matrix_bounds.product_change, matrix_bounds.singular_values(a64), moved
+    )
+
+
+def _log_abs_determinant(a: Any) -> Balls:
+    return _bounded(linear_algebra.log_abs_determinant(_raw(a)), matrix_bounds.log_determinant_radius, *_float64(a))
+
+
+def _cofactors(a: Any) -> Balls:
+    value, (a64, ra, u) = linear_algebra.cofactors(_raw(a)), _float64(a)
+    limit = linear_algebra.WELL_CONDITIONED[value.dtype.char]
+    return _bounded(value, matrix_bounds.cofactor_radius, a64, ra, linear_algebra.inverse(a64), limit, u)
+
+
+def _bounded(value: Any, bound: Callable[..., Any], *parts: Any) -> Balls:
+    """A result with the radius that a bound of its error gives, and what it rounds as a number by itself."""
+    with _quiet():
+        value = np.asarray(value)
+        unit, tiny = LIMITS[value.dtype]
+        size = np.abs(value.astype(np.float64, copy=False))
+        return _ball(value, (bound(*parts) + ROUNDED * unit * size) * (1 + 1024 * unit) + 2 * tiny)
+
+
 STRUCTURAL: frozenset[Callable[..., Any]] = frozenset(
     (
         np.broadcast_to, np.expand_dims, np.squeeze, np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis,
-        np.copy, np.flip, np.roll, np.pad,
+        np.copy, np.flip, np.roll, np.pad, np.lib.stride_tricks.sliding_window_view,
     )
 )  # fmt: skip
 """Functions that only move entries, and put zeros beside them: they are applied to the values and to the radii."""
@@ -598,5 +682,11 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     np.ones_like: lambda a: Balls.exact(np.ones_like(a.value)),
     np.shape: lambda a: a.shape,
     np.ndim: lambda a: a.ndim,
+    linear_algebra.inverse: _inverse,
+    linear_algebra.solution: _solution,
+    linear_algebra.cholesky_factor: _cholesky_factor,
+    linear_algebra.determinant: _determinant,
+    linear_algebra.log_abs_determinant: _log_abs_determinant,
+    linear_algebra.cofactors: _cofactors,
 }
 """The other functions of NumPy's that balls know."""

@@ -535,6 +535,8 @@ def reason_lost(graph: Graph, at: int, values: Values, *, slope: bool) -> tuple[
     ("log in stage 'f' is outside its domain (a > 0): a = 0", True)
     """
     node = graph.nodes[at]
+    if node.kind == "op" and OPS[node.op].undefined:
+        return f"{OPS[node.op].undefined}, or too near to one to tell, in {_where(node)}", False
     if node.kind != "op" or not OPS[node.op].elementwise:
         return f"{_where(node)} has no finite {'slope' if slope else 'value'}", False
     result, *operands = np.broadcast_arrays(*(as_objects(values[i]) for i in (at, *node.args)))

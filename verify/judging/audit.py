@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from verify.certified.balls import Balls
 from verify.certified.taylor import entries_of, precision, seeded
-from verify.graph import Graph, Node, lowered
+from verify.graph import Graph, GraphBuilder, Node, lowered
 from verify.interpret import Values, align
 from verify.methods.reverse import unbroadcast
 from verify.ops import OPS, Jump, Op
 from verify.ops.ball_forms import head, tail
+from verify.symbolic.pieces import piece_of
 
 Array = NDArray[Any]
 Column = Literal["forward", "VJP", "SymPy form", "lowering", "ball form"]
@@ -42,7 +43,10 @@ MOST_ENTRIES = 256
 """Operand entries of a structural op that are looked at; larger nodes are left out."""
 
 MOST_LOWERED = 32
-"""The same for an op with a lowering, which is run again for each of them."""
+"""The same for an op that is not linear in its operands, which is run again for each of them."""
+
+NOTHING = 1e-100
+"""What is this small against the rounding of floats is not a difference, where the exact number is 0."""
 
 ABOVE_ROUNDING = 1024.0
 """How many times its rounding, as balls bound it, a column of such an op must be off to be called wrong."""
@@ -135,6 +139,9 @@ def _checks(node: Node, operands: Sequence[Array], value: Array) -> Iterator[Che
             yield from _elementwise(row, node.params, static, float(y), [float(x) for x in args])
     elif row.lower is not None and sum(x.size for x in operands) <= MOST_LOWERED:
         yield from _composite(row, node, static, operands, value)
+    elif row.lower is None and (row.implicit or row.curved):
+        if sum(x.size for x in operands) <= MOST_LOWERED:
+            yield from _curved(row, node, static, operands, value)
     elif row.lower is None and sum(x.size for x in operands) <= MOST_ENTRIES:
         yield from _structural(row, node, static, operands, value)
 
@@ -286,6 +293,69 @@ def _composite_slopes(
 
 def _reach(x: Array) -> float:
     return max(1.0, float(np.max(np.abs(x))))
+
+
+def _curved(row: Op, node: Node, static: dict[str, Any], operands: Sequence[Array], value: Array) -> Iterator[Check]:
+    """Ops on whole matrices: slopes by differences, sizes from rounding, and SymPy's side run on balls."""
+    numbers = [_mpf(x[0]) for x in operands]
+    try:
+        exact: Any = _exact(row, numbers, static)
+        slopes = [_differences(row, numbers, i, static) for i in range(len(numbers))]
+    except (ZeroDivisionError, ValueError):
+        return  # mpmath's word for a singular matrix: there is nothing to hold the columns against
+    in_balls = row.forward(*map(Balls.exact, operands), **node.params)
+    seeds = np.arange(1.0, 1.0 + exact.size).reshape(exact.shape)
+    forms, pulled = _sympy_numbers(node, operands, seeds)
+    for got, form, true, size in zip(value.flat, forms, exact.flat, _sizes(in_balls, value), strict=True):
+        yield "forward", float(got), true, size
+        yield "SymPy form", form, true, abs(true) + NOTHING * size
+    output = np.array([_nearest(x) for x in exact.flat]).reshape(value.shape)
+    for i, vjp in enumerate(row.vjps):
+        shape = operands[i].shape[1:]
+        sent = unbroadcast(np.asarray(vjp(seeds[None], output, *operands, **node.params)), shape)
+        bounded = unbroadcast(vjp(seeds[None], in_balls, *map(Balls.exact, operands), **node.params), shape)
+        for index, got, size in zip(np.ndindex(shape), sent.flat, _sizes(bounded, sent), strict=True):
+            parts: Any = np.ravel(slopes[i][(..., *index)]) * seeds.ravel()
+            slope, least = sum(parts), NOTHING * size
+            yield "VJP", float(got), slope, size
+            yield "SymPy form", pulled[i][index], slope, abs(slope) + least
+            for column, ball, known, scale in _structural_ball_check(row, static, numbers, (i, index), seeds, parts):
+                yield column, ball, known, scale + least
+
+
+def _differences(
+    row: Op, numbers: Sequence[NDArray[np.object_]], i: int, static: Mapping[str, Any]
+) -> NDArray[np.object_]:
+    """The derivatives of all entries of a value by all of one operand, ``(*value's shape, *operand's shape)``."""
+    columns = []
+    for index in np.ndindex(numbers[i].shape):
+        ways = [_stepped(numbers, (i, index), sign) for sign in (1, -1)]
+        ends = [_exact(row, way, static) for way in ways]
+        columns.append(np.asarray((ends[0] - ends[1]) / (ways[0][i][index] - ways[1][i][index]), dtype=object))
+    return np.stack(columns, axis=-1).reshape(*columns[0].shape, *numbers[i].shape)
+
+
+def _sympy_numbers(node: Node, operands: Sequence[Array], seeds: Array) -> tuple[list[Any], list[Any]]:
+    """What SymPy makes of one op: its value, and for each operand the slopes contracted with some weights."""
+    builder = GraphBuilder()
+    inputs = [builder.input(f"a{i}", x.shape[1:]) for i, x in enumerate(operands)]
+    builder.name("y", builder.apply(node.op, *inputs, params=dict(node.params)))
+    graph = builder.build(["y"])
+    piece = piece_of(graph, graph.position("y"))
+    with precision(BALL_BITS):
+        balls, (weights,) = list(map(_in_balls, operands)), map(_in_balls, [seeds[None]])
+        value = [_middle(x) for x in np.ravel(piece.value(balls))]
+        pulled = [np.frompyfunc(_middle, 1, 1)(pull(weights)[0]) for pull in piece.pulls(balls)]
+    return value, pulled
+
+
+def _in_balls(x: Array) -> NDArray[np.object_]:
+    return np.asarray(np.frompyfunc(lambda number: arb(float(number)), 1, 1)(x), dtype=object)
+
+
+def _middle(ball: Any) -> Any:
+    middle = arb(ball).mid()
+    return mpmath.ldexp(*map(int, middle.man_exp())) if middle.is_finite() else mpmath.nan
 
 
 def _sizes(balls: Any, like: Array) -> list[float]:

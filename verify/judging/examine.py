@@ -164,7 +164,7 @@ class Examination:
                 outside = operand[~interval.contains(operand)]
                 if len(outside):
                     return f"outside the domain of {node.op}: {interval.text(name)}, got {outside[0]:.6g}{place}"
-            return f"intermediate overflow or undefined value in {node.op}{place}"
+            return f"{OPS[node.op].undefined or 'intermediate overflow or undefined value'} in {node.op}{place}"
         return ""
 
     def _forward_faults(self, p: int) -> list[Finding]:

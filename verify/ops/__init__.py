@@ -19,6 +19,7 @@ Columns, in the order in which a reader asks for them:
 * ``lower``     in place of ``sympy``, for what is neither entry by entry nor a polynomial (softmax, std, a maximum
   over an axis): how the op is built of others. The symbolic method runs that program, and where branches meet the
   judge opens it up; the engine uses the row's own forward and VJP, so that a fault in either shows.
+* ``implicit``  the value has no formula for SymPy: ``sympy`` gives the polynomial equations that it solves.
 
 Elementwise operands arrive with equal ranks (:mod:`verify.graph` aligns them), so that NumPy's broadcasting never
 pairs points with rows; structural ones keep their own shapes. A structural op is a polynomial in the entries of its
@@ -31,11 +32,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from verify.ops import (
+    convolution,
     einsum,
     elementwise,
     exponentials,
     extrema,
     kinked,
+    linear_algebra,
     products,
     reductions,
     scans,
@@ -78,7 +81,7 @@ __all__ = [
 
 _FILES = (
     elementwise, exponentials, trigonometric, special, kinked, products, einsum, reductions, scans, extrema, softmax,
-    shaping,
+    shaping, linear_algebra, convolution,
 )  # fmt: skip
 
 OPS: Mapping[str, Op] = {row.name: row for file in _FILES for row in file.ROWS}

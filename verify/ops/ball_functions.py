@@ -213,6 +213,24 @@ def erfc(a: Number) -> Number:
     return a.erfc() if isinstance(a, arb) else _with_value(a[0].erfc(), -a.erf())
 
 
+def gamma(a: Number) -> Number:
+    """The gamma function, for a > 0.
+
+    >>> round(float(gamma(arb(5))), 9), float(gamma(arb(0)))
+    (24.0, nan)
+    """
+    return a.gamma() if head(a) > 0 else _without_slope(_NAN, a)
+
+
+def lgamma(a: Number) -> Number:
+    """The logarithm of the gamma function, for a > 0.
+
+    >>> round(float(lgamma(arb(1))), 9), float(lgamma(arb(-0.5)))
+    (0.0, nan)
+    """
+    return a.lgamma() if head(a) > 0 else _without_slope(_NAN, a)
+
+
 def cbrt(a: Number) -> Number:
     """The real cube root; at 0 it has a value and no slope.
 

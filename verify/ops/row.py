@@ -138,6 +138,12 @@ class Op:
     """How the op is built of others: ``lower(builder, *positions, **params)`` gives the position of the result."""
     held: Callable[..., Any] | None = None
     """A constant that the lowering takes as its last operand and no derivative sees, from the operands' floats."""
+    implicit: bool = False
+    """Whether ``sympy`` gives no value but what must vanish: ``sympy(y, *operands)``, in the shape of the value y."""
+    curved: bool = False
+    """For a structural op: whether it is not linear in an operand, and its terms may cancel far below their size."""
+    undefined: str = ""
+    """Why it may have no value at operands that are inside the domain."""
     ties: Mapping[str, Any] = field(default_factory=dict)
     """Convention at a tie -> what the VJP takes for it, where the lowering has the branches; the first is default."""
 

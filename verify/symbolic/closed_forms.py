@@ -137,6 +137,9 @@ def _sizes(graph: Graph, leaves: Iterable[int]) -> list[float]:
         if position in leaf or node.kind != "op":
             sizes.append(math.prod(node.shape))
             continue
+        if OPS[node.op].implicit or OPS[node.op].curved:
+            sizes.append(1e300)  # the value has no formula, or one that loses digits
+            continue
         per_operand = []
         for arg in node.args:
             entries = max(1, math.prod(graph.nodes[arg].shape))

@@ -39,6 +39,12 @@ def _where_or_equal(a: Any, b: Any, x: Any, y: Any) -> Any:
     return np.where(a >= b, x, y)
 
 
+def _polygamma(order: Any, x: Any) -> Any:
+    from scipy.special import polygamma, psi  # costs half a second to import, and few cases need it
+
+    return psi(x) if np.all(order == 0) else polygamma(order, x)
+
+
 def _greatest(*xs: Any) -> Any:
     return reduce(np.maximum, xs)
 
@@ -97,6 +103,9 @@ FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
     sympy_forms.cbrt: np.cbrt,
     sympy.erf: OPS["erf"].forward,
     sympy.erfc: OPS["erfc"].forward,
+    sympy.gamma: OPS["gamma"].forward,
+    sympy.loggamma: OPS["lgamma"].forward,
+    sympy.polygamma: _polygamma,
     sympy_forms.floor: np.floor,
     sympy_forms.ceil: np.ceil,
     sympy_forms.where: _where,
@@ -128,6 +137,10 @@ def _ball_where(a: flint.arb, b: flint.arb, x: flint.arb, y: flint.arb) -> flint
     if a <= b:
         return y
     return x.union(y) if x.is_finite() and y.is_finite() else flint.arb.nan()
+
+
+def _ball_polygamma(order: flint.arb, x: flint.arb) -> flint.arb:
+    return x.digamma() if order == 0 else flint.arb.nan()
 
 
 def _ball_softplus(x: flint.arb) -> flint.arb:
@@ -162,6 +175,9 @@ BALL_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     np.cbrt: _ball_cbrt,
     OPS["erf"].forward: flint.arb.erf,
     OPS["erfc"].forward: flint.arb.erfc,
+    OPS["gamma"].forward: flint.arb.gamma,
+    OPS["lgamma"].forward: flint.arb.lgamma,
+    _polygamma: _ball_polygamma,
     np.sqrt: flint.arb.sqrt,
     np.abs: abs,
     _greatest: lambda *xs: reduce(flint.arb.max, xs),

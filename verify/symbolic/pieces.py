@@ -19,9 +19,11 @@ import flint
 import numpy as np
 import sympy
 
+from verify.certified.taylor import precision
 from verify.graph import Graph, lowered
 from verify.ops import OPS, Jump, Op, Shape, sympy_forms
 from verify.symbolic.formula import OBJECTS, Formulas, can_evaluate, differentiated, formula_text
+from verify.symbolic.implicit import MOST_UNKNOWNS, Equations
 from verify.symbolic.matrix_forms import local_matrix_forms
 from verify.symbolic.polynomials import Monomials, expanded
 from verify.symbolic.symbols import Objects, constant, real_symbol, static_params, uses
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 MOST_MONOMIALS = 200_000
 """Products in one structural stage (``m*k*n`` for a matrix product) that are still expanded."""
+
+MORE_DIGITS = 320
+"""Bits in which terms that cancel are added up: a product of six doubles is exact, and sums lose little."""
 
 Pull = Callable[[Any], Any]
 """From a piece's total derivative ``(P, *shape of the piece)`` to its part in an operand's, ``(P, *operand shape)``."""
@@ -142,11 +147,13 @@ class Structural(Piece):
     forward: Monomials
     slopes: tuple[tuple[Monomials, NDArray[np.int64]], ...]
     """For each operand the derivative terms, grouped by the operand's entry, and the output entry each belongs to."""
+    cancels: bool = False
+    """Terms may cancel far below their own size, as those of a determinant: floats are carried with more digits."""
 
     def value(self, operands: Sequence[Any], like: Any = None) -> Any:  # noqa: ARG002 - it always has operands
         """See :class:`Piece`."""
-        terms = self.forward.terms(_flattened(operands))
-        return _summed_by(terms, self.forward.groups, math.prod(self.shape)).reshape(len(terms), *self.shape)
+        flat = _flattened(operands)
+        return self._carried(lambda *f: self._sum(self.forward.terms(f), self.forward.groups, self.shape), *flat)
 
     def pulls(self, operands: Sequence[Any], *, absorb: bool = False) -> list[Pull]:  # noqa: ARG002 - slopes are finite
         """See :class:`Piece`."""
@@ -159,8 +166,21 @@ class Structural(Piece):
     def _pulled(
         self, total: Any, flat: Sequence[Any], monomials: Monomials, outputs: NDArray[np.int64], leaf: Shape
     ) -> Any:
-        weighted = total.reshape(len(total), -1)[:, outputs] * monomials.terms(flat)
-        return _summed_by(weighted, monomials.groups, math.prod(leaf)).reshape(len(total), *leaf)
+        def pull(total: Any, *flat: Any) -> Any:
+            return self._sum(total[:, outputs] * monomials.terms(flat), monomials.groups, leaf)
+
+        return self._carried(pull, total.reshape(len(total), -1), *flat)
+
+    @staticmethod
+    def _sum(terms: Any, groups: NDArray[np.int64], shape: Shape) -> Any:
+        return _summed_by(terms, groups, math.prod(shape)).reshape(len(terms), *shape)
+
+    def _carried(self, function: Callable[..., Any], *arrays: Any) -> Any:
+        """A function of arrays, of floats with more digits than they have where that is needed."""
+        if not self.cancels or any(x.dtype == OBJECTS for x in arrays):
+            return function(*arrays)
+        with precision(MORE_DIGITS):
+            return _as_floats(np.asarray(function(*(_as_balls(x) for x in arrays)), dtype=object))
 
     def local_derivatives(self, graph: Graph) -> dict[str, str]:
         """See :class:`Piece`."""
@@ -204,6 +224,34 @@ class Composite(Piece):
         """See :class:`Piece`."""
         text = graph.text(self.root)
         return {graph.text(leaf): f"partials of {text}, by the ops that it is built of" for leaf in self.leaves}
+
+
+@dataclass(slots=True)
+class Implicit(Piece):
+    """One op that SymPy knows by the equations its value solves."""
+
+    shapes: tuple[Shape, ...]
+    shape: Shape
+    equations: Equations
+
+    def value(self, operands: Sequence[Any], like: Any = None) -> Any:  # noqa: ARG002 - it always has operands
+        """See :class:`Piece`."""
+        y = self.equations.solved(_flattened(operands))
+        return y.reshape(len(y), *self.shape)
+
+    def pulls(self, operands: Sequence[Any], *, absorb: bool = False) -> list[Pull]:  # noqa: ARG002 - none is infinite
+        """See :class:`Piece`."""
+        flat = _flattened(operands)
+        y = self.equations.solved(flat)
+        return [partial(self._pulled, y=y, flat=flat, which=i) for i in range(len(flat))]
+
+    def _pulled(self, total: Any, y: Any, flat: Sequence[Any], which: int) -> Any:
+        sent = self.equations.pulled(total.reshape(len(total), -1), y, flat)[which]
+        return sent.reshape(len(sent), *self.shapes[which])
+
+    def local_derivatives(self, graph: Graph) -> dict[str, str]:
+        """See :class:`Piece`."""
+        return {graph.text(leaf): f"from the equations that {graph.text(self.root)} solves" for leaf in self.leaves}
 
 
 def _as_floats(x: Any) -> Any:
@@ -268,6 +316,8 @@ def _piece(graph: Graph, position: int, templates: dict[tuple[Any, ...], tuple[A
     row = OPS[graph.nodes[position].op]
     if row.lower is not None:
         return _composite(graph, position)
+    if row.implicit:
+        return _implicit(graph, position)
     if not row.elementwise:
         return _structural(graph, position)
     piece = _elementwise(graph, position, None, templates)
@@ -356,7 +406,23 @@ def _structural(graph: Graph, position: int) -> Structural:
     if operands != list(node.args):  # the same array twice: x @ x
         row = replace(row, sympy=_repeated(row, [operands.index(arg) for arg in node.args]))
     forward, slopes = expanded(row, shapes, static)
-    return Structural(position, tuple(operands), shapes, node.shape, forward, tuple(slopes))
+    return Structural(position, tuple(operands), shapes, node.shape, forward, tuple(slopes), cancels=row.curved)
+
+
+def _implicit(graph: Graph, position: int) -> Implicit:
+    node = graph.nodes[position]
+    operands = list(dict.fromkeys(node.args))
+    shapes = tuple(graph.nodes[arg].shape for arg in operands)
+    name = node.stage or graph.text(position)
+    if uses(graph, node, shapes[0]) > MOST_MONOMIALS:
+        raise TooLargeError(f"the equations of stage {name!r} have more than {MOST_MONOMIALS} terms")
+    row = OPS[node.op]
+    if operands != list(node.args):
+        row = replace(row, sympy=_repeated(row, [0, *(1 + operands.index(arg) for arg in node.args)]))
+    equations = Equations.of(row, node.shape, shapes, static_params(node))
+    if equations.largest > MOST_UNKNOWNS:
+        raise TooLargeError(f"stage {name!r} solves for {equations.largest} entries at once; {MOST_UNKNOWNS} are tried")
+    return Implicit(position, tuple(operands), shapes, node.shape, equations)
 
 
 def _repeated(row: Op, places: Sequence[int]) -> Callable[..., Any]:

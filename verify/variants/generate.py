@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,8 +54,8 @@ LINEAR = ("add", "subtract", "negative", "positive")
 NEAREST = 4
 """Other stages that are tried in the place of the right one, nearest first."""
 
-LONGEST = 40
-"""Characters of an expression that are still shown."""
+LONGEST, MOST_OPS = 40, 20
+"""Characters of an expression that are still shown, and ops in it."""
 
 FORMS: Mapping[str, Callable[[Any], Any]] = {
     "sigmoid": lambda s: s * (1.0 - s),
@@ -144,11 +145,24 @@ def shown(graph: Graph, position: int) -> str:
     >>> shown(graph, 1), shown(graph, 2)
     ('exp(x)', 'f')
     """
-    text, node = graph.text(position), graph.nodes[position]
+    node = graph.nodes[position]
+    if not _is_short(graph, position):
+        return f"the {node.op} in {node.stage}"
+    text = graph.text(position)
     text = re.sub(r"\((\w+)\)\*\*", r"\1**", text)
     if text.startswith("(") and _closing(text) == len(text) - 1:
         text = text[1:-1]
     return text if len(text) <= LONGEST else f"the {node.op} in {node.stage}"
+
+
+def _is_short(graph: Graph, position: int) -> bool:
+    """Whether an expression has few ops down to inputs and stages: its text grows with all of them."""
+    open_nodes, count = [position], 0
+    while open_nodes and count <= MOST_OPS:
+        node = graph.nodes[open_nodes.pop()]
+        count += node.kind == "op"
+        open_nodes += [j for j in node.args if j not in graph.names]
+    return count <= MOST_OPS
 
 
 def _closing(text: str) -> int:
@@ -176,10 +190,11 @@ def variants(engine: Reverse, values: Values) -> list[Variant]:
     graph = engine.graph
     useful = graph.needed_for(graph.position(name) for name in graph.outputs)
     edges = [edge for edge in engine.edges() if edge[0] in useful]
+    into = Counter(_entry(graph, edge) for edge in edges)
     found: list[Variant] = []
     for edge in edges:
         span = _Span(graph, (edge,), edge[0], graph.nodes[edge[0]].args[edge[1]])
-        found += _of_edge(span, edges)
+        found += _of_edge(span, is_alone=into[_entry(graph, edge)] == 1)
         found += _of_span(span, values, OPS[span.op].elementwise, None)
     with np.errstate(all="ignore"):  # a form that is not the stage's may be infinite where the stage is zero
         for span in _stage_spans(graph, edges):
@@ -218,15 +233,14 @@ def _times(factor: float, c: Contribution) -> Any:
     return c.sent * factor
 
 
-def _of_edge(span: _Span, edges: Sequence[Edge]) -> Iterator[Variant]:
-    """What can go wrong with one contribution, whatever the op."""
+def _of_edge(span: _Span, *, is_alone: bool) -> Iterator[Variant]:
+    """What can go wrong with one contribution, whatever the op; alone it is all that the stage sends to the operand."""
     graph, make = span.graph, partial(_variant, span)
     node, operand = graph.nodes[span.top], graph.nodes[span.bottom]
     source = ""
     if node.stage not in ("", *graph.outputs) and span.bottom in graph.names:
         # Somebody who writes a line for each stage knows no inner nodes; an output's own terms are told apart.
-        alone = sum(_is_into(graph, edge, span.bottom, node.stage) for edge in edges) == 1
-        source = node.stage if alone else ""
+        source = node.stage if is_alone else ""
     yield make("missing path", "equals the right one without the path {path}", _nothing, source=source)
     yield make("sign", "has the wrong sign on the path {path}", lambda c: -c.sent, source=source)
     yield make("factor", "has a factor 2 too much on the path {path}", partial(_times, 2.0), source=source)
@@ -401,11 +415,12 @@ def _value_for_derivative(span: _Span) -> Iterator[Variant]:
 
 def _of_accumulation(graph: Graph, edges: Sequence[Edge]) -> Iterator[Variant]:
     """``=`` in the place of ``+=``: what was sent to a variable before, or afterwards, is lost."""
+    received: dict[int, dict[str, list[Edge]]] = {}
+    for edge in edges:
+        bottom, stage = _entry(graph, edge)
+        received.setdefault(bottom, {}).setdefault(stage, []).append(edge)
     for position, name in graph.names.items():
-        into: dict[str, list[Edge]] = {}
-        for edge in edges:
-            if graph.nodes[edge[0]].args[edge[1]] == position:
-                into.setdefault(graph.nodes[edge[0]].stage, []).append(edge)
+        into = received.get(position, {})
         if len(into) == 1:
             (only,) = into.values()
             into = {f"{shown(graph, edge[0])}": [edge] for edge in only}
@@ -490,14 +505,22 @@ def _with_operand(number: int, position: int, rank: int, c: Contribution) -> Any
 
 def _stage_spans(graph: Graph, edges: Sequence[Edge]) -> Iterator[_Span]:
     """What each stage sends to each of its operands, where that takes more than one op and all go entry by entry."""
+    nodes: dict[str, list[int]] = {}
+    for i, node in enumerate(graph.nodes):
+        if node.kind == "op":
+            nodes.setdefault(node.stage, []).append(i)
+    sent: dict[str, list[Edge]] = {}
+    for edge in edges:
+        sent.setdefault(graph.nodes[edge[0]].stage, []).append(edge)
     for stage, top in graph.stages.items():
-        own = [i for i, node in enumerate(graph.nodes) if node.stage == stage and node.kind == "op"]
+        own = nodes.get(stage, [])
         if len(own) < 2 or not all(OPS[graph.nodes[i].op].elementwise for i in own):
             continue
         into: dict[int, list[Edge]] = {}
-        for edge in edges:
+        inside = set(own)
+        for edge in sent.get(stage, []):
             bottom = graph.nodes[edge[0]].args[edge[1]]
-            if edge[0] in own and bottom not in own:
+            if bottom not in inside:
                 into.setdefault(bottom, []).append(edge)
         for bottom, found in into.items():
             if len(found) > 1 or found[0][0] != top:
@@ -519,9 +542,10 @@ def _is_alike(first: Any, second: Any) -> bool:
     return bool(np.all(np.isfinite(second)) and np.allclose(first, second, rtol=1e-6, atol=1e-12))
 
 
-def _is_into(graph: Graph, edge: Edge, bottom: int, stage: str) -> bool:
+def _entry(graph: Graph, edge: Edge) -> tuple[int, str]:
+    """The operand that an edge leads to, and the stage that it comes from."""
     node = graph.nodes[edge[0]]
-    return node.stage == stage and node.args[edge[1]] == bottom
+    return node.args[edge[1]], node.stage
 
 
 def _is_linear_to(graph: Graph, position: int, top: int) -> bool:

@@ -1,0 +1,35 @@
+"""The same as array_rows.py for the rows of linear algebra, convolution and pooling; not a test itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+MATRIX = "0.1 * A + diag(c * c + 1)"
+"""Away from singular ones, and its lower triangle makes a positive definite one."""
+
+EXPRESSIONS: Mapping[str, tuple[str, ...]] = {
+    "trace": ("trace(A)",),
+    "diag": ("diag(c)", "diag(A)"),
+    **{op: (f"{op}({MATRIX})",) for op in ("inverse", "det", "logabsdet", "cholesky")},
+    "solve": (f"solve({MATRIX}, B)", f"solve({MATRIX}, c)"),
+    "conv1d": ("conv1d(reshape(A, (1, 2, 2)), reshape(B, (1, 2, 2)), padding=1)",),
+    "conv2d": ("conv2d(reshape(A, (1, 1, 2, 2)), reshape(B, (1, 1, 2, 2)), padding=1, stride=(1, 2))",),
+    "avg_pool": ("avg_pool(reshape(A, (1, 1, 4)), size=2)",),
+    "max_pool": ("max_pool(reshape(A, (1, 1, 2, 2)), size=(1, 2))",),
+}
+"""Op -> expressions that use it, in matrices A and B (2 by 2) and a vector c (2 entries)."""
+
+DEFINITE = "diag(u) + 0.2 * outer(u, u)"
+"""Positive definite for positive u."""
+
+IN_STAGES: Mapping[str, str] = {
+    "trace": "trace(outer(u, u))",
+    "diag": "diag(u)",
+    **{op: f"{op}({DEFINITE})" for op in ("inverse", "det", "logabsdet", "cholesky")},
+    "solve": f"solve({DEFINITE}, b)",
+    "conv1d": "conv1d(reshape(u, (1, 1, 2)), reshape(b, (1, 1, 2)), padding=1)",
+    "conv2d": "conv2d(reshape(u, (1, 1, 2, 1)), reshape(b, (1, 1, 1, 2)), padding=1)",
+    "avg_pool": "avg_pool(reshape(u, (1, 1, 2)), size=2)",
+    "max_pool": "max_pool(reshape(u, (1, 1, 2)), size=2)",
+}
+"""Op -> the stage of a larger program that uses it, on vectors u and b of two positive entries."""
