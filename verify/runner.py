@@ -731,7 +731,9 @@ class _Gathering:
             return ()
         told = []
         for (name, quantity), column in self.columns.items():
-            if quantity == "gradient" and (column.magnitude == 0.0 or column.strength.is_zero):
+            # Of a subject not every point is proved: that the truth is 0 at those that are says nothing of the others.
+            is_zero = column.magnitude == 0.0 or (column.strength.is_zero and SUBJECT not in self.methods)
+            if quantity == "gradient" and is_zero:
                 told.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
         return (*told, *(self.reached.weaknesses() if self.reached is not None else ()))
 
