@@ -279,3 +279,20 @@ def test_several_points_of_a_black_box() -> None:
     run = check_gradient(gradient, f, at=at)
     assert ["f, at[0]", "f, at[1]"] == [result.name for result in run.cases]
     assert run.ok
+
+
+def test_what_cancels_is_not_called_nonlinear() -> None:
+    """At a critical point a right gradient is rounding alone; the twin, absolute at the same point, is found."""
+    case = load_case_text("{case: c, inputs: {x: {at: 0.7}}, stages: {f: (x - 0.7) * 1e6 + 0.1 * x - 1000000.1 * x}}")
+
+    def right(x: Any, upstream: Any) -> Any:
+        return 1e6 * upstream + 0.1 * upstream - 1000000.1 * upstream
+
+    def wrong(x: Any, upstream: Any) -> Any:
+        return right(x, np.abs(upstream)) + 1e-3 * np.abs(upstream)
+
+    def kinds(gradient: Any) -> set[str]:
+        return {finding.kind for finding in verify.check_gradient(gradient, case, points=0).cases[0].findings}
+
+    assert "not linear" not in kinds(right)
+    assert "not linear" in kinds(wrong)

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from flint import arb
 
-from verify.ops import ball_forms
+from verify.ops import ball_forms, ball_functions
 
 EXACT_BITS = 20
 """A literal of no more bits means itself."""
@@ -158,23 +158,27 @@ class BallNumber:
     absolute = __abs__
     fabs = __abs__
     exp2 = _function(lambda a: (a * arb(2).log()).exp())
-    expm1 = _function(lambda a: a.expm1())
-    log1p = _function(lambda a: a.log1p() if a > -1 else arb.nan())
-    log2 = _function(lambda a: ball_forms.log(a) / arb(2).log())
-    log10 = _function(lambda a: ball_forms.log(a) / arb(10).log())
-    sin = _function(lambda a: a.sin())
-    cos = _function(lambda a: a.cos())
-    tan = _function(lambda a: a.tan())
-    sinh = _function(lambda a: a.sinh())
-    cosh = _function(lambda a: a.cosh())
-    arctan = _function(lambda a: a.atan())
-    arcsin = _function(lambda a: a.asin())
-    arccos = _function(lambda a: a.acos())
-    arcsinh = _function(lambda a: a.asinh())
-    arccosh = _function(lambda a: a.acosh())
-    arctanh = _function(lambda a: a.atanh())
-    square = _function(lambda a: a * a)
-    reciprocal = _function(lambda a: ball_forms.divide(arb(1), a))
+    expm1 = _function(ball_functions.expm1)
+    log1p = _function(ball_functions.log1p)
+    log2 = _function(ball_functions.log2)
+    log10 = _function(ball_functions.log10)
+    sin = _function(ball_forms.sin)
+    cos = _function(ball_forms.cos)
+    tan = _function(ball_functions.tan)
+    sinh = _function(ball_functions.sinh)
+    cosh = _function(ball_functions.cosh)
+    arcsin = _function(ball_functions.arcsin)
+    arccos = _function(ball_functions.arccos)
+    arctan = _function(ball_functions.arctan)
+    arctan2 = _operation(ball_functions.arctan2)
+    arcsinh = _function(ball_functions.arcsinh)
+    arccosh = _function(ball_functions.arccosh)
+    arctanh = _function(ball_functions.arctanh)
+    hypot = _operation(ball_forms.hypot)
+    square = _function(ball_functions.square)
+    reciprocal = _function(ball_functions.reciprocal)
+    cbrt = _function(ball_functions.cbrt)
+    __floor__ = _function(ball_functions.floor)
+    __ceil__ = _function(ball_functions.ceil)
     negative = __neg__
-    cbrt = _function(lambda a: a.root(3) if a > 0 else arb.nan())
     conjugate = __pos__

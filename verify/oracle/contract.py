@@ -26,6 +26,9 @@ PACKAGE = Path(__file__).resolve().parent.parent
 NOT_LINEAR = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-2}
 """How far from linear an answer must be, against its own size, to be told; rounding stays far below."""
 
+NOISE = 1000.0
+"""How much larger than what is seen to be rounding a deviation must be."""
+
 
 @dataclass(slots=True)
 class Contract:
@@ -142,17 +145,31 @@ class Contract:
         rng = np.random.default_rng(0)
         other = {name: rng.standard_normal(g.shape).astype(g.dtype) for name, g in upstream.items()}
         both = {name: np.asarray(-2 * g + other[name]).astype(g.dtype) for name, g in upstream.items()}
-        second, together = call(other), call(both)
+        second, together, doubled, third = (
+            call(other),
+            call(both),
+            call(_times(-2, upstream)),
+            call(_times(1 / 3, other)),
+        )
         for name, one in first.items():
-            if name not in second or name not in together:
+            if any(name not in answers for answers in (second, together, doubled, third)):
                 continue
             with np.errstate(all="ignore"):
+                # A factor of -2 rounds nothing, one of 1/3 shows how much of an answer is rounding: all of it where
+                # large terms cancel, and there a sum of two may be off by as much.
+                scaled = np.abs(doubled[name] + 2 * one).max(initial=0.0)
+                noise = np.abs(third[name] - second[name] / 3).max(initial=0.0)
                 apart = np.abs(together[name] - (-2 * one + second[name])).max(initial=0.0)
                 size = (2 * np.abs(one) + np.abs(second[name])).max(initial=0.0)
             # An answer that is not finite is judged as such elsewhere.
-            if np.isfinite(size) and apart > NOT_LINEAR[_coarsest(upstream)] * size:
+            least = NOT_LINEAR[_coarsest(upstream)] * size
+            if np.isfinite(size) and (scaled > least or apart > max(least, NOISE * noise)):
                 said = "doubling upstream and adding another should do so to it"
                 self.tell("not linear", name, f"the gradient by {name} is not linear in upstream: {said}")
+
+
+def _times(factor: float, upstream: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: np.asarray(factor * g).astype(g.dtype) for name, g in upstream.items()}
 
 
 def _same(a: Array, b: Array) -> Any:
