@@ -458,6 +458,101 @@ def test_matmul_over_all_ranks_and_batches(data: st.DataObject) -> None:
             assert np.allclose(along, total, rtol=1e-12, atol=1e-12)
 
 
+def adjoint_faults(graph: Graph, at: Mapping[str, Numbers], expected: Callable[..., Any]) -> list[str]:
+    """Where an op, linear in each operand, has another value than NumPy's at some point, or no adjoint for it."""
+    points = len(next(iter(at.values())))
+    g = np.random.default_rng(7).normal(size=(points, *graph.shape("f")))
+    symbolic = prepare(graph, [*at])
+    assert isinstance(symbolic, Symbolic)
+    found = []
+    for method in (Reverse(graph, [*at]), symbolic):
+        answer = method.differentiate(at, {"f": g})
+        for p in range(points):
+            value = expected(*(x[p] for x in at.values()))
+            if not np.allclose(answer.values["f"][p], value, rtol=1e-12, atol=1e-12):
+                found.append(f"value at point {p}")
+            for name, x in at.items():
+                along, total = np.sum(answer.gradients[name][p] * x[p]), np.sum(g[p] * value)
+                found += [] if np.isclose(along, total, rtol=1e-10, atol=1e-10) else [f"gradient of {name}, point {p}"]
+    return found
+
+
+@st.composite
+def indexed(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+    """A shape and an index: numbers, slices of any step, new axes, ``...``, and up to two lists."""
+    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
+    length = draw(st.integers(1, 3))
+    parts: list[Any] = []
+    for size in shape[: draw(st.integers(1, len(shape)))]:
+        if draw(st.integers(0, 4)) == 0:
+            parts.append(None)
+        bound = st.one_of(st.none(), st.integers(-size, size))
+        places = st.lists(st.integers(-size, size - 1), min_size=length, max_size=length).map(tuple)
+        step = st.sampled_from([None, 1, 2, -1, -2])
+        parts.append(draw(st.one_of(st.integers(-size, size - 1), st.builds(slice, bound, bound, step), places)))
+    if draw(st.booleans()) and len(parts) < len(shape):
+        parts.append(Ellipsis)
+    return shape, tuple(parts)
+
+
+@given(indexed())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_any_index_is_numpys(drawn_index: tuple[tuple[int, ...], tuple[Any, ...]]) -> None:
+    """Value and adjoint, also where lists and numbers are apart and NumPy puts the axis of the lists first."""
+    shape, index = drawn_index
+    plain = tuple(list(part) if isinstance(part, tuple) else part for part in index)
+    if not np.zeros(shape)[plain].size:
+        return
+    builder = GraphBuilder()
+    op = "gather" if any(isinstance(part, tuple) for part in index) else "index"
+    builder.name("f", builder.apply(op, builder.input("x", shape), params={"index": index}))
+    graph = builder.build(["f"])
+    for points in {1, 2, *shape}:
+        x = np.random.default_rng(8).normal(size=(points, *shape))
+        assert adjoint_faults(graph, {"x": x}, lambda a: a[plain]) == []
+
+
+@st.composite
+def subscripted(draw: st.DrawFn) -> tuple[str, list[tuple[int, ...]]]:
+    """Subscripts of up to three operands, with letters that repeat, are summed, or are left out of the result."""
+    lengths = dict(zip("ijkl", draw(st.permutations([1, 2, 3, 2])), strict=True))
+    operands = draw(st.lists(st.text("ijkl", min_size=1, max_size=3), min_size=1, max_size=3))
+    letters = sorted(set("".join(operands)))
+    result = "".join(draw(st.lists(st.sampled_from(letters), unique=True, max_size=3)))
+    return f"{','.join(operands)}->{result}", [tuple(lengths[c] for c in part) for part in operands]
+
+
+@given(subscripted())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_any_einsum_is_numpys(drawn_text: tuple[str, list[tuple[int, ...]]]) -> None:
+    """Value and adjoint by each operand, for two points and as many as an axis is long."""
+    text, sizes = drawn_text
+    builder = GraphBuilder()
+    operands = [builder.input(name, shape) for name, shape in zip("abc", sizes, strict=False)]
+    builder.name("f", builder.apply("einsum", *operands, params={"subscripts": text}))
+    graph = builder.build(["f"])
+    for points in (2, 3):
+        rng = np.random.default_rng(9)
+        at = {name: rng.normal(size=(points, *shape)) for name, shape in zip("abc", sizes, strict=False)}
+        assert adjoint_faults(graph, at, lambda *xs: np.einsum(text, *xs)) == []
+
+
+def test_an_index_that_keeps_the_last_place_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twin: where repeated indices do not add up, the adjoint is wrong, and the symbolic method is not."""
+
+    def last_only(g: Any, y: Any, a: Any, index: Any) -> Any:  # noqa: ARG001 - a VJP takes them all
+        out = np.zeros_like(a)
+        out[:, list(index[0])] = g
+        return out
+
+    monkeypatch.setitem(OPS, "gather", replace(OPS["gather"], vjps=(last_only,)))
+    builder = GraphBuilder()
+    builder.name("f", builder.apply("gather", builder.input("x", (3,)), params={"index": ((0, 2, 2),)}))
+    x = {"x": np.random.default_rng(8).normal(size=(2, 3))}
+    found = adjoint_faults(builder.build(["f"]), x, lambda a: a[[0, 2, 2]])
+    assert found == ["gradient of x, point 0", "gradient of x, point 1"]
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_the_audit_contradicts_no_right_row(dtype: Any) -> None:
     """Nearly equal entries, zeros, ties, large ones: no right row that works on arrays is accused."""

@@ -336,3 +336,14 @@ def test_a_file_is_run_at_other_sizes(tmp_path: Path) -> None:
     assert ["mean"] == [result.name for result in run_file(files[0], Settings(points=0))]
     (tmp_path / "mean.yaml").write_text(text.replace("sum(x) / n", "sum(y) / n"))
     assert "ERROR" == run_file(files[0], Settings(points=2))[0].status
+
+
+def test_lost_tails_are_measured_by_all_points() -> None:
+    """Random points of a wide domain lie in the tails alone; what was seen elsewhere says how little they are."""
+
+    def lossy(x: Any) -> Any:
+        return 1 - np.tanh(x) ** 2
+
+    wide = case("f: tanh(x)", x="at: 1, domain: [-1e6, 1e6]")
+    assert check_gradient(lossy, wide).ok
+    assert not check_gradient(wrong_where(lossy, lambda x: x > 20), wide).ok

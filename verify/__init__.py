@@ -12,7 +12,7 @@ Nothing is imported before it is asked for, so ``import verify`` costs next to n
 TYPE_CHECKING = False  # not from typing, which would be the most expensive part of ``import verify``
 if TYPE_CHECKING:
     from verify.emitting.passes import emit
-    from verify.errors import CaseError, TraceError, UsageError, VerifyError, WrongGradientError
+    from verify.errors import CaseError, TraceError, UsageError, VerifyError, WeakCheckWarning, WrongGradientError
     from verify.graph import Graph, GraphBuilder
     from verify.oracle.check import check_gradient
     from verify.oracle.gradient_run import GradientRun
@@ -39,6 +39,7 @@ __all__ = [
     "VariableResult",
     "Verdict",
     "VerifyError",
+    "WeakCheckWarning",
     "WrongGradientError",
     "__version__",
     "check_gradient",
@@ -57,7 +58,7 @@ _HOMES = {
     "verify.emitting.passes": ("emit",),
     "verify.reading.case": ("Case", "load_case"),
     "verify.reading.case_writer": ("save_case",),
-    "verify.errors": ("CaseError", "TraceError", "UsageError", "VerifyError", "WrongGradientError"),
+    "verify.errors": ("CaseError", "TraceError", "UsageError", "VerifyError", "WeakCheckWarning", "WrongGradientError"),
     "verify.graph": ("Graph", "GraphBuilder"),
     "verify.oracle.check": ("check_gradient",),
     "verify.oracle.gradient_run": ("GradientRun",),

@@ -308,7 +308,7 @@ class Point:
     id: int
     """Unique within the case; rows refer to it."""
     origin: str
-    """``at``, ``points[2]``, ``kink`` or ``random``."""
+    """``at``, ``points[2]``, ``kink`` or ``random``; for a gradient under test, in words, why the point was sought."""
     own: bool
     """Whether the case file itself names this point."""
     values: Mapping[str, Any]

@@ -38,7 +38,7 @@ from verify.methods.symbolic import Symbolic
 from verify.oracle.code_constants import constants_of
 from verify.oracle.search import Reached, search_points
 from verify.oracle.shrink import stored_points
-from verify.oracle.subject import SUBJECT, Subject
+from verify.oracle.subject import SUBJECT, Interface, Subject
 from verify.points import RANDOM_BLOCK, Batch, joined, kink_points, own_points, random_points
 from verify.reading.case import Case, load_case
 from verify.records import (
@@ -55,7 +55,7 @@ from verify.records import (
     unravel,
 )
 from verify.sizes import other_sizes
-from verify.variants.kill_score import kill_score
+from verify.variants.kill_score import as_gradient, kill_score
 
 Array = NDArray[Any]
 
@@ -425,8 +425,16 @@ def run_loaded(
 
 def _scored(case: Case, settings: Settings, result: CaseResult, started: float) -> CaseResult:
     """The result with its kill score; a fault that the proved points do not show is planted into a run of its own."""
-    again = replace(settings, kill_score=False)
-    score = kill_score(case, result, lambda faulty: not run_loaded(case, again, reverse=faulty).passes, settings.seed)
+    again = replace(settings, kill_score=False, shrink=False)
+
+    def is_caught(faulty: Differentiator) -> bool:
+        if not run_loaded(case, again, reverse=faulty).passes:
+            return True
+        # What differs at ties and corners alone shows where a gradient that is handed in is looked at.
+        subject = Subject(Interface.of(case), as_gradient(case, faulty))
+        return not run_loaded(case, again, subject=subject).passes
+
+    score = kill_score(case, result, is_caught, settings.seed)
     return replace(result, kill_score=score, seconds=time.perf_counter() - started)
 
 
@@ -731,7 +739,9 @@ class _Gathering:
             return ()
         told = []
         for (name, quantity), column in self.columns.items():
-            if quantity == "gradient" and (column.magnitude == 0.0 or column.strength.is_zero):
+            # Of a subject not every point is proved: that the truth is 0 at those that are says nothing of the others.
+            is_zero = column.magnitude == 0.0 or (column.strength.is_zero and SUBJECT not in self.methods)
+            if quantity == "gradient" and is_zero:
                 told.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
         return (*told, *(self.reached.weaknesses() if self.reached is not None else ()))
 

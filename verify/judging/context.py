@@ -83,6 +83,8 @@ class Context:
         self.own_rows = range(len(case.own_points))
         """Ids of the points that the case file itself names."""
         self._reach: dict[RowKey, float] = {}
+        self.seen: dict[RowKey, float] = {}
+        """The largest size of each variable's rows at the points that were judged so far."""
         self._valued = tuple(self._stages_with_value_rows())
 
     def note(self, sentence: str, rows: int = 1) -> None:

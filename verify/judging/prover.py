@@ -297,7 +297,8 @@ class Prover:
     def _size(self, block: Block) -> float:
         """The largest value that a variable's gradient has over the domain, as far as it is known."""
         column = block.values.get("reverse", next(iter(block.values.values())))
-        return max(largest(column), self.context.reach((block.name, block.quantity)))
+        key = block.name, block.quantity
+        return max(largest(column), self.context.reach(key), self.context.seen.get(key, 0.0))
 
     # --------------------------------------------------------------------------------------------- along directions
 

@@ -5,7 +5,7 @@ truth than that row allows. That is asked of the rows that the run proved, first
 not survive. What is left is no fault, or a fault that these points do not show. Whether it is one is decided in balls,
 with no tolerance at all, at many more points: a variant whose ball is disjoint from the truth's at some point is
 another function, proved; one that overlaps with it wherever it is looked at is *equivalent*. Faults that are left then
-are planted into the run itself: its own verdict says whether they are caught.
+are planted into the run itself, and then handed in as gradients: the verdicts say whether they are caught.
 """
 
 from __future__ import annotations
@@ -72,12 +72,31 @@ class Faulty:
         return Derivative(named, self.engine.backward(values, upstream, self.replaced))
 
 
+def as_gradient(case: Case, faulty: Differentiator) -> Callable[..., dict[str, Array]]:
+    """A faulty engine as a gradient that is handed in: called point by point, by position, with ``upstream``.
+
+    >>> from verify.reading.case import load_case_text
+    >>> case = load_case_text("{case: square, inputs: {x: {at: 3}}, stages: {f: x**2}}")
+    >>> float(as_gradient(case, Reverse(case.graph, case.variables))(3.0, upstream=1.0)["x"])
+    6.0
+    """
+    names, outputs = tuple(case.graph.inputs), case.graph.outputs
+
+    def gradient(*values: Any, upstream: Any) -> dict[str, Array]:
+        inputs = {name: np.asarray(value)[None] for name, value in zip(names, values, strict=True)}
+        given = upstream if isinstance(upstream, Mapping) else {outputs[0]: upstream}
+        seeds = {name: np.asarray(seed)[None] for name, seed in given.items()}
+        return {name: np.array(g[0]) for name, g in faulty.differentiate(inputs, seeds).gradients.items()}
+
+    return gradient
+
+
 def kill_score(
     case: Case, result: CaseResult, is_caught: Callable[[Differentiator], bool], seed: int = 0
 ) -> KillScore | None:
     """How many single-fault variants of a case's backward pass the run catches that came to ``result``.
 
-    ``is_caught`` runs the case with a faulty reverse mode and says whether that fails; few variants need it. None
+    ``is_caught`` runs the case with a faulty reverse mode and says whether it fails; few variants need that. None
     where no row of the run was proved, so that there is nothing to hold variants against.
 
     >>> from verify.reading.case import load_case
