@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -137,7 +138,6 @@ class _Writer:
         self.moving = real | set(self.graph.depends_on(real))
         self.known: set[int] = set()
         """Variables whose gradient has a value by now."""
-        self.helpers: dict[str, None] = {}
 
     @staticmethod
     def _free(name: str) -> str:
@@ -154,15 +154,12 @@ class _Writer:
         cache = [self.names[i] for i in self.graph.stages.values() if re.search(rf"\b{self.names[i]}\b", body)]
         parameters = ", ".join(self.names[i] for i in self.graph.inputs.values() if self._is_read(i))
         outputs = [self.names[self.graph.position(name)] for name in self.graph.outputs]
-        lines = [
+        heading = [
             f"# {printable(self.case.name)}: value and gradient, stage by stage.",
             *([f"# {printable(self.case.source)}"] if self.case.source.strip() else []),
             "# Written by `verify emit`; d stands for the derivative of the output, contracted with upstream.",
-            "",
-            "import numpy as np",
-            *self._imports(),
-            "",
-            "",
+        ]
+        lines = [
             f"def forward({parameters}):",
             f'    """{_listed("The output", outputs)}, and the stages that the backward pass needs."""',
             *(f"    {self.names[self.graph.position(name)]} = {text}" for name, text in stages.items()),
@@ -179,13 +176,8 @@ class _Writer:
             lines += ["", f"    # {title}", *(f"    {step}" for step in steps)]
         lines += [""] + [f"    {self.gradients[i]} = np.zeros_like({self.names[i]})" for i in rest]
         lines += self._returned()
-        return "\n".join(lines).replace("\n\n\n\n", "\n\n\n") + "\n"
-
-    def _imports(self) -> list[str]:
-        texts = [HELPERS[name] for name in self.helpers]
-        imports = [text.rstrip() for text in texts if text.startswith("from ")]
-        functions = [line for text in texts if text.startswith("def ") for line in ("", "", *text.rstrip().split("\n"))]
-        return [*imports, *functions]
+        passes = "\n".join(lines)
+        return "\n".join([*heading, "", "import numpy as np", f"{_helpers(passes)}\n", f"{passes}\n"])
 
     def _real_inputs(self) -> list[int]:
         return [self.graph.inputs[item.name] for item in self.case.real_inputs]
@@ -245,18 +237,10 @@ class _Writer:
             return f"{held(operands[0])}{picked(node.params['index'])}"
         row = scalar(node.op, node.params)
         if row is None:
-            self._need(STRUCTURAL[node.op].helpers[:1] if node.op != "log_softmax" else ("logsumexp",), node)
             return STRUCTURAL[node.op].forward(self._place(node, operands))
-        if row.forward.startswith(tuple(row.helpers)):
-            self._need(row.helpers, node)
         levels = _FORWARD_LEVELS.get(node.op)
         texts = operands if levels is None else tuple(map(held, operands, levels))
         return _filled(row.forward, operands, texts if levels else tuple(map(held, operands)), "")
-
-    def _need(self, helpers: Sequence[str], node: Node) -> None:
-        if node.op in ("amax", "amin", "prod", "cumprod"):
-            return  # these need help on the way back alone
-        self.helpers |= dict.fromkeys(helpers)
 
     def _place(
         self, node: Node, operands: Sequence[str], own: Callable[[], str] = str, g: str = "", which: int = 0
@@ -318,7 +302,6 @@ class _Writer:
         """Entry by entry: one factor more, and a sum over the axes along which the operand was repeated."""
         node = self.nodes[position]
         template = row.local[which]
-        self.helpers |= dict.fromkeys(name for name in row.helpers if f"{name}(" in template)
         used = {i for i, key in enumerate("abcd") if f"{{{key}}}" in template or f"{{{key.upper()}}}" in template}
         operands = tuple(self._text(arg, block) if i in used else "" for i, arg in enumerate(node.args))
         y = self._own_value(block, position, root) if "{y}" in template else ""
@@ -342,7 +325,6 @@ class _Writer:
         """Through a row that works on whole arrays."""
         node = self.nodes[position]
         row = STRUCTURAL[node.op]
-        self.helpers |= dict.fromkeys(row.helpers)
         written = gradient.written()
         if gradient.shape != node.shape:
             written = f"np.broadcast_to({written}, {node.shape})"
@@ -393,6 +375,22 @@ class _Writer:
 
     def _comment(self, stage: str, variable: str, sent: _Gradient) -> str:
         return "; ".join(_told(stage, sent, variable))
+
+
+def _helpers(text: str) -> str:
+    """Imports and functions that a module names and NumPy has not, and those that they name in turn."""
+    needed: set[str] = set()
+    found = _names(text)
+    while found := found & HELPERS.keys() - needed:
+        needed |= found
+        found = set().union(*(_names(HELPERS[name]) for name in found))
+    texts = [text for name, text in HELPERS.items() if name in needed]
+    imports = [text for text in texts if text.startswith("from ")]
+    return "".join([*imports, *(f"\n\n{text}" for text in texts if text not in imports)])
+
+
+def _names(text: str) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
 
 
 def _told(stage: str, sent: _Gradient, variable: str) -> tuple[str, ...]:

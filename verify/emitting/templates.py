@@ -22,8 +22,6 @@ class Scalar:
 
     forward: str
     local: tuple[str, ...]
-    helpers: tuple[str, ...] = ()
-    """Functions that the text calls and NumPy has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,6 @@ class Structural:
     """The rule in words."""
     spreads: bool = False
     """Whether what is sent back need only broadcast to the operand's shape."""
-    helpers: tuple[str, ...] = ()
 
 
 HELPERS: Mapping[str, str] = {
@@ -149,10 +146,124 @@ def cumprod_back(a, g, axis):
         out[..., i] = np.sum((upstream * np.cumprod(without, axis=-1))[..., i:], axis=-1)
     return out.reshape(a.shape) if axis is None else np.moveaxis(out, -1, axis)
 ''',
+    "cofactors": '''\
+def cofactors(a):
+    """The derivative of det(a) by each entry: the minor without its row and column, with its sign."""
+    n = a.shape[-1]
+    out = np.empty_like(a)
+    for i in range(n):
+        for j in range(n):
+            minor = np.delete(np.delete(a, i, axis=-2), j, axis=-1)
+            out[..., i, j] = (-1) ** (i + j) * np.linalg.det(minor)
+    return out
+''',
+    "cholesky_back": '''\
+def cholesky_back(factor, g):
+    """What a Cholesky factor sends back to the lower triangle it was made of, the last column first."""
+    g = np.tril(g)
+    for j in reversed(range(factor.shape[-1])):
+        pivot, left = factor[..., j, j], factor[..., j, :j]
+        below, below_left = factor[..., j + 1 :, j], factor[..., j + 1 :, :j]
+        # below = (a[j + 1:, j] - below_left @ left) / pivot
+        g[..., j + 1 :, j] /= pivot[..., None]
+        sent = g[..., j + 1 :, j]
+        g[..., j + 1 :, :j] -= sent[..., :, None] * left[..., None, :]
+        g[..., j, :j] -= np.sum(sent[..., :, None] * below_left, axis=-2)
+        g[..., j, j] -= np.sum(sent * below, axis=-1)
+        # pivot = sqrt(a[j, j] - left @ left)
+        g[..., j, j] /= 2 * pivot
+        g[..., j, :j] -= 2 * g[..., j, j, None] * left
+    return g
+''',
+    "count_windows": '''\
+def count_windows(x, size, stride):
+    """How many windows fit along each axis, in an x of samples, channels and places."""
+    return tuple((n - k) // s + 1 for n, k, s in zip(x.shape[2:], size, stride))
+''',
+    "windows": '''\
+def windows(counts, size, stride):
+    """The index of each window, and the part of the input that it shows."""
+    for index in np.ndindex(*counts):
+        part = tuple(slice(i * s, i * s + k) for i, k, s in zip(index, size, stride))
+        yield (..., *index), (..., *part)
+''',
+    "zero_padded": '''\
+def zero_padded(x, padding):
+    """Zeros around the places of each channel."""
+    return np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)])
+''',
+    "convolution": '''\
+def convolution(x, w, stride, padding):
+    """Each window of x times each filter, summed; filters are not flipped."""
+    x, size = zero_padded(x, padding), w.shape[2:]
+    counts = count_windows(x, size, stride)
+    y = np.empty((len(x), len(w), *counts), x.dtype)
+    for index, part in windows(counts, size, stride):
+        y[index] = x[part].reshape(len(x), -1) @ w.reshape(len(w), -1).T
+    return y
+''',
+    "convolution_to_input": '''\
+def convolution_to_input(g, w, x, stride, padding):
+    """What a convolution sends back to x: each window gets the filters, times what they are sent."""
+    dx = np.zeros_like(zero_padded(x, padding))
+    for index, part in windows(g.shape[2:], w.shape[2:], stride):
+        dx[part] += (g[index] @ w.reshape(len(w), -1)).reshape(dx[part].shape)
+    return dx[(..., *(slice(p, p + n) for p, n in zip(padding, x.shape[2:])))]
+''',
+    "convolution_to_filters": '''\
+def convolution_to_filters(g, x, w, stride, padding):
+    """What a convolution sends back to its filters: the windows of x, times what they made is sent."""
+    x, dw = zero_padded(x, padding), np.zeros_like(w)
+    for index, part in windows(g.shape[2:], w.shape[2:], stride):
+        dw += (g[index].T @ x[part].reshape(len(x), -1)).reshape(w.shape)
+    return dw
+''',
+    "average_pool": '''\
+def average_pool(x, size, stride):
+    """The mean of each window."""
+    counts = count_windows(x, size, stride)
+    y = np.empty((*x.shape[:2], *counts), x.dtype)
+    for index, part in windows(counts, size, stride):
+        y[index] = x[part].reshape(*x.shape[:2], -1).mean(axis=-1)
+    return y
+''',
+    "average_pool_back": '''\
+def average_pool_back(g, x, size, stride):
+    """To each entry of a window an equal share of what is sent to its mean."""
+    dx = np.zeros_like(x)
+    for index, part in windows(g.shape[2:], size, stride):
+        share = g[index] / np.prod(size)
+        dx[part] += share.reshape(*x.shape[:2], *[1] * len(size))
+    return dx
+''',
+    "max_pool": '''\
+def max_pool(x, size, stride):
+    """The largest entry of each window."""
+    counts = count_windows(x, size, stride)
+    y = np.empty((*x.shape[:2], *counts), x.dtype)
+    for index, part in windows(counts, size, stride):
+        y[index] = x[part].reshape(*x.shape[:2], -1).max(axis=-1)
+    return y
+''',
+    "max_pool_back": '''\
+def max_pool_back(g, x, size, stride, tie="first"):
+    """To the largest entry of each window; of several to the first, to all, or to each an even share."""
+    dx = np.zeros_like(x)
+    for index, part in windows(g.shape[2:], size, stride):
+        window = x[part].reshape(*x.shape[:2], -1)
+        share = window == window.max(axis=-1, keepdims=True)
+        if tie == "first":
+            share = share & (np.cumsum(share, axis=-1) == 1)
+        elif tie == "even":
+            share = share / share.sum(axis=-1, keepdims=True)
+        dx[part] += (share * g[index][..., None]).reshape(x[part].shape)
+    return dx
+''',
+    "special": "from scipy import special\n",
     "erf": "from scipy.special import erf\n",
     "erfc": "from scipy.special import erfc\n",
 }
-"""Functions that the printed module brings along where it needs them."""
+"""Imports and functions that the printed module brings along where it names them."""
 
 TINY = "1e-300"
 
@@ -174,8 +285,8 @@ SCALARS: Mapping[str, Scalar] = {
     "log10": Scalar("np.log10({A})", ("1 / ({a} * 2.302585092994046)",)),
     "sqrt": Scalar("np.sqrt({A})", ("0.5 / {y}",)),
     "cbrt": Scalar("np.cbrt({A})", ("1 / (3 * {y}**2)",)),
-    "sigmoid": Scalar("sigmoid({A})", ("sigmoid({A}) * sigmoid(-{a})",), ("sigmoid",)),
-    "softplus": Scalar("np.logaddexp(0, {A})", ("sigmoid({A})",), ("sigmoid",)),
+    "sigmoid": Scalar("sigmoid({A})", ("sigmoid({A}) * sigmoid(-{a})",)),
+    "softplus": Scalar("np.logaddexp(0, {A})", ("sigmoid({A})",)),
     "tanh": Scalar("np.tanh({A})", ("1 / np.cosh({A})**2",)),
     "sinh": Scalar("np.sinh({A})", ("np.cosh({A})",)),
     "cosh": Scalar("np.cosh({A})", ("np.sinh({A})",)),
@@ -189,8 +300,10 @@ SCALARS: Mapping[str, Scalar] = {
     "arcsinh": Scalar("np.arcsinh({A})", ("1 / np.sqrt(1 + {a}**2)",)),
     "arccosh": Scalar("np.arccosh({A})", ("1 / np.sqrt(({A} - 1) * ({A} + 1))",)),
     "arctanh": Scalar("np.arctanh({A})", ("1 / ((1 - {a}) * (1 + {a}))",)),
-    "erf": Scalar("erf({A})", ("2 / np.pi**0.5 * np.exp(-{a}**2)",), ("erf",)),
-    "erfc": Scalar("erfc({A})", ("-2 / np.pi**0.5 * np.exp(-{a}**2)",), ("erfc",)),
+    "erf": Scalar("erf({A})", ("2 / np.pi**0.5 * np.exp(-{a}**2)",)),
+    "erfc": Scalar("erfc({A})", ("-2 / np.pi**0.5 * np.exp(-{a}**2)",)),
+    "gamma": Scalar("special.gamma({A})", ("{y} * special.digamma({A})",)),
+    "lgamma": Scalar("special.gammaln({A})", ("special.digamma({A})",)),
     "hypot": Scalar("np.hypot({A}, {B})", (f"{{a}} / np.maximum({{y}}, {TINY})", f"{{b}} / np.maximum({{y}}, {TINY})")),
     "sign": Scalar("np.sign({A})", ("0",)),
     "floor": Scalar("np.floor({A})", ("0",)),
@@ -482,6 +595,75 @@ def _log_softmax_back(p: Place) -> str:
     return f"{p.g} - np.exp({p.y}) * np.sum({p.g}{p.kept or ', keepdims=True'})"
 
 
+def _inverse_back(p: Place) -> str:
+    turned = _turned(p.y, len(p.shape))
+    return f"-{turned} @ {held(p.g)} @ {turned}"
+
+
+def _for_each_matrix(p: Place) -> str:
+    """The upstream gradient of a number for each matrix, to be multiplied with the matrices."""
+    return held(p.g) if not p.shape else f"{held(p.g)}[..., None, None]"
+
+
+def _trace_back(p: Place) -> str:
+    rows, columns = p.shapes[0]
+    return f"{held(p.g, 2)} * np.eye({rows}{'' if columns == rows else f', {columns}'})"
+
+
+def _diag_back(p: Place) -> str:
+    if len(p.shapes[0]) == 1:
+        return f"np.diagonal({p.g})"
+    rows, columns = p.shapes[0]
+    if rows == columns:
+        return f"np.diag({p.g})"
+    return f"np.eye({rows}, {columns}) * {held(p.g)}{'[:, None]' if rows < columns else ''}"
+
+
+def _solve_back(p: Place) -> str:
+    """The transposed systems send it to the right-hand sides, and their outer products with the solution to a."""
+    turned, of_vectors = _turned(p.a, len(p.shapes[0])), len(p.shapes[1]) == 1
+    if of_vectors and len(p.shapes[0]) == 2:
+        sent = f"np.linalg.solve({turned}, {p.g})"
+        return sent if p.which else f"-np.outer({sent}, {p.y})"
+    column = "[..., None]" if of_vectors else ""
+    sent = f"np.linalg.solve({turned}, {held(p.g) if column else p.g}{column})"
+    if p.which:
+        return summed_to(f"{sent}[..., 0]" if column else sent, p.shape, p.shapes[1])
+    x = f"{held(p.y)}[..., None, :]" if of_vectors else _turned(p.y, len(p.shape))
+    n = p.shapes[0][-1]
+    return summed_to(f"-{sent} @ {x}", (*p.shape[: -1 if of_vectors else -2], n, n), p.shapes[0])
+
+
+def _each_axis(p: Place, name: str, default: int) -> tuple[int, ...]:
+    """A parameter of windows as one number for each axis of places."""
+    value = p.params.get(name)
+    value = default if value is None else value
+    return value if isinstance(value, tuple) else (value,) * (len(p.shapes[0]) - 2)
+
+
+def _steps(p: Place) -> str:
+    return f", stride={_each_axis(p, 'stride', 1)}, padding={_each_axis(p, 'padding', 0)}"
+
+
+def _convolution_back(p: Place) -> str:
+    x, w = p.operands
+    if p.which == 0:
+        return f"convolution_to_input({p.g}, {w}, {x}{_steps(p)})"
+    return f"convolution_to_filters({p.g}, {x}, {w}{_steps(p)})"
+
+
+def _pool_windows(p: Place) -> str:
+    size = _each_axis(p, "size", 1)
+    stride = size if p.params.get("stride") is None else _each_axis(p, "stride", 1)
+    return f", size={size}, stride={stride}"
+
+
+def _max_pool_back(p: Place) -> str:
+    tie = p.params.get("tie", "first")
+    convention = "" if tie == "first" else f', tie="{tie}"'
+    return f"max_pool_back({p.g}, {p.a}{_pool_windows(p)}{convention})"
+
+
 def _reshaped(p: Place) -> str:
     return f"{held(p.g)}.reshape({entries(p.shapes[0])})"
 
@@ -506,13 +688,13 @@ STRUCTURAL: Mapping[str, Structural] = {
     "prod": Structural(
         _call("np.prod", "axis", "keepdims"),
         lambda p: f"product_of_others({p.a}, axis={p.axes}) * {held(p.with_kept_axes(p.g))}",
-        "the product of the others", helpers=("product_of_others",),
+        "the product of the others",
     ),
     "var": Structural(_call("np.var", "axis", "keepdims", "ddof"), _var_back, "2 / n times the distance from the mean"),
     "std": Structural(_call("np.std", "axis", "keepdims", "ddof"), _std_back, "the distance from the mean / (n std)"),
     "norm": Structural(_norm, _norm_back, "the unit vector"),
-    "amax": Structural(_call("np.max", "axis", "keepdims"), _extremum_back, "to the winner", helpers=("first_of",)),
-    "amin": Structural(_call("np.min", "axis", "keepdims"), _extremum_back, "to the winner", helpers=("first_of",)),
+    "amax": Structural(_call("np.max", "axis", "keepdims"), _extremum_back, "to the winner"),
+    "amin": Structural(_call("np.min", "axis", "keepdims"), _extremum_back, "to the winner"),
     "transpose": Structural(
         lambda p: f"{held(p.a)}.T" if p.params.get("axes") is None else f"np.transpose({p.a}, {p.params['axes']})",
         _transpose_back, "turned back",
@@ -543,17 +725,42 @@ STRUCTURAL: Mapping[str, Structural] = {
     "cumprod": Structural(
         _call("np.cumprod", "axis"),
         lambda p: f"cumprod_back({p.a}, {p.g}, axis={p.params['axis'][0] if p.params.get('axis') else None})",
-        "each product without this factor", helpers=("cumprod_back",),
+        "each product without this factor",
     ),
-    "softmax": Structural(_call("softmax", "axis"), _softmax_back, "y * (dy - sum(dy * y))", helpers=("softmax",)),
+    "softmax": Structural(_call("softmax", "axis"), _softmax_back, "y * (dy - sum(dy * y))"),
     "log_softmax": Structural(
         lambda p: f"{held(p.a)} - logsumexp({p.a}{p.kept or ', keepdims=True'})", _log_softmax_back,
-        "dy - softmax * sum(dy)", helpers=("logsumexp",),
+        "dy - softmax * sum(dy)",
     ),
     "logsumexp": Structural(
         _call("logsumexp", "axis", "keepdims"),
         lambda p: f"softmax({p.a}{p.options('axis')}) * {held(p.with_kept_axes(p.g))}", "its gradient is softmax",
-        helpers=("logsumexp", "softmax"),
+    ),
+    "trace": Structural(lambda p: f"np.trace({p.a})", _trace_back, "to the diagonal"),
+    "diag": Structural(lambda p: f"np.diag({p.a})", _diag_back, "from one diagonal to the other"),
+    "inverse": Structural(lambda p: f"np.linalg.inv({p.a})", _inverse_back, "the transposed inverse on both sides"),
+    "det": Structural(
+        lambda p: f"np.linalg.det({p.a})", lambda p: f"{_for_each_matrix(p)} * cofactors({p.a})", "the cofactors",
+    ),
+    "logabsdet": Structural(
+        lambda p: f"np.linalg.slogdet({p.a})[1]",
+        lambda p: f"{_for_each_matrix(p)} * {_turned(f'np.linalg.inv({p.a})', len(p.shapes[0]))}",
+        "the transposed inverse",
+    ),
+    "solve": Structural(lambda p: f"np.linalg.solve({p.a}, {p.b})", _solve_back, "the transposed system"),
+    "cholesky": Structural(
+        lambda p: f"np.linalg.cholesky({p.a})", lambda p: f"cholesky_back({p.y}, {p.g})",
+        "to the lower triangle, the only part that is read",
+    ),
+    **dict.fromkeys(("conv1d", "conv2d"), Structural(
+        lambda p: f"convolution({p.a}, {p.b}{_steps(p)})", _convolution_back, "window by window",
+    )),
+    "avg_pool": Structural(
+        lambda p: f"average_pool({p.a}{_pool_windows(p)})",
+        lambda p: f"average_pool_back({p.g}, {p.a}{_pool_windows(p)})", "an equal share for all of a window",
+    ),
+    "max_pool": Structural(
+        lambda p: f"max_pool({p.a}{_pool_windows(p)})", _max_pool_back, "to the winner of each window",
     ),
 }  # fmt: skip
 """Rows that are no work of single entries; indices have a line of their own, in :mod:`verify.emitting.passes`."""

@@ -110,7 +110,7 @@ def summed_to(text: str, shape: Sequence[int], wanted: Sequence[int]) -> str:
     return text
 
 
-_VIEWS = ("transpose", "swapaxes", "flip", "reshape", "broadcast_to", "ravel")
+_VIEWS = ("transpose", "swapaxes", "flip", "reshape", "broadcast_to", "ravel", "diagonal")
 
 
 def may_share(text: str) -> bool:
