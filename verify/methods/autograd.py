@@ -81,7 +81,11 @@ class Autograd:
                 self.autograd.numpy.sum(values[name] * np.asarray(g, dtype=dtype)) for name, g in upstream.items()
             )
 
-        return run(by), self.autograd.grad(contracted)(by)
+        values = run(by)
+        try:
+            return values, self.autograd.grad(contracted)(by)
+        except np.linalg.LinAlgError:  # its rule for a determinant inverts the matrix, and refuses a singular one
+            return values, {name: np.full_like(x, np.nan) for name, x in by.items()}
 
 
 def _forms(autograd: Any) -> Forms:
