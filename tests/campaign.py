@@ -34,7 +34,8 @@ from verify.interpret import REAL_CONSTANTS
 from verify.ops import OPS
 from verify.reading.case import Case, load_case_text
 from verify.records import VERDICTS, CaseResult, Point, Row, Verdict
-from verify.runner import Settings, run_loaded
+from verify.runner import run_loaded
+from verify.settings import Settings
 from verify.strategies import case_texts
 
 PARTICULARS = (

@@ -40,6 +40,7 @@ from verify.judging import judge as judging
 from verify.points import Batch, generator, random_points
 from verify.reading.case import INTEGRAL, Case, Input, load_case_text
 from verify.records import VERDICTS, CaseResult, Row, Verdict
+from verify.settings import Settings
 from verify.strategies import case_texts
 
 Array = NDArray[Any]
@@ -155,7 +156,7 @@ def look_at(text: str, points: int, proved: int, seed_: int, counts: Counts) -> 
     started = time.perf_counter()
     kind_of: dict[int, str] = {}
 
-    def all_kinds(case: Case, _: runner.Settings, first_id: int) -> Iterator[Batch]:
+    def all_kinds(case: Case, _: Settings, first_id: int) -> Iterator[Batch]:
         for number, kind in enumerate(KINDS):
             at = first_id + number * points
             kind_of.update(dict.fromkeys(range(at, at + points), kind))
@@ -164,7 +165,7 @@ def look_at(text: str, points: int, proved: int, seed_: int, counts: Counts) -> 
     try:
         vars(runner)["_random_batches"] = all_kinds
         case = load_case_text(text)
-        result = runner.run_loaded(case, runner.Settings(points=points * len(KINDS), seed=seed_))
+        result = runner.run_loaded(case, Settings(points=points * len(KINDS), seed=seed_))
     except Exception:  # noqa: BLE001 (whatever is raised is what is looked for)
         counts.wrong.append(f"{text}{traceback.format_exc(limit=-4)}")
         return

@@ -29,8 +29,10 @@ from verify.methods.central import Central
 from verify.methods.reverse import Reverse
 from verify.ops import OPS, Op
 from verify.reading.case import Case, load_case_text
+from verify.reading.case_files import shipped_cases
 from verify.records import Row, Verdict
-from verify.runner import Settings, run_loaded, shipped_cases
+from verify.runner import run_loaded
+from verify.settings import Settings
 
 SIZES = tuple(10.0**-n for n in range(3, 13))
 """Relative sizes of the faults."""

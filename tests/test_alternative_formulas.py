@@ -16,7 +16,7 @@ from scipy.special import erf, erfc
 from verify.oracle.check import check_gradient
 from verify.reading.case import load_case_text
 from verify.records import Verdict
-from verify.runner import Settings
+from verify.settings import Settings
 
 Gradient = Callable[..., Any]
 

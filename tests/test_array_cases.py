@@ -15,7 +15,8 @@ from verify.interpret import Program
 from verify.ops import OPS
 from verify.reading.expression import graph_from_expressions
 from verify.records import CaseResult
-from verify.runner import Settings, run_case, run_cases
+from verify.runner import run_case, run_cases
+from verify.settings import Settings
 
 
 def result(text: str, folder: Path, points: int = 4) -> CaseResult:

@@ -12,7 +12,8 @@ from verify.cli import main
 from verify.errors import UsageError
 from verify.options import RUN_OPTIONS
 from verify.records import CaseResult, Verdict
-from verify.runner import Settings, run_case, run_cases
+from verify.runner import run_case, run_cases
+from verify.settings import Settings
 
 ITERATED = "\n".join(
     ["case: iterated map", "inputs:", "  x: {at: 0.3, domain: [0.1, 0.9]}", "stages:", "  s1: 4 * x * (1 - x)"]

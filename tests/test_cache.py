@@ -17,7 +17,9 @@ from verify.derivative import Unsupported
 from verify.methods.symbolic import Symbolic, prepare
 from verify.ops import OPS
 from verify.reading.case import load_case, load_case_text
-from verify.runner import Settings, find_case_files, run_case, shipped_cases
+from verify.reading.case_files import find_case_files, shipped_cases
+from verify.runner import run_case
+from verify.settings import Settings
 
 FORMULA = "{case: f, inputs: {x: {at: 3}, y: {at: 2}}, stages: {s: exp(x * y), f: s / (1 + s)}}"
 FILES = find_case_files([shipped_cases() / "notes"])

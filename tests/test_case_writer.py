@@ -17,10 +17,12 @@ import verify
 from verify import cli
 from verify.errors import UsageError
 from verify.reading.case import Case, load_case, load_case_text
+from verify.reading.case_files import find_case_files
 from verify.reading.case_writer import case_yaml, differences, figure_text, save_case
 from verify.reading.expression import graph_from_expressions
 from verify.reading.expression_text import expression_text
-from verify.runner import Settings, find_case_files, run_case
+from verify.runner import run_case
+from verify.settings import Settings
 from verify.strategies import cases, graphs
 from verify.tracing.trace import trace
 from verify.tracing.value_text import named_values

@@ -13,7 +13,7 @@ import verify
 from verify.errors import UsageError, WrongGradientError
 from verify.oracle.check import check_gradient
 from verify.reading.case import load_case_text
-from verify.runner import Settings
+from verify.settings import Settings
 
 FEW = Settings(points=4)
 ROW = load_case_text(

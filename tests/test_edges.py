@@ -19,7 +19,8 @@ from verify.judging.underflow import too_large, underflow
 from verify.reading.case import load_case_text
 from verify.reading.expression import graph_from_expressions
 from verify.records import CaseResult, Row, Verdict
-from verify.runner import Settings, run_cases, run_loaded
+from verify.runner import run_cases, run_loaded
+from verify.settings import Settings
 
 DTYPES = ("float64", "float32")
 

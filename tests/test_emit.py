@@ -25,9 +25,10 @@ from verify.ops import OPS
 from verify.oracle.check import check_gradient
 from verify.points import own_points
 from verify.reading.case import Case, load_case, load_case_text
+from verify.reading.case_files import find_case_files
 from verify.reading.expression_text import expression_text
 from verify.records import Row
-from verify.runner import Settings, find_case_files
+from verify.settings import Settings
 from verify.tracing.trace import trace
 
 ROOT = Path(__file__).resolve().parent.parent

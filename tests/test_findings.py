@@ -14,8 +14,10 @@ from verify.errors import UsageError
 from verify.methods import prepare
 from verify.ops import OPS
 from verify.reading.case import load_case_text
+from verify.reading.case_files import shipped_cases
 from verify.records import CaseResult, Verdict
-from verify.runner import Settings, run_case, run_cases, run_loaded, shipped_cases
+from verify.runner import run_case, run_cases, run_loaded
+from verify.settings import Settings
 
 SLOPE = "case: a slope\ninputs: {x: {at: 1, domain: [-3, 3]}}\nstages: {f: exp(x)}\n"
 

@@ -25,11 +25,13 @@ from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.oracle.check import check_gradient
 from verify.reading.case import Case, load_case, load_case_text
+from verify.reading.case_files import find_case_files, shipped_cases
 from verify.records import CaseResult, Verdict, pairs_of
 from verify.report.csv import read_results, read_summary, write_csv
 from verify.report.html import render
 from verify.report.terminal import describe_failure
-from verify.runner import Settings, find_case_files, run_cases, run_loaded, shipped_cases
+from verify.runner import run_cases, run_loaded
+from verify.settings import Settings
 
 FRAMEWORKS = ("torch", "jax", "autograd")
 

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import sympy
 
-from verify import runner
+from verify import gathering, runner
 from verify.judging import examine
 from verify.judging.compare import SIGNATURES, compare
 from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.reading.case import load_case_text
+from verify.reading.case_files import shipped_cases
 from verify.records import CaseResult, Row, Verdict
-from verify.runner import Settings, run_loaded, shipped_cases
+from verify.runner import run_loaded
+from verify.settings import Settings
 
 NAN = float("nan")
 
@@ -481,8 +483,8 @@ def findings(result: CaseResult) -> dict[tuple[str, str], Any]:
 def closely_and_screened(text: str, points: int, monkeypatch: pytest.MonkeyPatch) -> tuple[CaseResult, CaseResult]:
     """The same points twice: each judged closely, and as a large run does it."""
     close = run(text, points)
-    monkeypatch.setattr(runner, "KEEP_ALL", 100)
-    monkeypatch.setattr(runner, "SAMPLE", 50)
+    monkeypatch.setattr(gathering, "KEEP_ALL", 100)
+    monkeypatch.setattr(gathering, "SAMPLE", 50)
     return close, run(text, points)
 
 
@@ -499,7 +501,7 @@ def test_above_10000_points_by_the_default_too(monkeypatch: pytest.MonkeyPatch) 
     """The real threshold, with the comparison made by raising it."""
     text = ODD["staged_function"]
     screened = run(text, 10_500)
-    monkeypatch.setattr(runner, "KEEP_ALL", 20_000)
+    monkeypatch.setattr(gathering, "KEEP_ALL", 20_000)
     close = run(text, 10_500)
     assert findings(close) == findings(screened)
     assert sum(len(v.rows) for v in screened.variables) < sum(len(v.rows) for v in close.variables) / 10

@@ -14,12 +14,14 @@ from verify.cli import main
 from verify.methods.reverse import Reverse
 from verify.points import random_points
 from verify.reading.case import Case, load_case, load_case_text
+from verify.reading.case_files import find_case_files, shipped_cases
 from verify.records import CaseResult, Run
 from verify.report.csv import read_summary, write_csv
 from verify.report.html import render
 from verify.report.json import document
 from verify.report.terminal import make_console, print_run
-from verify.runner import Settings, find_case_files, run_loaded, shipped_cases
+from verify.runner import run_loaded
+from verify.settings import Settings
 from verify.variants import kill_score as module
 from verify.variants.generate import Variant, variants
 from verify.variants.kill_score import Faulty

@@ -25,7 +25,8 @@ from verify.reading.expression import graph_from_expressions
 from verify.records import CaseResult, Run, Verdict
 from verify.report.html import render
 from verify.report.json import document
-from verify.runner import Settings, run_loaded
+from verify.runner import run_loaded
+from verify.settings import Settings
 
 Array = NDArray[np.float64]
 NO_SLACK = 1e-12

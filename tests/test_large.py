@@ -12,7 +12,8 @@ from verify.ops import OPS
 from verify.oracle.check import check_gradient
 from verify.reading.case import Case, load_case_text
 from verify.records import CaseResult, Verdict
-from verify.runner import Settings, run_loaded
+from verify.runner import run_loaded
+from verify.settings import Settings
 
 NET = """
 case: two-layer net

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from verify.reading.case import Case, load_case
-from verify.runner import find_case_files, shipped_cases
+from verify.reading.case_files import find_case_files, shipped_cases
 
 README = Path(__file__).parent.parent / "README.md"
 FILES = find_case_files([shipped_cases()])

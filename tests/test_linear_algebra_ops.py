@@ -35,7 +35,8 @@ from verify.ops.ball_forms import head
 from verify.ops.linear_algebra import cofactors
 from verify.reading.expression import ExpressionError, graph_from_expressions
 from verify.records import CaseResult, Verdict
-from verify.runner import Settings, run_cases
+from verify.runner import run_cases
+from verify.settings import Settings
 from verify.symbolic.pieces import MOST_MONOMIALS, piece_of
 
 Shapes = tuple[tuple[int, ...], ...]

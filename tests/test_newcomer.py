@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from verify.runner import Settings, run_case
+from verify.runner import run_case
+from verify.settings import Settings
 
 CASES = {
     "softmax cross entropy": """\

@@ -17,7 +17,7 @@ from verify.errors import UsageError
 from verify.oracle.check import check_gradient
 from verify.reading.case import Case, load_case_text
 from verify.records import VERDICTS, Row, Run, Verdict
-from verify.runner import Settings
+from verify.settings import Settings
 
 Gradient = Callable[..., Any]
 

@@ -6,7 +6,7 @@ import pytest
 from planted_backward import KINDS, WRITTEN, Fault, Written
 
 from verify.oracle.check import check_gradient
-from verify.runner import Settings
+from verify.settings import Settings
 
 FEW = Settings(points=4, methods=("reverse",), shrink=False)
 """What makes no difference to a subject's verdict is left out; a region that random points miss is searched for."""

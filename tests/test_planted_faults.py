@@ -33,7 +33,8 @@ from verify.ops import OPERAND_NAMES, OPS, Op
 from verify.ops.axes import spread
 from verify.reading.expression import graph_from_expressions
 from verify.records import CaseResult, Run
-from verify.runner import Settings, run_cases
+from verify.runner import run_cases
+from verify.settings import Settings
 
 Column = Callable[..., Any]
 IN_STAGES: Mapping[str, str] = {**ARRAY_STAGES, **matrix_rows.IN_STAGES}

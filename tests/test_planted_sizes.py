@@ -6,7 +6,8 @@ import pytest
 from planted_sizes import LEAST, case_texts, faults, in_float32, is_caught, missed, row_by_row
 
 from verify.reading.case import load_case_text
-from verify.runner import Settings, run_loaded
+from verify.runner import run_loaded
+from verify.settings import Settings
 
 TEXTS = case_texts()
 SMALL = ("add", "matmul", "sigmoid_neuron", "staged_function")

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from verify.interpret import Program, branch_argument, kinked_nodes
 from verify.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points
 from verify.reading.case import Case, load_case, load_case_text
-from verify.runner import Settings, run_case, run_loaded, shipped_cases
+from verify.reading.case_files import shipped_cases
+from verify.runner import run_case, run_loaded
+from verify.settings import Settings
 
 Array = NDArray[Any]
 

@@ -15,8 +15,10 @@ from verify.derivative import Derivative
 from verify.judging.power import strength
 from verify.methods.reverse import Reverse
 from verify.reading.case import Case, load_case, load_case_text
+from verify.reading.case_files import find_case_files, shipped_cases
 from verify.records import CaseResult, Rows, VariableResult, Verdict
-from verify.runner import Settings, find_case_files, run_loaded, shipped_cases
+from verify.runner import run_loaded
+from verify.settings import Settings
 
 SHIPPED = find_case_files([shipped_cases() / "notes"])
 

@@ -35,9 +35,11 @@ from verify.methods.reverse import Reverse, value_and_gradient
 from verify.ops import OPS
 from verify.points import Batch
 from verify.reading.case import Case, load_case_text
+from verify.reading.case_files import shipped_cases
 from verify.reading.expression import graph_from_expressions
 from verify.records import METHODS, VERDICTS, CaseResult, Point, Row, Verdict
-from verify.runner import Settings, run_loaded, shipped_cases
+from verify.runner import run_loaded
+from verify.settings import Settings
 from verify.strategies import case_texts, cases, expressions, graphs, is_drawn, matmul_shapes, points, shapes
 
 REPEATABLE = settings(

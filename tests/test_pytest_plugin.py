@@ -11,6 +11,7 @@ import pytest
 from verify import runner
 from verify.pytest_plugin import failure_text
 from verify.records import CaseResult
+from verify.settings import Settings
 
 pytest_plugins = ["pytester"]
 
@@ -35,7 +36,7 @@ def everything_is_imported(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Pytester forgets what a run inside it imports, and NumPy cannot be imported twice: so import all of it first."""
     path = tmp_path_factory.mktemp("cases") / "wrong.yaml"
     path.write_text(WRONG, encoding="utf-8")
-    assert failure_text(runner.run_case(path, runner.Settings(points=1)))
+    assert failure_text(runner.run_case(path, Settings(points=1)))
 
 
 @pytest.fixture
@@ -210,14 +211,14 @@ def test_options_reach_the_runner(project: pytest.Pytester, monkeypatch: pytest.
     seen = []
     real = runner.run_case
 
-    def remember(path: Path, settings: runner.Settings) -> CaseResult:
+    def remember(path: Path, settings: Settings) -> CaseResult:
         seen.append(settings)
         return real(path, settings)
 
     monkeypatch.setattr(runner, "run_case", remember)
     project.runpytest_inprocess("cases").assert_outcomes(passed=1)
     run(project, "--verify-seed=7", "--verify-methods=symbolic,reverse,central", "cases")
-    assert seen == [runner.Settings(), runner.Settings(4, 7, ("symbolic", "reverse", "central"))]
+    assert seen == [Settings(), Settings(4, 7, ("symbolic", "reverse", "central"))]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import pytest
 
 from verify import cli
 from verify.ops import OPS
-from verify.runner import Settings, run_case, shipped_cases
+from verify.reading.case_files import shipped_cases
+from verify.runner import run_case
+from verify.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -26,8 +26,8 @@ from verify.methods.symbolic import Symbolic, enclosed, prepare
 from verify.ops import OPS
 from verify.points import random_points
 from verify.reading.case import load_case
+from verify.reading.case_files import shipped_cases
 from verify.reading.expression import graph_from_expressions
-from verify.runner import shipped_cases
 from verify.symbolic import closed_forms, pieces
 from verify.symbolic.formula import differentiated
 

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify import runner
+from verify import gathering, runner
 from verify.derivative import Derivative
 from verify.errors import UsageError
 from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.points import random_points
 from verify.reading.case import load_case
+from verify.reading.case_files import find_case, find_case_files, shipped_cases
 from verify.records import CaseResult, Run, VariableResult, Verdict
-from verify.runner import Settings, find_case, find_case_files, run_case, run_cases, shipped_cases
+from verify.runner import run_case, run_cases
+from verify.settings import Settings
 from verify.symbolic import pieces
 
 GOOD = "case: good\ninputs: {x: {at: 1}}\nstages: {f: exp(x)}\n"
@@ -239,8 +241,8 @@ def test_largest_differences_are_those_of_the_rows() -> None:
 
 def test_a_large_run_keeps_the_worst_the_odd_and_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows, and among them those that the summary points at."""
-    monkeypatch.setattr(runner, "KEEP_ALL", 100)
-    monkeypatch.setattr(runner, "SAMPLE", 10)
+    monkeypatch.setattr(gathering, "KEEP_ALL", 100)
+    monkeypatch.setattr(gathering, "SAMPLE", 10)
     result = run_case(shipped_cases() / "notes" / "max_subgradient.yaml", Settings(points=3000))
     found = by_name(result, "x")
     assert found.checked == result.points_checked > 3000
@@ -254,9 +256,9 @@ def test_a_large_run_keeps_the_worst_the_odd_and_a_sample(monkeypatch: pytest.Mo
 
 def test_a_large_run_keeps_only_so_many_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """All are counted, some are kept."""
-    monkeypatch.setattr(runner, "KEEP_ALL", 100)
-    monkeypatch.setattr(runner, "SAMPLE", 10)
-    monkeypatch.setattr(runner, "MOST_SUSPICIOUS", 50)
+    monkeypatch.setattr(gathering, "KEEP_ALL", 100)
+    monkeypatch.setattr(gathering, "SAMPLE", 10)
+    monkeypatch.setattr(gathering, "MOST_SUSPICIOUS", 50)
     monkeypatch.setitem(OPS, "add", replace(OPS["add"], vjps=(lambda g, y, a, b: 2 * g,) * 2))  # noqa: ARG005
     result = run_case(shipped_cases() / "notes" / "add.yaml", Settings(points=2000))
     found = by_name(result, "x")
@@ -298,7 +300,7 @@ def test_nothing_to_run_is_said(given: str, message: str, tmp_path: Path) -> Non
 def test_the_screen_of_a_large_run_sees_every_planted_fault(fault: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in one corner of the domain fails at each point that falls there, and nowhere else."""
     case = load_case(shipped_cases() / "notes" / "multiply_add.yaml")
-    monkeypatch.setattr(runner, "KEEP_ALL", 100)
+    monkeypatch.setattr(gathering, "KEEP_ALL", 100)
     right = Reverse.differentiate
     corner = 0
 

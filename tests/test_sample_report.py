@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from verify.reading.case_files import find_case_files
 from verify.records import METHODS, Run
 from verify.report.csv import read_points, read_results, read_summary, write_csv
 from verify.report.html import write_html
-from verify.runner import Settings, find_case_files, run_cases
+from verify.runner import run_cases
+from verify.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "reports" / "sample"

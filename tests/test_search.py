@@ -22,7 +22,8 @@ from verify.oracle.search import MOST, search_points
 from verify.points import Batch, kink_points
 from verify.reading.case import Case, load_case_text
 from verify.records import Run
-from verify.runner import Settings, run_cases, run_file
+from verify.runner import run_cases, run_file
+from verify.settings import Settings
 from verify.sizes import other_sizes
 
 Gradient = Callable[..., Any]

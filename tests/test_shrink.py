@@ -17,7 +17,7 @@ from verify.oracle.subject import is_alone
 from verify.reading.case import Case, load_case_text
 from verify.records import Run, Verdict
 from verify.report.json import document
-from verify.runner import Settings
+from verify.settings import Settings
 
 Gradient = Callable[..., Any]
 

@@ -14,11 +14,13 @@ from verify.judging.step_records import step_laws
 from verify.oracle.step_law import STEPS
 from verify.points import own_points
 from verify.reading.case import load_case, load_case_text
+from verify.reading.case_files import shipped_cases
 from verify.records import Run, StepLaw
 from verify.report.html import render
 from verify.report.json import document
 from verify.report.plot import step_plot
-from verify.runner import Settings, run_loaded, shipped_cases
+from verify.runner import run_loaded
+from verify.settings import Settings
 
 
 def laws_of(text: str) -> tuple[StepLaw, ...]:

@@ -23,7 +23,8 @@ from verify.oracle.check import check_gradient
 from verify.points import own_points
 from verify.reading.case import Case, load_case_text
 from verify.reading.case_writer import case_yaml, differences
-from verify.runner import Settings, run_loaded
+from verify.runner import run_loaded
+from verify.settings import Settings
 from verify.tracing import numpy_rules
 from verify.tracing.trace import trace, traced_or_reason
 

@@ -15,12 +15,13 @@ from verify.methods.reverse import Reverse
 from verify.oracle.check import check_gradient
 from verify.points import random_points
 from verify.reading.case import Case, load_case, load_case_text
+from verify.reading.case_files import find_case_files, shipped_cases
 from verify.records import CaseResult, Run
 from verify.report.csv import read_summary, write_csv
 from verify.report.html import render
 from verify.report.json import document
 from verify.report.terminal import make_console, print_run
-from verify.runner import Settings, find_case_files, shipped_cases
+from verify.settings import Settings
 from verify.variants.generate import KINDS, Variant, variants
 from verify.variants.match import Answer, ratio, relations
 from verify.variants.side_by_side import gradients_of

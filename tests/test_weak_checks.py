@@ -15,7 +15,7 @@ from verify.oracle.check import check_gradient
 from verify.oracle.line_coverage import OTHER_TRACER, LineCoverage
 from verify.reading.case import Case, load_case_text
 from verify.records import Run
-from verify.runner import Settings
+from verify.settings import Settings
 
 FEW = Settings(points=8)
 

@@ -16,7 +16,8 @@ from verify.oracle.check import check_gradient
 from verify.reading.case import load_case_text
 from verify.reading.expression import graph_from_expressions
 from verify.records import CaseResult, Row, Verdict
-from verify.runner import Settings, run_loaded
+from verify.runner import run_loaded
+from verify.settings import Settings
 
 HUBER = "where(abs(x) <= 1, x**2 / 2, abs(x) - 0.5)"
 

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from verify.oracle.check import check_gradient
     from verify.oracle.gradient_run import GradientRun
     from verify.reading.case import Case, load_case
+    from verify.reading.case_files import find_case, find_case_files, shipped_cases
     from verify.reading.case_writer import save_case
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
-    from verify.runner import Settings, find_case, find_case_files, run_case, run_cases, shipped_cases
+    from verify.runner import run_case, run_cases
+    from verify.settings import Settings
     from verify.tracing.trace import trace
 
 __version__ = "0.1.0"
@@ -63,7 +65,9 @@ _HOMES = {
     "verify.oracle.check": ("check_gradient",),
     "verify.oracle.gradient_run": ("GradientRun",),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
-    "verify.runner": ("Settings", "find_case", "find_case_files", "run_case", "run_cases", "shipped_cases"),
+    "verify.reading.case_files": ("find_case", "find_case_files", "shipped_cases"),
+    "verify.runner": ("run_case", "run_cases"),
+    "verify.settings": ("Settings",),
     "verify.tracing.trace": ("trace",),
 }
 

@@ -34,8 +34,10 @@ from verify.methods import prepare
 from verify.methods.reverse import Reverse, value_and_gradient
 from verify.points import Batch, own_points
 from verify.reading.case import Case, load_case, load_case_text
+from verify.reading.case_files import shipped_cases
 from verify.report.atomic import write_text
-from verify.runner import Settings, run_loaded, shipped_cases, versions
+from verify.runner import run_loaded, versions
+from verify.settings import Settings
 
 Array = NDArray[np.float64]
 Call = Callable[[], object]

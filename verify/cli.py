@@ -151,8 +151,9 @@ def _run(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from shlex import join
 
+    from verify.reading.case_files import find_case_files
     from verify.report.terminal import make_console, print_run
-    from verify.runner import find_case_files, run_cases
+    from verify.runner import run_cases
 
     files = find_case_files(args.paths or [_default_cases()], args.pick)
     targets = _targets(args)
@@ -172,7 +173,7 @@ def _default_cases() -> Path:
     """Where the cases are if nobody says; says so on stderr."""
     from pathlib import Path
 
-    from verify.runner import shipped_cases
+    from verify.reading.case_files import shipped_cases
 
     here = Path("cases")
     found = here if any(here.glob("**/*.y*ml")) else shipped_cases()
@@ -290,8 +291,8 @@ def _check(args: argparse.Namespace) -> int:
 
     from verify.oracle.check import check_gradient
     from verify.oracle.named import gradient_named
+    from verify.reading.case_files import find_case
     from verify.report.terminal import make_console, print_run
-    from verify.runner import find_case
 
     case = find_case(args.case)
     targets = _asked_reports(args)
@@ -318,8 +319,9 @@ def _add_show(parser: _Parser) -> None:
 
 def _show(args: argparse.Namespace) -> int:
     """Prints the forward and backward pass at the case's first own point."""
+    from verify.reading.case_files import find_case
     from verify.report.terminal import make_console, print_case_passes
-    from verify.runner import find_case, run_case
+    from verify.runner import run_case
 
     result = run_case(find_case(args.case), settings(vars(args).get))
     if result.problems:
@@ -415,7 +417,7 @@ def _emit(args: argparse.Namespace) -> int:
     """Prints a case as a Python module with its forward and backward pass."""
     from verify.emitting.passes import emit
     from verify.reading.case import load_case
-    from verify.runner import find_case
+    from verify.reading.case_files import find_case
 
     print(emit(load_case(find_case(args.case))), end="")
     return ALL_PASS

@@ -165,7 +165,7 @@ def lowered(op: str, shapes: Sequence[Shape], params: Mapping[str, Any]) -> Grap
     """The program that an op's row says it is, on inputs ``a0``, ``a1`` ... and, where it holds a constant, ``held``.
 
     >>> [node.op for node in lowered("std", [(3,)], {"ddof": 0}).nodes]
-    ['a0', 'mean', 'subtract', 'norm', 'constant', 'divide']
+    ['a0', 'mean', 'subtract', 'norm', '3', 'sqrt', 'divide']
     """
     row = OPS[op]
     assert row.lower is not None, f"{op} has no lowering"

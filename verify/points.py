@@ -98,7 +98,7 @@ def own_points(case: Case, seed: int) -> Batch:
     A case without any, such as one at other sizes than its file's, has one random point in their place.
 
     >>> from verify.reading.case import load_case
-    >>> from verify.runner import shipped_cases
+    >>> from verify.reading.case_files import shipped_cases
     >>> own_points(load_case(shipped_cases() / "notes" / "add.yaml"), seed=0).origins
     ['at']
     """
@@ -128,7 +128,7 @@ def random_points(case: Case, seed: int, block: int, count: int, first_id: int) 
     """The first ``count`` random points of a block of :data:`RANDOM_BLOCK`; fewer are a prefix of more.
 
     >>> from verify.reading.case import load_case
-    >>> from verify.runner import shipped_cases
+    >>> from verify.reading.case_files import shipped_cases
     >>> case = load_case(shipped_cases() / "notes" / "matmul.yaml")
     >>> random_points(case, seed=0, block=0, count=4, first_id=1).inputs["W"].shape
     (4, 5, 10)
@@ -164,7 +164,7 @@ def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch
     narrowed down to neighbouring floats. It counts if the branch is undecided there: exactly zero, or within rounding.
 
     >>> from verify.reading.case import load_case
-    >>> from verify.runner import shipped_cases
+    >>> from verify.reading.case_files import shipped_cases
     >>> case = load_case(shipped_cases() / "notes" / "relu.yaml")
     >>> kink_points(case, Program(case.graph), seed=0, first_id=0).inputs
     {'z': array([0.])}

@@ -130,7 +130,7 @@ class GradientOracle:
         return self.run
 
     def _file_of(self, name: str) -> Path:
-        from verify.runner import find_case
+        from verify.reading.case_files import find_case
 
         for folder in (self._test_file.parent, self._config.rootpath):
             if (folder / name).is_file():

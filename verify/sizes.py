@@ -20,7 +20,7 @@ def other_sizes(case: Case, seed: int, most: int) -> list[Case]:
     """The case at up to ``most`` other sizes; none where its sizes are fixed, or the function has no others.
 
     >>> from verify.reading.case import load_case
-    >>> from verify.runner import shipped_cases
+    >>> from verify.reading.case_files import shipped_cases
     >>> case = load_case(shipped_cases() / "notes" / "matmul.yaml")
     >>> [smaller.name for smaller in other_sizes(case, seed=0, most=2)]
     ['matmul [m=4, k=2, n=3]', 'matmul [m=1, k=2, n=3]']

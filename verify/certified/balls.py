@@ -197,7 +197,7 @@ class Balls(NDArrayOperatorsMixin):
         """What was chosen by the sign of these balls, wide enough to hold both choices where a ball holds 0.
 
         >>> balls = Balls(np.array([2.0, 2.0]), np.array([1.0, 3.0]))
-        >>> balls.in_doubt(Balls.exact([5.0, 5.0]), np.array([5.0, 5.0]), np.array([7.0, 7.0])).radius.tolist()
+        >>> balls.in_doubt(Balls.exact([5.0, 5.0]), np.array([5.0, 5.0]), np.array([7.0, 7.0])).radius.round(9).tolist()
         [0.0, 2.0]
         """
         with _quiet():

@@ -16,7 +16,7 @@ from verify.frameworks.calling import as_gradient, input_names, names_of, plain,
 from verify.oracle.check import check_gradient
 from verify.oracle.gradient_run import GradientRun
 from verify.reading.case import Case, load_case
-from verify.runner import find_case
+from verify.reading.case_files import find_case
 
 MISSING = "JAX is not installed: pip install 'verify-gradients[jax]'"
 

@@ -27,7 +27,7 @@ def step_laws(context: Context, own: Batch) -> tuple[StepLaw, ...]:
 
     >>> from verify.reading.case import load_case
     >>> from verify.points import own_points
-    >>> from verify.runner import shipped_cases
+    >>> from verify.reading.case_files import shipped_cases
     >>> case = load_case(shipped_cases() / "notes" / "add.yaml")
     >>> [law.variable for law in step_laws(Context(case, {}), own_points(case, 0))]
     ['x', 'y']

@@ -26,8 +26,10 @@ from verify.oracle.shrink import shrunk
 from verify.oracle.subject import SUBJECT, Gradient, Interface, Subject
 from verify.points import own_points
 from verify.reading.case import Case, load_case
+from verify.reading.case_files import find_case
 from verify.records import METHODS, CaseResult, Finding
-from verify.runner import DEFAULT, SUBJECT_SIZES, Settings, at_other_size, find_case, run_loaded, versions
+from verify.runner import at_other_size, run_loaded, versions
+from verify.settings import DEFAULT, SUBJECT_SIZES, Settings
 from verify.sizes import other_sizes
 from verify.tracing.trace import baked_in, traced_or_reason
 from verify.variants.diagnose import diagnosed

@@ -100,7 +100,9 @@ def kill_score(
     where no row of the run was proved, so that there is nothing to hold variants against.
 
     >>> from verify.reading.case import load_case
-    >>> from verify.runner import Settings, run_loaded, shipped_cases
+    >>> from verify.reading.case_files import shipped_cases
+    >>> from verify.runner import run_loaded
+    >>> from verify.settings import Settings
     >>> case = load_case(shipped_cases() / "notes" / "multiply_add.yaml")
     >>> score = kill_score(case, run_loaded(case, Settings(points=4)), lambda faulty: False)
     >>> score.caught == score.variants - score.equivalent, score.survivors

@@ -18,7 +18,9 @@ def batch_of(case: Case, result: CaseResult, ids: NDArray[Any]) -> Batch:
     """Some points of a record, by id, with inputs and upstream gradients as the run had them.
 
     >>> from verify.reading.case import load_case
-    >>> from verify.runner import Settings, run_loaded, shipped_cases
+    >>> from verify.reading.case_files import shipped_cases
+    >>> from verify.runner import run_loaded
+    >>> from verify.settings import Settings
     >>> case = load_case(shipped_cases() / "notes" / "add.yaml")
     >>> batch_of(case, run_loaded(case, Settings(points=2)), np.array([0])).inputs["x"]
     array([3.])
