@@ -241,6 +241,43 @@ def test_nan_at_the_tip_of_a_cone(framework: str) -> None:
         assert np.isnan(row.values[framework])
 
 
+@pytest.mark.parametrize("matrix", ["[[3, 1], [1, 2]]", "[[1, 2], [2, 4]]"])
+def test_determinants_of_singular_matrices(matrix: str, framework: str) -> None:
+    """They have a gradient, the cofactors: PyTorch answers 0 and autograd none. At a regular one all are right."""
+    known = case("f: det(A)", A=f"at: {matrix}")
+    result = judged(known, framework, points=0)
+    assert result.passes == (framework == "jax" or matrix.startswith("[[3"))
+    for row in result.failing():
+        assert (Verdict.FAIL, framework) == (row.verdict, row.suspect)
+        assert framework != "torch" or row.values[framework] == 0
+        assert framework != "autograd" or np.isnan(row.values[framework])
+
+
+@pytest.mark.parametrize("formula", ["inverse(A)", "solve(A, b)", "cholesky(A)", "logabsdet(A)"])
+def test_matrices_without_a_value(formula: str, framework: str) -> None:
+    """A singular one is no exception: that point has no finite value, and the next one has all of its own."""
+    graph = case(f"f: {formula}", A="at: [[1, 0], [0, 1]]", **({"b": "at: [1, 3]"} if "b)" in formula else {})).graph
+    method = prepare(framework, graph, ["A"])
+    assert not isinstance(method, Unsupported), method.reason
+    inputs = {"A": np.array([[[1.0, 2.0], [2.0, 4.0]], [[3.0, 1.0], [1.0, 2.0]]]), "b": np.ones((2, 2))}
+    upstream = {"f": np.ones((2, *graph.shape("f")))}
+    given = {name: inputs[name] for name in graph.inputs}
+    theirs, ours = (m.differentiate(given, upstream) for m in (method, Reverse(graph, ("A",))))
+    assert not np.isfinite(theirs.values["f"][0]).all()
+    assert not np.isfinite(theirs.gradients["A"][0]).all()
+    np.testing.assert_allclose(theirs.values["f"][1], ours.values["f"][1], 1e-12)
+    np.testing.assert_allclose(theirs.gradients["A"][1], ours.gradients["A"][1], 1e-11, 1e-13)
+
+
+def test_ops_that_a_framework_has_not() -> None:
+    """Nothing is made up for them: the reason names the op."""
+    for name, without in {"torch": "gamma(x)", "autograd": "max_pool(reshape(x, (1, 1, 1)), size=1)"}.items():
+        pytest.importorskip(name)
+        answer = prepare(name, case(f"f: {without}", x="at: 1.5, domain: [1, 2]").graph, ["x"])
+        assert isinstance(answer, Unsupported)
+        assert answer.reason.endswith(f"is given no form of {without.split('(')[0]}")
+
+
 def test_what_is_no_subgradient_fails(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: a slope of 2 for relu at 0 is the framework's fault alone, and the engine's answer stands."""
     module = importlib.import_module(f"verify.methods.{framework}")

@@ -71,7 +71,11 @@ class Autograd:
                 self.autograd.numpy.sum(values[name] * np.asarray(g, dtype=dtype)) for name, g in upstream.items()
             )
 
-        return run(by), self.autograd.grad(contracted)(by)
+        values = run(by)
+        try:
+            return values, self.autograd.grad(contracted)(by)
+        except np.linalg.LinAlgError:  # its rule for a determinant inverts the matrix, and refuses a singular one
+            return values, {name: np.full_like(x, np.nan) for name, x in by.items()}
 
 
 def _forms(autograd: Any) -> Forms:
@@ -161,4 +165,56 @@ def _forms(autograd: Any) -> Forms:
         "stack": lambda *arrays, axis=None: anp.stack(arrays, axis=one(axis)),
         "concatenate": lambda *arrays, axis=None: anp.concatenate(arrays, axis=one(axis)),
         "pad": lambda a, pad_width: anp.pad(a, pad_width, "constant"),
+        "gamma": special.gamma,
+        "lgamma": special.gammaln,
+        **_of_matrices_and_convolutions(autograd),
+    }
+
+
+def _of_matrices_and_convolutions(autograd: Any) -> Forms:
+    """Linear algebra and convolution; autograd has no pooling."""
+    from autograd.scipy import signal
+
+    anp = autograd.numpy
+
+    def or_nan(function: Any, without: Any) -> Any:
+        """A function of ``numpy.linalg``, and NaN of the same shape where it refuses a matrix."""
+
+        def taken(*operands: Any) -> Any:
+            try:
+                return function(*operands)
+            except np.linalg.LinAlgError:
+                return without(*operands) * np.nan
+
+        return taken
+
+    def cholesky(a: Any) -> Any:
+        lower = anp.tril(a)  # autograd's gradient is that by a symmetric matrix, half of it above the diagonal
+        return anp.linalg.cholesky(lower + anp.swapaxes(anp.tril(a, -1), -1, -2))
+
+    def solve(a: Any, b: Any) -> Any:
+        matrices = b[:, None] if b.ndim == 1 else b
+        batch = np.broadcast_shapes(a.shape[:-2], matrices.shape[:-2])
+        zeros = np.zeros((*batch, 1, 1), dtype=np.float32)  # its rule knows no broadcasting either
+        x = anp.linalg.solve(a + zeros, matrices + zeros)
+        return x[..., 0] if b.ndim == 1 else x
+
+    def conv(x: Any, w: Any, stride: Any = 1, padding: Any = 0) -> Any:
+        axes = range(2, x.ndim)
+        strides, pads = (value if isinstance(value, tuple) else (value,) * len(axes) for value in (stride, padding))
+        padded = anp.pad(x, ((0, 0), (0, 0), *((p, p) for p in pads)), "constant")
+        flipped = w[(..., *(slice(None, None, -1) for _ in axes))]  # autograd's own is a convolution, not a correlation
+        every = signal.convolve(padded, flipped, axes=(axes, axes), dot_axes=([1], [1]), mode="valid")
+        return every[(..., *(slice(None, None, s) for s in strides))]
+
+    return {
+        "trace": anp.trace,
+        "diag": lambda a: anp.diag(a if a.ndim == 1 else a[: min(a.shape), : min(a.shape)]),
+        "inverse": or_nan(anp.linalg.inv, lambda a: a),
+        "det": anp.linalg.det,
+        "logabsdet": lambda a: anp.linalg.slogdet(a)[1],
+        "solve": or_nan(solve, anp.matmul),
+        "cholesky": or_nan(cholesky, lambda a: a),
+        "conv1d": conv,
+        "conv2d": conv,
     }

@@ -176,4 +176,43 @@ def _forms(jax: Any) -> Forms:
         "pad": jnp.pad,
         "flip": jnp.flip,
         "roll": jnp.roll,
+        "gamma": jax.scipy.special.gamma,
+        "lgamma": jax.scipy.special.gammaln,
+        **_of_matrices_and_windows(jax),
+    }
+
+
+def _of_matrices_and_windows(jax: Any) -> Forms:
+    """Linear algebra, convolution and pooling."""
+    jnp = jax.numpy
+
+    def cholesky(a: Any) -> Any:
+        lower = jnp.tril(a)  # JAX's gradient is that by a symmetric matrix, half of it above the diagonal
+        return jnp.linalg.cholesky(lower + jnp.matrix_transpose(jnp.tril(a, -1)))
+
+    def each(a: Any, value: Any) -> tuple[int, ...]:
+        return value if isinstance(value, tuple) else (value,) * (a.ndim - 2)
+
+    def conv(x: Any, w: Any, stride: Any = 1, padding: Any = 0) -> Any:
+        return jax.lax.conv_general_dilated(x, w, each(x, stride), [(p, p) for p in each(x, padding)])
+
+    def pool(x: Any, size: Any, stride: Any, start: float, join: Any) -> Any:
+        sizes, strides = ((1, 1, *each(x, size if value is None else value)) for value in (size, stride))
+        return jax.lax.reduce_window(x, start, join, sizes, strides, "VALID")
+
+    def avg_pool(x: Any, size: Any, stride: Any = None) -> Any:
+        return pool(x, size, stride, 0.0, jax.lax.add) / np.prod(each(x, size))
+
+    return {
+        "trace": jnp.trace,
+        "diag": jnp.diag,
+        "inverse": jnp.linalg.inv,
+        "det": jnp.linalg.det,
+        "logabsdet": lambda a: jnp.linalg.slogdet(a)[1],
+        "solve": jnp.linalg.solve,
+        "cholesky": cholesky,
+        "conv1d": conv,
+        "conv2d": conv,
+        "avg_pool": avg_pool,
+        "max_pool": lambda x, size, stride=None: pool(x, size, stride, -np.inf, jax.lax.max),
     }

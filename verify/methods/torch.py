@@ -234,4 +234,42 @@ def _forms(torch: Any) -> Forms:  # noqa: C901  (a table, and a few functions th
         "pad": pad,
         "flip": lambda a, axis=None: torch.flip(a, axes(a, axis)),
         "roll": roll,
+        "lgamma": torch.lgamma,
+        **_of_matrices_and_windows(torch),
+    }
+
+
+def _of_matrices_and_windows(torch: Any) -> Forms:
+    """Linear algebra, convolution and pooling."""
+    functional = torch.nn.functional
+
+    def or_nan(found: Any, info: Any) -> Any:
+        """NaN for each matrix of a stack that has no value, in place of PyTorch's exception for all of them."""
+        return found * torch.where(info == 0, 1.0, torch.nan).to(found.dtype)[..., None, None]
+
+    def solve(a: Any, b: Any) -> Any:
+        if b.ndim == 1:
+            return or_nan(*torch.linalg.solve_ex(a, b[:, None]))[..., 0]
+        matrices = b.reshape(*(1,) * (a.ndim - b.ndim), *b.shape)  # PyTorch takes some of lower rank for vectors
+        return or_nan(*torch.linalg.solve_ex(a, matrices))
+
+    def cholesky(a: Any) -> Any:
+        lower = torch.tril(a)  # PyTorch's gradient is that by a symmetric matrix, half of it above the diagonal
+        return or_nan(*torch.linalg.cholesky_ex(lower + torch.tril(a, -1).mT))
+
+    def pool(of_places: Mapping[int, Any]) -> Any:
+        return lambda x, size, stride=None: of_places[x.ndim - 2](x, size, stride)
+
+    return {
+        "trace": torch.trace,
+        "diag": torch.diag,
+        "inverse": lambda a: or_nan(*torch.linalg.inv_ex(a)),
+        "det": torch.linalg.det,
+        "logabsdet": lambda a: torch.linalg.slogdet(a).logabsdet,
+        "solve": solve,
+        "cholesky": cholesky,
+        "conv1d": functional.conv1d,
+        "conv2d": functional.conv2d,
+        "avg_pool": pool({1: functional.avg_pool1d, 2: functional.avg_pool2d}),
+        "max_pool": pool({1: functional.max_pool1d, 2: functional.max_pool2d}),
     }
