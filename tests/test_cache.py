@@ -18,7 +18,8 @@ from verify.methods.symbolic import Symbolic, prepare
 from verify.ops import OPS
 from verify.reading.case import load_case, load_case_text
 from verify.reading.case_files import find_case_files, shipped_cases
-from verify.runner import run_case
+from verify.report.terminal import verdict_line
+from verify.runner import run_case, run_cases, run_file
 from verify.settings import Settings
 
 FORMULA = "{case: f, inputs: {x: {at: 3}, y: {at: 2}}, stages: {s: exp(x * y), f: s / (1 + s)}}"
@@ -95,7 +96,7 @@ def test_what_was_used_longest_ago_is_dropped(home: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(cache, "MOST_BYTES", 10_000)
     keys = [f"{i:02x}" * 32 for i in range(8)]
     for number, key in enumerate(keys):
-        cache.remembered(key, lambda: Unsupported("x" * 2_000))
+        cache.remembered(key, lambda: Unsupported(repr(np.random.default_rng(0).bytes(1_000))))  # nothing to compress
         for place in entries(home):
             if place.name != keys[0]:
                 os.utime(place, (number, number))
@@ -162,3 +163,57 @@ def test_a_run_says_the_same_with_and_without(home: Path) -> None:
         assert first.counts == other.counts
         for one, two in zip(first.variables, other.variables, strict=True):
             np.testing.assert_array_equal(one.rows.values["symbolic"], two.rows.values["symbolic"])
+
+
+SQUARE = "case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n"
+KEPT = Settings(points=2, cached=True)
+
+
+@pytest.fixture
+def square(tmp_path: Path) -> Path:
+    """A case file of the test's own."""
+    path = tmp_path / "square.yaml"
+    path.write_text(SQUARE, encoding="utf-8")
+    return path
+
+
+@pytest.mark.usefixtures("home")
+def test_a_case_that_passed_is_not_checked_again_until_something_changes(
+    square: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file, an option, or a row of the table; and never unless it is asked for."""
+    (first,) = run_file(square, KEPT)
+    (again,) = run_file(square, KEPT)
+    assert (False, True) == (first.unchanged, again.unchanged)
+    assert first.counts == again.counts
+    np.testing.assert_array_equal(first.variables[0].rows.values["reverse"], again.variables[0].rows.values["reverse"])
+    assert not run_file(square, replace(KEPT, cached=False))[0].unchanged
+    assert not run_file(square, replace(KEPT, seed=1))[0].unchanged
+    with monkeypatch.context() as patch:
+        patch.setitem(OPS, "power_constant", replace(OPS["power_constant"]))
+        assert not run_file(square, KEPT)[0].unchanged
+    square.write_text(SQUARE.replace("at: 3", "at: 4"), encoding="utf-8")
+    assert not run_file(square, KEPT)[0].unchanged
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    "text",
+    [
+        SQUARE + "source: made up\nexpect: {value: {f: 8.5}}\n",
+        "case: edge\ninputs: {x: {at: 3, domain: [-1, 5]}}\nstages: {f: log(x)}\n",
+    ],
+)
+def test_what_fails_or_is_undecided_is_always_checked_again(square: Path, text: str) -> None:
+    """Nobody should read of a failure that is mended, or of a doubt that more time would settle."""
+    square.write_text(text, encoding="utf-8")
+    settings = replace(KEPT, points=64)
+    assert [False, False] == [run_file(square, settings)[0].unchanged for _ in range(2)]
+
+
+@pytest.mark.usefixtures("home")
+def test_the_last_line_says_how_many_are_unchanged(square: Path) -> None:
+    """In the run's own sentence."""
+    run_cases([square], KEPT)
+    assert "(1 unchanged since it passed)" in verdict_line(run_cases([square], KEPT))
+    assert "unchanged" not in verdict_line(run_cases([square], replace(KEPT, cached=False)))

@@ -19,23 +19,30 @@ import pickle
 import platform
 import stat
 import tempfile
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import flint
+import mpmath
 import numpy as np
 import platformdirs
+import scipy
 import sympy
 
 from verify import __version__
 from verify.graph import Graph
-from verify.ops import is_as_shipped
+from verify.ops import OPS, is_as_shipped
 
 T = TypeVar("T")
 
-MOST_BYTES = 64 * 2**20
-"""What all entries together may take; a thousand cases take some ten."""
+MOST_BYTES = 128 * 2**20
+"""What all entries together may take; the two hundred cases that come with the package take a tenth of it."""
+
+FAST = 1
+"""How hard entries are compressed."""
 
 KEPT = 0.75
 """The part of it that is left when entries are dropped."""
@@ -45,7 +52,14 @@ VARIABLE = "VERIFY_CACHE"
 
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
-OWN_MODULES = ("verify.graph", "verify.derivative", "verify.methods.symbolic", "verify.ops.", "verify.symbolic.")
+OWN_MODULES = (
+    "verify.graph",
+    "verify.derivative",
+    "verify.methods.symbolic",
+    "verify.ops.",
+    "verify.records",
+    "verify.symbolic.",
+)
 NUMPY_NAMES = {"ndarray", "dtype", "_reconstruct", "_frombuffer", "scalar"}
 BUILTINS = {"slice", "frozenset", "set"}
 
@@ -83,21 +97,49 @@ def graph_key(what: str, graph: Graph, variables: tuple[str, ...]) -> str:
     return hashlib.sha256(json.dumps(content, default=_plain).encode()).hexdigest()
 
 
+def text_key(what: str, *content: str) -> str:
+    """The key of a result that some texts, the op table and the versions decide; empty where the table was changed.
+
+    >>> text_key("run", "case: f") == text_key("run", "case: g")
+    False
+    """
+    if not all(map(is_as_shipped, OPS)):
+        return ""
+    return hashlib.sha256(json.dumps([what, content, _versions()]).encode()).hexdigest()
+
+
+def recalled(key: str) -> Any:
+    """The entry of that key, None where there is none.
+
+    >>> recalled("") is None
+    True
+    """
+    place = _place(key) if key else None
+    found = _read(place) if place else None
+    return found[0] if found else None
+
+
+def keep(key: str, result: Any) -> None:
+    """Keeps a result under a key; an empty key is never kept.
+
+    >>> keep("", 3)
+    """
+    place = _place(key) if key else None
+    if place is not None:
+        _write(place, (result,))
+
+
 def remembered(key: str, make: Callable[[], T]) -> T:
-    """The entry of that key, made and kept where there is none. An empty key is never kept.
+    """The entry of that key, made and kept where there is none.
 
     >>> remembered("", lambda: 3)
     3
     """
-    place = _place(key) if key else None
-    if place is None:
-        return make()
-    found = _read(place)
+    found: T | None = recalled(key)
     if found is None:
-        found = (make(),)
-        _write(place, found)
-    result: T = found[0]
-    return result
+        found = make()
+        keep(key, found)
+    return found
 
 
 def _place(key: str) -> Path | None:
@@ -126,7 +168,7 @@ def _read(place: Path) -> tuple[Any] | None:
     except OSError:
         return None
     try:
-        found = _Unpickler(io.BytesIO(held)).load()
+        found = _Unpickler(io.BytesIO(zlib.decompress(held))).load()
     except Exception:  # noqa: BLE001 - a torn or foreign pickle raises anything; the result is made anew
         return None
     return found if isinstance(found, tuple) and len(found) == 1 else None
@@ -135,7 +177,7 @@ def _read(place: Path) -> tuple[Any] | None:
 def _write(place: Path, entry: tuple[Any]) -> None:
     """Keeps an entry; a disk that is full or read-only is no reason to stop."""
     try:
-        held = pickle.dumps(entry, protocol=5)
+        held = zlib.compress(pickle.dumps(entry, protocol=5), FAST)
     except (pickle.PicklingError, AttributeError, TypeError):
         return
     try:
@@ -177,7 +219,8 @@ class _Unpickler(pickle.Unpickler):
         own = module.startswith(OWN_MODULES)
         array = module.split(".", maxsplit=1)[0] == "numpy" and (name in NUMPY_NAMES or isinstance(found, np.ufunc))
         symbolic = module.startswith("sympy.") and isinstance(found, type)
-        if own or array or symbolic or (module == "builtins" and name in BUILTINS):
+        plain = (module == "builtins" and name in BUILTINS) or (module, name) == ("collections", "Counter")
+        if own or array or symbolic or plain:
             return found
         raise pickle.UnpicklingError(f"{module}.{name} is no part of an entry")
 
@@ -186,10 +229,11 @@ class _Unpickler(pickle.Unpickler):
 def _versions() -> list[str]:
     """Everything but the graph that a result depends on: versions, and this package's own text."""
     text = hashlib.sha256()
-    package = Path(__file__).parent
-    for path in sorted([*package.glob("ops/*.py"), *package.glob("symbolic/*.py"), *package.glob("methods/*.py")]):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         text.update(path.read_bytes())
-    return [platform.python_version(), np.__version__, sympy.__version__, __version__, text.hexdigest()]
+    used = (np, sympy, mpmath, flint, scipy)
+    machine = [platform.python_version(), platform.machine(), platform.processor()]
+    return [*machine, *(package.__version__ for package in used), __version__, text.hexdigest()]
 
 
 def _plain(value: Any) -> Any:

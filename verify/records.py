@@ -471,6 +471,8 @@ class CaseResult:
     """Wall time that the case took."""
     step_laws: tuple[StepLaw, ...] = ()
     """One for each real input."""
+    unchanged: bool = False
+    """Whether nothing has changed since the case was last checked, and passed: this is what was found then."""
     findings: tuple[Finding, ...] = ()
     """What was found about a gradient under test beside its numbers; empty where there is none."""
     kill_score: KillScore | None = None

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.cache import keep, recalled, text_key
 from verify.certified.reference import MOST_BITS, MOST_SECONDS
 from verify.derivative import Differentiator
 from verify.errors import CaseError
@@ -37,6 +38,7 @@ from verify.records import (
     METHODS,
     CaseResult,
     Run,
+    Verdict,
 )
 from verify.settings import DEFAULT, USUAL_SIZES, Settings, check_settings
 from verify.sizes import other_sizes
@@ -98,13 +100,20 @@ def run_cases(
 
 
 def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[CaseResult]:
-    if jobs == 1 or len(files) == 1:
-        for path in files:
+    changed = []
+    for path in files:
+        found = unchanged(path, settings) if jobs > 1 else None
+        if found is None:
+            changed.append(path)
+        else:
+            yield from found
+    if jobs == 1 or len(changed) <= 1:
+        for path in changed:
             yield from run_file(path, settings)
         return
     # Fresh processes: a fork would copy whatever threads and locks the caller has.
-    with ProcessPoolExecutor(min(jobs, len(files)), mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[list[CaseResult]]] = {pool.submit(run_file, path, settings) for path in files}
+    with ProcessPoolExecutor(min(jobs, len(changed)), mp_context=get_context("spawn")) as pool:
+        waiting: set[Future[list[CaseResult]]] = {pool.submit(run_file, path, settings) for path in changed}
         try:
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -168,6 +177,38 @@ def run_file(path: str | Path, settings: Settings = DEFAULT) -> list[CaseResult]
     >>> [result.name for result in run_file(shipped_cases() / "notes" / "matmul.yaml", Settings(points=1, sizes=1))]
     ['matmul', 'matmul [m=4, k=2, n=3]']
     """
+    found = unchanged(path, settings)
+    if found is None:
+        found = _run_sizes(path, settings)
+        if all(result.passes and not result.counts[Verdict.UNDECIDED] for result in found):
+            keep(_run_key(path, settings), found)
+    return found
+
+
+def unchanged(path: str | Path, settings: Settings) -> list[CaseResult] | None:
+    """What was found when a case file was last run, where it passed and nothing has changed since; else None.
+
+    >>> unchanged("nowhere.yaml", Settings(cached=True)) is None
+    True
+    """
+    found: list[CaseResult] | None = recalled(_run_key(path, settings))
+    return None if found is None else [replace(result, unchanged=True) for result in found]
+
+
+def _run_key(path: str | Path, settings: Settings) -> str:
+    """What a run of a case file depends on; empty where it may depend on more, or is to be run in any case.
+
+    What was out of time may be decided next time, so only what passes without anything undecided is kept.
+    """
+    if not settings.cached or not set(settings.methods or METHODS) <= set(METHODS):
+        return ""
+    try:
+        return text_key("run", str(path), Path(path).read_text(encoding="utf-8"), repr(settings))
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _run_sizes(path: str | Path, settings: Settings) -> list[CaseResult]:
     own = run_case(path, settings)
     most = USUAL_SIZES if settings.sizes is None else settings.sizes
     if own.problems or not settings.points or not most or not _has_dims(path):

@@ -98,6 +98,7 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "failures": list(case.failures),
         "problems": list(case.problems),
         "notes": list(case.notes),
+        "unchanged": case.unchanged,
         "findings": [_finding(finding) for finding in case.findings],
         "kill_score": None if case.kill_score is None else _kill_score(case.kill_score),
         "simplest": None if case.simplest is None else _simplest(case.simplest),

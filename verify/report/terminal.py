@@ -237,6 +237,8 @@ def verdict_line(run: Run) -> str:
     unread = sum(bool(case.problems) for case in run.cases)
     came_to = "all pass" if run.ok else f"{failing} {'does' if failing == 1 else 'do'} not pass"
     came_to += f" ({unread} could not be read)" if unread else ""
+    unchanged = sum(case.unchanged for case in run.cases)
+    came_to += f" ({unchanged} unchanged since {'it' if unchanged == 1 else 'they'} passed)" if unchanged else ""
     counts = counts_text(_total(run))
     rows_text = plural(rows, "row") + (f" ({counts})" if counts else "")
     return f"{plural(len(run.cases), 'case')}, {rows_text}: {came_to} in {run.seconds:.1f} s, seed {run.seed}"
