@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from verify.derivative import Derivative
 from verify.graph import Graph
 from verify.ops import OPS
 
@@ -59,3 +62,37 @@ def run_foreign(
         if name is not None and name in added:
             values[i] = values[i] + added[name]
     return {name: values[position] for name, position in {**graph.inputs, **graph.stages}.items()}
+
+
+Answer = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""Values and gradients by name, as arrays of the library or NumPy's."""
+
+
+def point_by_point(
+    at: Callable[[Mapping[str, Any], Mapping[str, Any]], Answer],
+    inputs: Mapping[str, Any],
+    upstream: Mapping[str, Any],
+) -> Derivative:
+    """What a library answers at P points that it is asked one by one, put together.
+
+    ``at`` maps inputs and upstream gradients of one point to values and gradients.
+
+    >>> answer = point_by_point(lambda x, g: ({"f": x["x"] ** 2}, {"x": 2 * x["x"] * g["f"]}),
+    ...     {"x": np.array([3.0, 4.0])}, {"f": np.ones(2)})
+    >>> answer.gradients["x"]
+    array([6., 8.])
+    """
+    points = len(next(iter(inputs.values()))) if inputs else 1
+    values: dict[str, list[Any]] = {}
+    gradients: dict[str, list[Any]] = {}
+    for p in range(points):
+        here, seeds = ({name: x[p] for name, x in xs.items()} for xs in (inputs, upstream))
+        for found, answer in zip((values, gradients), at(here, seeds), strict=True):
+            for name, array in answer.items():
+                found.setdefault(name, []).append(_as_numpy(array))
+    return Derivative(*({name: np.stack(arrays) for name, arrays in found.items()} for found in (values, gradients)))
+
+
+def _as_numpy(array: Any) -> Any:
+    """An array of the library as NumPy's, cut off from whatever would differentiate it again."""
+    return np.asarray(array.detach() if hasattr(array, "detach") else array)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from verify.derivative import Derivative, Unsupported
-from verify.foreign import Forms, run_foreign, without_a_form
+from verify.foreign import Forms, point_by_point, run_foreign, without_a_form
 from verify.graph import Graph
 from verify.interpret import dtype_of
 
@@ -49,17 +49,7 @@ class Autograd:
     @np.errstate(all="ignore")  # non-finite values are judged, not warned about
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
         """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
-        points = len(next(iter(inputs.values()))) if inputs else 1
-        values: dict[str, list[Any]] = {}
-        gradients: dict[str, list[Any]] = {}
-        for p in range(points):
-            here, seeds = ({name: x[p] for name, x in xs.items()} for xs in (inputs, upstream))
-            for found, answer in zip((values, gradients), self._at(here, seeds), strict=True):
-                for name, array in answer.items():
-                    found.setdefault(name, []).append(np.asarray(array))
-        return Derivative(
-            *({name: np.stack(arrays) for name, arrays in found.items()} for found in (values, gradients))
-        )
+        return point_by_point(self._at, inputs, upstream)
 
     def _at(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Values and gradients at one point."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.errors import UsageError, did_you_mean
-from verify.oracle.given import interval
+from verify.reading.case import Domain
 from verify.sizes import proposed
 
 if TYPE_CHECKING:
@@ -80,6 +80,6 @@ def _drawn(
     if like.dtype.kind != "f":
         return rng.choice(like.ravel(), shape) if like.size else np.zeros(shape, dtype=like.dtype)
     if name in domain:
-        known = interval(name, domain[name])
+        known = Domain.given(name, domain[name])
         return rng.uniform(known.low, known.high, shape).astype(like.dtype)
     return rng.standard_normal(shape).astype(like.dtype)

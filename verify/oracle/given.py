@@ -64,23 +64,6 @@ def adapted(
     return replace(changed, own_points=_own_points(changed, at)) if at else changed
 
 
-def interval(name: str, given: Any) -> Domain:
-    """A domain as the caller writes it, ``(low, high)``. Raises UsageError.
-
-    >>> str(interval("x", (0, 2)))
-    '[0, 2]'
-    """
-    if isinstance(given, Domain):
-        return given
-    try:
-        low, high = (float(end) for end in given)
-    except (TypeError, ValueError):
-        raise UsageError(f"the domain of {name} must be a pair of numbers (low, high), got {given!r}") from None
-    if not low <= high:
-        raise UsageError(f"the domain of {name} is empty: {given!r}; write (low, high)")
-    return Domain(low, high)
-
-
 def _known(name: str, names: Sequence[str], where: str) -> None:
     if name not in names:
         hint = did_you_mean(name, names) or f"Inputs: {', '.join(names)}."
@@ -91,7 +74,7 @@ def _input(item: Input, domain: Mapping[str, Any], constants: Collection[str], h
     """``held`` has the values of those constants that the caller gave values for."""
     changed = item
     if item.name in domain:
-        changed = replace(changed, domain=interval(item.name, domain[item.name]))
+        changed = replace(changed, domain=Domain.given(item.name, domain[item.name]))
     if item.name in constants:
         changed = replace(changed, kind="constant")
     if item.name in held:

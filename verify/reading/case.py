@@ -59,6 +59,23 @@ class Domain:
     low_open: bool = False
     high_open: bool = False
 
+    @classmethod
+    def given(cls, name: str, pair: Any) -> Domain:
+        """A domain as it is given in Python, ``(low, high)``. Raises UsageError.
+
+        >>> print(Domain.given("x", (0, 2)))
+        [0, 2]
+        """
+        if isinstance(pair, Domain):
+            return pair
+        try:
+            low, high = (float(end) for end in pair)
+        except (TypeError, ValueError):
+            raise UsageError(f"the domain of {name} must be a pair of numbers (low, high), got {pair!r:.60}") from None
+        if not low <= high:
+            raise UsageError(f"the domain of {name} is empty: {pair!r}; write (low, high)")
+        return cls(low, high)
+
     def contains(self, x: Any) -> Any:
         """Elementwise: whether ``x`` is inside; NaN never is."""
         with np.errstate(over="ignore"):  # an end that float32 cannot hold is infinite to it

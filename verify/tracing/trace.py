@@ -465,7 +465,7 @@ class _Program:
     def _input(self, name: str, values: Sequence[Mapping[str, Array]], domain: Any) -> Input:
         at = [point[name] for point in values]
         kind: InputKind = "real" if name in self.call.real else "constant"
-        interval = default_domain(at) if domain is None else interval_of(name, domain)
+        interval = default_domain(at) if domain is None else Domain.given(name, domain)
         for value in at:
             if not np.all(interval.contains(value)):
                 raise UsageError(f"{name} lies outside its domain {interval}. Move the point, or widen the domain")
@@ -503,23 +503,6 @@ def default_domain(values: Sequence[Array]) -> Domain:
     with np.errstate(over="ignore"):
         low, high = flat - 1.0 - np.abs(flat), flat + 1.0 + np.abs(flat)
     return Domain(max(float(np.min(low)), -LARGEST), min(float(np.max(high)), LARGEST))
-
-
-def interval_of(name: str, given: Any) -> Domain:
-    """A domain as it is given in Python: ``(low, high)``. Raises UsageError.
-
-    >>> str(interval_of("x", (0, 2)))
-    '[0, 2]'
-    """
-    if isinstance(given, Domain):
-        return given
-    try:
-        low, high = (float(end) for end in given)
-    except (TypeError, ValueError):
-        raise UsageError(f"the domain of {name} must be a pair of numbers (low, high), got {given!r:.60}") from None
-    if not low <= high:
-        raise UsageError(f"the domain of {name} is empty: {given!r}. Write (low, high)")
-    return Domain(low, high)
 
 
 # ------------------------------------------------------------------------------------------------------ the same values
