@@ -191,29 +191,38 @@ def test_every_row_has_a_text() -> None:
     assert [] == [name for name in OPS if not has_template(name)]
 
 
-WINDOWS = ("conv1d", "conv2d", "avg_pool", "max_pool")
-MATRICES = ("trace", "diag", "inverse", "det", "logabsdet", "solve", "cholesky")
-
-
-@pytest.mark.parametrize("op", [*MATRICES, *WINDOWS, "gamma", "lgamma"])
-def test_ranks_stacks_strides_and_paddings(op: str) -> None:
+@pytest.mark.parametrize("op", OPS)
+def test_shapes_and_parameters_of_every_row(op: str) -> None:
     """In all the ways in which the table is tried: value and gradients, beside the engine's, which are other texts."""
     for trial in trials(op):
         graph, rng = trial.graph(), np.random.default_rng(0)
         shapes = ", ".join(
-            f"{n}: {{shape: {list(shape)}, at: normal}}" for n, shape in zip("ab", trial.shapes, strict=False)
+            f"{name}: {{shape: {list(shape)}, at: normal}}"
+            for name, shape in zip(graph.inputs, trial.shapes, strict=True)
         )
         formula = expression_text(graph, "f").replace("'", '"')
-        text = emit(load_case_text(f"case: row\ninputs: {{{shapes}}}\nstages:\n  f: {formula}\n"))
+        text = emit(load_case_text(f"case: row\ninputs: {{{shapes}}}\nstages: {{f: '{formula}'}}\n"))
         inputs, seed = trial.inputs(1, rng), rng.normal(size=(1, *graph.shape("f")))
         engine = Reverse(graph, tuple(graph.inputs)).differentiate(inputs, {"f": seed})
         at = {name: x[0] for name, x in inputs.items()}
-        printed_value, _ = module(text)["forward"](**at)
-        np.testing.assert_allclose(printed_value, engine.values["f"][0], 1e-12, 1e-14, err_msg=str(trial))
+        value, _ = module(text)["forward"](**at)
+        np.testing.assert_allclose(value, engine.values["f"][0], 1e-12, 1e-14, err_msg=str(trial))
         gradients = module(text)["backward"](**at, upstream=seed[0])
         for name, expected in engine.gradients.items():
             assert np.shape(gradients[name]) == expected[0].shape, (trial, name)
             np.testing.assert_allclose(gradients[name], expected[0], 1e-11, 1e-13, err_msg=f"{trial}, {name}")
+
+
+def test_nothing_is_sent_through_a_condition() -> None:
+    """Whatever it is made of: there is no line for it, and what is read nowhere else has gradient 0."""
+    case = load_case_text(
+        "case: a\ninputs: {A: {at: [[1, 2], [3, 4]]}, b: {at: 2}, c: {at: 3}}\n"
+        "stages: {f: 'where(transpose(A) + b > 2.5, c, c**2)'}\n"
+    )
+    text = emit(case)
+    assert "np.zeros_like(A)" in text
+    assert "df.T" not in text
+    assert [] == accused(text, case)
 
 
 @pytest.mark.parametrize(
@@ -298,6 +307,9 @@ def test_matrix_products_and_broadcast_sums_are_written_out() -> None:
     assert "dW = dD @ X.T" in matmul
     assert "dX = W.T @ dD" in matmul
     assert "def backward(W, X, upstream):" in matmul
+    assert "dR = dS @ R  # matmul" in emit(
+        load_case(ROOT / "cases" / "linear_algebra" / "gaussian_log_likelihood.yaml")
+    )
     case = load_case_text(
         "{case: a, inputs: {x: {shape: [4, 3], at: normal}, b: {shape: [3], at: normal}}, stages: {z: x + b}}"
     )

@@ -285,6 +285,8 @@ class _Writer:
         if node.op in INDEXED:
             self._write_into(block, node, gradient, root)
             return
+        if row is not None and row.local[which] == "0":
+            return  # nothing comes through, as through the condition of a choice
         sent = self._through(block, position, which, gradient, root) if row is None else self._by(
             block, position, which, gradient, row, root
         )  # fmt: skip
@@ -330,10 +332,7 @@ class _Writer:
             written = f"np.broadcast_to({written}, {node.shape})"
         operands = _Asked(lambda i: self._text(node.args[i], block), len(node.args))
         place = self._place(node, operands, lambda: self._own_value(block, position, root), written, which)
-        try:
-            text = row.back(place)
-        except NotImplementedError as error:
-            raise UnwrittenError(f"case {self.case.name!r} cannot be written out: {error} has no text for it") from None
+        text = row.back(place)
         wanted = self.nodes[node.args[which]].shape
         shape = wanted
         if row.spreads:
@@ -359,8 +358,6 @@ class _Writer:
         name, text, shape = self.gradients[variable], sent.written(), self.nodes[variable].shape
         first = variable not in self.known and self.graph.names[variable] not in self.graph.outputs
         comment = self._comment(block.stage, f"{self.names[variable]}{index}", sent)
-        if text == "0.0":
-            return
         self.known.add(variable)
         if index:
             if first:

@@ -412,6 +412,8 @@ WITH_PARAMETERS: Mapping[str, Callable[[Mapping[str, Any]], Scalar]] = {
 
 def _turned(text: str, rank: int) -> str:
     """The transpose of a matrix, or of each matrix of a stack."""
+    if rank == 2 and text.endswith(".T") and held(text) == text:
+        return text.removesuffix(".T")
     return f"{held(text)}.T" if rank == 2 else f"np.swapaxes({text}, -1, -2)"
 
 
@@ -441,9 +443,17 @@ def _dot_back(p: Place) -> str:
     if not p.shapes[0] or not p.shapes[1]:
         text = f"{held(p.g)} * {held(p.operands[1 - p.which])}"
         return summed_to(text, p.shape, p.shapes[p.which])
-    if max(map(len, p.shapes)) > 2:
-        raise NotImplementedError("dot of arrays with more than two axes")
-    return _matmul_back(p)
+    ranks = (len(p.shapes[0]), len(p.shapes[1]))
+    if max(ranks) <= 2:
+        return _matmul_back(p)
+    of_a = tuple(range(ranks[0] - 1))  # the axes of the value that came from a; those that came from b follow
+    if ranks[1] == 1:
+        return f"np.tensordot({p.g}, {p.a}, axes={len(of_a)})" if p.which else f"{held(p.g)}[..., None] * {held(p.b)}"
+    if p.which == 0:
+        of_b = tuple(range(ranks[0] - 1, len(p.shape)))
+        from_b = (*range(ranks[1] - 2), ranks[1] - 1)
+        return f"np.tensordot({p.g}, {p.b}, axes=({of_b}, {from_b}))"
+    return f"np.moveaxis(np.tensordot({p.a}, {p.g}, axes=({of_a}, {of_a})), 0, -2)"
 
 
 def _outer_back(p: Place) -> str:
@@ -548,8 +558,6 @@ def _roll_back(p: Place) -> str:
 
 def _einsum_back(p: Place) -> str:
     subscripts = p.params["subscripts"].replace(" ", "")
-    if "." in subscripts:
-        raise NotImplementedError("einsum with '...'")
     given, arrow, result = subscripts.partition("->")
     terms = given.split(",")
     if not arrow:

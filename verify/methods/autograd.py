@@ -98,6 +98,13 @@ def _forms(autograd: Any) -> Forms:
     def index_of(a: Any, index: tuple[Any, ...]) -> Any:
         return a[tuple(list(part) if isinstance(part, tuple) else part for part in index)]
 
+    def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+        if axis is None:
+            return anp.roll(a, shift)
+        for s, i in np.broadcast(shift, axis):  # its rule knows one axis at a time
+            a = anp.roll(a, int(s), int(i))
+        return a
+
     return {
         "add": anp.add,
         "subtract": anp.subtract,
@@ -137,6 +144,7 @@ def _forms(autograd: Any) -> Forms:
         "min": anp.minimum,
         "relu": lambda a: anp.maximum(a, 0),
         "abs": anp.abs,
+        "hypot": anp.hypot,
         "sign": anp.sign,
         "matmul": anp.matmul,
         "sum": anp.sum,
@@ -165,6 +173,7 @@ def _forms(autograd: Any) -> Forms:
         "stack": lambda *arrays, axis=None: anp.stack(arrays, axis=one(axis)),
         "concatenate": lambda *arrays, axis=None: anp.concatenate(arrays, axis=one(axis)),
         "pad": lambda a, pad_width: anp.pad(a, pad_width, "constant"),
+        "roll": roll,
         "gamma": special.gamma,
         "lgamma": special.gammaln,
         **_of_matrices_and_convolutions(autograd),
