@@ -83,8 +83,12 @@ def raises(W: Any, x: Any, upstream: Any) -> Any:
 
 FINDINGS: dict[str, tuple[Callable[..., Any], str, bool]] = {
     "input mutated": (writes_to_an_input, "writes to its input 'x'", True),
-    "upstream mutated": (writes_to_upstream, "writes to its upstream 'y'", True),
-    "output aliases an input": (hands_out_upstream, "the gradient by b shares its memory with the input 'y'", False),
+    "upstream mutated": (writes_to_upstream, "writes to its upstream 'upstream'", True),
+    "output aliases an input": (
+        hands_out_upstream,
+        "the gradient by b shares its memory with the argument 'upstream'",
+        False,
+    ),
     "wrong shape": (transposes, "has shape (3, 2), W has shape (2, 3): is it transposed?", True),
     "not linear": (is_not_linear, "is not linear in upstream", True),
     "not deterministic": (drifts, "the gradient by b does not repeat itself", True),

@@ -18,6 +18,9 @@ from verify.ops import OPERAND_NAMES, OPS, Op, Shape
 
 Kind = Literal["input", "constant", "op"]
 
+MOST_AXES = 30
+"""NumPy's own limits are 64 axes and 32 letters of an einsum; the axis of points comes on top."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -243,6 +246,8 @@ class GraphBuilder:
         shapes = [self._nodes[i].shape for i in args]
         static = _normalised(row, params or {}, shapes)
         shape = row.shape(*shapes, **static)
+        if len(shape) > MOST_AXES:
+            raise ShapeError(f"{op} gives an array with {len(shape)} axes, at most {MOST_AXES} are allowed")
         if row.conventions:
             static["tie"] = row.conventions[self._ties.get(op, next(iter(row.conventions)))]
         aligned = tuple(_aligned(s, len(shape)) for s in shapes) if row.elementwise else (None,) * len(args)

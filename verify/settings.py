@@ -9,6 +9,9 @@ from verify.certified.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS
 from verify.errors import UsageError, did_you_mean
 from verify.methods import available
 
+MOST_POINTS = 10**9
+"""Random points of a run; a million take half a minute of a small case."""
+
 USUAL_SIZES, SUBJECT_SIZES = 2, 6
 """Other sizes of a case with ``dims``."""
 
@@ -48,7 +51,7 @@ def check_settings(settings: Settings, jobs: int) -> None:
 
     >>> check_settings(Settings(points=-1), jobs=1)
     Traceback (most recent call last):
-    verify.errors.UsageError: the number of points must be 0 or more, got -1
+    verify.errors.UsageError: the number of points must be 0 or more and at most 1000000000, got -1
     """
     known = available()
     for name in settings.methods or ():
@@ -58,8 +61,8 @@ def check_settings(settings: Settings, jobs: int) -> None:
             )
     if settings.methods is not None and not settings.methods:
         raise UsageError(f"no method is left to run; there are {', '.join(known)}")
-    if settings.points < 0:
-        raise UsageError(f"the number of points must be 0 or more, got {settings.points}")
+    if not 0 <= settings.points <= MOST_POINTS:
+        raise UsageError(f"the number of points must be 0 or more and at most {MOST_POINTS}, got {settings.points}")
     if not 0 <= settings.seed < 2**63:
         raise UsageError(f"the seed must be 0 or more and below 2**63, got {settings.seed}")
     if not 0 < settings.proof_seconds < math.inf:

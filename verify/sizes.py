@@ -12,6 +12,9 @@ from verify.errors import CaseError
 from verify.points import generator
 from verify.reading.case import Case
 
+SMALL = 256
+"""Numbers of a point that may always be; a case that grows beyond takes longer than it tells."""
+
 LEAST = 2
 """The smallest size that is not 1."""
 
@@ -32,9 +35,11 @@ def other_sizes(case: Case, seed: int, most: int) -> list[Case]:
         if dict(sizes) == dict(case.dims):
             continue
         try:
-            found.append(case.with_dims(sizes))
+            other = case.with_dims(sizes)
         except CaseError:  # the function has no such size: an index, or two axes that must agree
             continue
+        if other.entries <= max(2 * case.entries, SMALL):
+            found.append(other)
         if len(found) == most:
             break
     return found

@@ -84,7 +84,7 @@ class Context:
         """Ids of the points that the case file itself names."""
         self._reach: dict[RowKey, float] = {}
         self.seen: dict[RowKey, float] = {}
-        """The largest size of each variable's rows at the points that were judged so far."""
+        """The largest size of each variable's rows at the points judged so far, for upstream gradients of size 1."""
         self._valued = tuple(self._stages_with_value_rows())
 
     def note(self, sentence: str, rows: int = 1) -> None:
@@ -102,14 +102,22 @@ class Context:
         given = {e.name for point in self.case.own_points for e in point.expected if e.quantity == "value"}
         return [name for name in self.graph.stages if name in given or name in self.graph.outputs]
 
+    def see(self, key: RowKey, column: Array, upstream: Mapping[str, Array]) -> None:
+        """Takes note of how large the rows ``(P, n)`` of one variable are."""
+        self.seen[key] = max(self.seen.get(key, 0.0), largest(per_upstream(key, column, upstream)))
+
     def reach(self, key: RowKey) -> float:
-        """How large a gradient or value gets over the domain: its largest finite entry at some random points."""
+        """How large a gradient or value gets over the domain: its largest finite entry at some random points.
+
+        Gradients are linear in the upstream gradient, so theirs is told for one of size 1: what a huge one makes of
+        them is no measure at the points of another.
+        """
         if key not in self._reach:
             batch = random_points(self.case, seed=0, block=0, count=REACH_POINTS, first_id=0)
             answer = self.engine.differentiate(batch.inputs, batch.upstream)
             for known in self.row_keys():
                 column = answer.gradients if known[1] == "gradient" else answer.values
-                self._reach[known] = largest(column[known[0]])
+                self._reach[known] = largest(per_upstream(known, column[known[0]], batch.upstream))
         return self._reach[key]
 
     def refine(
@@ -132,6 +140,29 @@ class Context:
             text = f"{block.name}: a step straddled a kink; the branch of the point itself was followed"
             self.note(text, int(refined.straddled.sum()))
         return refined
+
+
+def per_upstream(key: RowKey, column: Array, upstream: Mapping[str, Array]) -> Array:
+    """Rows ``(P, ...)`` of gradients over the size of each point's upstream gradient; values as they are.
+
+    >>> per_upstream(("x", "gradient"), np.array([[6.0], [3e100]]), {"f": np.array([2.0, 1e100])}).tolist()
+    [[3.0], [3.0]]
+    """
+    if key[1] == "value":
+        return column
+    with np.errstate(all="ignore"):
+        sizes = upstream_sizes(upstream).reshape(-1, *(1,) * (column.ndim - 1))
+        return np.asarray(column / sizes)
+
+
+def upstream_sizes(upstream: Mapping[str, Array]) -> Array:
+    """The largest entry of all upstream gradients at each point ``(P,)``.
+
+    >>> upstream_sizes({"f": np.array([2.0, -3.0])}).tolist()
+    [2.0, 3.0]
+    """
+    sizes = [np.abs(g).reshape(len(g), -1).max(axis=1, initial=0.0) for g in upstream.values()]
+    return np.asarray(np.max(sizes, axis=0), dtype=np.float64)
 
 
 def rounding_nodes(graph: Graph) -> int:

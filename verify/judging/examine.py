@@ -511,8 +511,8 @@ class Examination:
 
     def _hold_against_expected(self, bounds: Sequence[Array], smooth: Array) -> None:
         """The case file's figures, held against each method before anything else counts."""
-        if not self.expected:
-            return
+        if not self.expected or SUBJECT in self.context.methods:
+            return  # a gradient under test is held against the truth, and the methods beside it accuse nobody
         for block, known in zip(self.blocks, bounds, strict=True):
             for p, point in enumerate(self.points):
                 expected = self.expected.get((block.quantity, block.name, int(point)))

@@ -28,7 +28,7 @@ from verify.derivative import Derivative
 from verify.graph import Graph
 from verify.interpret import Values, branch_argument, dtype_of
 from verify.judging.branches import is_lost
-from verify.judging.context import Context, largest
+from verify.judging.context import Context
 from verify.judging.examine import Examination
 from verify.judging.kinks import singular_distance, singular_nodes
 from verify.judging.proof import PROVED_POINTS
@@ -104,7 +104,7 @@ class Judge:
         for block in blocks:
             key = block.name, block.quantity
             if "reverse" in block.values:
-                self.context.seen[key] = max(self.context.seen.get(key, 0.0), largest(block.values["reverse"]))
+                self.context.see(key, block.values["reverse"], batch.upstream)
         expected = self._write_expected(blocks) if batch.own else {}
         values = self.context.engine.program.run(batch.inputs)
         near, lost = self._near_kinks(values, batch), _lost(self.context.graph, values, len(batch))

@@ -20,7 +20,7 @@ from verify.certified.step_bounds import PointSteps
 from verify.certified.taylor import precision
 from verify.derivative import Differentiator
 from verify.interpret import Values, dtype_of
-from verify.judging.context import Context, largest
+from verify.judging.context import Context, upstream_sizes
 from verify.judging.power import STRONG
 from verify.judging.proof import NEEDED, Proof, prove
 from verify.judging.rows import Block
@@ -295,10 +295,10 @@ class Prover:
         return self.context.case.accuracy != "relative" and error <= room
 
     def _size(self, block: Block) -> float:
-        """The largest value that a variable's gradient has over the domain, as far as it is known."""
-        column = block.values.get("reverse", next(iter(block.values.values())))
+        """The largest value that a variable's rows have over the domain, for the upstream gradient of this point."""
         key = block.name, block.quantity
-        return max(largest(column), self.context.reach(key), self.context.seen.get(key, 0.0))
+        scale = 1.0 if block.quantity == "value" else float(upstream_sizes(self.upstream)[0])
+        return scale * max(self.context.reach(key), self.context.seen.get(key, 0.0))
 
     # --------------------------------------------------------------------------------------------- along directions
 

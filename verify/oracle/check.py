@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import UsageError, WeakCheckWarning
+from verify.methods.central import too_long
 from verify.oracle.black_box import Function, judge_black_box
 from verify.oracle.function_sizes import points_at_other_sizes, why_without_value
 from verify.oracle.given import adapted, points_of
@@ -25,14 +26,20 @@ from verify.oracle.line_coverage import LineCoverage
 from verify.oracle.shrink import shrunk
 from verify.oracle.subject import SUBJECT, Gradient, Interface, Subject
 from verify.points import own_points
-from verify.reading.case import Case, load_case
+from verify.reading.case import Case, Domain, load_case
 from verify.reading.case_files import find_case
-from verify.records import METHODS, CaseResult, Finding
+from verify.records import METHODS, CaseResult, Finding, Verdict
 from verify.runner import at_other_size, run_loaded, versions
-from verify.settings import DEFAULT, SUBJECT_SIZES, Settings
+from verify.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
 from verify.sizes import other_sizes
 from verify.tracing.trace import baked_in, traced_or_reason
 from verify.variants.diagnose import diagnosed
+
+NO_DOMAIN = "looked at the given points alone; domain={'x': (low, high)} says where else to look"
+"""What a reader should know of a function whose arguments have no domain."""
+
+BLACK_BOX_POINTS = 8
+"""Random points at most at which a black box is measured: each slope takes some hundred calls."""
 
 MOST_PROBED = 2
 """Own points at which a gradient is called again, to see whether it repeats itself and is linear in upstream."""
@@ -103,6 +110,7 @@ def check_gradient(
         shrink=settings.shrink if shrink is None else shrink,
         variables="all",
     )
+    _check_given(asked, domain, dims, constants)
     given = points_of(at)
     lines = LineCoverage(gradient)
     if isinstance(constants, Mapping):
@@ -132,6 +140,8 @@ def check_gradient(
     if asked.points:
         results[0] = replace(results[0], notes=(*results[0].notes, *lines.told()))
     _warn_of_weak(results)
+    if not isinstance(case, Case) and not domain and not asked.points:
+        results[0] = replace(results[0], notes=(*results[0].notes, NO_DOMAIN))
     return GradientRun(
         cases=tuple(results),
         seed=asked.seed,
@@ -141,6 +151,18 @@ def check_gradient(
         started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
     )
+
+
+def _check_given(settings: Settings, domain: Any, dims: Any, constants: Any) -> None:
+    """Raises UsageError for arguments of the wrong kind."""
+    if type(settings.points) is not int or type(settings.seed) is not int:
+        raise UsageError(f"points and seed are whole numbers, got {settings.points!r} and {settings.seed!r}")
+    check_settings(settings, 1)
+    for name, given in (("domain", domain), ("dims", dims)):
+        if given is not None and not isinstance(given, Mapping):
+            raise UsageError(f"{name} maps arguments by name, such as {name}={{'x': ...}}, got {given!r:.60}")
+    if isinstance(constants, str) or not isinstance(constants, Collection):
+        raise UsageError(f"constants are names in a list, or values by name, got {constants!r:.60}")
 
 
 def _warn_of_weak(results: Sequence[CaseResult]) -> None:
@@ -165,8 +187,28 @@ def _judge_case(
     own = own_points(looked_at, settings.seed)
     for number in range(min(len(own), MOST_PROBED)):
         subject.probe(*({k: x[number] for k, x in xs.items()} for xs in (own.inputs, own.upstream)))
-    result = replace(result, findings=tuple(subject.contract.findings))
+    result = replace(result, findings=_excused(tuple(subject.contract.findings), result))
     return replace(result, findings=(*result.findings, *_not_finite(result)))
+
+
+def _excused(findings: tuple[Finding, ...], result: CaseResult) -> tuple[Finding, ...]:
+    """The findings, an exception only told where every row without an answer is one that nobody could decide.
+
+    A gradient may well raise where the function has no value: it is this program that chose the point.
+    """
+    lost = [
+        row
+        for variable in result.variables
+        for row in map(variable.row, np.flatnonzero(~np.isfinite(variable.rows.values[SUBJECT])).tolist())
+    ]
+    if not lost or not result.variables or any(row.verdict is not Verdict.UNDECIDED or not row.passes for row in lost):
+        return findings
+    return tuple(
+        replace(f, fails=False, sentence=f"{f.sentence}, where the truth is undecided too")
+        if f.kind == "exception"
+        else f
+        for f in findings
+    )
 
 
 def _shrunk(
@@ -174,8 +216,8 @@ def _shrunk(
 ) -> list[CaseResult]:
     """The results, the first that does not pass with the simplest point that shows it."""
     first = next((i for i, result in enumerate(results) if not result.passes), None)
-    if first is None:
-        return results
+    if first is None or too_long(cases[first].graph, cases[first].variables):
+        return results  # nothing is wrong, or the case is too large to be run many times
     simple = shrunk(gradient, cases[first], results[first], interface)
     return [*results[:first], simple, *results[first + 1 :]]
 
@@ -250,11 +292,28 @@ def _judge_group(
         found = [_judge_case(gradient, case, settings, interface, lines)]
         return _shrunk(gradient, [case], found, interface) if settings.shrink else found
     results = []
-    for number, point in enumerate(points):
+    drawn = _drawn_points(points[0], domain or {}, min(settings.points, BLACK_BOX_POINTS), settings.seed)
+    for number, point in enumerate([*points, *drawn]):
         result = judge_black_box(gradient, function, point, settings.seed, constants)
-        name = result.name if len(points) == 1 else f"{result.name}, at[{number}]"
+        place = f", at[{number}]" if len(points) > 1 else ""
+        place = f", random point {number - len(points)}" if number >= len(points) else place
+        name = f"{result.name}{place}"
         results.append(replace(result, name=name, notes=(*result.notes, f"the function is a black box: {traced}")))
     return results
+
+
+def _drawn_points(like: Mapping[str, Any], domain: Mapping[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
+    """Random points of a black box: what has a domain is drawn from it, everything else stays as it is."""
+    rng = np.random.default_rng(seed)
+    intervals = {name: Domain.given(name, pair) for name, pair in domain.items() if name in like}
+    drawn = []
+    for _ in range(count if intervals else 0):
+        new = {
+            name: rng.uniform(known.low, known.high, np.shape(like[name])).astype(np.asarray(like[name]).dtype)[()]
+            for name, known in intervals.items()
+        }
+        drawn.append({**like, **new})
+    return drawn
 
 
 def _as_dtype(value: Any, dtype: str | None) -> Any:
@@ -270,7 +329,7 @@ def _not_finite(result: CaseResult) -> list[Finding]:
         rows = variable.rows
         if SUBJECT not in rows.values or rows.reference is None or explained & {"", variable.name}:
             continue
-        lost = ~np.isfinite(rows.values[SUBJECT]) & np.isfinite(rows.reference)
+        lost = ~np.isfinite(rows.values[SUBJECT]) & np.isfinite(rows.reference) & ~rows.passes
         if lost.any():
             row = variable.row(int(np.argmax(lost)))
             said = f"the gradient by {variable.name} is {row.values[SUBJECT]} at point {row.point}"

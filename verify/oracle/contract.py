@@ -78,7 +78,7 @@ class Contract:
         array = np.asarray(answer)
         for other, value in given.items():
             if isinstance(value, np.ndarray) and array.size and np.may_share_memory(array, value):
-                said = f"the gradient by {name} shares its memory with the input '{other}'"
+                said = f"the gradient by {name} shares its memory with the argument '{other}'"
                 why = "whoever adds to it in place changes both. Return a copy"
                 self.tell("output aliases an input", name, f"{said}: {why}", fails=False)
         if array.dtype != dtype and array.dtype.kind in "biuf":
@@ -101,7 +101,7 @@ class Contract:
         self.tell("wrong shape", name, f"{said}: {_shape_remedy(name, answer.shape, shape)}")
         return np.full(shape, np.nan)
 
-    def raised(self, error: Exception, here: str) -> None:
+    def raised(self, error: BaseException, here: str) -> None:
         """A call that ended in an exception, with the traceback from the first frame that is not ours.
 
         >>> contract = Contract()

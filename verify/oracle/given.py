@@ -20,7 +20,7 @@ ENDS = 2
 """Of a domain."""
 
 
-def points_of(at: At | Iterable[At] | None) -> tuple[dict[str, Any], ...]:
+def points_of(at: Any) -> tuple[dict[str, Any], ...]:
     """The points that a caller gave, one or several. Raises UsageError for anything else.
 
     >>> points_of({"x": 3.0}), points_of([{"x": 3.0}, {"x": -3.0}])
@@ -28,7 +28,7 @@ def points_of(at: At | Iterable[At] | None) -> tuple[dict[str, Any], ...]:
     """
     if at is None:
         return ()
-    given = [at] if isinstance(at, Mapping) else list(at)
+    given = [at] if isinstance(at, Mapping) else list(at) if isinstance(at, Iterable) else []
     if not given or not all(isinstance(point, Mapping) for point in given):
         raise UsageError("at takes one point, such as at={'x': 3.0}, or a list of them")
     return tuple({str(name): value for name, value in point.items()} for point in given)

@@ -22,6 +22,8 @@ MOST_CALLS = 400
 MOST_TOLD = 8
 """Places that are told of one gradient."""
 
+PACKAGE = Path(__file__).resolve().parent.parent
+
 OTHER_TRACER = "lines of the gradient that no point reached are not known: another tracer, such as coverage, is active"
 
 
@@ -82,6 +84,7 @@ class LineCoverage:
             return (OTHER_TRACER,)
         # A helper that was never entered may be there for somebody else; the gradient itself is what is judged.
         codes = [code for code in self._missing if code in self._own or code in self._entered]
+        codes = [code for code in codes if not Path(code.co_filename).is_relative_to(PACKAGE)]  # an adapter of ours
         places = [(code, line) for code in codes for line in sorted(self._missing[code])]
         shown = [(code, line) for code, line in places if not _only_raises(code.co_filename, line)]
         stretches = list(_stretches(shown))

@@ -142,16 +142,17 @@ class Subject:
         try:
             with self.lines.watching() if self.lines is not None else nullcontext():
                 raw = self._call(here, seeds)
-        except Exception as error:  # noqa: BLE001 - whatever foreign code raises is told with its own traceback
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever foreign code raises is told with its traceback
             self.contract.raised(error, _point_text(inputs))
             return {}
         self.contract.watch_writes("input", inputs, here)
-        self.contract.watch_writes("upstream", upstream, seeds)
+        kept, given = self._by_parameter(upstream), self._by_parameter(seeds)
+        self.contract.watch_writes("upstream", kept, given)
         named = self.named(raw)
         for name, value in named.items():
             if isinstance(value, np.ndarray | np.generic):
                 held = inputs[name].dtype if name in inputs else dtype_of(inputs)
-                self.contract.watch_answer(name, value, {**here, **seeds}, held)
+                self.contract.watch_answer(name, value, {**here, **given}, held)
         return {
             name: self.contract.fitted(name, _floats(name, value), self.interface.shapes[name])
             for name, value in named.items()
@@ -160,6 +161,10 @@ class Subject:
     def probe(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
         """Calls the subject again at one point: whether it repeats itself, and is linear in ``upstream``."""
         self.contract.probe(lambda seeds: self.answer(inputs, seeds), upstream, by=self.takes_upstream)
+
+    def _by_parameter(self, upstream: Mapping[str, Any]) -> dict[str, Any]:
+        """Upstream gradients by the names that the subject has for them: its one parameter, or the outputs."""
+        return {"upstream" if len(upstream) == 1 else name: g for name, g in upstream.items()}
 
     def _call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
         given: dict[str, Any] = {}
@@ -344,8 +349,8 @@ def roughness(errors: Sequence[float]) -> float | None:
 def _floats(name: str, value: Any) -> Array:
     """An answer as an array of float64. Raises UsageError for what is none."""
     try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        return np.array(value, dtype=np.float64)  # a copy: the gradient may write to its array again
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         kind = f"{type(value).__name__} {value!r:.60}"
         raise UsageError(f"the gradient by {name} is no array of real numbers: {kind} ({error})") from None
 
@@ -376,6 +381,10 @@ def _calling_convention(interface: Interface, gradient: Gradient) -> tuple[tuple
     if not takes_upstream and any(interface.outputs.values()):
         shapes = ", ".join(f"{name} {shape}" for name, shape in interface.outputs.items())
         raise UsageError(f"the output is an array ({shapes}): the gradient needs a parameter 'upstream'")
+    kinds = {parameter.kind for parameter in parameters.values()}
+    if inspect.Parameter.VAR_KEYWORD in kinds and not any(name in parameters for name in names):
+        takes_positions = inspect.Parameter.VAR_POSITIONAL in kinds or len(parameters) > 1 + takes_upstream
+        return (() if takes_positions else names), takes_upstream
     asked = [name for name in names if name in parameters]
     needed = [
         name

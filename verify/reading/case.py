@@ -366,6 +366,9 @@ class _CaseReader:
         if values.shape == ():
             return np.full(shape, values)
         if self.sizes is not None and values.ndim == len(shape):
+            if kind == "constant" and np.ptp(values):
+                message = "what these constants are at another size is not known"
+                raise CaseError([self.source.problem(path, message, "Draw them, or write one number for all.")])
             return _repeated(values, shape)
         message = f"the value has shape {shape_text(values.shape)}, 'shape' says {shape_text(shape)}"
         raise CaseError([self.source.problem(path, message, "Make them agree, or leave 'shape' out.")])

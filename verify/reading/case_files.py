@@ -62,6 +62,8 @@ def find_case(name: str, first: Sequence[Path] = ()) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
+    if Path(name).suffix in CASE_SUFFIXES and Path(name).parent != Path() and not Path(name).parent.is_dir():
+        raise UsageError(f"no such file: {name}{_nearby(Path(name))}")
     folders = [folder for folder in (*first, Path("cases"), shipped_cases()) if any(folder.glob("**/*.y*ml"))]
     files = {folder: find_case_files([folder]) for folder in folders}
     for folder in folders:

@@ -84,6 +84,9 @@ def print_run(run: Run, console: Console, *, notes: bool = False) -> None:
         console.print(_cases_table(run), soft_wrap=False)
         console.print()
     for case in run.cases:
+        for finding in case.findings:  # first: it is often why the numbers are off
+            _say(console, describe_finding(finding, case), _STYLE["FAIL" if finding.fails else "UNDECIDED"])
+            console.print()
         for group in _told(case):
             _say(console, describe_group(group, case), _STYLE[group.row.verdict.value])
             console.print()
@@ -270,7 +273,6 @@ def _whole_case_lines(case: CaseResult) -> list[str]:
     name = line_of(case.name)
     lines = [f"ERROR {printable(problem)}" for problem in case.problems]
     lines += [f"FAIL {name}: {line_of(failure)}" for failure in case.failures]
-    lines += [describe_finding(finding, case) for finding in case.findings]
     if case.simplest is not None:
         lines.append(f"NOTE {name}: simplest point that shows it: {line_of(case.simplest.sentence)}")
     lines += [f"UNDECIDED {name}: {line_of(m)} unsupported: {line_of(why)}" for m, why in case.unsupported.items()]

@@ -107,6 +107,8 @@ def diagnosed(case: Case, result: CaseResult) -> CaseResult:
     columns = {v.name: v for v in result.variables if v.quantity == "gradient" and SUBJECT in v.rows.values}
     if result.problems or not any(_fails(v) for v in columns.values()):
         return result
+    if not set(columns) <= set(case.variables):
+        return result  # a large case, of which a sample was looked at
     usable = _usable(result, columns.values())
     if not len(usable):
         return result

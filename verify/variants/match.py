@@ -158,7 +158,8 @@ def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
         difference = given - right
         middle = float(np.median(difference))
         room = 1e-6 * abs(middle) + NOISE[answer.dtype] * np.abs(right)
-        if middle and difference.size > 1 and np.all(np.abs(difference - middle) <= room):
+        is_more_than_noise = abs(middle) > 1e3 * NOISE[answer.dtype] * float(np.max(np.abs(right), initial=0.0))
+        if is_more_than_noise and difference.size > 1 and np.all(np.abs(difference - middle) <= room):
             sign = "plus" if middle > 0 else "minus"
             yield Relation(f"is the right one {sign} {abs(middle):.6g}", answer.right + middle)
 
