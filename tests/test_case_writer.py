@@ -105,6 +105,13 @@ def test_random_cases_come_back(case: Case) -> None:
     assert [] == differences(case, load_case_text(case_yaml(case)))
 
 
+@pytest.mark.parametrize("text", ["where(-x < 1, x, 2)", "where(1 > -x, x, 2)", "where(x >= -x, x, 2)"])
+def test_comparisons_come_back_as_they_were_written(text: str) -> None:
+    """Which side was computed first is part of the graph."""
+    graph = graph_from_expressions({"x": ()}, {"f": text})
+    assert text == expression_text(graph, "f")
+
+
 @settings(max_examples=100, deadline=None)
 @given(graphs(max_nodes=14), st.data())
 def test_formulas_come_back_with_no_more_brackets_than_needed(graph: Any, data: st.DataObject) -> None:

@@ -19,12 +19,13 @@ from verify.judging.rows import CODE, Block, RowKey
 from verify.judging.step_records import step_laws
 from verify.methods.symbolic import Symbolic
 from verify.oracle.search import Reached
-from verify.oracle.subject import SUBJECT, Subject
+from verify.oracle.subject import Subject
 from verify.points import RANDOM_BLOCK, Batch, joined, own_points
 from verify.preparing import asked_in_vain, prepared_methods, variables_of
 from verify.reading.case import Case
 from verify.records import (
     METHODS,
+    SUBJECT,
     VERDICTS,
     CaseResult,
     PairDifference,

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.int64]
     BoolArray = NDArray[np.bool_]
 
+SUBJECT = "subject"
+"""The name, among the methods, of a gradient under test."""
+
 METHODS: tuple[str, ...] = ("symbolic", "reverse", "central")
 """The order in which methods stand in every table."""
 

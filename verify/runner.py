@@ -30,12 +30,13 @@ from verify.methods.central import too_long
 from verify.oracle.code_constants import constants_of
 from verify.oracle.search import search_points
 from verify.oracle.shrink import stored_points
-from verify.oracle.subject import SUBJECT, Interface, Subject
+from verify.oracle.subject import Interface, Subject
 from verify.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points
 from verify.preparing import asked_in_vain, prepared_methods, variables_of
 from verify.reading.case import Case, load_case
 from verify.records import (
     METHODS,
+    SUBJECT,
     CaseResult,
     Run,
     Verdict,

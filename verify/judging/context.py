@@ -20,10 +20,9 @@ from verify.methods.central import Central, Refined, contraction
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
 from verify.ops import OPS
-from verify.oracle.subject import SUBJECT
 from verify.points import random_points
 from verify.reading.case import Case
-from verify.records import KinkRecord, pairs_of, unravel
+from verify.records import SUBJECT, KinkRecord, pairs_of, unravel
 
 Array = NDArray[Any]
 

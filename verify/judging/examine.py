@@ -33,10 +33,9 @@ from verify.judging.rows import CODE, Block, OpenRow, Suspicion, within
 from verify.judging.underflow import steep
 from verify.methods.central import Refined
 from verify.ops import OPERAND_NAMES, OPS
-from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Expected
-from verify.records import SEVERITY, VERDICTS, Verdict, format_entry, further_methods, unravel
+from verify.records import SEVERITY, SUBJECT, VERDICTS, Verdict, format_entry, further_methods, unravel
 
 Array = NDArray[Any]
 

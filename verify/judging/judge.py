@@ -34,9 +34,9 @@ from verify.judging.kinks import singular_distance, singular_nodes
 from verify.judging.proof import PROVED_POINTS
 from verify.judging.rows import Block, RowKey, Suspicion, columns_of, new_block, within
 from verify.methods.central import contraction, granted_noise, usual_step
-from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Expected
+from verify.records import SUBJECT
 
 Array = NDArray[Any]
 

@@ -26,9 +26,9 @@ from verify.judging.proof import NEEDED, Proof, prove
 from verify.judging.rows import Block
 from verify.judging.underflow import too_large, underflow
 from verify.methods.central import usual_step
-from verify.oracle.subject import SUBJECT, Interface, Subject
+from verify.oracle.subject import Interface, Subject
 from verify.reading.case import Case
-from verify.records import VERDICTS, Verdict, further_methods, unravel
+from verify.records import SUBJECT, VERDICTS, Verdict, further_methods, unravel
 
 Array = NDArray[Any]
 

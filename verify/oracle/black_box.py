@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from verify.errors import UsageError
 from verify.judging.rows import CODE, Texts
 from verify.oracle.step_law import Law, step_law
-from verify.oracle.subject import SUBJECT, Gradient, Interface, Subject
-from verify.records import VERDICTS, CaseResult, Point, Rows, VariableResult, Verdict
+from verify.oracle.subject import Gradient, Interface, Subject
+from verify.records import SUBJECT, VERDICTS, CaseResult, Point, Rows, VariableResult, Verdict
 
 Array = NDArray[Any]
 Function = Callable[..., Any]

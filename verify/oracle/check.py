@@ -24,11 +24,11 @@ from verify.oracle.given import adapted, points_of
 from verify.oracle.gradient_run import GradientRun
 from verify.oracle.line_coverage import LineCoverage
 from verify.oracle.shrink import shrunk
-from verify.oracle.subject import SUBJECT, Gradient, Interface, Subject
+from verify.oracle.subject import Gradient, Interface, Subject
 from verify.points import own_points
 from verify.reading.case import Case, Domain, load_case
 from verify.reading.case_files import find_case
-from verify.records import METHODS, CaseResult, Finding, Verdict
+from verify.records import METHODS, SUBJECT, CaseResult, Finding, Verdict
 from verify.runner import at_other_size, run_loaded, versions
 from verify.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
 from verify.sizes import other_sizes

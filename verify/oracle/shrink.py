@@ -27,10 +27,10 @@ from verify.judging.judge import Judge
 from verify.methods import prepare
 from verify.oracle.code_constants import unwrapped
 from verify.oracle.search import upstream_of
-from verify.oracle.subject import SUBJECT, Interface, Subject
+from verify.oracle.subject import Interface, Subject
 from verify.points import Batch
 from verify.reading.case import Case
-from verify.records import VERDICTS, CaseResult, Row, SimplestPoint, Verdict, format_entry, unravel
+from verify.records import SUBJECT, VERDICTS, CaseResult, Row, SimplestPoint, Verdict, format_entry, unravel
 
 Array = NDArray[Any]
 Values = dict[str, Array]

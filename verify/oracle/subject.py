@@ -31,9 +31,6 @@ from verify.reading.case import Case
 Array = NDArray[Any]
 Gradient = Callable[..., Any]
 
-SUBJECT = "subject"
-"""The subject's name among the methods."""
-
 FORMULA_BITS = 256
 """Precision at which a formula is run in balls."""
 

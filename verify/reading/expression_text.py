@@ -68,7 +68,7 @@ def _op_text(graph: Graph, node: Node) -> tuple[str, int]:
     if node.op == "power_constant":
         return f"{_text(graph, args[0], _ATOM)}**{number_text(params['exponent'])}", _POWER
     if node.op == "power":
-        return f"{_text(graph, args[0], _ATOM)}**{_text(graph, args[1], _ATOM)}", _POWER
+        return f"{_text(graph, args[0], _ATOM)}**{_text(graph, args[1], _SIGN)}", _POWER
     if "index" in params:
         return f"{_text(graph, args[0], _ATOM)}[{', '.join(map(_index_text, params['index']))}]", _ATOM
     return _call_text(graph, node), _ATOM
@@ -78,7 +78,7 @@ def _call_text(graph: Graph, node: Node) -> str:
     row = OPS[node.op]
     operands = [_text(graph, arg, _SUM) for arg in node.args]
     if node.op in _COMPARING:
-        return f"where({operands[0]} {_COMPARING[node.op]} {operands[1]}, {operands[2]}, {operands[3]})"
+        return f"where({_comparison(node, operands)}, {operands[2]}, {operands[3]})"
     shown = {key: value for key, value in node.params.items() if key not in HIDDEN}
     variadic = getattr(row, "variadic", "")
     if variadic == "list":
@@ -87,6 +87,14 @@ def _call_text(graph: Graph, node: Node) -> str:
         operands = [f'"{shown.pop(row.params[0])}"', *operands]
     given = [f"{key}={_parameter_text(key, value)}" for key, value in shown.items()]
     return f"{row.spelling.split('(')[0]}({', '.join([*operands, *given])})"
+
+
+def _comparison(node: Node, operands: Sequence[str]) -> str:
+    """The two sides in the order in which they were computed: ``a > b`` read backwards is ``b < a``."""
+    sign = _COMPARING[node.op]
+    if node.args[0] > node.args[1]:
+        return f"{operands[1]} {sign.replace('>', '<')} {operands[0]}"
+    return f"{operands[0]} {sign} {operands[1]}"
 
 
 def _parameter_text(key: str, value: Any) -> str:

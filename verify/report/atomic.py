@@ -64,7 +64,8 @@ def _put_beside(temporary: Path, path: Path) -> None:
             path.open("x").close()
             temporary.replace(path)
     except FileExistsError:
-        message = f"{path} exists already and is left as it is. Give another name, or remove it first"
+        remedy = "Give another name, remove it first, or say overwrite=True in Python"
+        message = f"{path} exists already and is left as it is. {remedy}"
         raise UsageError(message) from None
 
 

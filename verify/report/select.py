@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from verify.records import PAIRS, SEVERITY, VERDICTS, CaseResult, Row, Rows, VariableResult, pairs_of
+from verify.records import PAIRS, SEVERITY, SUBJECT, VERDICTS, CaseResult, Row, Rows, VariableResult, pairs_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,16 +17,18 @@ _SEVERITY_BY_CODE = tuple(SEVERITY.index(verdict) for verdict in VERDICTS)
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """The failing rows of one variable that share verdict and suspect, and the worst of them."""
+    """The failing rows of one variable that share verdict and suspect, and the one of them that is shown."""
 
     row: Row
-    """The one that differs most."""
+    """The one that differs most; of a gradient under test, which was called at points of its own, that at the first."""
     rows: int
     """How many kept rows there are in the group, this one included."""
     entries: int
     """In how many entries of the variable."""
     points: int
     """At how many points."""
+    which: str = "worst"
+    """Which one is shown: the ``worst`` or the ``first``."""
 
 
 def differences(rows: Rows, pairs: Sequence[tuple[str, str]] = PAIRS) -> Mapping[tuple[str, str], NDArray[np.float64]]:
@@ -104,7 +106,9 @@ def _groups_of(variable: VariableResult, pairs: Sequence[tuple[str, str]]) -> li
     groups = []
     for k in range(kinds.shape[1]):
         members = failing[group == k]
-        worst = members[int(np.argmax(largest[group == k]))]
         distinct = len(np.unique(rows.entry[members])), len(np.unique(rows.point[members]))
-        groups.append(FailureGroup(variable.row(int(worst)), len(members), *distinct))
+        # Points are drawn from ordinary to extreme, for a gradient under test up to 1e100: the first tells more.
+        rank, which = (-rows.point[members], "first") if SUBJECT in rows.values else (largest[group == k], "worst")
+        shown = members[int(np.argmax(rank))]
+        groups.append(FailureGroup(variable.row(int(shown)), len(members), *distinct, which))
     return groups

@@ -225,7 +225,7 @@ def describe_group(group: FailureGroup, case_result: CaseResult) -> str:
     if group.rows == 1:
         return text
     entries = "1 entry" if group.entries == 1 else f"{group.entries:,} entries"
-    more = f"and {plural(group.rows - 1, 'row')} more like it, the worst is shown"
+    more = f"and {plural(group.rows - 1, 'row')} more like it, the {group.which} is shown"
     return f"{text}\n  {more} ({entries}, {plural(group.points, 'point')} in all)"
 
 

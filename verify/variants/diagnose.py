@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from verify.graph import Graph
 from verify.judging.examine import NOT_PROVED
 from verify.methods.reverse import Reverse
-from verify.oracle.subject import SUBJECT
 from verify.points import Batch
 from verify.reading.case import Case
-from verify.records import VERDICTS, CaseResult, Rows, VariableResult, Verdict
+from verify.records import SUBJECT, VERDICTS, CaseResult, Rows, VariableResult, Verdict
 from verify.variants.generate import KINDS, Variant, variants
 from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, Relation, close, relations
 from verify.variants.points_again import batch_of
