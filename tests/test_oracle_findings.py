@@ -190,3 +190,11 @@ def test_lost_tails_that_pass_are_noted() -> None:
     )
     assert Verdict.IMPRECISE in run.cases[0].counts
     assert any("lost digits to rounding and pass" in note for note in run.cases[0].notes)
+
+
+def test_a_fault_near_a_root_of_the_gradient_is_no_rounding() -> None:
+    """Relative errors jump there, whatever the fault; the errors themselves are smooth. The code is opaque."""
+    case = load_case_text("case: parabola\ninputs: {x: {at: 3.000001, domain: [2, 4]}}\nstages: {f: (x - 3)**2}\n")
+    assert check_gradient(lambda x: 2 * (float(x) - 3), case, points=4).ok
+    run = check_gradient(lambda x: float(x) - 3, case, points=4)
+    assert {Verdict.FAIL} == set(run.cases[0].counts) - {Verdict.PASS}

@@ -283,13 +283,16 @@ class Subject:
         name: str,
         entry: tuple[int, ...],
     ) -> list[float]:
-        """The relative errors along a short line through the point; NaN where they cannot be told."""
+        """The errors along a short line through the point, in units of the gradient; NaN where they cannot be told.
+
+        Not relative ones: near a root of the gradient those of a smooth fault look like noise.
+        """
         errors = []
         for known, answer in self._neighbours(reference, inputs, upstream):
             truth = known.gradient(name, entry)
-            if truth.reason or not truth.midpoint:
+            if truth.reason:
                 return [math.nan]
-            errors.append((answer.gradients[name][(0, *entry)] - truth.midpoint) / truth.midpoint)
+            errors.append(float(answer.gradients[name][(0, *entry)]) - truth.midpoint)
         return errors
 
     def _neighbours(
