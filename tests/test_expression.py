@@ -142,7 +142,7 @@ def test_numbers_are_parameters(text: str, op: str, params: Mapping[str, float])
     ],
 )
 def test_comparisons_are_turned_to_greater(text: str, shown: str) -> None:
-    """There are two rows, for ``>`` and ``>=``; ``<`` and ``<=`` are theirs with sides changed, and come back as such."""
+    """There are two rows, for ``>`` and ``>=``; ``<`` and ``<=`` are theirs with sides changed, and come back so."""
     graph = graph_from_expressions({"x": (), "y": (), "v": (3,)}, {"f": f"{text} + 0", "g": text})
     (position,) = graph.nodes[graph.position("f")].args[:1]
     assert shown == graph.text(position)
