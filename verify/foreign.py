@@ -6,12 +6,13 @@ parameters as the case states them. There is no axis of points: each point is ru
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from verify.derivative import Derivative
+from verify.derivative import Derivative, Unsupported
 from verify.graph import Graph
 from verify.ops import OPS
 
@@ -27,6 +28,29 @@ def without_a_form(graph: Graph, forms: Forms) -> tuple[str, ...]:
     ('sin',)
     """
     return tuple(dict.fromkeys(node.op for node in graph.nodes if node.kind == "op" and node.op not in forms))
+
+
+def library_and_forms(
+    package: str, title: str, graph: Graph, forms_of: Callable[[Any], Forms]
+) -> tuple[Any, Forms] | Unsupported:
+    """A library and its forms of the ops of one graph, or why it cannot run the graph.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "exp(x)"})
+    >>> library_and_forms("math", "the math module", graph, lambda math: {"exp": math.exp})[1]["exp"](0.0)
+    1.0
+    >>> library_and_forms("math", "the math module", graph, lambda math: {}).reason
+    'the math module is given no form of exp'
+    >>> library_and_forms("no_such_package", "It", graph, dict).reason
+    "It is not installed; pip install 'verify-gradients[no_such_package]'"
+    """
+    try:
+        library = importlib.import_module(package)
+    except ImportError:
+        return Unsupported(f"{title} is not installed; pip install 'verify-gradients[{package}]'")
+    forms = forms_of(library)
+    missing = without_a_form(graph, forms)
+    return Unsupported(f"{title} is given no form of {', '.join(missing)}") if missing else (library, forms)
 
 
 def run_foreign(

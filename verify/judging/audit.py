@@ -205,7 +205,7 @@ def _nearest(exact: Any) -> float:
 
 
 def _number(form: Any, at: Mapping[sympy.Symbol, sympy.Float]) -> Any:
-    value = sympy.N(sympy.sympify(form).subs(at), DIGITS)
+    value = sympy.N(sympy.sympify(form, strict=True).subs(at), DIGITS)
     return mpmath.mpmathify(value) if value.is_number and value.is_real else mpmath.nan
 
 

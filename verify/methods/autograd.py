@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from verify.derivative import Derivative, Unsupported
-from verify.foreign import Forms, point_by_point, run_foreign, without_a_form
+from verify.foreign import Forms, library_and_forms, point_by_point, run_foreign
 from verify.graph import Graph
 from verify.interpret import dtype_of
-
-MISSING = "autograd is not installed; pip install 'verify-gradients[autograd]'"
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Autograd | Unsupported:
@@ -28,15 +26,8 @@ def prepare(graph: Graph, variables: Sequence[str]) -> Autograd | Unsupported:
     ...     {"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"].tolist() == [6.0]
     True
     """
-    try:
-        import autograd
-    except ImportError:
-        return Unsupported(MISSING)
-    forms = _forms(autograd)
-    missing = without_a_form(graph, forms)
-    if missing:
-        return Unsupported(f"autograd is given no form of {', '.join(missing)}")
-    return Autograd(autograd, forms, graph, variables)
+    found = library_and_forms("autograd", "autograd", graph, _forms)
+    return found if isinstance(found, Unsupported) else Autograd(*found, graph, variables)
 
 
 class Autograd:

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from verify.derivative import Derivative, Unsupported
-from verify.foreign import Forms, run_foreign, without_a_form
+from verify.foreign import Forms, library_and_forms, run_foreign
 from verify.graph import Graph
 from verify.interpret import dtype_of
-
-MISSING = "JAX is not installed; pip install 'verify-gradients[jax]'"
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Jax | Unsupported:
@@ -28,15 +26,8 @@ def prepare(graph: Graph, variables: Sequence[str]) -> Jax | Unsupported:
     ...     {"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"].tolist() == [6.0]
     True
     """
-    try:
-        import jax
-    except ImportError:
-        return Unsupported(MISSING)
-    forms = _forms(jax)
-    missing = without_a_form(graph, forms)
-    if missing:
-        return Unsupported(f"JAX is given no form of {', '.join(missing)}")
-    return Jax(jax, forms, graph, variables)
+    found = library_and_forms("jax", "JAX", graph, _forms)
+    return found if isinstance(found, Unsupported) else Jax(*found, graph, variables)
 
 
 class Jax:

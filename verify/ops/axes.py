@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,3 +113,17 @@ def by_halves(builder: Any, op: str, a: int, axis: tuple[int, ...] | None, keepd
     whole = slice(None)
     index = tuple(0 if place in axes and not keepdims else whole for place in range(len(shape)))
     return int(builder.apply("index", a, params={"index": index}))
+
+
+def per_matrix(function: Callable[[Any], Any], a: Any) -> Any:
+    """A function of one matrix on each of a stack of them ``(..., n, n)``, without an axis of points.
+
+    >>> per_matrix(len, np.zeros((2, 3, 3))).tolist()
+    [3, 3]
+    """
+    if a.ndim == 2:
+        return function(a)
+    found = np.empty(a.shape[:-2], dtype=object)
+    for index in np.ndindex(found.shape):
+        found[index] = function(a[index])
+    return found

@@ -15,6 +15,7 @@ import numpy as np
 from flint import arb, arb_mat, arb_series, ctx
 
 from verify.ops import ball_forms
+from verify.ops.axes import per_matrix
 from verify.ops.ball_forms import Number
 
 Coefficients = list[arb_mat]
@@ -190,7 +191,7 @@ def determinant(a: Any) -> Any:
     >>> determinant(np.array([[arb(4)]], dtype=object))
     4.00000000000000
     """
-    return _per_matrix(_determinant, a)
+    return per_matrix(_determinant, a)
 
 
 def log_abs_determinant(a: Any) -> Any:
@@ -199,16 +200,7 @@ def log_abs_determinant(a: Any) -> Any:
     >>> float(log_abs_determinant(np.array([[arb(-1)]], dtype=object)))
     0.0
     """
-    return _per_matrix(lambda m: ball_forms.log(ball_forms.absolute(_determinant(m))), a)
-
-
-def _per_matrix(function: Callable[[Any], Any], a: Any) -> Any:
-    if a.ndim == 2:
-        return function(a)
-    found = np.empty(a.shape[:-2], dtype=object)
-    for index in np.ndindex(found.shape):
-        found[index] = function(a[index])
-    return found
+    return per_matrix(lambda m: ball_forms.log(ball_forms.absolute(_determinant(m))), a)
 
 
 def _determinant(a: Any) -> Number:

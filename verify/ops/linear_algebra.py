@@ -29,6 +29,7 @@ import sympy
 
 from verify.errors import ShapeError
 from verify.ops import ball_matrices
+from verify.ops.axes import per_matrix
 from verify.ops.row import REAL, Op, Shape, by_lowering
 
 SINGULAR, NOT_DEFINITE = "singular matrix", "matrix that is not positive definite"
@@ -285,16 +286,6 @@ def _cholesky_vjp(g: Any, y: Any, a: Any) -> Any:
 # -------------------------------------------------------------------------------------------------------- SymPy's side
 
 
-def _per_matrix(function: Callable[[Any], Any], a: Any) -> Any:
-    """A function of one matrix on each of a stack of them; without an axis of points."""
-    if a.ndim == 2:
-        return function(a)
-    found = np.empty(a.shape[:-2], dtype=object)
-    for index in np.ndindex(found.shape):
-        found[index] = function(a[index])
-    return found
-
-
 def _leibniz(a: Any) -> Any:
     """The determinant as a sum over all permutations."""
     n = len(a)
@@ -405,11 +396,11 @@ def _exact_cholesky(a: Any) -> Any:
 
 
 def _exact_det(a: Any) -> Any:
-    return _per_matrix(lambda m: _mpmath_determinant(_matrix_of(m)), a)
+    return per_matrix(lambda m: _mpmath_determinant(_matrix_of(m)), a)
 
 
 def _exact_logabsdet(a: Any) -> Any:
-    return _per_matrix(lambda m: mpmath.log(abs(_mpmath_determinant(_matrix_of(m)))), a)
+    return per_matrix(lambda m: mpmath.log(abs(_mpmath_determinant(_matrix_of(m)))), a)
 
 
 ROWS = (
@@ -421,7 +412,7 @@ ROWS = (
     Op("inverse", inverse, (_inverse_vjp,), _inverse_equations, _exact_inverse,
        lambda a: _square("inverse", a), "inverse(a)", elementwise=False, ball=ball_matrices.inverse,
        implicit=True, uses=_cube, undefined=SINGULAR, source="Giles 2008, Collected matrix derivatives"),
-    Op("det", determinant, (_det_vjp,), lambda a: _per_matrix(_leibniz, a), _exact_det,
+    Op("det", determinant, (_det_vjp,), lambda a: per_matrix(_leibniz, a), _exact_det,
        lambda a: _square("det", a)[:-2], "det(a)", elementwise=False, ball=ball_matrices.determinant,
        curved=True, uses=_determinant_terms, source="Giles 2008, Collected matrix derivatives"),
     Op("logabsdet", log_abs_determinant, (_logabsdet_vjp,), by_lowering, _exact_logabsdet,

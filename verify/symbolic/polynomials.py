@@ -89,7 +89,7 @@ class Recorded:
         return self.__mul__(-1).__add__(other)
 
     def __truediv__(self, other: Any) -> Recorded:
-        return self.__mul__(1 / sympy.sympify(other))
+        return self.__mul__(1 / sympy.sympify(other, strict=True))
 
     def __pow__(self, exponent: Any) -> Recorded:
         power = Recorded(((), 1))
@@ -99,7 +99,7 @@ class Recorded:
 
 
 def _recorded_number(x: Any) -> Recorded:
-    return x if isinstance(x, Recorded) else Recorded(((), x if isinstance(x, int) else sympy.sympify(x)))
+    return x if isinstance(x, Recorded) else Recorded(((), x if isinstance(x, int) else sympy.sympify(x, strict=True)))
 
 
 def _multiplied(a: Factors, b: Factors) -> Factors:
@@ -168,7 +168,7 @@ def expanded(row: Op, shapes: Sequence[Shape], static: Mapping[str, Any]) -> tup
     for at, entry in enumerate(form.ravel().tolist()):
         if not isinstance(entry, Recorded) and entry == 0:
             continue
-        found = entry.monomials() if isinstance(entry, Recorded) else [((), sympy.sympify(entry))]
+        found = entry.monomials() if isinstance(entry, Recorded) else [((), sympy.sympify(entry, strict=True))]
         for factors, coefficient in found:
             known = terms.get((at, factors))
             terms[at, factors] = coefficient if known is None else known + coefficient
@@ -228,7 +228,7 @@ def _slope_of_kind(power: int) -> tuple[int, int]:
 
 def _as_monomials(terms: Sequence[tuple[int, Factors, Any]], starts: Integers) -> Monomials:
     """Terms with their group, as arrays."""
-    numbers = {number: sympy.sympify(number) for number in {number for _, _, number in terms}}
+    numbers = {number: sympy.sympify(number, strict=True) for number in {number for _, _, number in terms}}
     floats = {number: as_float(known) for number, known in numbers.items()}
     exact = np.empty(len(terms), dtype=object)
     exact[:] = [numbers[number] for _, _, number in terms]

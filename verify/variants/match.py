@@ -60,10 +60,6 @@ class Answer:
         """The points ``(P,)`` at which some entry is wrong."""
         return np.asarray(self.wrong.any(axis=tuple(range(1, self.wrong.ndim))))
 
-    def is_close(self, other: Any) -> Array:
-        """At which points and entries ``(P, *shape)`` the answer is something else, ``(P, *shape)`` too."""
-        return close(self.given, np.broadcast_to(other, self.given.shape), self.right, self.dtype)
-
     def is_(self, other: Any) -> bool:
         """Whether the answer is something else wherever it is wrong, and the right gradient is not."""
         other = np.broadcast_to(other, self.given.shape)[self.bad]
