@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -246,3 +247,10 @@ def test_the_file_is_written_whole(tmp_path: Path) -> None:
     assert render(run) == write_html(run, tmp_path / "a" / "index.html").read_text(encoding="utf-8")
     with pytest.raises(UsageError, match="got a folder"):
         write_html(run, tmp_path)
+
+
+def test_cases_that_were_not_checked_again_are_counted() -> None:
+    """A page says where its numbers are those of an earlier run, and says nothing where they are not."""
+    case = CaseResult("f", "f.yaml", unchanged=True)
+    assert "1 case unchanged since the last pass" in render(Run(cases=(case,), seed=0, points=4))
+    assert "unchanged" not in render(Run(cases=(replace(case, unchanged=False),), seed=0, points=4))

@@ -199,9 +199,10 @@ def _excused(findings: tuple[Finding, ...], result: CaseResult) -> tuple[Finding
     lost = [
         row
         for variable in result.variables
+        if SUBJECT in variable.rows.values
         for row in map(variable.row, np.flatnonzero(~np.isfinite(variable.rows.values[SUBJECT])).tolist())
     ]
-    if not lost or not result.variables or any(row.verdict is not Verdict.UNDECIDED or not row.passes for row in lost):
+    if not lost or any(row.verdict is not Verdict.UNDECIDED or not row.passes for row in lost):
         return findings
     return tuple(
         replace(f, fails=False, sentence=f"{f.sentence}, where the truth is undecided too")
