@@ -207,3 +207,9 @@ def test_a_fault_near_a_root_of_the_gradient_is_no_rounding() -> None:
     assert check_gradient(lambda x, y: staged(float(x), float(y), 2.0), "staged_function", **options).ok
     run = check_gradient(lambda x, y: staged(float(x), float(y), 1.0), "staged_function", **options)
     assert {Verdict.FAIL: 2} == dict(run.cases[0].counts)
+
+
+def test_a_domain_of_nothing_is_refused() -> None:
+    """Also where the function cannot be traced; the twin is the black box above."""
+    with pytest.raises(UsageError, match="'y'"):
+        check_gradient(math.cos, lambda x: math.sin(x), at={"x": 0.5}, domain={"y": (0, 1)})

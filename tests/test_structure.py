@@ -148,6 +148,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "report.html",
         "report.json",
         "report.terminal",
+        "oracle.of_case",
+        "oracle.of_function",
         "oracle.gradient_run",
         "oracle.check",
         "oracle.named",

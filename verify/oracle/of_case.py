@@ -1,0 +1,121 @@
+"""A gradient held against one case: its numbers, findings beside them, and the simplest point that shows a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verify.methods.central import too_long
+from verify.oracle.shrink import shrunk
+from verify.oracle.subject import Gradient, Interface, Subject
+from verify.points import own_points
+from verify.reading.case import Case
+from verify.records import SUBJECT, CaseResult, Finding, Verdict
+from verify.runner import run_loaded
+from verify.settings import Settings
+from verify.variants.diagnose import diagnosed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from verify.oracle.line_coverage import LineCoverage
+
+MOST_PROBED = 2
+"""Own points at which a gradient is called again, to see whether it repeats itself and is linear in upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked of a gradient: everything that stays the same while its cases and points change."""
+
+    gradient: Gradient
+    settings: Settings
+    lines: LineCoverage
+    """Sees which lines of the gradient are reached, over all cases together."""
+    domain: Mapping[str, Any] | None = None
+    """Input -> ``(low, high)``, as the caller gave it."""
+    upstream: Any = None
+    constants: Collection[str] = ()
+    dtype: str | None = None
+
+    def at(self, settings: Settings) -> Question:
+        """The same question with other settings."""
+        return replace(self, settings=settings)
+
+
+def judge_case(asked: Question, case: Case, interface: Interface | None = None) -> CaseResult:
+    """Judges the gradient of one case; ``interface`` says how it is called where that is not by the case's inputs.
+
+    >>> from verify.oracle.line_coverage import LineCoverage
+    >>> from verify.reading.case import load_case_text
+    >>> case = load_case_text("{case: square, inputs: {x: {at: 3}}, stages: {f: x**2}}")
+    >>> judge_case(Question(lambda x: 2 * x, Settings(points=2), LineCoverage(abs)), case).status
+    'PASS'
+    """
+    subject = Subject(interface or Interface.of(case), asked.gradient)
+    subject.lines = asked.lines
+    looked_at = replace(case, draws_scalar_upstream=subject.takes_upstream)
+    result = diagnosed(looked_at, run_loaded(looked_at, asked.settings, subject=subject))
+    own = own_points(looked_at, asked.settings.seed)
+    for number in range(min(len(own), MOST_PROBED)):
+        subject.probe(*({k: x[number] for k, x in xs.items()} for xs in (own.inputs, own.upstream)))
+    result = replace(result, findings=_excused(tuple(subject.contract.findings), result))
+    return replace(result, findings=(*result.findings, *_not_finite(result)))
+
+
+def _excused(findings: tuple[Finding, ...], result: CaseResult) -> tuple[Finding, ...]:
+    """The findings, an exception only told where every row without an answer is one that nobody could decide.
+
+    A gradient may well raise where the function has no value: it is this program that chose the point.
+    """
+    lost = [
+        row
+        for variable in result.variables
+        if SUBJECT in variable.rows.values
+        for row in map(variable.row, np.flatnonzero(~np.isfinite(variable.rows.values[SUBJECT])).tolist())
+    ]
+    if not lost or any(row.verdict is not Verdict.UNDECIDED or not row.passes for row in lost):
+        return findings
+    return tuple(
+        replace(f, fails=False, sentence=f"{f.sentence}, where the truth is undecided too")
+        if f.kind == "exception"
+        else f
+        for f in findings
+    )
+
+
+def _not_finite(result: CaseResult) -> list[Finding]:
+    """A finding for each variable whose gradient is not finite somewhere though the truth is."""
+    explained = {finding.variable for finding in result.findings if finding.kind in {"exception", "wrong shape"}}
+    found = []
+    for variable in result.variables:
+        rows = variable.rows
+        if SUBJECT not in rows.values or rows.reference is None or explained & {"", variable.name}:
+            continue
+        lost = ~np.isfinite(rows.values[SUBJECT]) & np.isfinite(rows.reference) & ~rows.passes
+        if lost.any():
+            row = variable.row(int(np.argmax(lost)))
+            said = f"the gradient by {variable.name} is {row.values[SUBJECT]} at point {row.point}"
+            found.append(
+                Finding("not finite", variable.name, f"{said}, where the truth is {row.reference!r}", fails=True)
+            )
+    return found
+
+
+def with_simplest(
+    asked: Question, cases: Sequence[Case], results: Sequence[CaseResult], interface: Interface | None = None
+) -> list[CaseResult]:
+    """The results of some cases, the first that does not pass with the simplest point that shows it.
+
+    >>> from verify.oracle.line_coverage import LineCoverage
+    >>> with_simplest(Question(abs, Settings(), LineCoverage(abs)), [], [])
+    []
+    """
+    first = next((i for i, result in enumerate(results) if not result.passes), None)
+    if not asked.settings.shrink or first is None or too_long(cases[first].graph, cases[first].variables):
+        return list(results)  # nothing is wrong, or the case is too large to be run many times
+    simple = shrunk(asked.gradient, cases[first], results[first], interface)
+    return [*results[:first], simple, *results[first + 1 :]]

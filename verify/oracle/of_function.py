@@ -1,0 +1,129 @@
+"""A gradient held against a Python function: traced to a case where that can be, else measured as a black box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from verify.errors import UsageError, did_you_mean
+from verify.oracle.black_box import Function, judge_black_box
+from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
+from verify.oracle.given import adapted
+from verify.oracle.of_case import Question, judge_case, with_simplest
+from verify.oracle.subject import Interface
+from verify.reading.case import Case, Domain
+from verify.records import CaseResult
+from verify.runner import at_other_size
+from verify.settings import SUBJECT_SIZES
+from verify.tracing.trace import baked_in, traced_or_reason
+
+BLACK_BOX_POINTS = 8
+"""Random points at most at which a black box is measured: each slope takes some hundred calls."""
+
+NO_DOMAIN = "looked at the given points alone; domain={'x': (low, high)} says where else to look"
+"""What a reader should know of a function whose arguments have no domain."""
+
+At = Mapping[str, Any]
+"""One point: argument -> value."""
+
+
+def judge_function(asked: Question, function: Function, at: Sequence[At], dims: Dims | None) -> list[CaseResult]:
+    """Judges a gradient at some points of a function, and at other sizes where ``dims`` names its axes.
+
+    One result where all points have the same shapes and constants, else one for each point; then one for each size.
+    Raises UsageError where there is no point.
+
+    >>> from verify.oracle.line_coverage import LineCoverage
+    >>> from verify.settings import Settings
+    >>> asked = Question(lambda x: 2 * x, Settings(points=0), LineCoverage(abs))
+    >>> [result.status for result in judge_function(asked, lambda x: x**2, [{"x": 3.0}], None)]
+    ['PASS']
+    """
+    if not at or not at[0]:
+        raise UsageError("a function needs the point to look at, such as at={'x': 3.0}")
+    points = [_as_dtype(point, asked.dtype) for point in at]
+    groups = [points] if len({baked_in(point, asked.constants) for point in points}) == 1 else [[p] for p in points]
+    results = []
+    for number, group in enumerate(groups):
+        found = _judge_group(asked, function, group)
+        results += [replace(r, name=f"{r.name}, at[{number}]") if len(groups) > 1 else r for r in found]
+    if dims:
+        passes = all(result.passes for result in results)
+        settings = replace(asked.settings, shrink=asked.settings.shrink and passes)
+        results += _judge_other_sizes(asked.at(settings), function, at[0], dims)
+    if not asked.domain and not asked.settings.points:
+        results[0] = replace(results[0], notes=(*results[0].notes, NO_DOMAIN))
+    return results
+
+
+def _judge_group(asked: Question, function: Function, points: Sequence[At]) -> list[CaseResult]:
+    """Points that one trace holds for."""
+    traced = traced_or_reason(function, points, asked.domain, asked.constants)
+    if not isinstance(traced, Case):
+        return _judge_black_box(asked, function, points, traced)
+    real = {item.name for item in traced.real_inputs}
+    held = {name: value for name, value in points[0].items() if name not in real}
+    case = adapted(traced, (), None, asked.upstream)
+    interface = replace(Interface.of(case), inputs=tuple(points[0]), held=held)
+    return with_simplest(asked, [case], [judge_case(asked, case, interface)], interface)
+
+
+def _judge_black_box(asked: Question, function: Function, points: Sequence[At], why: str) -> list[CaseResult]:
+    """A result for each point: the given ones, and random ones where there is a domain."""
+    most = min(asked.settings.points, BLACK_BOX_POINTS)
+    drawn = _drawn_points(points[0], asked.domain or {}, most, asked.settings.seed)
+    places = [f", at[{i}]" if len(points) > 1 else "" for i in range(len(points))]
+    places += [f", random point {i}" for i in range(len(drawn))]
+    results = []
+    for point, place in zip([*points, *drawn], places, strict=True):
+        found = judge_black_box(asked.gradient, function, point, asked.settings.seed, asked.constants)
+        notes = (*found.notes, f"the function is a black box: {why}")
+        results.append(replace(found, name=f"{found.name}{place}", notes=notes))
+    return results
+
+
+def _judge_other_sizes(asked: Question, function: Function, at: At, dims: Dims) -> list[CaseResult]:
+    """A result for each other size that the function has a value at; a note says where it has none."""
+    settings = at_other_size(asked.settings)
+    most = SUBJECT_SIZES if settings.sizes is None else settings.sizes
+    results: list[CaseResult] = []
+    missing: list[str] = []
+    for label, drawn in points_at_other_sizes(at, dims, asked.domain, settings.seed):
+        if len(results) == most:
+            break
+        point = _as_dtype(drawn, asked.dtype)
+        reason = why_without_value(function, point)
+        if reason:
+            missing.append(f"the function has no value at {label}, which was left out ({reason})")
+            continue
+        found = _judge_group(replace(asked, settings=settings, upstream=None), function, [point])
+        results += [replace(result, name=f"{result.name} [{label}]") for result in found]
+    return [replace(result, notes=(*result.notes, *missing)) for result in results]
+
+
+def _drawn_points(like: At, domain: Mapping[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
+    """Random points of a black box: what has a domain is drawn from it, everything else stays as it is."""
+    for name in domain:
+        if name not in like:
+            raise UsageError(f"domain names {name!r}, which at does not. {did_you_mean(name, like)}".strip())
+    rng = np.random.default_rng(seed)
+    intervals = {name: Domain.given(name, pair) for name, pair in domain.items()}
+    drawn = []
+    for _ in range(count if intervals else 0):
+        new = {
+            name: rng.uniform(known.low, known.high, np.shape(like[name])).astype(np.asarray(like[name]).dtype)[()]
+            for name, known in intervals.items()
+        }
+        drawn.append({**like, **new})
+    return drawn
+
+
+def _as_dtype(point: At, dtype: str | None) -> dict[str, Any]:
+    """A point with its floats in a dtype."""
+    if dtype is None:
+        return dict(point)
+    arrays = {name: np.asarray(value) for name, value in point.items()}
+    return {name: array.astype(dtype) if array.dtype.kind == "f" else point[name] for name, array in arrays.items()}
