@@ -562,6 +562,36 @@ def test_a_torch_function_class_by_itself() -> None:
     assert {"y"} == {row.variable for row in run.cases[0].failing()}
 
 
+def test_jax_compiles_a_gradient_once_and_sees_what_python_changes() -> None:
+    """A function's Python runs at the calls 1, 2, 4, 8, ...; one that needs the numbers, or draws some, at each."""
+    jax = pytest.importorskip("jax")
+    ran: list[str] = []
+
+    def scanned(x: Any) -> Any:
+        ran.append("scanned")
+        return jax.lax.scan(lambda h, a: (jax.numpy.tanh(h + a), h), jax.numpy.zeros(()), x)[0]
+
+    def branching(x: Any) -> Any:
+        ran.append("branching")
+        return jax.numpy.sum(x if x[0] > 0 else 2 * x)
+
+    rng = np.random.default_rng(0)
+
+    def drawing(x: Any) -> Any:
+        return jax.numpy.sum(x) * rng.uniform(1, 2)
+
+    numbers = [np.array([sign * 0.25 * i, 1.0]) for i in range(1, 17) for sign in (1, -1)]
+    for function in (scanned, branching):
+        gradient = gradient_of("jax", function)
+        for x in numbers:
+            slope = {"scanned": (1 - np.tanh(np.tanh(x[0]) + 1) ** 2), "branching": 1.0 if x[0] > 0 else 2.0}
+            np.testing.assert_allclose(gradient(x, upstream=1.0)[1], slope[function.__name__], rtol=1e-12)
+    assert ran.count("scanned") <= 6
+    assert ran.count("branching") >= len(numbers)
+    gradient = gradient_of("jax", drawing)
+    assert 5 == len({gradient(numbers[0], upstream=1.0)[0] for _ in range(5)})
+
+
 def test_a_jitted_function_and_the_width_of_jax() -> None:
     """64 bits are enabled while the gradient is called, and nobody's setting is changed."""
     jax = pytest.importorskip("jax")

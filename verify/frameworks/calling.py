@@ -97,10 +97,27 @@ def seeds_of(outputs: Sequence[Any], upstream: Any) -> list[Any]:
     >>> [float(seed) for seed in seeds_of([np.ones(())], None)]
     [1.0]
     """
-    given = list(upstream.values()) if isinstance(upstream, Mapping) else [upstream]
-    if len(given) != len(outputs):
-        raise UsageError(f"the function returns {len(outputs)} arrays, and there are {len(given)} upstream gradients")
+    given = upstreams_of(upstream)
+    check_upstreams(len(outputs), given)
     return [np.ones(np.shape(y)) if g is None else np.array(g) for y, g in zip(outputs, given, strict=True)]
+
+
+def upstreams_of(upstream: Any) -> list[Any]:
+    """What a gradient is given as ``upstream``, in the order of the outputs; None stands for ones.
+
+    >>> upstreams_of({"y": 2.0, "z": None}), upstreams_of(None)
+    ([2.0, None], [None])
+    """
+    return list(upstream.values()) if isinstance(upstream, Mapping) else [upstream]
+
+
+def check_upstreams(outputs: int, given: Sequence[Any]) -> None:
+    """Raises UsageError where there is not one upstream gradient for each output.
+
+    >>> check_upstreams(1, [None])
+    """
+    if len(given) != outputs:
+        raise UsageError(f"the function returns {outputs} arrays, and there are {len(given)} upstream gradients")
 
 
 def plain(function: Any, run: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:

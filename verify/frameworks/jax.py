@@ -6,19 +6,32 @@ are enabled while a gradient is called, and in this thread alone.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from verify.errors import UsageError
-from verify.frameworks.calling import as_gradient, input_names, names_of, plain, seeds_of, signature_of
+from verify.frameworks.calling import (
+    as_gradient,
+    check_upstreams,
+    input_names,
+    names_of,
+    plain,
+    signature_of,
+    upstreams_of,
+)
 from verify.oracle.check import check_gradient
 from verify.oracle.gradient_run import GradientRun
 from verify.reading.case import Case, load_case
 from verify.reading.case_files import find_case
 
 MISSING = "JAX is not installed: pip install 'verify-gradients[jax]'"
+
+ADDRESS = re.compile(" at 0x[0-9a-f]+")
+"""What tells apart two objects that JAX prints in a program and that may be the same function."""
 
 
 def gradient_of(function: Callable[..., Any], *, constants: Collection[str] = ()) -> Callable[..., Any]:
@@ -35,21 +48,89 @@ def gradient_of(function: Callable[..., Any], *, constants: Collection[str] = ()
     True
     """
     jax = _jax()
+    kept: dict[tuple[Sequence[str], ...], Callable[..., Any]] = {}
 
     def pull(arguments: Mapping[str, Any], by: Sequence[str], call: Callable[..., Any], upstream: Any) -> Any:
-        with jax.enable_x64(True):
-            given = {name: jax.numpy.asarray(x) for name, x in arguments.items()}
+        names = tuple(arguments)
+
+        def gradients(values: Sequence[Any], given: Sequence[Any]) -> list[Any]:
+            known = dict(zip(names, values, strict=True))
 
             def outputs_of(*moved: Any) -> Any:
-                answer = call({**given, **dict(zip(by, moved, strict=True))})
+                answer = call({**known, **dict(zip(by, moved, strict=True))})
                 return list(answer) if isinstance(answer, tuple | list) else [answer]
 
-            outputs, back = jax.vjp(outputs_of, *(given[name] for name in by))
-            seeds = seeds_of([np.asarray(y) for y in outputs], upstream)
-            found = back([jax.numpy.asarray(seed, dtype=y.dtype) for y, seed in zip(outputs, seeds, strict=True)])
-            return {name: np.array(g) for name, g in zip(by, found, strict=True)}
+            outputs, back = jax.vjp(outputs_of, *(known[name] for name in by))
+            check_upstreams(len(outputs), given)
+            return list(
+                back(
+                    [
+                        jax.numpy.ones_like(y) if g is None else g.astype(y.dtype)
+                        for y, g in zip(outputs, given, strict=True)
+                    ]
+                )
+            )
+
+        run = kept.setdefault((names, tuple(by)), _Compiled(jax, gradients))
+        with jax.enable_x64(True):
+            values = [jax.numpy.asarray(x) for x in arguments.values()]
+            given = [g if g is None else jax.numpy.asarray(np.array(g)) for g in upstreams_of(upstream)]
+            return {name: np.array(g) for name, g in zip(by, run(values, given), strict=True)}
 
     return as_gradient(function, pull, constants)
+
+
+class _Compiled:
+    """A function of JAX's arrays, traced and compiled once for arrays of the same shapes and dtypes.
+
+    Tracing runs the function's Python, and what that does beside JAX (a count of its calls, random numbers of NumPy)
+    would be frozen in. So the calls number 2, 4, 8, ... trace it again; where that gives another program, and where
+    Python has to know the numbers, each call runs the function as it is.
+    """
+
+    def __init__(self, jax: Any, function: Callable[..., Any]) -> None:
+        self._jax = jax
+        self._function = function
+        self._runs: dict[Any, Callable[..., Any] | None] = {}
+        self._programs: dict[Any, tuple[str, list[bytes]]] = {}
+        self._calls: Counter[Any] = Counter()
+
+    def __call__(self, *args: Any) -> Any:
+        leaves, tree = self._jax.tree.flatten(args)
+        key = (tree, *((x.shape, x.dtype) for x in leaves))
+        self._calls[key] += 1
+        if self._calls[key].bit_count() == 1 and self._runs.get(key, True):
+            self._runs[key] = self._traced(key, args)
+        run = self._runs[key]
+        if run is not None:
+            try:
+                return run(*args)
+            except Exception:  # noqa: BLE001 - the function itself, below, says what is wrong
+                self._runs[key] = None
+        return self._function(*args)
+
+    def _traced(self, key: Any, args: Any) -> Callable[..., Any] | None:
+        """The compiled function; None where it cannot be traced, or gives another program than before."""
+
+        def anew(*xs: Any) -> Any:  # a function that JAX has not met: it keeps the programs of those that it has
+            return self._function(*xs)
+
+        try:
+            program, shape = self._jax.make_jaxpr(anew, return_shape=True)(*args)
+            consts = [np.asarray(const).tobytes() for const in program.consts]
+        except Exception:  # noqa: BLE001 - as above
+            return None
+        found = ADDRESS.sub("", str(program)), consts
+        if self._programs.setdefault(key, found) != found:
+            return None
+        return self._runs.get(key) or self._compiled(program, shape)
+
+    def _compiled(self, program: Any, shape: Any) -> Callable[..., Any]:
+        from jax.extend.core import jaxpr_as_fun
+
+        run = self._jax.jit(jaxpr_as_fun(program))
+        tree = self._jax.tree.structure(shape)
+        return lambda *args: self._jax.tree.unflatten(tree, run(*self._jax.tree.leaves(args)))
 
 
 def check_grads(
@@ -103,9 +184,11 @@ def check_grads(
     if len(names) != len(args):
         raise UsageError(f"there are {len(args)} arguments for {len(names)} inputs of the case: {', '.join(names)}")
 
+    forward = _Compiled(jax, f)
+
     def run(*values: Any) -> Any:
         with jax.enable_x64(True):
-            return np.array(f(*map(jax.numpy.asarray, values)))
+            return np.array(forward(*map(jax.numpy.asarray, values)))
 
     values = [np.array(x, dtype=float) if isinstance(x, float) else np.array(x) for x in args]
     found = check_gradient(
