@@ -46,6 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "ops",
     ),
     (
+        "streams",
         "graph",
         "certified.matrix_bounds",
         "certified.balls",
@@ -99,6 +100,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "certified",
         "settings",
         "oracle.ball_numbers",
+        "oracle.upstreams",
         "oracle.contract",
         "oracle.code_constants",
         "oracle.line_coverage",

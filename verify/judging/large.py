@@ -28,6 +28,7 @@ from verify.methods.reverse import Reverse
 from verify.points import Batch
 from verify.reading.case import Case
 from verify.records import PairDifference, Rows, VariableResult, Verdict, pairs_of, unravel
+from verify.streams import stream
 
 Array = NDArray[Any]
 
@@ -99,7 +100,7 @@ class _Look:
         names = (*methods, "central")
         for number, name in enumerate(variables):
             shape = case.graph.shape(name)
-            rng = np.random.default_rng([seed, number])
+            rng = stream(seed, "large", number)
             count = math.prod(shape)
             sample = np.sort(rng.choice(count, min(SAMPLED, count), replace=False))
             self.chosen[name] = sample, rng.choice([-1.0, 1.0], (DIRECTIONS, *shape))

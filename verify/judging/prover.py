@@ -29,6 +29,7 @@ from verify.methods.central import usual_step
 from verify.oracle.subject import Interface, Subject
 from verify.reading.case import Case
 from verify.records import SUBJECT, VERDICTS, Verdict, further_methods, unravel
+from verify.streams import stream
 
 Array = NDArray[Any]
 
@@ -90,7 +91,7 @@ class Prover:
             count = block.verdict.shape[1]
             chosen = range(count)
             if is_sampled and count > SAMPLED:
-                rng = np.random.default_rng([point, count])
+                rng = stream(0, "proved entries", point, count)
                 chosen = sorted(rng.choice(count, SAMPLED, replace=False).tolist())  # type: ignore[assignment]
                 self._prove_directions(known, block, point, room, step, rng)
                 what = f"{block.name}: proved along {DIRECTIONS} directions, and {SAMPLED} of {count:,} entries"

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.records import Finding
+from verify.streams import stream
 
 Array = NDArray[Any]
 Answers = Mapping[str, Array]
@@ -142,7 +143,7 @@ class Contract:
     def _probe_linearity(
         self, call: Callable[[Mapping[str, Array]], Answers], upstream: Mapping[str, Array], first: Answers
     ) -> None:
-        rng = np.random.default_rng(0)
+        rng = stream(0, "another upstream")
         other = {name: rng.standard_normal(g.shape).astype(g.dtype) for name, g in upstream.items()}
         both = {name: np.asarray(-2 * g + other[name]).astype(g.dtype) for name, g in upstream.items()}
         second, together, doubled, third = (

@@ -10,6 +10,7 @@ import numpy as np
 from verify.errors import UsageError, did_you_mean
 from verify.reading.case import Domain
 from verify.sizes import proposed
+from verify.streams import stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,7 @@ def points_at_other_sizes(
     for number, drawn in enumerate(proposed(", ".join(sizes), dict.fromkeys(sizes, 1), seed)):
         if drawn == sizes:
             continue
-        rng = np.random.default_rng([seed, number])
+        rng = stream(seed, "other sizes", number)
         point = dict(at)
         for name, axes in dims.items():
             shape = tuple(axis if isinstance(axis, int) else drawn[axis] for axis in axes)

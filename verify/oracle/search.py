@@ -22,6 +22,7 @@ from verify.graph import Graph
 from verify.interpret import Program, branch_argument, kinked_nodes
 from verify.points import Batch, drawing_ends, item_dtype, search_bases
 from verify.reading.case import Case, Input
+from verify.streams import stream
 
 Array = NDArray[Any]
 
@@ -136,7 +137,7 @@ class _Search:
         self.real = case.real_inputs
         self.inputs, self.upstream = search_bases(case, seed, BASES)
         self.turn = itertools.count()
-        self.rng = np.random.default_rng([seed, BASES])
+        self.rng = stream(seed, "search", BASES)
         self.free_upstream = [
             name
             for name in case.graph.outputs

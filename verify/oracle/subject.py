@@ -26,7 +26,9 @@ from verify.interpret import dtype_of
 from verify.oracle.ball_numbers import BallNumber
 from verify.oracle.contract import Contract
 from verify.oracle.line_coverage import LineCoverage
+from verify.oracle.upstreams import Upstreams
 from verify.reading.case import Case
+from verify.streams import stream
 
 Array = NDArray[Any]
 Gradient = Callable[..., Any]
@@ -166,7 +168,7 @@ class Subject:
     def _call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
         given: dict[str, Any] = {}
         if self.takes_upstream:
-            given["upstream"] = next(iter(upstream.values())) if len(upstream) == 1 else dict(upstream)
+            given["upstream"] = next(iter(upstream.values())) if len(upstream) == 1 else Upstreams(upstream)
         held = {name: np.copy(x) if isinstance(x, np.ndarray) else x for name, x in self.interface.held.items()}
         values = {name: held[name] if name in held else inputs[name] for name in self.interface.inputs}
         if self._by_name:
@@ -302,7 +304,7 @@ class Subject:
         key = _key(inputs, upstream)
         if self._nearby is None or self._nearby[0] != key:
             real = self.interface.real
-            rng = np.random.default_rng(0)
+            rng = stream(0, "line through a point")
             slopes = {name: rng.uniform(0.5, 1.0, x.shape[1:]) for name, x in inputs.items()}
             found = []
             for t in np.linspace(-NEARBY, NEARBY, NEIGHBOURS):

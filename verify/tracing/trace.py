@@ -19,6 +19,7 @@ from verify.reading.case import LARGEST, RESERVED, Case, Domain, Input, InputKin
 from verify.reading.expression import CONSTANTS
 from verify.reading.expression_text import expression_text
 from verify.reading.syntax import name_fault
+from verify.streams import stream
 from verify.tracing.places import Place, place_of_traceback
 from verify.tracing.tracer import Condition, Recorder, Step, Tracer, trace_error
 
@@ -543,7 +544,7 @@ def _hold(call: _Call, name: str, traced: Array, own: Array, allowed: float, poi
 
 def _nearby(case: Case, call: _Call, point: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Array]]]:
     """Further points in the domain, drawn by a fixed seed, where the function has a value."""
-    rng = np.random.default_rng(0)
+    rng = stream(0, "near the given point")
     for _ in range(NEARBY_POINTS):
         moved = dict(point)
         for item in case.inputs:
