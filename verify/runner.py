@@ -28,9 +28,10 @@ from verify.interpret import Program, block_size
 from verify.judging.large import large_note, large_variables
 from verify.methods.central import too_long
 from verify.oracle.code_constants import constants_of
+from verify.oracle.interface import Interface
 from verify.oracle.search import search_points
 from verify.oracle.shrink import stored_points
-from verify.oracle.subject import Interface, Subject
+from verify.oracle.subject import Subject
 from verify.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points
 from verify.preparing import asked_in_vain, prepared_methods, variables_of
 from verify.reading.case import Case, load_case

@@ -26,7 +26,8 @@ from verify.judging.proof import NEEDED, Proof, prove
 from verify.judging.rows import Block
 from verify.judging.underflow import too_large, underflow
 from verify.methods.central import usual_step
-from verify.oracle.subject import Interface, Subject
+from verify.oracle.interface import Interface
+from verify.oracle.subject import Subject
 from verify.reading.case import Case
 from verify.records import SUBJECT, VERDICTS, Verdict, further_methods, unravel
 from verify.streams import stream

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from verify.errors import UsageError
 from verify.judging.rows import CODE, Texts
+from verify.oracle.interface import Interface
 from verify.oracle.step_law import Law, step_law
-from verify.oracle.subject import Gradient, Interface, Subject
+from verify.oracle.subject import Gradient, Subject
 from verify.records import SUBJECT, VERDICTS, CaseResult, Point, Rows, VariableResult, Verdict
 
 Array = NDArray[Any]

@@ -7,7 +7,7 @@ numbers are judged by the reference whatever is found here.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.foreign_call import call_foreign
 from verify.records import Finding
 from verify.streams import stream
 
@@ -26,6 +27,12 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 NOT_LINEAR = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-2}
 """How far from linear an answer must be, against its own size, to be told; rounding stays far below."""
+
+MOST_FRAMES = 20
+"""Frames of a traceback that are shown, the innermost."""
+
+LONGEST_MESSAGE = 400
+"""Characters of what an exception says."""
 
 NOISE = 1000.0
 """How much larger than what is seen to be rounding a deviation must be."""
@@ -55,52 +62,78 @@ class Contract:
         >>> contract = Contract()
         >>> contract.watch_writes("input", {"x": np.array([3.0])}, {"x": np.array([0.0])})
         >>> print(contract.findings[0].sentence)
-        the gradient writes to its input 'x': entry [0] was 3.0 and is 0.0 after the call. Let it work on x.copy()
+        the gradient writes to its input 'x': entry [0] was 3.0 and is 0.0 after the call. Let it work on a copy
         """
         for name, old in before.items():
             new = np.asarray(after[name])
+            if new.shape != np.shape(old) or new.dtype != np.asarray(old).dtype:
+                now = f"is {new.dtype} of shape {new.shape} after the call"
+                said = f"the gradient changes its {what} '{name}' itself: it was {np.asarray(old).dtype} of shape "
+                self.tell(f"{what} mutated", name, f"{said}{np.shape(old)} and {now}. Let it work on a copy")
+                continue
             changed = ~_same(np.asarray(old), new)
             if changed.any():
                 entry = tuple(np.argwhere(changed)[0].tolist())
                 place = f"entry {list(entry)}" if entry else "it"
                 was, now = np.asarray(old)[entry].item(), new[entry].item()
                 said = f"the gradient writes to its {what} '{name}': {place} was {was} and is {now} after the call"
-                self.tell(f"{what} mutated", name, f"{said}. Let it work on {name}.copy()")
+                self.tell(f"{what} mutated", name, f"{said}. Let it work on a copy")
 
-    def watch_answer(self, name: str, answer: Any, given: Mapping[str, Any], dtype: np.dtype[Any]) -> None:
-        """Whether one answer shares memory with what was given, and whether it is of the dtype of the computation.
+    def watch_memory(self, name: str, answer: Array, given: Mapping[str, Any]) -> None:
+        """Whether one answer shares memory with what was given.
 
         >>> contract, x = Contract(), np.ones(3)
-        >>> contract.watch_answer("x", x[:2], {"x": x}, np.dtype(np.float64))
-        >>> contract.watch_answer("y", np.ones(3, dtype=np.float32), {"x": x}, np.dtype(np.float64))
+        >>> contract.watch_memory("x", x[:2], {"x": x})
         >>> [(finding.kind, finding.fails) for finding in contract.findings]
-        [('output aliases an input', False), ('wrong dtype', True)]
+        [('output aliases an input', False)]
         """
-        array = np.asarray(answer)
         for other, value in given.items():
-            if isinstance(value, np.ndarray) and array.size and np.may_share_memory(array, value):
+            if isinstance(value, np.ndarray) and answer.size and np.may_share_memory(answer, value):
                 said = f"the gradient by {name} shares its memory with the argument '{other}'"
                 why = "whoever adds to it in place changes both. Return a copy"
                 self.tell("output aliases an input", name, f"{said}: {why}", fails=False)
-        if array.dtype != dtype and array.dtype.kind in "biuf":
-            loses = array.dtype.kind == "f" and bool(np.finfo(array.dtype).eps > np.finfo(dtype).eps)
-            said = f"the gradient by {name} is {array.dtype}, the function computes in {dtype}"
-            self.tell("wrong dtype", name, said, fails=loses)
+
+    def answered_twice(self, name: str, keys: Sequence[str]) -> None:
+        """A mapping with two answers for one variable: neither is the gradient before somebody says which.
+
+        >>> contract = Contract()
+        >>> contract.answered_twice("x", ["x", "dx"])
+        >>> print(contract.findings[0].sentence)
+        the gradient answers twice for x, as 'x' and 'dx': return the one that is its gradient, and no other
+        """
+        which = " and ".join(repr(key) for key in keys)
+        said = f"the gradient answers twice for {name}, as {which}: return the one that is its gradient, and no other"
+        self.tell("ambiguous answer", name, said)
+
+    def changed(self, names: Sequence[str]) -> None:
+        """Globals that a call changed, and that were put back.
+
+        >>> contract = Contract()
+        >>> contract.changed(["np.seterr"])
+        >>> print(contract.findings[0].sentence)
+        the gradient changes np.seterr for the whole process; it was put back after the call
+        """
+        for name in names:
+            said = f"the gradient changes {name} for the whole process; it was put back after the call"
+            self.tell("global state", name, said, fails=False)
 
     def fitted(self, name: str, answer: Array, shape: tuple[int, ...]) -> Array:
-        """The answer in the shape that it should have; NaN, and a finding, where it has another.
+        """The answer in the shape that it should have; a finding, and NaN if nothing can be made of it, in another.
+
+        Its numbers are judged after what the finding says to do: an axis of one too many hides no other fault.
 
         >>> contract = Contract()
         >>> contract.fitted("b", np.ones((4, 3)), (3,))
-        array([nan, nan, nan])
+        array([4., 4., 4.])
         >>> print(contract.findings[0].sentence)
         the gradient by b has shape (4, 3), b has shape (3,): sum over axis 0, along which b was broadcast
         """
         if answer.shape == shape:
             return answer
         said = f"the gradient by {name} has shape {answer.shape}, {name} has shape {shape}"
-        self.tell("wrong shape", name, f"{said}: {_shape_remedy(name, answer.shape, shape)}")
-        return np.full(shape, np.nan)
+        remedy, mended = _mended(name, answer, shape)
+        self.tell("wrong shape", name, f"{said}: {remedy}")
+        return np.full(shape, np.nan) if mended is None else mended
 
     def raised(self, error: BaseException, here: str) -> None:
         """A call that ended in an exception, with the traceback from the first frame that is not ours.
@@ -116,8 +149,9 @@ class Contract:
         trace = error.__traceback__
         while trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(PACKAGE):
             trace = trace.tb_next
-        detail = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-        said = f"the gradient raised {type(error).__name__}: {error}".rstrip(": ")
+        lines = traceback.TracebackException(type(error), error, trace, limit=-MOST_FRAMES, compact=True)
+        detail = "".join(lines.format()).rstrip()
+        said = f"the gradient raised {type(error).__name__}: {_words(error)}".rstrip(": ")
         self.tell("exception", "", f"{said} at {here}" if here else said, detail=detail)
 
     # -------------------------------------------------------------------------------------- what further calls can show
@@ -182,17 +216,30 @@ def _coarsest(upstream: Mapping[str, Array]) -> np.dtype[Any]:
     return max((np.dtype(g.dtype) for g in upstream.values()), key=lambda dtype: np.finfo(dtype).eps)
 
 
-def _shape_remedy(name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    """What to do about a shape, as far as it can be told."""
+def _mended(name: str, answer: Array, shape: tuple[int, ...]) -> tuple[str, Array | None]:
+    """What to do about a shape, as far as it can be told, and the answer after it was done."""
+    found = answer.shape
+    if answer.size and [n for n in found if n != 1] == [n for n in shape if n != 1]:
+        what = "drop keepdims" if len(found) > len(shape) else "keep the axes of size 1"
+        return f"{what}, or reshape it", answer.reshape(shape)
     if sorted(found) == sorted(shape):
-        return "is it transposed?"
+        return "is it transposed?", answer.T if found == shape[::-1] else None
     extra = len(found) - len(shape)
     if extra >= 0 and all(size in (1, found[extra + i]) for i, size in enumerate(shape)):
         stretched = [*range(extra), *(extra + i for i, size in enumerate(shape) if size != found[extra + i])]
         axes = f"axis {stretched[0]}" if len(stretched) == 1 else f"axes {', '.join(map(str, stretched))}"
-        return f"sum over {axes}, along which {name} was broadcast"
+        with np.errstate(all="ignore"):
+            summed = answer.sum(axis=tuple(stretched)).reshape(shape)
+        return f"sum over {axes}, along which {name} was broadcast", summed
     try:
         np.broadcast_shapes(found, shape)
     except ValueError:
-        return "a gradient has the shape of what it is taken by"
-    return "NumPy would broadcast it silently, which hides the fault; a gradient has the shape of its variable"
+        return "a gradient has the shape of what it is taken by", None
+    return "NumPy would broadcast it silently, which hides the fault; a gradient has the shape of its variable", None
+
+
+def _words(error: BaseException) -> str:
+    """What an exception says, in one line; to ask it is to call its methods, which may raise too."""
+    said = call_foreign(lambda: str(error).strip().split("\n")[0])
+    words = said.value if said.error is None else "its own message cannot be had"
+    return words if len(words) <= LONGEST_MESSAGE else f"{words[:LONGEST_MESSAGE]} ..."

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.methods.central import too_long
+from verify.oracle.interface import Interface
 from verify.oracle.shrink import shrunk
-from verify.oracle.subject import Gradient, Interface, Subject
+from verify.oracle.subject import Gradient, Subject
 from verify.points import own_points
 from verify.reading.case import Case
 from verify.records import SUBJECT, CaseResult, Finding, Verdict

@@ -12,8 +12,8 @@ from verify.errors import UsageError, did_you_mean
 from verify.oracle.black_box import Function, judge_black_box
 from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
 from verify.oracle.given import adapted
+from verify.oracle.interface import Interface
 from verify.oracle.of_case import Question, judge_case, with_simplest
-from verify.oracle.subject import Interface
 from verify.reading.case import Case, Domain
 from verify.records import CaseResult
 from verify.runner import at_other_size

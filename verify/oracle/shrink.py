@@ -26,8 +26,9 @@ from verify.judging.context import Context
 from verify.judging.judge import Judge
 from verify.methods import prepare
 from verify.oracle.code_constants import unwrapped
+from verify.oracle.interface import Interface
 from verify.oracle.search import upstream_of
-from verify.oracle.subject import Interface, Subject
+from verify.oracle.subject import Subject
 from verify.points import Batch
 from verify.reading.case import Case
 from verify.records import SUBJECT, VERDICTS, CaseResult, Row, SimplestPoint, Verdict, format_entry, unravel

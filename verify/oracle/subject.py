@@ -1,17 +1,15 @@
 """Other people's gradients: a function that is called point by point, judged like a method.
 
-A subject may take the inputs by name or by position, and ``upstream`` if its signature has it. It answers with one
-array, a tuple in the order of the inputs, or a mapping by name (``x``, ``dx`` or ``grad_x``); stages may be among the
-names. :meth:`Subject.excuse` tells, of an answer that is off, whether rounding or the formula is the cause.
+How it is called is :mod:`verify.oracle.convention`'s, what its answers are taken for :mod:`verify.oracle.answers`'.
+:meth:`Subject.excuse` tells, of an answer that is off, whether rounding or the formula is the cause.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,13 +19,15 @@ from numpy.typing import NDArray
 from verify.certified.reference import Enclosure, Enclosures, Reference
 from verify.certified.taylor import precision
 from verify.derivative import Derivative
-from verify.errors import UsageError, did_you_mean
+from verify.errors import VerifyError
+from verify.foreign_call import call_foreign
 from verify.interpret import dtype_of
+from verify.oracle.answers import as_numbers, by_variable
 from verify.oracle.ball_numbers import BallNumber
 from verify.oracle.contract import Contract
+from verify.oracle.convention import convention
+from verify.oracle.interface import Interface
 from verify.oracle.line_coverage import LineCoverage
-from verify.oracle.upstreams import Upstreams
-from verify.reading.case import Case
 from verify.streams import stream
 
 Array = NDArray[Any]
@@ -60,41 +60,6 @@ class Excuse:
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """What a gradient is given, and what it may answer with."""
-
-    what: str
-    """The function that it is the gradient of, in words."""
-    inputs: tuple[str, ...]
-    """All inputs, in order."""
-    real: tuple[str, ...]
-    """Those that are differentiated: what a tuple's items belong to."""
-    shapes: Mapping[str, tuple[int, ...]]
-    """Of every input and stage."""
-    outputs: Mapping[str, tuple[int, ...]]
-    """Output -> its shape."""
-    held: Mapping[str, Any] = field(default_factory=dict)
-    """Input -> what is passed for it in every call, whatever the point: labels, whole numbers, flags, text."""
-
-    @classmethod
-    def of(cls, case: Case) -> Interface:
-        r"""The interface of a case.
-
-        >>> from verify.reading.case import load_case_text
-        >>> Interface.of(load_case_text("case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n")).outputs
-        {'f': ()}
-        """
-        graph = case.graph
-        return cls(
-            f"case {case.name!r}",
-            tuple(graph.inputs),
-            tuple(item.name for item in case.real_inputs),
-            {name: graph.shape(name) for name in (*graph.inputs, *graph.stages)},
-            {name: graph.shape(name) for name in graph.outputs},
-        )
-
-
 class Subject:
     """A gradient made ready to be judged.
 
@@ -112,7 +77,10 @@ class Subject:
         """Which of its lines were reached, for whoever wants to know."""
         self.contract = Contract()
         """What was found out about the gradient while it was called."""
-        self._by_name, self.takes_upstream = _calling_convention(interface, gradient)
+        self.has_answered = False
+        """Whether any call came to an answer."""
+        self.convention = convention(interface, gradient)
+        self.takes_upstream = self.convention.takes_upstream
         self._in_balls: tuple[bytes, Mapping[str, Any]] | None = None
         """The last point at which the formula ran in balls, and its answer: each entry asks for it anew."""
         self._nearby: tuple[bytes, Sequence[tuple[Enclosures, Derivative]]] | None = None
@@ -138,82 +106,52 @@ class Subject:
     def answer(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> dict[str, Array]:
         """What the subject answers at one point, by variable, in float64; empty where it raised an exception."""
         here, seeds = ({name: np.copy(x)[()] for name, x in xs.items()} for xs in (inputs, upstream))
-        try:
-            with self.lines.watching() if self.lines is not None else nullcontext():
-                raw = self._call(here, seeds)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever foreign code raises is told with its traceback
-            self.contract.raised(error, _point_text(inputs))
+        called = call_foreign(lambda: self._watched_call(here, seeds))
+        self.contract.changed(called.changed)
+        if called.error is not None:
+            self.contract.raised(called.error, _point_text(inputs))
             return {}
-        self.contract.watch_writes("input", inputs, here)
-        kept, given = self._by_parameter(upstream), self._by_parameter(seeds)
+        labels = self.convention.labels
+        kept, given = ({labels.get(name, name): g for name, g in gs.items()} for gs in (upstream, seeds))
+        own = set(self.interface.upstream.values()) & set(labels.values())
+        self.contract.watch_writes("input", {name: x for name, x in inputs.items() if name not in own}, here)
         self.contract.watch_writes("upstream", kept, given)
-        named = self.named(raw)
-        for name, value in named.items():
-            if isinstance(value, np.ndarray | np.generic):
-                held = inputs[name].dtype if name in inputs else dtype_of(inputs)
-                self.contract.watch_answer(name, value, {**here, **given}, held)
-        return {
-            name: self.contract.fitted(name, _floats(name, value), self.interface.shapes[name])
-            for name, value in named.items()
-        }
+        # What was returned is foreign too: to read it is to call its methods.
+        read = call_foreign(lambda: self._read(called.value, {**here, **given}, inputs), ours=(VerifyError,))
+        if read.error is not None:
+            self.contract.raised(read.error, _point_text(inputs))
+            return {}
+        self.has_answered = True
+        found: dict[str, Array] = read.value
+        return found
+
+    def _watched_call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
+        with self.lines.watching() if self.lines is not None else nullcontext():
+            return self._call(inputs, upstream)
+
+    def _read(self, raw: Any, given: Mapping[str, Any], inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """An answer by variable, as floats of the right shapes; whatever is wrong with it is told."""
+        found = {}
+        for name, answers in by_variable(self.interface, raw).items():
+            if len(answers) > 1:
+                self.contract.answered_twice(name, [key for key, _ in answers])
+            value = answers[0][1]
+            numbers = as_numbers(name, value, inputs[name].dtype if name in inputs else dtype_of(inputs))
+            for fault in numbers.faults:
+                self.contract.tell(fault.kind, name, fault.sentence, fails=fault.fails)
+            if isinstance(value, np.ndarray):
+                self.contract.watch_memory(name, value, given)
+            found[name] = self.contract.fitted(name, numbers.array, self.interface.shapes[name])
+        return found
 
     def probe(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
         """Calls the subject again at one point: whether it repeats itself, and is linear in ``upstream``."""
         self.contract.probe(lambda seeds: self.answer(inputs, seeds), upstream, by=self.takes_upstream)
 
-    def _by_parameter(self, upstream: Mapping[str, Any]) -> dict[str, Any]:
-        """Upstream gradients by the names that the subject has for them: its one parameter, or the outputs."""
-        return {"upstream" if len(upstream) == 1 else name: g for name, g in upstream.items()}
-
     def _call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
-        given: dict[str, Any] = {}
-        if self.takes_upstream:
-            given["upstream"] = next(iter(upstream.values())) if len(upstream) == 1 else Upstreams(upstream)
         held = {name: np.copy(x) if isinstance(x, np.ndarray) else x for name, x in self.interface.held.items()}
-        values = {name: held[name] if name in held else inputs[name] for name in self.interface.inputs}
-        if self._by_name:
-            return self.gradient(**{name: values[name] for name in self._by_name}, **given)
-        return self.gradient(*values.values(), **given)
-
-    def named(self, answer: Any) -> dict[str, Any]:
-        """What the subject answered, by variable. Raises UsageError where it cannot be told what is what."""
-        names = self.interface.real
-        if answer is None:
-            raise UsageError(f"the gradient returned None; return the gradient by {', '.join(names)}")
-        if isinstance(answer, Iterator | str | bytes):
-            what = f"a {type(answer).__name__}"
-            raise UsageError(f"the gradient returned {what}; return an array, a tuple of arrays, or a mapping by name")
-        if isinstance(answer, Mapping):
-            found = {self._variable(str(key)): value for key, value in answer.items() if value is not None}
-        else:
-            found = self._in_order(answer)
-        if not found:
-            raise UsageError(f"the gradient returned no gradient at all; there are {', '.join(names)} to take it by")
-        return found
-
-    def _in_order(self, answer: Any) -> dict[str, Any]:
-        """A tuple, or a list of arrays, in the order of the inputs; anything else is one array."""
-        names = self.interface.real
-        items = list(answer) if isinstance(answer, tuple | list) else [answer]
-        if len(names) == 1 and isinstance(answer, list) and _is_one_array(answer, self.interface.shapes[names[0]]):
-            items = [answer]
-        if len(items) != len(names):
-            raise UsageError(
-                f"the gradient answered with {len(items)} arrays for {len(names)} inputs "
-                f"({', '.join(names)}); return a mapping by name to give only some of them"
-            )
-        return {name: item for name, item in zip(names, items, strict=True) if item is not None}
-
-    def _variable(self, key: str) -> str:
-        known = [name for name in self.interface.shapes if name not in self.interface.inputs]
-        known = [*self.interface.real, *known]
-        for prefix in ("", "d", "grad_"):
-            if key.startswith(prefix) and key[len(prefix) :] in known:
-                return key[len(prefix) :]
-        raise UsageError(
-            f"the gradient answered with {key!r}, which is no input or stage of {self.interface.what}. "
-            f"{did_you_mean(key, [*known, *(f'd{name}' for name in known)])}".strip()
-        )
+        positions, keywords = self.convention.arguments({**inputs, **held}, upstream)
+        return self.gradient(*positions, **keywords)
 
     # ------------------------------------------------------------------------------------- rounding or a wrong formula
 
@@ -272,10 +210,9 @@ class Subject:
         with precision(FORMULA_BITS):
             here = {key: _ball_numbers(x[0], unit) if key in real else x[0][()] for key, x in inputs.items()}
             seeds = {key: _ball_numbers(g[0], unit) for key, g in upstream.items()}
-            try:
-                return self.named(self._call(here, seeds))
-            except Exception:  # noqa: BLE001 - whatever foreign code makes of numbers that it does not know
-                return {}
+            # Whatever foreign code makes of numbers that it does not know; it may well leave the program.
+            ran = call_foreign(lambda: by_variable(self.interface, self._call(here, seeds)))
+            return {name: answers[0][1] for name, answers in ran.value.items()} if ran.error is None else {}
 
     def _errors_nearby(
         self,
@@ -348,58 +285,11 @@ def roughness(errors: Sequence[float]) -> float | None:
     return float(np.sqrt(np.mean(np.diff(array, 2) ** 2) / (6 * np.mean(array**2))))
 
 
-def _floats(name: str, value: Any) -> Array:
-    """An answer as an array of float64. Raises UsageError for what is none."""
-    try:
-        return np.array(value, dtype=np.float64)  # a copy: the gradient may write to its array again
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        kind = f"{type(value).__name__} {value!r:.60}"
-        raise UsageError(f"the gradient by {name} is no array of real numbers: {kind} ({error})") from None
-
-
-def _is_one_array(answer: list[Any], shape: tuple[int, ...]) -> bool:
-    """Whether a list is the nested rows of one array, rather than a list of arrays."""
-    try:
-        return np.shape(answer) == shape
-    except ValueError:  # ragged
-        return False
-
-
 def _point_text(inputs: Mapping[str, Array]) -> str:
     """A point in a few words, empty where it is large."""
     if sum(np.size(x) for x in inputs.values()) > LONGEST_POINT:
         return ""
     return ", ".join(f"{name} = {np.asarray(x).tolist()}" for name, x in inputs.items())
-
-
-def _calling_convention(interface: Interface, gradient: Gradient) -> tuple[tuple[str, ...], bool]:
-    """The inputs that are passed by name (none: all by position), and whether ``upstream`` is asked for."""
-    try:
-        parameters = inspect.signature(gradient).parameters
-    except (TypeError, ValueError):  # a builtin without a signature
-        return (), False
-    names = interface.inputs
-    takes_upstream = "upstream" in parameters and "upstream" not in names
-    if not takes_upstream and any(interface.outputs.values()):
-        shapes = ", ".join(f"{name} {shape}" for name, shape in interface.outputs.items())
-        raise UsageError(f"the output is an array ({shapes}): the gradient needs a parameter 'upstream'")
-    kinds = {parameter.kind for parameter in parameters.values()}
-    if inspect.Parameter.VAR_KEYWORD in kinds and not any(name in parameters for name in names):
-        takes_positions = inspect.Parameter.VAR_POSITIONAL in kinds or len(parameters) > 1 + takes_upstream
-        return (() if takes_positions else names), takes_upstream
-    asked = [name for name in names if name in parameters]
-    needed = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        and name != "upstream"
-    ]
-    positional_only = any(parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY for name in asked)
-    by_name = bool(asked) and set(needed) <= set(asked) and not positional_only
-    if not by_name and len(needed) > len(names):
-        raise UsageError(f"the gradient needs {', '.join(needed)}; {interface.what} has {', '.join(names)}")
-    return (tuple(asked) if by_name else ()), takes_upstream
 
 
 def _ball_numbers(array: Array, unit: float) -> Any:

@@ -1,0 +1,407 @@
+"""How a gradient is called and what its answers are taken for: what the field showed, each with its twin."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from verify.cli import main
+from verify.errors import UsageError
+from verify.foreign_call import OF_A_CHECK, call_foreign, put_back
+from verify.oracle.check import check_gradient
+from verify.reading.case import load_case_text
+from verify.records import Finding
+from verify.settings import Settings
+
+FEW = Settings(points=4, shrink=False)
+SQUARE = load_case_text("case: square\ninputs: {x: {at: 3, domain: [-5, 5]}}\nstages: {f: x**2}\n")
+SQUARES = load_case_text("case: squares\ninputs: {x: {shape: [3], at: [1, 2, 3]}}\nstages: {f: sum(x**2)}\n")
+BIASED = load_case_text(
+    "case: biased\ninputs: {x: {shape: [4, 3], at: normal}, b: {shape: [3], at: normal}}\n"
+    "stages: {y: x + b, f: sum(y * y)}\n"
+)
+LAYER = load_case_text(
+    "case: layer\ninputs: {x: {shape: [2, 3], at: normal}, W: {shape: [3, 4], at: normal}, "
+    "dout: {shape: [2, 4], at: normal, kind: constant}}\nstages: {out: x @ W}\nupstream: {out: dout}\n"
+)
+
+
+def findings(gradient: Callable[..., Any], case: Any, **options: Any) -> tuple[bool, dict[str, Finding]]:
+    """Whether a gradient passes, and what was found beside its numbers, by kind."""
+    run = check_gradient(gradient, case, FEW, **options)
+    return run.ok, {finding.kind: finding for finding in run.cases[0].findings}
+
+
+# ------------------------------------------------------------------------------------- answers taken for another (C)
+
+
+class Subclass(np.ndarray):
+    """An array that may do anything with its operators."""
+
+
+ANSWERS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "an imaginary part": (lambda x: 2 * x + 5j, "wrong dtype"),
+    "truth values": (lambda x: 2 * x > 0, "wrong dtype"),
+    "objects": (lambda x: (2 * x).astype(object), "wrong dtype"),
+    "a masked array": (lambda x: np.ma.masked_array(2 * x, [False, True, False]), "wrong type"),
+    "a masked array without a mask": (lambda x: np.ma.masked_array(2 * x), "wrong type"),
+    "a subclass": (lambda x: (2 * x).view(Subclass), "wrong type"),
+    "half the digits": (lambda x: (2 * x).astype(np.float16), "wrong dtype"),
+}
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_an_answer_that_is_no_array_of_reals_is_a_finding(what: str) -> None:
+    """Nothing is converted in silence, right as the numbers may be."""
+    gradient, kind = ANSWERS[what]
+    ok, found = findings(gradient, SQUARES)
+    assert not ok
+    assert found[kind].fails
+
+
+@pytest.mark.parametrize(
+    "gradient", [lambda x: 2 * x, lambda x: (2 * x).tolist(), lambda x: (2 * x,), lambda x: [2 * t for t in x]]
+)
+def test_arrays_and_lists_of_numbers_are_answers(gradient: Callable[..., Any]) -> None:
+    """The twin."""
+    assert findings(gradient, SQUARES) == (True, {})
+
+
+def test_bfloat16_keeps_too_few_digits() -> None:
+    """Its dtype is of a kind of its own, which NumPy calls void."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    ok, found = findings(lambda x: (2 * x).astype(ml_dtypes.bfloat16), SQUARES)
+    assert not ok
+    assert "is bfloat16, the function computes in float64" in found["wrong dtype"].sentence
+
+
+@pytest.mark.parametrize("answer", ["2.0", ["2.0"] * 3, [True, True, False], [1.0, None, 2.0], np.array(["1"] * 3)])
+def test_text_and_truth_values_are_refused(answer: Any) -> None:
+    """NumPy would make floats of some of them."""
+    with pytest.raises(UsageError, match="the gradient"):
+        check_gradient(lambda x: {"x": answer}, SQUARES, FEW)
+
+
+def test_two_answers_for_one_variable() -> None:
+    """Neither is taken in silence, whichever is right and whichever comes first; one of them alone is the gradient."""
+    for answer in ({"x": 99.0, "dx": 6.0}, {"dx": 6.0, "grad_x": 6.0}):
+        ok, found = findings(lambda x, answer=answer: answer, SQUARE, at={"x": 3.0}, domain={"x": (2.9, 3.1)})
+        assert not ok
+        assert all(repr(key) in found["ambiguous answer"].sentence for key in answer)
+    assert findings(lambda x: {"x": None, "dx": 2 * x}, SQUARE) == (True, {})
+
+
+# ------------------------------------------------------------------------------------------------- foreign code (G)
+
+
+class Raising:
+    """An object of which everything raises what is asked for."""
+
+    def __init__(self, method: str, error: BaseException) -> None:
+        self.method, self.error = method, error
+
+    def _raise(self, method: str) -> Any:
+        if method == self.method:
+            raise self.error
+        return NotImplemented
+
+    def __float__(self) -> float:
+        self._raise("float")
+        return 0.0
+
+    def __repr__(self) -> str:
+        self._raise("repr")
+        return "an object"
+
+
+class RaisingArray(Raising):
+    """One that says it is an array."""
+
+    def __array__(self, *args: Any, **named: Any) -> Any:
+        self._raise("array")
+        return np.ones(3)
+
+
+class RaisingItems(dict[str, Any]):
+    """A mapping that cannot be read."""
+
+    def items(self) -> Any:
+        """Leaves the program."""
+        raise SystemExit(0)
+
+
+class RaisingTuple(tuple[Any, ...]):
+    """A tuple that cannot be read."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Any:
+        raise SystemExit(0)
+
+
+class WordlessError(Exception):
+    """An exception that raises when it is asked what it says."""
+
+    def __str__(self) -> str:
+        raise SystemExit(0)
+
+
+def raises(error: BaseException) -> Callable[[Any], Any]:
+    """A gradient that raises."""
+
+    def gradient(x: Any) -> Any:
+        raise error
+
+    return gradient
+
+
+def nested(x: Any) -> Any:
+    """A list that holds itself."""
+    found: list[Any] = [x]
+    found[0] = found
+    return found
+
+
+HOSTILE: dict[str, Callable[[Any], Any]] = {
+    "exit": raises(SystemExit(0)),
+    "cancelled": raises(asyncio.CancelledError()),
+    "generator exit": raises(GeneratorExit()),
+    "wordless": raises(WordlessError()),
+    "exit in float": lambda x: Raising("float", SystemExit(0)),
+    "exit in repr": lambda x: {"x": [Raising("repr", SystemExit(0))]},
+    "array raises": lambda x: RaisingArray("array", ZeroDivisionError("nope")),
+    "exit in items": lambda x: RaisingItems(x=x),
+    "exit in iter": lambda x: RaisingTuple((x,)),
+    "nested": nested,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_foreign_code_raises_is_a_finding(name: str) -> None:
+    """It ends nothing but the call."""
+    ok, found = findings(HOSTILE[name], SQUARE)
+    assert not ok
+    assert found["exception"].fails
+
+
+def test_only_the_user_interrupts() -> None:
+    """Ctrl-C is no fault of the gradient's; the twin of all that is caught."""
+    with pytest.raises(KeyboardInterrupt):
+        check_gradient(raises(KeyboardInterrupt()), SQUARE, FEW)
+
+
+LEAVES = """
+import sys
+
+def leaves(x):
+    try:
+        x = float(x)
+    except Exception:
+        sys.exit()
+    return {factor} * x
+
+def always(x):
+    sys.exit()
+"""
+
+
+@pytest.mark.parametrize(("factor", "name", "code"), [(2.1, "leaves", 1), (2, "leaves", 0), (2, "always", 1)])
+def test_a_gradient_that_leaves_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, factor: float, name: str, code: int
+) -> None:
+    """The command judges it all the same: sys.exit() is no way to pass."""
+    (tmp_path / f"leaving_{code}_{name}.py").write_text(LEAVES.format(factor=factor), encoding="utf-8")
+    (tmp_path / "sq.yaml").write_text("case: sq\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert code == main(["check", f"leaving_{code}_{name}:{name}", "--case", "sq.yaml"])
+    assert "sq" in capsys.readouterr().out
+
+
+def test_a_changed_shape_is_a_write() -> None:
+    """The array that was given is another one afterwards."""
+
+    def reshapes(x: Any) -> Any:
+        found = 2 * x
+        x.shape = (3, 1)
+        return found
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's, of setting a shape
+        ok, found = findings(reshapes, SQUARES)
+    assert not ok
+    assert "changes its input 'x' itself: it was float64 of shape (3,)" in found["input mutated"].sentence
+
+
+# ------------------------------------------------------------------------------------------------ globals (18, in part)
+
+
+def state() -> list[Any]:
+    """Everything that is put back."""
+    return [known.read() for known in OF_A_CHECK]
+
+
+def test_globals_are_put_back_and_told(tmp_path: Path) -> None:
+    """Each is named once, and fails nothing; a gradient that leaves them alone has no finding."""
+
+    def careless(x: Any) -> Any:
+        np.seterr(divide="raise")
+        os.chdir(tmp_path)
+        warnings.simplefilter("error", ImportWarning)
+        return 2 * x
+
+    before = state()
+    run = check_gradient(careless, SQUARES, FEW)
+    assert before == state()
+    told = {finding.variable: finding.fails for finding in run.cases[0].findings if finding.kind == "global state"}
+    assert told == {"np.seterr": False, "the current folder": False, "warnings.filters": False}
+    assert run.ok
+    assert findings(lambda x: 2 * x, SQUARES) == (True, {})
+
+
+def test_what_raised_is_put_back_too() -> None:
+    """The state is as before whatever the call came to."""
+
+    def broken() -> None:
+        np.seterr(divide="raise")
+        raise SystemExit
+
+    before = state()
+    outcome = call_foreign(broken)
+    assert isinstance(outcome.error, SystemExit)
+    assert outcome.changed == ("np.seterr",)
+    assert before == state()
+
+
+def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to come back to."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert call_foreign(lambda: os.chdir(tmp_path)).error is None
+
+
+def test_random_states_are_put_back_around_many_calls() -> None:
+    """Not after each: who draws must go on to draw new numbers."""
+    before, names = state(), list[str]()
+    with put_back(names, OF_A_CHECK):
+        assert call_foreign(random.random).value != call_foreign(random.random).value
+        np.random.seed(3)  # noqa: NPY002 - the state that is put back
+    assert names == ["the state of random", "the state of np.random"]
+    assert before == state()
+
+
+# ------------------------------------------------------------------------------------------------- how it is called
+
+
+def layer(x: Any, W: Any, upstream: Any) -> Any:
+    """The right answer."""
+    return upstream @ W.T, x.T @ upstream
+
+
+RIGHT: dict[str, Callable[..., Any]] = {
+    "upstream": lambda x, W, upstream: layer(x, W, upstream),
+    "the case's own name": lambda x, W, dout: layer(x, W, dout),
+    "first": lambda dout, x, W: layer(x, W, dout),
+    "first, by position": lambda dout, a, b: layer(a, b, dout),
+    "last, by position": lambda a, b, c: layer(a, b, c),
+    "both": lambda x, W, dout, upstream: layer(x, W, dout),
+    "a usual name": lambda x, W, grad_output: layer(x, W, grad_output),
+    "a usual name by position": lambda a, b, g: layer(a, b, g),
+    "positions only": lambda x, W, dout, /: layer(x, W, dout),
+    "keyword only": lambda *, dout, W, x: layer(x, W, dout),
+    "any positions": lambda *args: layer(*args),
+    "any names": lambda **named: layer(**{"upstream" if name == "dout" else name: x for name, x in named.items()}),
+    "one of an option": lambda x, W, eps=1e-5, *, dout: layer(x, W, dout),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_upstream_gradient_by_any_name(name: str) -> None:
+    """Right passes, without a finding; what is off by a little fails."""
+    assert findings(RIGHT[name], LAYER) == (True, {})
+
+    def off(*args: Any, **named: Any) -> Any:
+        dx, dW = RIGHT[name](*args, **named)
+        return dx, dW * (1 + 1e-9)
+
+    import inspect
+
+    off.__signature__ = inspect.signature(RIGHT[name])  # type: ignore[attr-defined]
+    assert not findings(off, LAYER)[0]
+
+
+def test_upstream_names_where_the_case_has_none() -> None:
+    """Usual ones, and d of the output; a number of the gradient's own is none of them."""
+    case = load_case_text("case: rows\ninputs: {x: {shape: [3], at: normal}}\nstages: {y: x**2}\n")
+    for gradient in (
+        lambda x, dout: 2 * x * dout,
+        lambda x, dy: 2 * x * dy,
+        lambda x, grad_y=None: 2 * x * grad_y,
+        lambda g, x: 2 * x * g,
+    ):
+        assert findings(gradient, case) == (True, {})
+    with pytest.raises(UsageError, match="needs a parameter 'upstream'"):
+        check_gradient(lambda x, g=9.81: 2 * x, case, FEW)
+    with pytest.raises(UsageError, match="Call the one that takes the upstream gradient 'upstream'"):
+        check_gradient(lambda x, weight: 2 * x * weight, case, FEW)
+    scaled = load_case_text("case: scaled\ninputs: {x: {at: 2}, g: {at: 3}}\nstages: {f: g * x**2}\n")
+    assert findings(lambda x, g: (2 * g * x, x * x), scaled) == (True, {})
+    assert findings(lambda a, v: (2 * v * a, a * a), scaled) == (True, {})
+    assert findings(lambda x, g, dout: (2 * g * x * dout, x * x * dout), scaled) == (True, {})
+
+
+def test_a_gradient_of_another_case_is_refused_before_it_is_called() -> None:
+    """Not told in hundreds of rows without an answer."""
+    for gradient, words in (
+        (lambda dout, cache: None, "the gradient takes cache; case 'layer' has x, W"),
+        (lambda W, bias, dout: None, "parameter W stands where case 'layer' has x, and bias is none of its inputs"),
+        (lambda x, *, W, seed, dout: None, "the gradient needs x, W, seed; case 'layer' has x, W"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            check_gradient(gradient, LAYER, FEW)
+
+
+def test_none_for_what_is_not_differentiated() -> None:
+    """One answer for each argument, as frameworks want it."""
+    function, at = (lambda x, n: np.sum(x**n)), {"x": np.array([1.0, 2.0]), "n": 3}
+    assert findings(lambda x, n: (n * x ** (n - 1), None), function, at=at) == (True, {})
+    assert not findings(lambda x, n: (1.001 * n * x ** (n - 1), None), function, at=at)[0]
+    with pytest.raises(UsageError, match=r"an array for n, which is not differentiated here \(x is\)"):
+        check_gradient(lambda x, n: (n * x ** (n - 1), 0.0), function, at=at)
+    with pytest.raises(UsageError, match="'dn', but n is not differentiated here"):
+        check_gradient(lambda x, n: {"dn": 0.0}, function, at=at)
+    with pytest.raises(UsageError, match=r"or say which are not differentiated: constants=\['n'\]"):
+        check_gradient(lambda x, n: n * x ** (n - 1), function, at={**at, "n": 3.0})
+
+
+# ------------------------------------------------------------------------------------------------------- wrong shapes
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        (lambda g: g.sum(axis=0, keepdims=True), "has shape (1, 3), b has shape (3,): drop keepdims, or reshape it"),
+        (lambda g: g, "has shape (4, 3), b has shape (3,): sum over axis 0, along which b was broadcast"),
+    ],
+)
+def test_numbers_of_a_wrong_shape_are_judged_after_its_remedy(
+    shape: Callable[[Any], Any], words: str, factor: float
+) -> None:
+    """The shape fails alone; numbers that are wrong as well are found as such, and nothing is off by infinity."""
+    run = check_gradient(lambda x, b: (2 * (x + b), factor * shape(2 * (x + b))), BIASED, FEW)
+    (result,) = run.cases
+    assert not result.passes
+    assert [words in finding.sentence for finding in result.findings if finding.kind == "wrong shape"] == [True]
+    assert all(variable.passes for variable in result.variables) == (factor == 1.0)
+    assert "inf" not in str(run)

@@ -1,0 +1,126 @@
+"""Code of other people is called here: whatever it raises comes back as a value, and what it changes is put back.
+
+A gradient, the function that it is of, what they return, all of it may leave the program, raise what is no
+``Exception``, or set a global that everything after it depends on. ``KeyboardInterrupt`` alone passes through: it is
+the user's, not the code's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call came to."""
+
+    value: Any = None
+    """What it returned; None where it raised."""
+    error: BaseException | None = None
+    changed: tuple[str, ...] = ()
+    """The globals that it changed, by name; they are as before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """Something that belongs to the whole process: how it is read, and how what was read is put back."""
+
+    name: str
+    read: Callable[[], Any]
+    put_back: Callable[[Any], Any]
+
+
+def _environment(held: dict[str, str]) -> None:
+    for name in set(os.environ) - set(held):
+        del os.environ[name]
+    os.environ.update(held)
+
+
+def _filters(held: list[Any]) -> None:
+    warnings.filters[:] = held  # type: ignore[index]  # a list, though typeshed calls it a sequence
+
+
+def _numpy_random() -> tuple[Any, ...]:
+    name, key, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - the state that others draw from
+    return name, np.asarray(key).tobytes(), *rest
+
+
+def _numpy_random_back(held: tuple[Any, ...]) -> None:
+    name, key, *rest = held
+    np.random.set_state((name, np.frombuffer(key, dtype=np.uint32), *rest))  # noqa: NPY002 - as above
+
+
+def _folder() -> str:
+    with contextlib.suppress(FileNotFoundError):  # somebody removed it: there is nothing to come back to
+        return os.getcwd()  # noqa: PTH109 - text, as chdir takes it
+    return ""
+
+
+def _folder_back(held: str) -> None:
+    with contextlib.suppress(OSError):  # it is gone, or closed to us: whoever needs it says so
+        os.chdir(held)
+
+
+OF_A_CALL = (
+    Global("np.seterr", np.geterr, lambda held: np.seterr(**held)),
+    Global("the current folder", _folder, _folder_back),
+    Global("warnings.filters", lambda: list(warnings.filters), _filters),
+)
+"""What every call is looked at for: it costs a microsecond, and our own numbers depend on it."""
+
+OF_A_CHECK = (
+    *OF_A_CALL,
+    Global("os.environ", lambda: dict(os.environ), _environment),
+    Global("the state of random", random.getstate, random.setstate),
+    Global("the state of np.random", _numpy_random, _numpy_random_back),
+)
+"""What is looked at once around many calls: whoever draws from ``np.random`` must go on to draw new numbers."""
+
+
+def call_foreign(call: Callable[[], Any], ours: tuple[type[BaseException], ...] = ()) -> Outcome:
+    """Runs foreign code; ``ours`` are exceptions that pass through, because our own code among it raises them.
+
+    >>> call_foreign(lambda: 1 / 0).error
+    ZeroDivisionError('division by zero')
+    >>> call_foreign(lambda: np.seterr(divide="raise")).changed
+    ('np.seterr',)
+    """
+    changed: list[str] = []
+    try:
+        with put_back(changed):
+            value = call()
+    except BaseException as error:  # SystemExit, CancelledError and whatever else foreign code raises
+        if isinstance(error, (KeyboardInterrupt, *ours)):
+            raise
+        return Outcome(None, error, tuple(changed))
+    return Outcome(value, None, tuple(changed))
+
+
+@contextmanager
+def put_back(changed: list[str], kept: Sequence[Global] = OF_A_CALL) -> Iterator[None]:
+    """Puts globals back that differ afterwards, and adds their names to ``changed``.
+
+    >>> names = []
+    >>> with put_back(names, OF_A_CHECK):
+    ...     random.seed(1)
+    ...     os.environ["VERIFY_EXAMPLE"] = "1"
+    >>> names, "VERIFY_EXAMPLE" in os.environ
+    (['os.environ', 'the state of random'], False)
+    """
+    before = [known.read() for known in kept]
+    try:
+        yield
+    finally:
+        for known, held in zip(kept, before, strict=True):
+            if known.read() != held:
+                known.put_back(held)
+                changed.append(known.name)
