@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from verify.certified.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS, Reference
+from verify.certified.reference import FIRST_BITS, MOST_BITS, MOST_WORK, Reference
 from verify.cli import main
 from verify.errors import UsageError
 from verify.options import RUN_OPTIONS
@@ -76,11 +76,11 @@ def test_a_thousand_stages_are_proved(tmp_path: Path) -> None:
     assert all(row.radius < 1e-15 for row in map(result.variables[0].row, range(1)))
 
 
-def test_too_little_time_is_a_reason(tmp_path: Path) -> None:
-    """What is not proved within the time is said to be so, and with time it is proved."""
+def test_too_little_work_is_a_reason(tmp_path: Path) -> None:
+    """What is not proved within the work is said to be so, and with more of it it is proved."""
     text = small_case("exp(x) * log(x)", 2.0)
-    for seconds, is_known in ((1e-12, False), (60.0, True)):
-        row = run_text(text, tmp_path, points=0, proof_seconds=seconds).variables[0].row(0)
+    for work, is_known in ((1, False), (MOST_WORK, True)):
+        row = run_text(text, tmp_path, points=0, proof_work=work).variables[0].row(0)
         assert is_known is (row.radius < 1e-10)
 
 
@@ -104,20 +104,20 @@ def test_the_reference_gets_the_budget(tmp_path: Path, monkeypatch: pytest.Monke
     class Watched(Reference):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
-            seen.append((self.most_bits, self.most_seconds))
+            seen.append((self.most_bits, self.most_work))
 
     monkeypatch.setattr("verify.judging.context.Reference", Watched)
     path = tmp_path / "case.yaml"
     path.write_text(small_case("exp(x)", 1.0), encoding="utf-8")
     common = ["run", str(path), "--points", "0", "--json", str(tmp_path / "run.json")]
-    assert 0 == main([*common, "--proof-seconds", "0.25", "--proof-bits", "512"])
+    assert 0 == main([*common, "--proof-work", "25000", "--proof-bits", "512"])
     assert 0 == main(common)
-    assert [(512, 0.25), (MOST_BITS, MOST_SECONDS)] == seen
-    assert (MOST_BITS, MOST_SECONDS) == tuple(RUN_OPTIONS[name]["default"] for name in ("proof_bits", "proof_seconds"))
-    assert "--proof-seconds 0.25 --proof-bits 512" in run_cases([path], Settings(0, 0, None, "all", 0.25, 512)).command
+    assert [(512, 25000), (MOST_BITS, MOST_WORK)] == seen
+    assert (MOST_BITS, MOST_WORK) == tuple(RUN_OPTIONS[name]["default"] for name in ("proof_bits", "proof_work"))
+    assert "--proof-work 25000 --proof-bits 512" in run_cases([path], Settings(0, 0, None, "all", 25000, 512)).command
 
 
-@pytest.mark.parametrize("asked", [{"proof_seconds": 0.0}, {"proof_seconds": float("inf")}, {"proof_bits": 127}])
+@pytest.mark.parametrize("asked", [{"proof_work": 0}, {"proof_work": -1}, {"proof_bits": 127}])
 def test_a_budget_that_makes_no_sense_is_refused(asked: dict[str, Any]) -> None:
     """By the runner too, not only by the command line."""
     with pytest.raises(UsageError):

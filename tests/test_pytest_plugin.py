@@ -225,7 +225,7 @@ def test_options_reach_the_runner(project: pytest.Pytester, monkeypatch: pytest.
     ("option", "complaint"),
     [
         ("--verify-points=-1", "*expected a whole number, zero or more, got '-1'*"),
-        ("--verify-proof-seconds=none", "*expected a number of seconds above 0, got 'none'*"),
+        ("--verify-proof-seconds=1", "*in place of 1 s say how many ball operations*"),
         ("--verify-methods=revrese", "*unknown method 'revrese'*Did you mean 'reverse'?*"),
     ],
 )

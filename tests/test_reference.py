@@ -19,7 +19,8 @@ from array_rows import EXPRESSIONS, IN_STAGES, with_scaled_form
 
 from verify.certified import reference
 from verify.certified.reference import Enclosure, Enclosures, Reference
-from verify.certified.taylor import OutOfTimeError, precision
+from verify.certified.taylor import precision
+from verify.certified.work import OutOfWorkError
 from verify.graph import Graph
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic, enclosed, prepare
@@ -377,11 +378,11 @@ def test_an_exploding_map_ends_within_the_budget() -> None:
     assert time.monotonic() - started < 60
 
 
-def test_a_budget_of_time_is_kept() -> None:
-    """Where the seconds run out, the reason says so, and what was found before is kept."""
+def test_a_budget_of_work_is_kept() -> None:
+    """Where the work runs out, the reason says so, and what was found before is kept."""
     graph, inputs, upstream = made(logistic(300), x=0.3)
-    none = Reference(graph, ["x"], None, most_seconds=0.0).enclose(inputs, upstream).gradient("x")
-    assert none.reason == "enclosure too wide: the 0 s for one point are used up"
+    none = Reference(graph, ["x"], None, most_work=0.0).enclose(inputs, upstream).gradient("x")
+    assert none.reason == "enclosure too wide: the proof work ran out; --proof-work gives more"
     assert math.isnan(none.midpoint)
     enough = Reference(graph, ["x"], None, most_bits=4000).enclose(inputs, upstream).gradient("x")
     assert enough.reason == ""
@@ -399,8 +400,8 @@ def test_flints_settings_are_restored() -> None:
     known_of("exp(x)", x=1.0).gradient("x")
     with precision(77):
         assert (flint.ctx.prec, flint.ctx.cap) == (77, 2)
-    with pytest.raises(OutOfTimeError), precision(77):
-        raise OutOfTimeError
+    with pytest.raises(OutOfWorkError), precision(77):
+        raise OutOfWorkError
     assert (flint.ctx.prec, flint.ctx.cap) == before
 
 

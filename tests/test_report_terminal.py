@@ -71,7 +71,7 @@ def test_a_terminal_gets_colour(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_table_row_for_each_case() -> None:
     """Name, status, points, rows, weak rows, power and the largest differences stand in one line."""
     lines = printed(sample_run.right_run()).splitlines()
-    assert ["case", "status", "points", "rows", "weak", "power"] == lines[0].split()[:6]
+    assert ["case", "status", "points", "rows", "proved", "weak", "power"] == lines[0].split()[:7]
     numbers = ["12", "132", "0", "-", "8.9e-16", "3e-10", "3e-10"]
     assert ["staged", "function", "PASS", *numbers, "132", "PASS"] == lines[1].split()
     assert "3 cases, 995 rows (991 PASS, 2 SUBGRADIENT, 2 CONVENTION): all pass in 1.2 s" in lines[-1]
@@ -214,4 +214,4 @@ def test_a_case_that_could_not_be_read_shows_why() -> None:
 def test_the_last_line_counts() -> None:
     """Failing and unreadable cases are counted, one and several."""
     line = verdict_line(sample_run.run_of(sample_run.broken_case("a"), sample_run.staged_case("b", points=1)))
-    assert "2 cases, 11 rows (11 PASS): 1 does not pass (1 could not be read) in 1.2 s, seed 20240607" == line
+    assert "2 cases, 11 rows (11 PASS), 0 proved: 1 does not pass (1 could not be read) in 1.2 s, seed 20240607" == line

@@ -51,6 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "certified.matrix_bounds",
         "certified.balls",
         "interpret",
+        "certified.work",
         "certified.taylor",
         "symbolic.formula",
         "reading.syntax",

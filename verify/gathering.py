@@ -121,7 +121,7 @@ class Gathering:
         if subject is not None:
             self.methods = {SUBJECT: subject, **self.methods}
         self.dtype = str(np.result_type(*(item.dtype for item in case.inputs))) if case.inputs else "float64"
-        budget = settings.proof_bits, settings.proof_seconds
+        budget = settings.proof_bits, settings.proof_work
         self.context = Context(case, self.methods, self.variables, *budget)
         self.judging = Judge(self.context)
         self.columns: dict[RowKey, _Column] = {}
@@ -242,6 +242,7 @@ class Gathering:
             failures=asked_in_vain(settings, self.unsupported),
             notes=self._notes(),
             weaknesses=self._weaknesses(),
+            unproved=dict(self.context.unproved),
             seconds=seconds,
         )
 

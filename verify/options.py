@@ -89,23 +89,18 @@ def bits(text: str) -> int:
     return _whole_number(text, 128, "a whole number of bits, 128 or more")
 
 
-def seconds(text: str) -> float:
-    """A time, more than none. Raises ``argparse.ArgumentTypeError`` for anything else.
+def gone(text: str) -> str:
+    """What ``--proof-seconds`` is answered with. Raises ``argparse.ArgumentTypeError`` whatever the time is.
 
-    >>> seconds("0.5")
-    0.5
-    >>> seconds("inf")
+    >>> gone("1")
     Traceback (most recent call last):
-    argparse.ArgumentTypeError: expected a number of seconds above 0, got 'inf'
+    argparse.ArgumentTypeError: proofs are not timed any more, since verdicts would depend on the machine: ...
     """
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        message = f"expected a number of seconds above 0, got '{text}'"
-        raise argparse.ArgumentTypeError(message)
-    return number
+    message = (
+        "proofs are not timed any more, since verdicts would depend on the machine: "
+        f"in place of {text} s say how many ball operations one point may take, such as proof-work 2000000"
+    )
+    raise argparse.ArgumentTypeError(message)
 
 
 def _whole_number(text: str, least: int, expected: str) -> int:
@@ -144,11 +139,15 @@ RUN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "metavar": "N",
         "help": "other small sizes at which a case with dims is run too, 0 for none (default: 2; 6 for a gradient)",
     },
-    "proof_seconds": {
-        "type": seconds,
-        "default": 1.0,
-        "metavar": "S",
-        "help": "time for the proof of one point, in seconds; what is not proved by then is UNDECIDED (default: 1)",
+    "proof_work": {
+        "type": positive_count,
+        "default": 2_000_000,
+        "metavar": "N",
+        "help": "ball operations for the proof of one point; what takes more is not proved (default: 2000000)",
+    },
+    "require_proof": {
+        "action": "store_true",
+        "help": "fail a case where a row is not proved that was to be: of its own points, and of 8 random ones",
     },
     "proof_bits": {
         "type": bits,
@@ -168,6 +167,12 @@ SCORE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 """What else a run may tell of a case, for the command line alone: it is about the check, and no test fails by it."""
 
 
+GONE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "proof_seconds": {"type": gone, "default": None, "metavar": "S", "help": argparse.SUPPRESS},
+}
+"""Options that are answered with what stands in their place."""
+
+
 def add_run_options(add: Callable[..., object], prefix: str = "--") -> None:
     """Adds the options through argparse's ``add_argument`` or pytest's ``addoption``, their names behind ``prefix``.
 
@@ -176,7 +181,7 @@ def add_run_options(add: Callable[..., object], prefix: str = "--") -> None:
     >>> parser.parse_args(["--verify-points", "8"]).verify_points
     8
     """
-    for name, keywords in RUN_OPTIONS.items():
+    for name, keywords in {**RUN_OPTIONS, **GONE_OPTIONS}.items():
         add(prefix + name.replace("_", "-"), **keywords)
 
 

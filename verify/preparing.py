@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,9 +14,7 @@ from verify.methods.symbolic import Symbolic
 from verify.oracle.subject import Subject
 from verify.points import own_points
 from verify.reading.case import Case
-from verify.records import (
-    METHODS,
-)
+from verify.records import METHODS, CaseResult
 from verify.settings import Settings
 
 
@@ -83,3 +82,23 @@ def asked_in_vain(settings: Settings, unsupported: Mapping[str, str]) -> tuple[s
         for name, reason in unsupported.items()
         if name in (settings.methods or ())
     )
+
+
+def held_to_proof(settings: Settings, result: CaseResult) -> CaseResult:
+    """A result that says what of it is not proved: in its notes, or as its failure where proof is required.
+
+    >>> from verify.records import Unproved
+    >>> some = CaseResult("f", "f.yaml", unproved={Unproved.WORK: 3, Unproved.WIDE: 1})
+    >>> held_to_proof(Settings(), some).notes
+    ('0 of 0 rows proved; 4 more were to be: the proof work ran out (3), the enclosure stayed too wide (1)',)
+    >>> held_to_proof(Settings(require_proof=True), some).status
+    'FAIL'
+    """
+    count = sum(result.unproved.values())
+    if not count:
+        return result
+    why = ", ".join(f"{reason.value} ({n:,})" for reason, n in result.unproved.items())
+    sentence = f"{result.proved:,} of {result.checked:,} rows proved; {count:,} more were to be: {why}"
+    if settings.require_proof:
+        return replace(result, failures=(*result.failures, f"{sentence}; proof is required (--require-proof)"))
+    return replace(result, notes=(*result.notes, sentence))

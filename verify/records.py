@@ -83,6 +83,20 @@ class Verdict(StrEnum):
     """Nothing was shown; the reason says why."""
 
 
+class Unproved(StrEnum):
+    """Why a row is not proved that was to be; each is said after "not proved:".
+
+    >>> Unproved.WORK.value
+    'the proof work ran out'
+    """
+
+    WORK = "the proof work ran out"
+    WIDE = "the enclosure stayed too wide"
+    NO_FORM = "an op has no ball form"
+    TOO_LARGE = "too many numbers to be run in balls"
+    BLACK_BOX = "no expression is known"
+
+
 VERDICTS: tuple[Verdict, ...] = tuple(Verdict)
 """The verdicts by code: ``Rows.verdict`` holds positions in this tuple."""
 
@@ -470,6 +484,9 @@ class CaseResult:
     """What a reader should know: a step that straddled a kink, a check too weak to catch anything."""
     weaknesses: tuple[str, ...] = ()
     """Those of the notes that say why the check could not have told a wrong gradient from a right one."""
+    unproved: Mapping[Unproved, int] = field(default_factory=dict)
+    """Why rows are not proved that were to be, and how many: all rows of the case's own points and of the first
+    random ones, and those of a gradient under test that are apart from the engine's."""
     seconds: float = 0.0
     """Wall time that the case took."""
     step_laws: tuple[StepLaw, ...] = ()
@@ -490,6 +507,16 @@ class CaseResult:
         return not failed and all(variable.passes for variable in self.variables)
 
     @property
+    def checked(self) -> int:
+        """How many rows were compared, over all variables."""
+        return sum(variable.checked for variable in self.variables)
+
+    @property
+    def proved(self) -> int:
+        """How many of them were held against the certified reference."""
+        return sum(variable.proved for variable in self.variables)
+
+    @property
     def counts(self) -> Counter[Verdict]:
         """Rows by verdict over all variables."""
         total: Counter[Verdict] = Counter()
@@ -504,12 +531,36 @@ class CaseResult:
             return "ERROR"
         if self.failures or any(finding.fails for finding in self.findings):
             return Verdict.FAIL.value
-        return worst([variable.verdict for variable in self.variables]).value
+        return _headline(self.passes, [self]).value
 
     def failing(self) -> Iterator[Row]:
         """All kept rows of the case that do not pass."""
         for variable in self.variables:
             yield from variable.failing()
+
+
+MOST_UNDECIDED = 0.1
+"""The part of the rows that may be undecided before a run is called so that passes."""
+
+
+def is_undecided(counts: Mapping[Verdict, int]) -> bool:
+    """Whether so many rows are undecided that they are what there is to say.
+
+    >>> is_undecided({Verdict.PASS: 90, Verdict.UNDECIDED: 10}), is_undecided({Verdict.PASS: 8, Verdict.UNDECIDED: 2})
+    (False, True)
+    """
+    return counts.get(Verdict.UNDECIDED, 0) > MOST_UNDECIDED * sum(counts.values())
+
+
+def _headline(passes: bool, cases: Sequence[CaseResult]) -> Verdict:
+    """The worst verdict of some cases; UNDECIDED only where it is what there is to say of those that pass."""
+    variables = [variable for case in cases for variable in case.variables]
+    counts: Counter[Verdict] = sum((case.counts for case in cases), Counter())
+    seen = {verdict for verdict, count in counts.items() if count}
+    is_decided = all(variable.counts.get(Verdict.UNDECIDED, 0) < variable.checked for variable in variables)
+    if passes and is_decided and not is_undecided(counts):
+        seen.discard(Verdict.UNDECIDED)
+    return worst(list(seen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,17 +579,29 @@ class Run:
     started: str = ""
     """ISO 8601, UTC; empty where the report must not depend on the clock."""
     seconds: float = 0.0
+    left_out: int = 0
+    """How many case files were not run, because the run was interrupted or was to stop at the first failure."""
 
     @property
     def ok(self) -> bool:
-        """Whether every case passes."""
-        return all(case.passes for case in self.cases)
+        """Whether every case was run and passes."""
+        return not self.left_out and all(case.passes for case in self.cases)
 
     @property
     def verdict(self) -> str:
-        """The worst status of all cases: a verdict, or ``ERROR`` where a case could not be read."""
+        """The worst status of all cases: a verdict, or ``ERROR`` where a case could not be read.
+
+        A few undecided rows are no headline of a run that passes: more than a tenth of all are, or a whole variable.
+        """
         statuses = [case.status for case in self.cases]
-        return "ERROR" if "ERROR" in statuses else worst([Verdict(status) for status in statuses]).value
+        if "ERROR" in statuses:
+            return "ERROR"
+        return _headline(self.ok, self.cases).value if self.ok else worst([Verdict(s) for s in statuses]).value
+
+    @property
+    def counts(self) -> Counter[Verdict]:
+        """Rows by verdict over all cases."""
+        return sum((case.counts for case in self.cases), Counter())
 
     @property
     def exit_code(self) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.cache import keep, recalled, text_key
-from verify.certified.reference import MOST_BITS, MOST_SECONDS
+from verify.certified.reference import MOST_BITS, MOST_WORK
 from verify.derivative import Differentiator
 from verify.errors import CaseError
 from verify.gathering import Gathering, point_record
@@ -33,13 +33,14 @@ from verify.oracle.search import search_points
 from verify.oracle.shrink import stored_points
 from verify.oracle.subject import Subject
 from verify.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points
-from verify.preparing import asked_in_vain, prepared_methods, variables_of
+from verify.preparing import asked_in_vain, held_to_proof, prepared_methods, variables_of
 from verify.reading.case import Case, load_case
 from verify.records import (
     METHODS,
     SUBJECT,
     CaseResult,
     Run,
+    Unproved,
     Verdict,
 )
 from verify.settings import DEFAULT, USUAL_SIZES, Settings, check_settings
@@ -129,8 +130,9 @@ def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[C
 def _command(files: Sequence[Path], settings: Settings) -> str:
     methods = f" --methods {','.join(settings.methods)}" if settings.methods else ""
     paths = " ".join(map(str, files)) if len(files) <= 3 else f"{os.path.commonpath([str(path) for path in files])}"
-    budget = "" if settings.proof_seconds == MOST_SECONDS else f" --proof-seconds {settings.proof_seconds:g}"
+    budget = "" if settings.proof_work == MOST_WORK else f" --proof-work {settings.proof_work}"
     budget += "" if settings.proof_bits == MOST_BITS else f" --proof-bits {settings.proof_bits}"
+    budget += " --require-proof" if settings.require_proof else ""
     budget += " --kill-score" if settings.kill_score else ""
     budget += "" if settings.sizes is None else f" --sizes {settings.sizes}"
     return f"verify run {paths} --points {settings.points} --seed {settings.seed}{methods}{budget}"
@@ -263,7 +265,7 @@ def run_loaded(
     """
     started = time.perf_counter() if started is None else started
     if too_long(case.graph, variables_of(case, settings, subject)):
-        return _run_large(case, settings, started, subject)
+        return held_to_proof(settings, _run_large(case, settings, started, subject))
     gathering = Gathering(case, settings, subject, reverse)
     if not gathering.is_small:
         _keep_memory()
@@ -272,13 +274,13 @@ def run_loaded(
     for batch in _random_batches(case, settings, gathering.checked):
         gathering.add(batch)
     gathering.finish()
-    result = gathering.result(time.perf_counter() - started)
+    result = held_to_proof(settings, gathering.result(time.perf_counter() - started))
     return _scored(case, settings, result, started) if settings.kill_score else result
 
 
 def _scored(case: Case, settings: Settings, result: CaseResult, started: float) -> CaseResult:
     """The result with its kill score; a fault that the proved points do not show is planted into a run of its own."""
-    again = replace(settings, kill_score=False, shrink=False)
+    again = replace(settings, kill_score=False, shrink=False, require_proof=False)
 
     def is_caught(faulty: Differentiator) -> bool:
         if not run_loaded(case, again, reverse=faulty).passes:
@@ -304,13 +306,14 @@ def _run_large(case: Case, settings: Settings, started: float, subject: Subject 
         batches.append(random_points(case, settings.seed, 0, drawn, len(case.own_points)))
     count = len(case.own_points) + drawn
     accused = SUBJECT if subject is not None else ""
+    found = tuple(large_variables(case, variables, methods, batches, settings.seed, accused))
     return CaseResult(
         name=case.name,
         file=case.file,
         source=case.source,
         function=tuple(case.expressions.items()),
         outputs=case.graph.outputs,
-        variables=tuple(large_variables(case, variables, methods, batches, settings.seed, accused)),
+        variables=found,
         points=tuple(point_record(batch, p) for batch in batches for p in range(len(batch))),
         seed=settings.seed,
         points_checked=count,
@@ -318,6 +321,7 @@ def _run_large(case: Case, settings: Settings, started: float, subject: Subject 
         unsupported=unsupported,
         failures=asked_in_vain(settings, unsupported),
         notes=(large_note(case, variables, count),),
+        unproved={Unproved.TOO_LARGE: sum(variable.checked for variable in found)},
         seconds=time.perf_counter() - started,
     )
 

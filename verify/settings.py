@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from verify.certified.reference import FIRST_BITS, MOST_BITS, MOST_SECONDS
+from verify.certified.reference import FIRST_BITS, MOST_BITS, MOST_WORK
 from verify.errors import UsageError, did_you_mean
 from verify.methods import available
 
@@ -27,10 +26,12 @@ class Settings:
     """None for all of them; else these, and one that cannot do a case fails it."""
     variables: str = "all"
     """``all`` variables, or ``inputs`` alone."""
-    proof_seconds: float = MOST_SECONDS
-    """Time for the proof of one point."""
+    proof_work: int = MOST_WORK
+    """Operations on balls that the proof of one point may take, see :mod:`verify.certified.work`."""
     proof_bits: int = MOST_BITS
     """Precision up to which a proof may rise."""
+    require_proof: bool = False
+    """Whether a case fails where a row is not proved that was to be."""
     cached: bool = False
     """Whether SymPy's derivatives are kept on disk between runs, see :mod:`verify.cache`."""
     kill_score: bool = False
@@ -65,8 +66,8 @@ def check_settings(settings: Settings, jobs: int) -> None:
         raise UsageError(f"the number of points must be 0 or more and at most {MOST_POINTS}, got {settings.points}")
     if not 0 <= settings.seed < 2**63:
         raise UsageError(f"the seed must be 0 or more and below 2**63, got {settings.seed}")
-    if not 0 < settings.proof_seconds < math.inf:
-        raise UsageError(f"the time for a proof must be above 0 and finite, got {settings.proof_seconds} s")
+    if settings.proof_work < 1:
+        raise UsageError(f"the work for a proof must be 1 operation or more, got {settings.proof_work}")
     if settings.proof_bits < FIRST_BITS:
         raise UsageError(f"the precision of a proof must be {FIRST_BITS} bits or more, got {settings.proof_bits}")
     if settings.sizes is not None and settings.sizes < 0:

@@ -6,14 +6,13 @@
 
 Inputs are the exact binary numbers that the floats are. Both balls hold the truth, so they overlap; where they do not,
 one of the forms is wrong, the point is *disputed*, and the first node at which the roads part is named. Precision
-doubles until a radius is as small as asked for, up to a budget of bits and seconds; where an entry cannot be enclosed
-it says why. Nothing here raises for what numbers may do.
+doubles until a radius is as small as asked for, up to a budget of bits and of work, which is counted; where an entry
+cannot be enclosed it says why. Nothing here raises for what numbers may do.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +24,6 @@ from numpy.typing import NDArray
 
 from verify.certified.taylor import (
     Entry,
-    OutOfTimeError,
     Taylor,
     Values,
     Weights,
@@ -37,10 +35,12 @@ from verify.certified.taylor import (
     precision,
     seeded,
 )
+from verify.certified.work import OutOfWorkError, Work
 from verify.graph import Graph, Node
 from verify.methods.symbolic import Symbolic, enclosed
 from verify.ops import OPERAND_NAMES, OPS, Interval
 from verify.ops.ball_forms import head
+from verify.records import Unproved
 from verify.symbolic.pieces import TooLargeError, piece_of
 from verify.symbolic.symbols import entry_name
 
@@ -53,8 +53,14 @@ FIRST_BITS = 128
 MOST_BITS = 2000
 """Where it ends, unless the caller says otherwise."""
 
-MOST_SECONDS = 1.0
-"""Time for one point, unless the caller says otherwise."""
+MOST_WORK = 2_000_000
+"""Work for one point, unless the caller says otherwise, see :mod:`verify.certified.work`."""
+
+SYMPY_PASSES = 4
+"""Passes through the graph that SymPy's road at one point is charged for, with each precision."""
+
+OUT_OF_WORK = f"enclosure too wide: {Unproved.WORK}; --proof-work gives more"
+"""Why a number is not enclosed that might be."""
 
 RELATIVE_BITS = 70
 """A radius of 2**-70 of the value is small enough where the caller does not name one, ..."""
@@ -81,6 +87,8 @@ class Enclosure:
     ball: Any = field(default=None, repr=False, compare=False)
     """The ball itself, None where nothing is known."""
     bits: int = FIRST_BITS
+    lacks: Unproved | None = None
+    """Why the number is not proved though there is one; None where it is, or where there is none."""
 
     def error(self, answer: float) -> tuple[float, float]:
         """A lower and an upper bound of ``|answer - truth|``, from the ball itself and not from its rounded midpoint.
@@ -112,16 +120,16 @@ def _float_below(x: flint.arb) -> float:
     return near if arb(near) <= x else max(0.0, math.nextafter(near, -math.inf))
 
 
-def _enclosure(ball: flint.arb | None, reason: str, road: str, bits: int) -> Enclosure:
+def _enclosure(ball: flint.arb | None, reason: str, road: str, bits: int, lacks: Unproved | None = None) -> Enclosure:
     if ball is None or not ball.is_finite():
-        return Enclosure(math.nan, math.inf, reason or "enclosure too wide", road, None, bits)
+        return Enclosure(math.nan, math.inf, reason or "enclosure too wide", road, None, bits, lacks)
     midpoint = float(ball.mid())
     if not math.isfinite(midpoint):
         size = f"{_size(ball.mid())} is more than a float can hold"
-        return Enclosure(midpoint, math.inf, reason or size, road, ball, bits)
+        return Enclosure(midpoint, math.inf, reason or size, road, ball, bits, lacks)
     with precision(bits + 64):
         radius = float_above((ball - arb(midpoint)).abs_upper())
-    return Enclosure(midpoint, radius, reason, road, ball, bits)
+    return Enclosure(midpoint, radius, reason, road, ball, bits, lacks)
 
 
 @dataclass(slots=True)
@@ -168,7 +176,7 @@ class Reference:
         variables: Sequence[str],
         symbolic: Symbolic | None,
         most_bits: int = MOST_BITS,
-        most_seconds: float = MOST_SECONDS,
+        most_work: float = MOST_WORK,
     ) -> None:
         """``variables`` are those whose gradients are compared; ``symbolic`` is None where SymPy has no form."""
         self.graph = graph
@@ -176,7 +184,7 @@ class Reference:
         self.taylor = Taylor(graph)
         self.symbolic = symbolic
         self.most_bits = most_bits
-        self.most_seconds = most_seconds
+        self.most_work = most_work
         self.ladder = tuple(_ladder(most_bits))
 
     def enclose(
@@ -221,8 +229,9 @@ class Enclosures:
         self._inputs = {name: np.asarray(value, dtype=np.float64) for name, value in inputs.items()}
         self._upstream = {name: np.asarray(value, dtype=np.float64) for name, value in upstream.items()}
         self._refusal = self._refused()
+        self._no_form = Unproved.NO_FORM if reference.taylor.without_form else None
         self._levels: dict[int, _Level] = {}
-        self._seconds = 0.0
+        self._work = Work(reference.most_work)
         if not self._refusal and self._symbolic is not None:
             self._compare_all()
 
@@ -237,38 +246,38 @@ class Enclosures:
     def along(self, name: str, direction: Array, needed: float) -> Enclosure:
         """The slope of the contracted output along a direction of a variable's shape: all its entries move at once."""
         if self._refusal:
-            return _enclosure(None, self._refusal, "taylor", FIRST_BITS)
-        position, deadline = self.graph.position(name), time.monotonic() + self.reference.most_seconds
+            return _enclosure(None, self._refusal, "taylor", FIRST_BITS, self._no_form)
+        position, work = self.graph.position(name), Work(self.reference.most_work)
         found, bits = None, FIRST_BITS
         for bits in self.reference.ladder:
             try:
                 with precision(bits):
-                    level = self._level(bits, deadline)
-                    found = self.reference.taylor.slope(level.values, position, direction, level.weights, deadline)
-            except OutOfTimeError:
-                return _enclosure(found, self._out_of_time(), "taylor", bits)
+                    level = self._level(bits, work)
+                    found = self.reference.taylor.slope(level.values, position, direction, level.weights, work)
+            except OutOfWorkError:
+                return _enclosure(found, OUT_OF_WORK, "taylor", bits, Unproved.WORK)
             if _is_narrow(found, needed, bits):
                 return _enclosure(found, "", "taylor", bits)
-        return _enclosure(found, "enclosure too wide along a direction", "taylor", bits)
+        return _enclosure(found, "enclosure too wide along a direction", "taylor", bits, Unproved.WIDE)
 
     def nodes(self) -> Values | None:
-        """The value of every node with the first precision, None where nothing can be enclosed, or not in time."""
+        """The value of every node with the first precision, None where nothing can be enclosed, or not with the work."""
         level = self._first_level()
         return None if level is None else level.values
 
     def slopes(self) -> list[flint.arb]:
-        """The derivatives of the contracted output by every entry of every node, as far as time allows."""
+        """The derivatives of the contracted output by every entry of every node, as far as the work allows."""
         level, found = self._first_level(), list[flint.arb]()
         if level is None:
             return found
-        deadline = time.monotonic() + max(self.reference.most_seconds - self._seconds, 0.0)
+        work = Work(self._work.left)
         try:
             with precision(FIRST_BITS):
                 for position, node in enumerate(self.graph.nodes):
                     for entry in np.ndindex(node.shape):
-                        slope = self.reference.taylor.slope(level.values, position, entry, level.weights, deadline)
+                        slope = self.reference.taylor.slope(level.values, position, entry, level.weights, work)
                         found.append(slope)
-        except OutOfTimeError:
+        except OutOfWorkError:
             pass  # those that were had may say enough
         return found
 
@@ -277,67 +286,61 @@ class Enclosures:
             return None
         try:
             with precision(FIRST_BITS):
-                return self._level(FIRST_BITS, time.monotonic() + max(self.reference.most_seconds - self._seconds, 0.0))
-        except OutOfTimeError:
+                return self._level(FIRST_BITS, Work(self._work.left))
+        except OutOfWorkError:
             return None
 
-    # ------------------------------------------------------------------------------------------- precision and time
+    # ------------------------------------------------------------------------------------------- precision and work
 
     def _answer(self, question: _Question, needed: float | None) -> Enclosure:
-        reason = self._refusal
+        reason, lacks = self._refusal, self._no_form
         if reason:
-            return _enclosure(None, reason, "taylor", FIRST_BITS)
+            return _enclosure(None, reason, "taylor", FIRST_BITS, lacks)
         found: tuple[flint.arb | None, str, int] = (None, "", FIRST_BITS)
         rises = 0
         for bits in self.reference.ladder:
             try:
                 taylor, sympy = self._pair(question, bits)
-            except OutOfTimeError:
-                reason = self._out_of_time()
+            except OutOfWorkError:
+                reason, lacks = OUT_OF_WORK, Unproved.WORK
                 break
             narrow = _is_narrow(taylor, needed, bits)
             both = narrow and sympy is not None and _is_narrow(sympy, needed, bits)
             found = (taylor, "symbolic+taylor" if both else "taylor", bits)
             if narrow:
-                reason = ""
+                reason, lacks = "", None
                 rises += 1
                 if both or sympy is None or not sympy.is_finite() or rises > SYMPY_RISES:
                     break
                 continue
             reason, is_final = self._why(question, taylor, self._levels[bits])
+            lacks = None if is_final else Unproved.WIDE
             if is_final:
                 break
         ball, road, bits = found
-        return _enclosure(ball, reason, road or "taylor", bits)
-
-    def _out_of_time(self) -> str:
-        return f"enclosure too wide: the {self.reference.most_seconds:g} s for one point are used up"
+        return _enclosure(ball, reason, road or "taylor", bits, lacks)
 
     def _pair(self, question: _Question, bits: int) -> tuple[flint.arb, flint.arb | None]:
         """What the two roads say with some precision."""
-        started = time.monotonic()
-        deadline = started + self.reference.most_seconds - self._seconds
-        try:
-            with precision(bits):
-                return self._compare(self._level(bits, deadline), question, deadline)
-        finally:
-            self._seconds += time.monotonic() - started
+        with precision(bits):
+            return self._compare(self._level(bits, self._work), question, self._work)
 
-    def _level(self, bits: int, deadline: float) -> _Level:
+    def _level(self, bits: int, work: Work) -> _Level:
         level = self._levels.get(bits)
         if level is None:
-            reference = self.reference
-            values = reference.taylor.values({name: point_balls(x) for name, x in self._inputs.items()}, deadline)
+            taylor = self.reference.taylor
+            values = taylor.values({name: point_balls(x) for name, x in self._inputs.items()}, work)
             weights = [(self.graph.position(name), point_balls(g)) for name, g in self._upstream.items()]
             if self._symbolic is None:
                 level = _Level(bits, values, weights, {}, {})
             else:
+                work.spend(SYMPY_PASSES * taylor.price(bits))
                 derivative = self._symbolic.differentiate(enclosed(self._inputs), enclosed(self._upstream))
                 level = _Level(bits, values, weights, derivative.values, derivative.gradients)
             self._levels[bits] = level
         return level
 
-    def _taylor(self, level: _Level, question: _Question, deadline: float) -> flint.arb:
+    def _taylor(self, level: _Level, question: _Question, work: Work) -> flint.arb:
         position = self.graph.position(question.name)
         if not question.is_gradient:
             value = level.values[position]
@@ -345,7 +348,7 @@ class Enclosures:
             return ball
         key = (question.name, question.entry)
         if key not in level.slopes:
-            slope = self.reference.taylor.slope(level.values, position, question.entry, level.weights, deadline)
+            slope = self.reference.taylor.slope(level.values, position, question.entry, level.weights, work)
             # A slope of a sum that has no value is none, even where the part without a value is constant.
             level.slopes[key] = slope if not self._lost_outputs(level) else arb.nan()
         return level.slopes[key]
@@ -364,23 +367,19 @@ class Enclosures:
     def _compare_all(self) -> None:
         """Every value and gradient with the first precision, so that a dispute is found whoever asks for what."""
         graph = self.graph
-        started = time.monotonic()
-        deadline = started + self.reference.most_seconds
         try:
             with precision(FIRST_BITS):
-                level = self._level(FIRST_BITS, deadline)
+                level = self._level(FIRST_BITS, self._work)
                 for source, is_gradient in ((level.sympy_values, False), (level.sympy_gradients, True)):
                     for name in source:
                         for entry in np.ndindex(graph.shape(name)):
-                            self._compare(level, _Question(name, entry, is_gradient), deadline)
-        except OutOfTimeError:
+                            self._compare(level, _Question(name, entry, is_gradient), self._work)
+        except OutOfWorkError:
             pass  # whoever asks for what is missing is told so
-        finally:
-            self._seconds += time.monotonic() - started
 
-    def _compare(self, level: _Level, question: _Question, deadline: float) -> tuple[flint.arb, flint.arb | None]:
+    def _compare(self, level: _Level, question: _Question, work: Work) -> tuple[flint.arb, flint.arb | None]:
         """What the two roads say; notes where they part."""
-        taylor = self._taylor(level, question, deadline)
+        taylor = self._taylor(level, question, work)
         sympy = _sympy(level, question)
         if sympy is not None and not self.disputed and not taylor.overlaps(sympy):
             self.disputed = self._parting(level, question, taylor, sympy)

@@ -10,7 +10,6 @@ Values carry no axis of points here: a scalar is a single ball, an array an obje
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import flint
 import numpy as np
 
+from verify.certified.work import CALL, Work, price_of
 from verify.graph import Graph, Node
 from verify.interpret import REAL_CONSTANTS
 from verify.ops import OPS, Kink, Shape
@@ -55,10 +55,6 @@ class Branch(Enum):
 
 Frozen = Mapping[int, Mapping[Entry, Branch]]
 """Kinked node -> entry -> branch; the balls decide the entries that are not in it."""
-
-
-class OutOfTimeError(Exception):
-    """The time for one point is used up."""
 
 
 class precision:  # noqa: N801 - used as a function is, like mpmath's workprec
@@ -110,19 +106,20 @@ class Taylor:
         self._real = {i: node.op for i, node in enumerate(graph.nodes) if node.kind == "constant" and _is_real(node)}
         self._wanted = graph.needed_for(graph.position(name) for name in graph.outputs)
         self._orders: dict[int, tuple[int, ...]] = {}
+        self._prices = tuple(price_of(graph, node) for node in graph.nodes)
         self._has_arrays = any(node.shape for node in graph.nodes)
 
-    def values(self, inputs: Mapping[str, Any], deadline: float = float("inf"), frozen: Frozen | None = None) -> Values:
+    def values(self, inputs: Mapping[str, Any], work: Work | None = None, frozen: Frozen | None = None) -> Values:
         """The value of every node; inputs are balls, or object arrays of them; ``frozen`` decides some branches.
 
-        Raises OutOfTimeError when ``time.monotonic()`` passes ``deadline``.
+        Raises OutOfWorkError before a node that takes more ``work`` than is left.
         """
         values: Values = self._constants[:]
         for i, name in self._real.items():
             values[i] = real_constant(name)
         for name, position in self.graph.inputs.items():
             values[position] = inputs[name]
-        self._execute(values, self._order, deadline, frozen)
+        self._execute(values, self._order, work, frozen)
         return values
 
     def series(
@@ -130,7 +127,7 @@ class Taylor:
         values: Values,
         position: int,
         entry: Direction,
-        deadline: float = float("inf"),
+        work: Work | None = None,
         frozen: Frozen | None = None,
     ) -> Values:
         """The values again, those that depend on one entry of one node as series in that entry.
@@ -140,7 +137,7 @@ class Taylor:
         again = values[:]
         again[position] = seeded(values[position], entry)
         moving = {position: _is_series(as_objects(again[position]))} if self._has_arrays else None
-        self._execute(again, self.order(position), deadline, frozen, moving)
+        self._execute(again, self.order(position), work, frozen, moving)
         return again
 
     def slope(
@@ -149,11 +146,11 @@ class Taylor:
         position: int,
         entry: Direction,
         weights: Weights,
-        deadline: float = float("inf"),
+        work: Work | None = None,
         frozen: Frozen | None = None,
     ) -> flint.arb:
         """The derivative of the contracted output by one entry of one node (or along a direction), at some values."""
-        return contracted(self.series(values, position, entry, deadline, frozen), weights)
+        return contracted(self.series(values, position, entry, work, frozen), weights)
 
     def order(self, position: int) -> tuple[int, ...]:
         """The nodes between a variable and the outputs, which run in a series pass."""
@@ -163,29 +160,36 @@ class Taylor:
             self._orders[position] = order
         return order
 
+    def price(self, bits: int) -> float:
+        """The work of running all nodes once."""
+        return sum(price.at(bits) + CALL for price in self._prices)
+
     def _execute(
         self,
         values: Values,
         order: Sequence[int],
-        deadline: float,
+        work: Work | None,
         frozen: Frozen | None,
         moving: dict[int, Any] | None = None,
     ) -> None:
         """Runs some nodes; in a series pass ``moving`` has the entries of each node that do not stand still."""
         nodes, calls = self.graph.nodes, self._calls
-        if time.monotonic() > deadline:
-            raise OutOfTimeError
+        bits = flint.ctx.prec
         for i in order:
             node = nodes[i]
             args = node.args
             call: Any = calls[i]
             if moving is not None:
                 moving[i] = _moving(node, [moving.get(j) for j in args]) if node.shape else True
+            few = (
+                moving is not None and node.shape and OPS[node.op].elementwise and 2 * moving[i].sum() < moving[i].size
+            )
+            if work is not None:
+                share = moving[i].sum() / moving[i].size if moving is not None and few else 1.0
+                work.spend(self._prices[i].at(bits) * share + CALL)
             if frozen is not None and i in frozen:
                 values[i] = _frozen_value(node, call, values[i], [values[j] for j in args], frozen[i])
-            elif (
-                moving is not None and node.shape and OPS[node.op].elementwise and 2 * moving[i].sum() < moving[i].size
-            ):
+            elif moving is not None and few:
                 known = broadcast_operands(node, [values[j] for j in args])
                 values[i] = values[i].copy()
                 values[i][moving[i]] = call(*(operand[moving[i]] for operand in known))
@@ -193,8 +197,6 @@ class Taylor:
                 values[i] = call(values[args[0]], values[args[1]])
             else:
                 values[i] = call(*[values[j] for j in args])
-            if node.shape and time.monotonic() > deadline:
-                raise OutOfTimeError
 
 
 def _moving(node: Node, masks: Sequence[Any]) -> NDArray[np.bool_]:

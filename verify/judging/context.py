@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.certified.reference import MOST_BITS, MOST_SECONDS, Reference
+from verify.certified.reference import MOST_BITS, MOST_WORK, Reference
 from verify.certified.step_bounds import StepBounds
 from verify.certified.taylor import Taylor
 from verify.derivative import Differentiator
@@ -22,7 +23,7 @@ from verify.methods.symbolic import Symbolic
 from verify.ops import OPS
 from verify.points import random_points
 from verify.reading.case import Case
-from verify.records import SUBJECT, KinkRecord, pairs_of, unravel
+from verify.records import SUBJECT, KinkRecord, Unproved, pairs_of, unravel
 
 Array = NDArray[Any]
 
@@ -39,11 +40,11 @@ class Context:
         methods: Mapping[str, Differentiator],
         variables: Sequence[str] | None = None,
         proof_bits: int = MOST_BITS,
-        proof_seconds: float = MOST_SECONDS,
+        proof_work: float = MOST_WORK,
     ) -> None:
         """``methods`` are those that the run compares; the engine and the differences beside them serve the judge.
 
-        The reference may take ``proof_bits`` and, for one point, ``proof_seconds``.
+        The reference may take ``proof_bits`` and, for one point, ``proof_work``.
         """
         self.case = case
         self.graph = case.graph
@@ -67,6 +68,8 @@ class Context:
         """Units roundoff that any right way to compute something may be off by, relative to its size."""
         self.notes: dict[str, int] = {}
         """Sentence -> how many rows it is about."""
+        self.unproved: Counter[Unproved] = Counter()
+        """Why rows are not proved that were to be, and how many of them."""
         self.kinks_examined = 0
         self.kinks: dict[int, KinkRecord] = {}
         """Point id -> its corners, for the first few kinked points."""
@@ -75,7 +78,7 @@ class Context:
         """Random points at which every row was proved so far."""
         symbolic = self.methods.get("symbolic")
         form = symbolic if isinstance(symbolic, Symbolic) else None
-        self.reference = Reference(case.graph, self.variables, form, proof_bits, proof_seconds)
+        self.reference = Reference(case.graph, self.variables, form, proof_bits, proof_work)
         self.kink_taylor = self.reference.taylor if self.opened is self.graph else Taylor(self.opened)
         self.rounded_inputs = tuple(item.name for item in case.inputs if item.kind in ("real", "constant"))
         """Inputs that are numbers and not labels: a program may round them, whether they are differentiated or not."""

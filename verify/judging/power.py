@@ -67,6 +67,8 @@ def strength(rows: Rows, entries: int) -> Strength:
         return Strength()
     errors = [column for method, column in rows.errors.items() if method != "central"] or [np.zeros(len(rows))]
     known = np.isfinite(rows.reference) & np.isfinite(rows.radius) & np.isfinite(rows.allowed)
+    if rows.errors:  # what was enclosed too widely was held against nobody
+        known &= ~np.isnan(np.fmax.reduce(list(rows.errors.values())))
     size, allowed = np.abs(rows.reference[known]), rows.allowed[known]
     error = np.fmax.reduce([np.where(np.isnan(column), 0.0, column)[known] for column in errors])
     error = np.minimum(error, allowed)

@@ -29,7 +29,7 @@ from verify.methods.central import usual_step
 from verify.oracle.interface import Interface
 from verify.oracle.subject import Subject
 from verify.reading.case import Case
-from verify.records import SUBJECT, VERDICTS, Verdict, further_methods, unravel
+from verify.records import SUBJECT, VERDICTS, Unproved, Verdict, further_methods, unravel
 from verify.streams import stream
 
 Array = NDArray[Any]
@@ -79,6 +79,7 @@ class Prover:
         """Judges all rows of one point; ``allowed`` and ``step_errors`` give each block's bounds ``(n,)``."""
         if self.too_large:
             self.context.note("too many numbers to be run in balls: not proved, the methods are only compared")
+            self.context.unproved[Unproved.TOO_LARGE] += sum(block.verdict.shape[1] for block in blocks)
             return
         entries = sum(block.verdict.shape[1] for block in blocks)
         is_sampled = entries > MOST_ENTRIES
@@ -105,6 +106,8 @@ class Prover:
     def prove_row(self, known: Enclosures, block: Block, where: tuple[int, int], room: float, step: float) -> None:
         """Judges one row, which may be off by ``room``, and central by ``step`` more if no bound of it is proved."""
         truth = self.enclosed(known, block, where[1], room)
+        if truth.lacks is not None:
+            self.context.unproved[truth.lacks] += 1
         block.reference[where], block.radius[where] = truth.midpoint, truth.radius
         block.road[where] = self.context.texts.number(truth.road)
         if not math.isfinite(room):
@@ -311,11 +314,13 @@ class Prover:
         if block.quantity == "value" or not np.all(np.isfinite(room)):
             return
         shape = self.context.graph.shape(block.name)
+        lacks: Unproved | None = None
         for _ in range(DIRECTIONS):
             signs = rng.choice([-1.0, 1.0], len(room))
             total, steps = float(room.sum()), float(step.sum())
             truth = known.along(block.name, signs.reshape(shape), total / NEEDED)
             if truth.reason:
+                lacks = lacks or truth.lacks
                 continue
             block.road[point] = self.context.texts.number(f"taylor, {DIRECTIONS} directions")
             for method, column in block.values.items():
@@ -327,6 +332,8 @@ class Prover:
                     reason = f"proved: along a direction {method} is off by {distance:.3g} and may be off by {most:.3g}"
                     number = self.context.texts.number
                     block.judge((point,), Verdict.FAIL, False, number(reason), number(method))
+        if lacks is not None:
+            self.context.unproved[lacks] += len(room) - SAMPLED
 
 
 def _as_subject(case: Case, method: Differentiator) -> Subject:

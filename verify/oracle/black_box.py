@@ -21,7 +21,7 @@ from verify.judging.rows import CODE, Texts
 from verify.oracle.interface import Interface
 from verify.oracle.step_law import Law, step_law
 from verify.oracle.subject import Gradient, Subject
-from verify.records import SUBJECT, VERDICTS, CaseResult, Point, Rows, VariableResult, Verdict
+from verify.records import SUBJECT, VERDICTS, CaseResult, Point, Rows, Unproved, VariableResult, Verdict
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -95,6 +95,7 @@ def judge_black_box(
         methods=(SUBJECT, "central"),
         notes=("no expression is known: slopes are measured by central differences over 25 steps, nothing is proved",),
         findings=tuple(subject.contract.findings),
+        unproved={Unproved.BLACK_BOX: sum(variable.checked for variable in variables)},
         seconds=time.perf_counter() - started,
     )
 

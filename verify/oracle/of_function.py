@@ -14,6 +14,7 @@ from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_withou
 from verify.oracle.given import adapted
 from verify.oracle.interface import Interface
 from verify.oracle.of_case import Question, judge_case, with_simplest
+from verify.preparing import held_to_proof
 from verify.reading.case import Case, Domain
 from verify.records import CaseResult
 from verify.runner import at_other_size
@@ -81,7 +82,8 @@ def _judge_black_box(asked: Question, function: Function, points: Sequence[At], 
     for point, place in zip([*points, *drawn], places, strict=True):
         found = judge_black_box(asked.gradient, function, point, asked.settings.seed, asked.constants)
         notes = (*found.notes, f"the function is a black box: {why}")
-        results.append(replace(found, name=f"{found.name}{place}", notes=notes))
+        found = replace(found, name=f"{found.name}{place}", notes=notes)
+        results.append(held_to_proof(asked.settings, found))
     return results
 
 

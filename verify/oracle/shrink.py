@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,11 +39,11 @@ Values = dict[str, Array]
 GROSS = 1000.0
 """Times what is allowed: how far off a simpler point must be, if the failure itself is worse than that squared."""
 
-MOST_SECONDS = 1.0
-"""Time for one failure; what is simplest by then is told."""
+MOST_WORK = 200_000
+"""Numbers in the graph, times rows that are judged for one failure; what is simplest by then is told."""
 
 MOST_ROUNDS = 150
-"""Times that a handful of points is judged, so that the answer does not depend on the machine where time allows."""
+"""Times that a handful of points is judged, for one failure."""
 
 MOST_TRIED_TOGETHER = 60
 """Points that Hypothesis may ask about."""
@@ -81,7 +80,7 @@ class _Failure:
     values: Values
     gross: float = 1.0
     rounds: int = 0
-    stops: float = math.inf
+    work: int = 0
     judge: Judge = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +94,7 @@ class _Failure:
     @property
     def is_over(self) -> bool:
         """Whether the work that may be put into it is done."""
-        return self.rounds >= MOST_ROUNDS or time.perf_counter() > self.stops
+        return self.rounds >= MOST_ROUNDS or self.work >= MOST_WORK
 
     def shows(self, points: Sequence[Values]) -> int | None:
         """The place of the first point that shows the failure grossly, None where none does."""
@@ -113,6 +112,7 @@ class _Failure:
         self.rounds += 1
         self.judge.context.suspicious_work = 0
         block = self.judge.judge(self.batch(points))[0]
+        self.work += block.verdict.size * self.judge.context.numbers
         failed = block.verdict == VERDICTS.index(Verdict.FAIL)
         with np.errstate(all="ignore"):
             off = block.errors[SUBJECT] / block.allowed
@@ -145,9 +145,7 @@ class _Failure:
         return item is None or bool(item.domain.contains(np.asarray(value, dtype=item.dtype)))
 
 
-def shrunk(
-    gradient: Any, case: Case, result: CaseResult, interface: Interface | None = None, seconds: float = MOST_SECONDS
-) -> CaseResult:
+def shrunk(gradient: Any, case: Case, result: CaseResult, interface: Interface | None = None) -> CaseResult:
     r"""A result with the simplest point at which the gradient is still grossly wrong.
 
     Without Hypothesis, numbers are not simplified, and a note says so. A result that passes is returned as it is.
@@ -177,7 +175,7 @@ def shrunk(
     if not off:
         return result
     gross = min(GROSS, math.sqrt(max(off, 1.0)))
-    failure.gross, failure.stops = gross, time.perf_counter() + seconds
+    failure.gross = gross
     failure = _smaller(failure)
     _simplify(failure)
     _simplify_together(failure)
@@ -235,7 +233,7 @@ def _at_sizes(failure: _Failure, sizes: Mapping[str, int]) -> _Failure | None:
     if any(value is None for value in values.values()):
         return None
     known = {name: value for name, value in values.items() if value is not None}
-    left = failure.gross, failure.rounds, failure.stops
+    left = failure.gross, failure.rounds, failure.work
     return _Failure(case, Interface.of(case), failure.gradient, failure.variable, known, *left)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from verify.records import CaseResult, Point, Verdict
+from verify.records import CaseResult, Point, Run, Unproved, Verdict, is_undecided
 
 LARGE = 16
 """Arrays of more entries than this are summarised, never printed."""
@@ -98,6 +99,28 @@ def counts_text(counts: Mapping[Verdict, int]) -> str:
     '1,200 PASS, 1 FAIL'
     """
     return ", ".join(f"{counts[verdict]:,} {verdict.value}" for verdict in Verdict if counts.get(verdict))
+
+
+def caveats(run: Run) -> tuple[str, ...]:
+    """What the headline of a run says beside what it came to: how much was undecided, lost, or not run at all.
+
+    >>> caveats(Run(cases=(), seed=0, points=64))
+    ()
+    """
+    counts, told = run.counts, []
+    if run.left_out:
+        told.append(f"{plural(run.left_out, 'case')} {'was' if run.left_out == 1 else 'were'} not run")
+    if is_undecided(counts):
+        share = 100 * counts[Verdict.UNDECIDED] / sum(counts.values())
+        told.append(f"{share:.0f} % of the rows are UNDECIDED, nothing is shown of them")
+    unproved = sum((Counter(case.unproved) for case in run.cases), Counter[Unproved]())
+    if unproved:
+        why = ", ".join(reason.value for reason in unproved)
+        told.append(f"{plural(unproved.total(), 'row')} could not be proved ({why})")
+    if run.ok and counts[Verdict.IMPRECISE]:
+        lost = plural(counts[Verdict.IMPRECISE], "row")
+        told.append(f"{lost} lost digits to rounding, which 'accuracy: relative' in the case forbids")
+    return tuple(told)
 
 
 def largest_difference(case: CaseResult, pair: tuple[str, str]) -> float:

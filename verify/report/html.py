@@ -8,7 +8,6 @@ to load or run anything, by its content security policy.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from verify.report.format import (
     ABSENT,
     LARGE,
     array_text,
+    caveats,
     full,
     largest_difference,
     magnitude,
@@ -107,12 +107,13 @@ def render(run: Run) -> str:
     sections = [_section(f"case-{i}", case, limit) for i, case in enumerate(run.cases, start=1)]
     # What fails is read first; within that the order of the run stays.
     sections.sort(key=lambda section: section.case.passes)
-    counts: Counter[Verdict] = sum((case.counts for case in run.cases), Counter())
+    counts = run.counts
     return (
         _environment()
         .from_string(TEMPLATE.read_text(encoding="utf-8"))
         .render(
             run=run,
+            caveats=caveats(run),
             PAIRS=pairs_of(run.methods),
             pairs_of=pairs_of,
             sections=sections,

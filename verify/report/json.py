@@ -28,6 +28,7 @@ from verify.records import (
     VariableResult,
 )
 from verify.report.atomic import write_text
+from verify.report.format import caveats
 
 SCHEMA = 1
 """Version of the layout."""
@@ -55,6 +56,9 @@ def document(run: Run) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "ok": run.ok,
+        "verdict": run.verdict,
+        "caveats": list(caveats(run)),
+        "left_out": run.left_out,
         "exit_code": run.exit_code,
         "seed": run.seed,
         "points": run.points,
@@ -94,6 +98,9 @@ def _case(case: CaseResult) -> dict[str, Any]:
         "points_checked": case.points_checked,
         "methods": list(case.methods),
         "counts": {verdict.value: case.counts[verdict] for verdict in VERDICTS},
+        "checked": case.checked,
+        "proved": case.proved,
+        "unproved": {reason.value: count for reason, count in case.unproved.items()},
         "unsupported": dict(case.unsupported),
         "failures": list(case.failures),
         "problems": list(case.problems),

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from verify.records import CaseResult, Finding, KillScore, Row, Run, StageRecord, VariableResult, format_entry, pairs_of
+from verify.records import (
+    CaseResult,
+    Finding,
+    KillScore,
+    Row,
+    Run,
+    StageRecord,
+    VariableResult,
+    format_entry,
+    is_undecided,
+    pairs_of,
+)
 from verify.report.format import (
     ABSENT,
     array_text,
+    caveats,
     counts_text,
     full,
     largest_difference,
@@ -94,7 +106,14 @@ def print_run(run: Run, console: Console, *, notes: bool = False) -> None:
         _print_survivors(case, console)
         if notes and case.notes:
             _print_notes(case, console)
-    _say(console, verdict_line(run), "bold green" if run.ok else "bold red", all_of_it=True)
+    _say(console, verdict_line(run), _tone(run), all_of_it=True)
+
+
+def _tone(run: Run) -> str:
+    """How the headline looks: only what is decided, or nearly all of it, is green."""
+    if not run.ok:
+        return "bold red"
+    return "bold yellow" if is_undecided(run.counts) else "bold green"
 
 
 def print_case_passes(case_result: CaseResult, console: Console) -> None:
@@ -238,19 +257,15 @@ def verdict_line(run: Run) -> str:
     rows = sum(variable.checked for case in run.cases for variable in case.variables)
     failing = sum(not case.passes for case in run.cases)
     unread = sum(bool(case.problems) for case in run.cases)
-    came_to = "all pass" if run.ok else f"{failing} {'does' if failing == 1 else 'do'} not pass"
+    came_to = "all pass" if not failing else f"{failing} {'does' if failing == 1 else 'do'} not pass"
     came_to += f" ({unread} could not be read)" if unread else ""
     unchanged = sum(case.unchanged for case in run.cases)
     came_to += f" ({unchanged} unchanged since {'it' if unchanged == 1 else 'they'} passed)" if unchanged else ""
-    counts = counts_text(_total(run))
+    counts = counts_text(run.counts)
     rows_text = plural(rows, "row") + (f" ({counts})" if counts else "")
-    return f"{plural(len(run.cases), 'case')}, {rows_text}: {came_to} in {run.seconds:.1f} s, seed {run.seed}"
-
-
-def _total(run: Run) -> Any:
-    from collections import Counter
-
-    return sum((case.counts for case in run.cases), Counter())
+    rows_text += f", {sum(case.proved for case in run.cases):,} proved" if rows else ""
+    told = f"{plural(len(run.cases), 'case')}, {rows_text}: {came_to} in {run.seconds:.1f} s, seed {run.seed}"
+    return "; ".join((told, *caveats(run)))
 
 
 def _told(case: CaseResult) -> list[FailureGroup]:
@@ -331,15 +346,17 @@ def _cases_table(run: Run) -> Table:
     pairs = pairs_of(run.methods)
     headings = [f"{a}-{b}" for a, b in pairs]
     scores = _SCORES if any(case.kill_score for case in run.cases) else ()
-    right = ("points", "rows", "weak", *headings, *scores)
-    table = _table("case", "status", "points", "rows", "weak", "power", *headings, *scores, "verdicts", right=right)
+    right = ("points", "rows", "proved", "weak", *headings, *scores)
+    table = _table(
+        "case", "status", "points", "rows", "proved", "weak", "power", *headings, *scores, "verdicts", right=right
+    )
     for case in run.cases:
-        rows = sum(variable.checked for variable in case.variables)
+        weak = sum(variable.weak for variable in case.variables)
         status = case.status if case.passes or case.status in ("FAIL", "ERROR") else f"{case.status}, does not pass"
         table.add_row(
             Text(line_of(case.name)),
             Text(status, _STYLE[case.status] if case.passes else _STYLE["FAIL"]),
-            *_cells(f"{case.points_checked:,}", f"{rows:,}", f"{sum(v.weak for v in case.variables):,}"),
+            *_cells(f"{case.points_checked:,}", f"{case.checked:,}", f"{case.proved:,}", f"{weak:,}"),
             *_cells(power_text(case)),
             *_cells(*(magnitude(largest_difference(case, pair)) for pair in pairs)),
             *(_cells(*_score_texts(case.kill_score)) if scores else ()),
