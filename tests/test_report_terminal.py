@@ -74,7 +74,7 @@ def test_a_table_row_for_each_case() -> None:
     assert ["case", "status", "points", "rows", "proved", "weak", "power"] == lines[0].split()[:7]
     numbers = ["12", "132", "0", "0", "-", "8.9e-16", "3e-10", "3e-10"]
     assert ["staged", "function", "PASS", *numbers, "132", "PASS"] == lines[1].split()
-    assert "3 cases, 995 rows (991 PASS, 2 SUBGRADIENT, 2 CONVENTION): all pass in 1.2 s" in lines[-1]
+    assert "3 cases, 995 rows (991 PASS, 2 SUBGRADIENT, 2 CONVENTION), 0 proved: all pass in 1.2 s" in lines[-1]
 
 
 def test_every_case_is_told() -> None:

@@ -73,7 +73,7 @@ def test_a_black_box_is_not_proved() -> None:
 
 
 def test_work_is_the_same_however_often_it_is_counted(tmp_path: Path) -> None:
-    """Between nothing and everything there are many budgets; each proves the same rows every time, and more prove more."""
+    """Each of many budgets proves the same rows every time, and more work proves more."""
     proved = [[result_of(tmp_path, proof_work=work).proved for _ in range(2)] for work in (1, 100, 200, 400, 10**6)]
     assert all(first == second for first, second in proved)
     assert [first for first, _ in proved] == sorted(first for first, _ in proved)

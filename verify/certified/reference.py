@@ -261,7 +261,7 @@ class Enclosures:
         return _enclosure(found, "enclosure too wide along a direction", "taylor", bits, Unproved.WIDE)
 
     def nodes(self) -> Values | None:
-        """The value of every node with the first precision, None where nothing can be enclosed, or not with the work."""
+        """The value of every node with the first precision, None where nothing can be, or the work ran out."""
         level = self._first_level()
         return None if level is None else level.values
 
