@@ -1,14 +1,16 @@
 """Where a case is looked at: its own points, points on its kinks, and seeded random points of its domain.
 
-Everything is drawn from the seed and the case's name, block by block, so that a point can be had again without
-drawing those before it, and adding a case changes nothing for the others.
+Random points are uniform; others reach what those hardly ever do: the ends of each domain, both sides of 0, and sizes
+of every magnitude (:func:`spread_points`). Everything is drawn from the seed and the case's name, block by block, so
+that a point can be had again without drawing those before it, and adding a case changes nothing for the others.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +32,25 @@ MOST_KINK_POINTS = 8
 KINK_TRIES = 64
 """Lines through the domain that are searched for a kink."""
 
-LARGEST_DRAWN = 1e3
-"""Where an infinite domain is cut off for drawing."""
+USUAL = 1e3
+"""Numbers up to this size are the usual ones: of a wide domain, every other uniform point is drawn from them."""
 
-_STREAMS = {"own": 0, "random": 1, "kink": 2, "held": 3, "search": 4, "sizes": 5}
+STRATA = 32
+"""Parts that the sizes of log-spaced points are divided into, each of which has as many of them."""
+
+CLOSE_DECADES = 8
+"""Decades below the usual sizes that most of the log-spaced points lie in; the others go on to the smallest float."""
+
+REST = 1 / 8
+"""Part of the log-spaced points that lie below those decades, and above the usual sizes."""
+
+MOST_SPREAD = 64
+"""Points at ends of domains and next to 0, at most."""
+
+LARGEST_WHOLE = 2.0**53
+"""Up to here every whole number is a float."""
+
+_STREAMS = {"own": 0, "random": 1, "kink": 2, "held": 3, "search": 4, "sizes": 5, "edge": 6, "spread": 7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +198,10 @@ def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch
         }
         item = case.real_inputs[int(rng.integers(len(case.real_inputs)))]
         entry = tuple(int(rng.integers(size)) for size in item.shape)
-        point = _crossing(program, start, item, entry, kinks[attempt % len(kinks)], rng)
+        node = kinks[attempt % len(kinks)]
+        # Near the ends of a wide domain much overflows: every other line keeps to the usual numbers.
+        ends = drawing_ends(item) if attempt % 2 else usual_ends(item)
+        point = _crossing(program, start, item, entry, node, ends, rng)
         if point is not None and not any(_same(point, other) for other in found):
             found.append(point)
         if len(found) == MOST_KINK_POINTS:
@@ -199,9 +219,10 @@ def _crossing(
     item: Input,
     entry: tuple[int, ...],
     node: int,
+    ends: tuple[float, float],
     rng: np.random.Generator,
 ) -> dict[str, Array] | None:
-    low, high = (_moved(start, item, entry, end) for end in drawing_ends(item))
+    low, high = (_moved(start, item, entry, end) for end in ends)
     first, last = _argument(program, low, node), _argument(program, high, node)
     crossing = np.flatnonzero(np.sign(first) * np.sign(last) < 0)
     if not len(crossing):
@@ -210,7 +231,7 @@ def _crossing(
     a, b = (float(point[item.name][(0, *entry)]) for point in (low, high))
     below = first[site] < 0
     while True:
-        middle = float(item_dtype(item)((a + b) / 2))
+        middle = _middle(item, a, b)
         if middle in {a, b}:
             break
         value = _argument(program, _moved(start, item, entry, middle), node)[site]
@@ -225,6 +246,17 @@ def _crossing(
         if _undecided(program, point, node)[site] and item.domain.contains(end):
             return point
     return None
+
+
+def _middle(item: Input, a: float, b: float) -> float:
+    """A float between two; of a wide interval the one with as many floats on either side, so that 64 steps will do."""
+    dtype = item_dtype(item)
+    if max(abs(a), abs(b)) <= USUAL:
+        return float(dtype((a + b) / 2))
+    whole = np.int32 if dtype is np.float32 else np.int64
+    ranks = [int(np.abs(dtype(x)).view(whole)) * (1 if x >= 0 else -1) for x in (a, b)]
+    rank = sum(ranks) // 2
+    return math.copysign(float(whole(abs(rank)).view(dtype)), rank)
 
 
 def item_dtype(item: Input) -> type[np.floating[Any]]:
@@ -261,42 +293,195 @@ def _same(point: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
 
 
 def drawing_ends(item: Input) -> tuple[float, float]:
-    """The finite ends between which values are drawn.
+    """The ends of a domain, as far as the input's dtype goes; an infinite one is cut off where numbers are usual.
 
     >>> from verify.reading.case import Domain
     >>> drawing_ends(Input("x", (), "real", "float64", Domain(0.0, np.inf), "uniform"))
     (0.0, 1000.0)
     """
-    low = max(item.domain.low, min(-LARGEST_DRAWN, item.domain.high - LARGEST_DRAWN))
-    high = min(item.domain.high, max(LARGEST_DRAWN, item.domain.low + LARGEST_DRAWN))
+    low, high = usual_ends(item)
+    ends = item.domain.low, item.domain.high
+    low, high = (end if math.isfinite(end) else cut for end, cut in zip(ends, (low, high), strict=True))
+    most = float(np.finfo(item_dtype(item)).max)
+    return max(low, -most), min(high, most)
+
+
+def usual_ends(item: Input) -> tuple[float, float]:
+    """The ends of the part of a domain where numbers are usual, which is all of it but in a wide one.
+
+    >>> from verify.reading.case import Domain
+    >>> usual_ends(Input("x", (), "real", "float64", Domain(100.0, 6000.0), "uniform"))
+    (100.0, 1100.0)
+    """
+    low = max(item.domain.low, min(-USUAL, item.domain.high - USUAL))
+    high = min(item.domain.high, max(USUAL, item.domain.low + USUAL))
     return low, high
 
 
 def _draw(item: Input, count: int, rng: np.random.Generator) -> Array:
-    """Values ``(count, *shape)`` inside the domain: uniform, or normal where the case says so."""
+    """Values ``(count, *shape)`` inside the domain: uniform, or normal where the case says so.
+
+    Every other point is uniform over the whole of a domain that is wider than what the others are drawn from.
+    """
     shape = (count, *item.shape)
-    low, high = drawing_ends(item)
+    usual, whole = usual_ends(item), drawing_ends(item)
     if item.kind == "mask":
         return rng.integers(0, 2, shape).astype(item.dtype)
-    if item.kind in {"integer", "label"}:
-        return rng.integers(math.ceil(low), math.floor(high) + 1, shape).astype(item.dtype)
     is_normal = isinstance(item.at, str) and item.at == "normal"
-    values = (rng.normal(size=shape) if is_normal else rng.uniform(low, high, shape)).astype(item.dtype)
+    is_whole = item.kind in {"integer", "label"}
+    values = rng.normal(size=shape) if is_normal else _uniform(rng, *usual, shape, is_whole=is_whole)
+    values = values.astype(item.dtype)
+    outside = ~item.domain.contains(values)
+    reaches = usual == whole and not is_normal
+    if reaches and not outside.any():
+        return values
+    # What is drawn again, or otherwise, has numbers of its own, so that fewer points stay a prefix of more.
+    again, wide = rng.spawn(2)
+    values[outside] = _uniform(again, *usual, int(outside.sum()), is_whole=is_whole)
+    if not reaches:
+        values[1::2] = _uniform(wide, *whole, (count // 2, *item.shape), is_whole=is_whole)
+    return _kept_inside(item, values)
+
+
+def _uniform(
+    rng: np.random.Generator, low: float, high: float, shape: int | tuple[int, ...], *, is_whole: bool = False
+) -> Array:
+    if is_whole:
+        low, high = (float(np.clip(end, -LARGEST_WHOLE, LARGEST_WHOLE)) for end in (low, high))
+        return rng.integers(math.ceil(low), math.floor(high) + 1, shape)
+    if math.isfinite(high - low):
+        return rng.uniform(low, high, shape)
+    part = rng.uniform(size=shape)
+    return low * (1 - part) + high * part
+
+
+def _kept_inside(item: Input, values: Array) -> Array:
+    """Values of which those on an open end, or rounded beyond one, are moved inside."""
     outside = ~item.domain.contains(values)
     if outside.any():
-        # What fell outside is drawn again, uniformly and from numbers of its own, so that fewer points stay a prefix
-        # of more; a draw on an open end is moved inside.
-        again = rng.spawn(1)[0]
-        values[outside] = again.uniform(low, high, int(outside.sum())).astype(item.dtype)
-        values[~item.domain.contains(values)] = _inside(item, low, high)
+        values[outside] = _inside(item, *drawing_ends(item))
     return values
 
 
 def _inside(item: Input, low: float, high: float) -> Any:
     """A value that surely is in the domain: the middle, or where floats are sparse an end or its neighbour."""
     ends = np.array([low, high], dtype=item.dtype)
-    nearby = np.array([(low + high) / 2, *ends, *np.nextafter(ends, ends[::-1])], dtype=item.dtype)
+    nearby = np.array([low / 2 + high / 2, *ends, *np.nextafter(ends, ends[::-1])], dtype=item.dtype)
     return nearby[np.argmax(item.domain.contains(nearby))]
+
+
+# ------------------------------------------------------------------------------------ ends, both sides of 0, every size
+
+
+def spread_points(case: Case, seed: int, first_id: int, points: int) -> Batch | None:
+    """Points that uniform ones hardly ever are: at ends and next to 0, and half as many log-spaced ones.
+
+    Of each kind there are no more than these random ``points``, and no more than :data:`MOST_SPREAD`.
+
+    >>> from verify.reading.case import load_case_text
+    >>> case = load_case_text("{case: power, inputs: {x: {at: 300, domain: [100, 6000]}}, stages: {f: x**4}}")
+    >>> batch = spread_points(case, seed=0, first_id=1, points=8)
+    >>> list(zip(batch.origins, batch.inputs["x"].tolist()))[:2]
+    [('x at the low end of its domain', 100.0), ('x at the high end of its domain', 6000.0)]
+    >>> batch.origins[2:]
+    ['log-spaced', 'log-spaced', 'log-spaced', 'log-spaced']
+    """
+    most = min(points, MOST_SPREAD)
+    if most < 1 or not case.real_inputs:
+        return None
+    edges = list(itertools.islice(_edges(case), most))
+    spaced = (most + 1) // 2
+    inputs, upstream = _drawn(case, seed, "edge", 0, len(edges) + spaced)
+    rng = generator(seed, case.name, "edge", len(case.inputs))
+    for number, (item, value, _) in enumerate(edges):
+        inputs[item.name][(number, *(int(rng.integers(size)) for size in item.shape))] = value
+    for place, item in enumerate(case.inputs):
+        if item.kind == "real":
+            drawn = log_spaced(item, spaced, generator(seed, case.name, "spread", place))
+            inputs[item.name][len(edges) :] = drawn
+    origins = [f"{f'an entry of {item.name}' if item.shape else item.name} at {where}" for item, _, where in edges]
+    ids = np.arange(first_id, first_id + len(edges) + spaced)
+    return Batch(inputs, upstream, ids, [*origins, *["log-spaced"] * spaced])
+
+
+def _edges(case: Case) -> Iterator[tuple[Input, float, str]]:
+    """The most telling edge of each input, then the next of each."""
+    for rung in itertools.zip_longest(*([(item, *edge) for edge in edge_values(item)] for item in case.real_inputs)):
+        yield from (edge for edge in rung if edge is not None)
+
+
+def edge_values(item: Input) -> list[tuple[float, str]]:
+    """The numbers at which the domain of an input ends, and those next to 0, each in words.
+
+    >>> from verify.reading.case import Domain
+    >>> for value, where in edge_values(Input("x", (), "real", "float32", Domain(0.0, np.inf), "uniform")):
+    ...     print(f"{value:.3g} {where}")
+    0 the low end of its domain
+    3.4e+38 the largest float
+    -0 -0.0
+    1.18e-38 the smallest normal float
+    1.4e-45 the smallest float
+    """
+    dtype = item_dtype(item)
+    limits = np.finfo(dtype)
+    largest = float(limits.max)
+    edges: list[tuple[float, str]] = []
+    for end, inwards, word in ((item.domain.low, np.inf, "low"), (item.domain.high, -np.inf, "high")):
+        held = dtype(np.clip(end, -largest, largest))
+        inside = held if item.domain.contains(held) else np.nextafter(held, dtype(inwards))
+        where = f"the {word} end of its domain" if abs(end) <= largest else "the largest float"
+        edges.append((float(inside), where))
+    edges += [(0.0, "0"), (-0.0, "-0.0")]
+    for size, where in ((limits.tiny, "the smallest normal float"), (limits.smallest_subnormal, "the smallest float")):
+        edges += [(float(size), where), (-float(size), f"{where}, negative")]
+    found: dict[str, tuple[float, str]] = {}
+    for value, where in edges:
+        if item.domain.contains(value):
+            found.setdefault(str(value), (value, where))
+    return list(found.values())
+
+
+def log_spaced(item: Input, count: int, rng: np.random.Generator) -> Array:
+    """Values ``(count, *shape)`` of every size, down to the smallest float where the domain holds 0.
+
+    Most lie within :data:`CLOSE_DECADES` of the largest usual size. The entries of an array are of one size at every
+    other point, and each of its own at the others.
+
+    >>> from verify.reading.case import Domain
+    >>> x = log_spaced(Input("x", (), "real", "float64", Domain(0.0, 10.0), "uniform"), 32, np.random.default_rng(0))
+    >>> [int(np.sum(x < size)) for size in (1e-100, 1e-7, 1e-3, 10)]
+    [3, 4, 18, 32]
+    """
+    shape = (count, *item.shape)
+    strata, jitter, alone, side = rng.spawn(4)
+    numbers = [strata.permutation(STRATA) for _ in range(-(-count // STRATA))]
+    common = (np.concatenate(numbers)[:count] + jitter.uniform(size=count)) / STRATA
+    parts = np.broadcast_to(common.reshape(count, *(1,) * len(item.shape)), shape).copy()
+    if item.shape:
+        parts[1::2] = alone.uniform(size=(count // 2, *item.shape))
+    negative = _sizes_of(item, -1.0)
+    positive = _sizes_of(item, 1.0)
+    is_negative = side.uniform(size=shape) < (0.5 if positive else 1.0) if negative else np.zeros(shape, dtype=bool)
+    values = np.zeros(shape)
+    for chosen, knots, sign in ((is_negative, negative, -1.0), (~is_negative, positive, 1.0)):
+        if knots:
+            at = np.cumsum([0.0, *(weight for *_, weight in knots)])
+            ends = [knots[0][0], *(high for _, high, _ in knots)]
+            values[chosen] = sign * 10 ** np.interp(parts[chosen] * at[-1], at, ends)
+    return _kept_inside(item, values.astype(item.dtype))
+
+
+def _sizes_of(item: Input, sign: float) -> list[tuple[float, float, float]]:
+    """Sizes on one side of 0: intervals of log10, upwards, and how many of the points lie in each."""
+    limits = np.finfo(item_dtype(item))
+    low, high = sorted((sign * item.domain.low, sign * item.domain.high))
+    most, least = min(high, float(limits.max)), max(low, float(limits.smallest_subnormal))
+    if most < least:
+        return []
+    top = min(most, USUAL) if least < USUAL else most
+    close = max(least, top * 10.0**-CLOSE_DECADES)
+    intervals = ((least, close, REST), (close, top, 1 - 2 * REST), (top, most, REST))
+    return [(math.log10(a), math.log10(b), weight) for a, b, weight in intervals if a < b or least == most]
 
 
 def _held(case: Case, seed: int) -> dict[str, Array]:

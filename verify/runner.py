@@ -32,7 +32,7 @@ from verify.oracle.interface import Interface
 from verify.oracle.search import search_points
 from verify.oracle.shrink import stored_points
 from verify.oracle.subject import Subject
-from verify.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points
+from verify.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points, spread_points
 from verify.preparing import asked_in_vain, held_to_proof, prepared_methods, variables_of
 from verify.reading.case import Case, load_case
 from verify.records import (
@@ -348,6 +348,10 @@ def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> I
     if subject is None:
         return
     first_id = len(own) + (len(kinked) if kinked is not None else 0)
+    spread = spread_points(case, settings.seed, first_id, settings.points)
+    if spread is not None:
+        yield spread
+        first_id += len(spread)
     literals = [node.value for node in case.graph.nodes if node.kind == "constant" and node.value]
     constants = tuple(dict.fromkeys((*constants_of(subject.gradient), *literals)))
     found = search_points(

@@ -118,8 +118,8 @@ Check = tuple[Column, Any, Any, Any]
 
 def _differs(got: Any, exact: Any, scale: Any, dtype: np.dtype[Any]) -> bool:
     tolerance, largest, smallest = RANGES[dtype]
-    if not mpmath.isfinite(exact) or mpmath.im(exact) != 0 or abs(exact) > largest:
-        return False  # at the end of the domain or past the range: nothing is shown
+    if not mpmath.isfinite(exact) or mpmath.im(exact) != 0 or max(abs(exact), abs(scale)) > largest:
+        return False  # at the end of the domain or past the range, maybe of the terms alone: nothing is shown
     got = mpmath.mpmathify(got)
     return not mpmath.isfinite(got) or abs(got - exact) > tolerance * abs(scale) + smallest
 

@@ -104,7 +104,7 @@ def search_points(
     >>> case = load_case_text("{case: square, inputs: {x: {at: 3, domain: [-5, 5]}}, stages: {f: x**2}}")
     >>> batch = search_points(case, Program(case.graph), seed=0, first_id=1, constants=[2.5])
     >>> batch.origins[:2], batch.inputs["x"][:2]
-    (['x at the low end of its domain', 'x at the high end of its domain'], array([-5.,  5.]))
+    (['x about 5e-01', 'x about -5e-01'], array([ 0.5, -0.5]))
     >>> [float(x) for x, why in zip(batch.inputs["x"], batch.origins) if why == "x = 2.5, a number in the code"]
     [2.5]
     """
@@ -269,7 +269,7 @@ class _Search:
     # ----------------------------------------------------------------------------------------------------- the scales
 
     def scales(self) -> Iterator[Candidate]:
-        """Ends of the domain, zeros of both signs, and magnitudes from large to tiny, input by input and together."""
+        """Magnitudes from large to tiny, input by input and together; ends and zeros are among the spread points."""
         alone = [(self.scaled(item, *step) for step in self.scale_values(item)) for item in self.real]
         yield from _alternating([*alone, self.together()])
 
@@ -282,14 +282,10 @@ class _Search:
     def scale_values(self, item: Input) -> Iterator[tuple[float, str]]:
         """Values of one input, the most telling first."""
         low, high = drawing_ends(item)
-        for side, word in enumerate(("low", "high")):
-            yield self.end(item, side), f"at the {word} end of its domain"
-        yield 0.0, "at 0"
         for part in MAGNITUDES[:5]:
             for sign in (1.0, -1.0):
                 size = sign * part * self.reach(item)
                 yield float(f"{size:.3g}"), f"about {size:.0e}"
-        yield -0.0, "at -0.0"
         width = high - low
         for part in (1e-3, 1e-8):
             yield low + part * width, "near the low end of its domain"
