@@ -35,6 +35,9 @@ KINK_TRIES = 64
 USUAL = 1e3
 """Numbers up to this size are the usual ones: of a wide domain, every other uniform point is drawn from them."""
 
+NORMAL_REACH = 3.0
+"""What normal draws reach: of a domain that goes beyond, every other point is uniform."""
+
 STRATA = 32
 """Parts that the sizes of log-spaced points are divided into, each of which has as many of them."""
 
@@ -332,7 +335,7 @@ def _draw(item: Input, count: int, rng: np.random.Generator) -> Array:
     values = rng.normal(size=shape) if is_normal else _uniform(rng, *usual, shape, is_whole=is_whole)
     values = values.astype(item.dtype)
     outside = ~item.domain.contains(values)
-    reaches = usual == whole and not is_normal
+    reaches = -NORMAL_REACH <= whole[0] <= whole[1] <= NORMAL_REACH if is_normal else usual == whole
     if reaches and not outside.any():
         return values
     # What is drawn again, or otherwise, has numbers of its own, so that fewer points stay a prefix of more.
