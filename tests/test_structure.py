@@ -126,6 +126,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "judging.context",
         "judging.step_records",
         "judging.conditioning",
+        "judging.saved_values",
         "judging.prover",
         "judging.examine",
         "judging.judge",

@@ -21,14 +21,10 @@ from verify.methods.central import Central, Refined, contraction
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
 from verify.ops import OPS
-from verify.points import random_points
 from verify.reading.case import Case
 from verify.records import SUBJECT, KinkRecord, Unproved, pairs_of, unravel
 
 Array = NDArray[Any]
-
-REACH_POINTS = 64
-"""Random points that show how large a gradient is over the domain, whatever points a run looks at."""
 
 
 class Context:
@@ -50,6 +46,8 @@ class Context:
         self.graph = case.graph
         self.variables = tuple(case.variables if variables is None else variables)
         self.methods = dict(methods)
+        self.subjects: dict[str, Any] = {}
+        """Frameworks among the methods, made ready to be asked why they are off."""
         self.pairs = pairs_of(self.methods)
         """The pairs of methods that are compared."""
         self.texts = Texts()
@@ -84,9 +82,6 @@ class Context:
         """Inputs that are numbers and not labels: a program may round them, whether they are differentiated or not."""
         self.own_rows = range(len(case.own_points))
         """Ids of the points that the case file itself names."""
-        self._reach: dict[RowKey, float] = {}
-        self.seen: dict[RowKey, float] = {}
-        """The largest size of each variable's rows at the points judged so far, for upstream gradients of size 1."""
         self._valued = tuple(self._stages_with_value_rows())
 
     def note(self, sentence: str, rows: int = 1) -> None:
@@ -103,24 +98,6 @@ class Context:
         """The outputs, and stages whose value the case file gives."""
         given = {e.name for point in self.case.own_points for e in point.expected if e.quantity == "value"}
         return [name for name in self.graph.stages if name in given or name in self.graph.outputs]
-
-    def see(self, key: RowKey, column: Array, upstream: Mapping[str, Array]) -> None:
-        """Takes note of how large the rows ``(P, n)`` of one variable are."""
-        self.seen[key] = max(self.seen.get(key, 0.0), largest(per_upstream(key, column, upstream)))
-
-    def reach(self, key: RowKey) -> float:
-        """How large a gradient or value gets over the domain: its largest finite entry at some random points.
-
-        Gradients are linear in the upstream gradient, so theirs is told for one of size 1: what a huge one makes of
-        them is no measure at the points of another.
-        """
-        if key not in self._reach:
-            batch = random_points(self.case, seed=0, block=0, count=REACH_POINTS, first_id=0)
-            answer = self.engine.differentiate(batch.inputs, batch.upstream)
-            for known in self.row_keys():
-                column = answer.gradients if known[1] == "gradient" else answer.values
-                self._reach[known] = largest(per_upstream(known, column[known[0]], batch.upstream))
-        return self._reach[key]
 
     def refine(
         self,
@@ -144,29 +121,6 @@ class Context:
         return refined
 
 
-def per_upstream(key: RowKey, column: Array, upstream: Mapping[str, Array]) -> Array:
-    """Rows ``(P, ...)`` of gradients over the size of each point's upstream gradient; values as they are.
-
-    >>> per_upstream(("x", "gradient"), np.array([[6.0], [3e100]]), {"f": np.array([2.0, 1e100])}).tolist()
-    [[3.0], [3.0]]
-    """
-    if key[1] == "value":
-        return column
-    with np.errstate(all="ignore"):
-        sizes = upstream_sizes(upstream).reshape(-1, *(1,) * (column.ndim - 1))
-        return np.asarray(column / sizes)
-
-
-def upstream_sizes(upstream: Mapping[str, Array]) -> Array:
-    """The largest entry of all upstream gradients at each point ``(P,)``.
-
-    >>> upstream_sizes({"f": np.array([2.0, -3.0])}).tolist()
-    [2.0, 3.0]
-    """
-    sizes = [np.abs(g).reshape(len(g), -1).max(axis=1, initial=0.0) for g in upstream.values()]
-    return np.asarray(np.max(sizes, axis=0), dtype=np.float64)
-
-
 def rounding_nodes(graph: Graph) -> int:
     """How many nodes of a graph round: inputs, literals, and ops that only move or negate entries do not.
 
@@ -175,13 +129,3 @@ def rounding_nodes(graph: Graph) -> int:
     2
     """
     return sum(node.kind == "op" and OPS[node.op].ulps > 0 for node in graph.nodes)
-
-
-def largest(values: Any) -> float:
-    """The largest absolute value among the finite ones.
-
-    >>> largest(np.array([-3.0, np.inf]))
-    3.0
-    """
-    sizes = np.abs(values)
-    return float(np.max(sizes, initial=0.0, where=np.isfinite(sizes)))

@@ -101,10 +101,6 @@ class Judge:
         blocks = [
             new_block(key, columns_of(key, answers, len(batch)), self.context.graph) for key in self.context.row_keys()
         ]
-        for block in blocks:
-            key = block.name, block.quantity
-            if "reverse" in block.values:
-                self.context.see(key, block.values["reverse"], batch.upstream)
         expected = self._write_expected(blocks) if batch.own else {}
         values = self.context.engine.program.run(batch.inputs)
         near, lost = self._near_kinks(values, batch), _lost(self.context.graph, values, len(batch))

@@ -20,14 +20,15 @@ from verify.certified.step_bounds import PointSteps
 from verify.certified.taylor import precision
 from verify.derivative import Differentiator
 from verify.interpret import Values, dtype_of
-from verify.judging.context import Context, upstream_sizes
+from verify.judging.context import Context
 from verify.judging.power import STRONG
 from verify.judging.proof import NEEDED, Proof, prove
 from verify.judging.rows import Block
+from verify.judging.saved_values import rounding_of_saved_values
 from verify.judging.underflow import too_large, underflow
 from verify.methods.central import usual_step
 from verify.oracle.interface import Interface
-from verify.oracle.subject import Subject
+from verify.oracle.subject import Cause, Subject
 from verify.reading.case import Case
 from verify.records import SUBJECT, VERDICTS, Unproved, Verdict, further_methods, unravel
 from verify.streams import stream
@@ -51,8 +52,11 @@ MOST_STEP_WORK = 30_000
 """Numbers in the graph, times rows whose central differences get a proved bound (about a second of a case); later rows
 keep an estimate."""
 
-LAST_DIGIT = 8.0
-"""A truth of fewer such units takes so few steps around a point that its rounding does not look like noise."""
+SAVED = 4.0
+"""Times what rounding of the saved values moves to first order: as many roundings as a textbook formula has of them."""
+
+FEW_DIGITS = 2.0**10
+"""Times what is allowed: digits that a formula may lose which is proved to be right."""
 
 GOOD_STEP = 2.0**-20
 """A step that may cost more than this part of the gradient gives way to the best one there is."""
@@ -69,6 +73,7 @@ class Prover:
         self.inputs, self.upstream = inputs, upstream
         self.floats = floats
         self.steps: PointSteps | None = None
+        self._saved: Mapping[str, Array] | None = None
         info = np.finfo(dtype_of(inputs))
         self.unit, self.smallest = float(info.eps) / 2, float(info.smallest_subnormal)
         self.too_large = context.numbers > MOST_NUMBERS
@@ -129,7 +134,7 @@ class Prover:
         block.allowed[where], block.step_error[where] = room, step
         for method, error in proof.errors.items():
             block.errors[method][where] = error
-        self._judge(block, where, truth, self._judged(block, proof))
+        self._judge(block, where, truth, self._judged(block, proof), room)
         if room > abs(truth.midpoint) / STRONG and not self._held(block, truth, where, self._least(truth)).is_right:
             self._take_back(known, block, where)
         if self.context.case.accuracy == "relative":
@@ -236,7 +241,7 @@ class Prover:
         needed = allowed / NEEDED  # of a subnormal number that is 0, and no radius is as small
         return ask(block.name, index, needed if 0 < needed < math.inf else None)
 
-    def _judge(self, block: Block, where: tuple[int, int], truth: Enclosure, proof: Proof) -> None:
+    def _judge(self, block: Block, where: tuple[int, int], truth: Enclosure, proof: Proof, room: float) -> None:
         """Puts what is proved in the place of what was estimated, where it differs."""
         before = VERDICTS[block.verdict[where]]
         text = self.context.texts.number
@@ -246,43 +251,78 @@ class Prover:
             elif not proof.is_right and SUBJECT in block.values:
                 self._undecided(block, where, "the enclosure of the truth is too wide to tell")
             return
-        excuses = {method: self._excuse(method, block, where, truth) for method in proof.wrong}
-        faults = [method for method, (is_rounding, _) in excuses.items() if not is_rounding]
-        why = "".join(f"; {sentence}" for _, sentence in excuses.values() if sentence)
+        rooms = {method: self._excuse(method, block, where, truth, room) for method in proof.wrong}
+        faults = [method for method, (excused, _) in rooms.items() if excused is None]
+        why = "".join(f"; {sentence}" for _, sentence in rooms.values() if sentence)
         if faults:
             block.judge(where, Verdict.FAIL, False, text(proof.sentence + why), text(", ".join(faults)))
             return
-        error = max(truth.error(float(block.values[method][where]))[1] for method in proof.wrong)
-        passes = self.is_tail_loss(block, error)
-        digits = f"; {lost_digits(error, truth.midpoint, self.unit)}"
+        errors = {method: truth.error(float(block.values[method][where]))[1] for method in proof.wrong}
+        is_excused = all(errors[method] <= (excused or 0.0) for method, (excused, _) in rooms.items())
+        passes = is_excused and self.context.case.accuracy != "relative"
+        digits = f"; {lost_digits(max(errors.values()), truth.midpoint, self.unit)}"
         suspects = text(", ".join(proof.wrong))
         block.judge(where, Verdict.IMPRECISE, passes, text(proof.sentence + why + digits), suspects)
 
-    def _excuse(self, method: str, block: Block, where: tuple[int, int], truth: Enclosure) -> tuple[bool, str]:
-        """Whether rounding is why a method is off, and how that is known."""
-        answer = float(block.values[method][where])
+    def _excuse(
+        self, method: str, block: Block, where: tuple[int, int], truth: Enclosure, room: float
+    ) -> tuple[float | None, str]:
+        """How much of a method's error rounding may have made, None for a fault; and how that is known, in words.
+
+        Rounding is proved to be the cause where the method's own formula is right; it excuses a few digits then, or
+        what its literals cost. Where a formula cannot be read, an error is excused that is no more than rounding of the
+        saved values may cost at this very point.
+        """
+        if not math.isfinite(block.values[method][where]):
+            return None, ""
         if method == "symbolic":
             # SymPy's own formula is one of the two roads: it encloses the truth.
-            is_right = truth.road == "symbolic+taylor" and math.isfinite(answer)
-            return is_right, "its formula, in balls, encloses the truth: rounding is the cause" if is_right else ""
-        subject = self.context.methods.get(method)
-        if subject is not None and further_methods([method]):
-            subject = _as_subject(self.context.case, subject)
-        if not isinstance(subject, Subject) or not math.isfinite(answer):
-            return False, ""
+            is_right = truth.road == "symbolic+taylor"
+            sentence = "its formula, in balls, encloses the truth: rounding is the cause"
+            return (max(self.excused(block, where[1], room), FEW_DIGITS * room), sentence) if is_right else (None, "")
+        subject = self._subject(method)
+        return (None, "") if subject is None else self._excuse_of(subject, method, block, where, truth, room)
+
+    def _excuse_of(
+        self, subject: Subject, method: str, block: Block, where: tuple[int, int], truth: Enclosure, room: float
+    ) -> tuple[float | None, str]:
+        """The same for other people's code."""
         index = unravel(where[1], self.context.graph.shape(block.name))
-        found = subject.excuse(self.context.reference, self.inputs, self.upstream, block.name, index, truth)
-        if found.sentence.startswith("measured") and self._is_last_digit(block, truth, answer):
-            return True, "measured: the truth is about as small as what rounding leaves of the largest gradient"
-        return found.is_rounding, found.sentence
+        found = subject.read(self.inputs, self.upstream, block.name, index, truth)
+        if found.cause is Cause.FORMULA_WRONG:
+            return None, found.sentence
+        saved = self.excused(block, where[1], room)
+        if found.cause is Cause.FORMULA_RIGHT:
+            return max(saved, FEW_DIGITS * room, found.literals), found.sentence
+        error = truth.error(float(block.values[method][where]))[1]
+        if error <= saved:
+            return saved, "no more than rounding of the values that a backward pass starts from may cost here"
+        if error > math.sqrt(self.unit) * abs(truth.midpoint):
+            return None, ""  # more than half of the digits: there is nothing to be excused
+        found = subject.compared(self.context.reference, self.inputs, self.upstream, block.name, index)
+        return (0.0 if found.cause is Cause.NOISE else None), found.sentence
 
-    def _is_last_digit(self, block: Block, truth: Enclosure, answer: float) -> bool:
-        """Whether truth and error are about the last digit of the variable's largest gradient: ``1 - y`` near 1.
+    def _subject(self, method: str) -> Subject | None:
+        """Whoever answers for a column that is not one of ours; frameworks are made subjects once."""
+        known = self.context.methods.get(method)
+        if isinstance(known, Subject):
+            return known
+        if known is None or not further_methods([method]):
+            return None
+        subjects = self.context.subjects
+        if method not in subjects:
+            subjects[method] = _as_subject(self.context.case, known)
+        found = subjects[method]
+        return found if isinstance(found, Subject) else None
 
-        There the errors of a difference are no noise that neighbours could show: steps, and then 100 % everywhere.
-        """
-        room = self.context.growth * self.unit * self._size(block)
-        return abs(truth.midpoint) <= LAST_DIGIT * room and truth.error(answer)[1] <= room
+    def excused(self, block: Block, entry: int, room: float) -> float:
+        """What an answer may be off by that loses digits as every backward pass does which saves rounded values."""
+        if block.quantity == "value":
+            return room
+        if self._saved is None:
+            floats = [np.asarray(value, dtype=np.float64) for value in self.floats]
+            self._saved = rounding_of_saved_values(self.context.engine, floats, self.upstream, self.unit)
+        return room + SAVED * float(self._saved[block.name].ravel()[entry])
 
     def _judge_digits(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
         """Where the case asks for every digit, rounding on the way is no excuse for losing them."""
@@ -293,17 +333,6 @@ class Prover:
             text = self.context.texts.number
             reason = f"{proof.sentence}; rounding is the cause, and the case asks for relative accuracy"
             block.judge(where, Verdict.IMPRECISE, False, text(reason), text(", ".join(proof.wrong)))
-
-    def is_tail_loss(self, block: Block, error: float) -> bool:
-        """Whether lost digits are small against the variable's largest value; a case may ask for every digit."""
-        room = self.context.growth * self.unit * self._size(block)
-        return self.context.case.accuracy != "relative" and error <= room
-
-    def _size(self, block: Block) -> float:
-        """The largest value that a variable's rows have over the domain, for the upstream gradient of this point."""
-        key = block.name, block.quantity
-        scale = 1.0 if block.quantity == "value" else float(upstream_sizes(self.upstream)[0])
-        return scale * max(self.context.reach(key), self.context.seen.get(key, 0.0))
 
     # --------------------------------------------------------------------------------------------- along directions
 
@@ -323,7 +352,8 @@ class Prover:
                 lacks = lacks or truth.lacks
                 continue
             block.road[point] = self.context.texts.number(f"taylor, {DIRECTIONS} directions")
-            for method, column in block.values.items():
+            for method in self._judged_methods(block):
+                column = block.values[method]
                 with precision(truth.bits):
                     answer = sum((arb(float(x) * s) for x, s in zip(column[point], signs, strict=True)), arb(0))
                     distance = float(abs(answer - truth.ball).abs_lower()) if answer.is_finite() else math.inf

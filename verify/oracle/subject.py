@@ -1,7 +1,7 @@
 """Other people's gradients: a function that is called point by point, judged like a method.
 
 How it is called is :mod:`verify.oracle.convention`'s, what its answers are taken for :mod:`verify.oracle.answers`'.
-:meth:`Subject.excuse` tells, of an answer that is off, whether rounding or the formula is the cause.
+:meth:`Subject.read` and :meth:`Subject.compared` tell, of an answer that is off, what its cause is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,34 @@ ALONE = 1000.0
 NOISE = 0.5
 """Half-way between a smooth error (0) and independent ones (1); see :func:`roughness`."""
 
+NARROW = 2.0**-40
+"""A formula in balls says something where its radius, from literals alone, is at most this part of the truth."""
+
+MOST_NEIGHBOURHOODS = 2
+"""Points of a variable whose neighbours are looked at: the truth is enclosed at each of them, and the errors of one
+program are of one kind. Later points are told what was found at these."""
+
+
+class Cause(Enum):
+    """Why an answer is off, as far as the subject itself shows it."""
+
+    FORMULA_WRONG = "proved: the formula differs from the truth without any rounding"
+    FORMULA_RIGHT = "proved: the formula, without any rounding, is the truth"
+    NOISE = "measured: the error is noise from point to point"
+    SMOOTH = "measured: the error is smooth from point to point"
+    ALONE = "measured: the error is at this point alone"
+    OPAQUE = "the code cannot be run on balls"
+    NOT_COMPARED = "the error could not be compared with that of its neighbours"
+
 
 @dataclass(frozen=True, slots=True)
 class Excuse:
     """Why an answer is off."""
 
-    is_rounding: bool
-    sentence: str
+    cause: Cause
+    sentence: str = ""
+    literals: float = 0.0
+    """How far the rounding of the literals in its code may put its formula off."""
 
 
 class Subject:
@@ -85,6 +107,8 @@ class Subject:
         """The last point at which the formula ran in balls, and its answer: each entry asks for it anew."""
         self._nearby: tuple[bytes, Sequence[tuple[Enclosures, Derivative]]] | None = None
         """The last point whose neighbours were looked at, with the truth and the answers there."""
+        self._noise: dict[str, dict[tuple[bytes, tuple[int, ...]], Excuse]] = {}
+        """By variable, point and entry: what its neighbours said."""
 
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
         """The subject's gradients at P points, one call for each; see :class:`~verify.derivative.Differentiator`.
@@ -155,38 +179,61 @@ class Subject:
 
     # ------------------------------------------------------------------------------------- rounding or a wrong formula
 
-    def excuse(
+    def read(
         self,
-        reference: Reference,
         inputs: Mapping[str, Array],
         upstream: Mapping[str, Array],
         name: str,
         entry: tuple[int, ...],
         truth: Enclosure,
     ) -> Excuse:
-        """Whether rounding is why the answer for one entry is off at one point (P = 1).
+        """What the subject's own formula says of one entry at one point (P = 1), run in balls where its code lets it.
 
-        The formula itself is run in balls where the code lets it: disjoint from the truth it is wrong, however small
-        the difference is. Where the code is opaque, its errors at neighbouring points are looked at: rounding is
-        noise from one point to the next, a fault is smooth.
+        Disjoint from the truth it is wrong, however small the difference is; overlapping it, rounding is why the answer
+        is off.
         """
         formula = self._formula(inputs, upstream, name, entry)
-        if formula is not None and formula.is_finite():
-            with precision(FORMULA_BITS):
-                if not formula.overlaps(truth.ball):
-                    distance = abs(formula - truth.ball).abs_lower()
-                    return Excuse(False, f"proved: its formula, without any rounding, is off by {float(distance):.3g}")
-                if truth.ball == 0 or formula.rad() <= abs(truth.ball).abs_upper() * 2.0**-40:
-                    return Excuse(True, "proved: its formula is right, rounding is the cause")
-        errors = self._errors_nearby(reference, inputs, upstream, name, entry)
+        if formula is None or not formula.is_finite():
+            return Excuse(Cause.OPAQUE)
+        with precision(FORMULA_BITS):
+            if not formula.overlaps(truth.ball):
+                distance = float(abs(formula - truth.ball).abs_lower())
+                said = f"proved: its formula, without any rounding, is off by {distance:.3g}"
+                return Excuse(Cause.FORMULA_WRONG, said)
+            if truth.ball == 0 or formula.rad() <= abs(truth.ball).abs_upper() * NARROW:
+                literals = 2 * float(formula.rad()) if truth.ball != 0 else 0.0
+                return Excuse(Cause.FORMULA_RIGHT, "proved: its formula is right, rounding is the cause", literals)
+        return Excuse(Cause.OPAQUE)
+
+    def compared(
+        self,
+        reference: Reference,
+        inputs: Mapping[str, Array],
+        upstream: Mapping[str, Array],
+        name: str,
+        entry: tuple[int, ...],
+    ) -> Excuse:
+        """What the errors at neighbouring points say: rounding is noise from one point to the next, a fault is smooth.
+
+        The last resort for code that cannot be read; it names what is off already, and lets nothing pass.
+        """
+        known, key = self._noise.setdefault(name, {}), (_key(inputs, upstream), entry)
+        if key not in known and len({point for point, _ in known}) >= MOST_NEIGHBOURHOODS:
+            excuse = next(reversed(known.values()))
+            return replace(excuse, sentence=f"{excuse.sentence}, at another point" if excuse.sentence else "")
+        if key not in known:
+            known[key] = self._compared(self._errors_nearby(reference, inputs, upstream, name, entry))
+        return known[key]
+
+    @staticmethod
+    def _compared(errors: Sequence[float]) -> Excuse:
         rough = roughness(errors)
         if rough is None:
-            return Excuse(False, "the error could not be compared with that of its neighbours")
+            return Excuse(Cause.NOT_COMPARED, Cause.NOT_COMPARED.value)
         if is_alone(errors):
-            return Excuse(False, "measured: the error is at this point alone, not at its neighbours, so it is a fault")
-        if rough > NOISE:
-            return Excuse(True, f"measured: the error is noise from point to point ({rough:.2f} of 1)")
-        return Excuse(False, f"measured: the error is smooth from point to point ({rough:.2f} of 1), so it is a fault")
+            return Excuse(Cause.ALONE, f"{Cause.ALONE.value}, not at its neighbours")
+        cause = Cause.NOISE if rough > NOISE else Cause.SMOOTH
+        return Excuse(cause, f"{cause.value} ({rough:.2f} of 1)")
 
     def _formula(
         self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], name: str, entry: tuple[int, ...]

@@ -1,0 +1,120 @@
+"""What rounding of saved values can do to a gradient at one point: the scale by which lost digits are excused.
+
+A backward pass is written in terms of what the forward pass left: ``y (1 - y)`` for the sigmoid, ``1 - y**2`` for tanh,
+``1 - 1 / (1 + exp(x))`` for the softplus. It is right, and where the saved value has rounded to nearly 1 it has few
+digits left or none, however carefully it goes on. How much that costs belongs to the point alone: each node's value v
+is known to ``u |v|``, or to what ``u`` of a later value leaves of it (of ``e`` in ``1 + e`` that is u of the sum); its
+local derivative moves with it, and the adjoints carry that back to the inputs. To first order, and from the op table's
+own vector-Jacobian products: the result only ever excuses, and no gradient is called wrong by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.certified.balls import Balls
+from verify.interpret import Values, align
+from verify.methods.reverse import Contribution, Edge, Replacement, Reverse
+from verify.ops import OPS
+
+Array = NDArray[Any]
+
+STEP = 2.0**-17
+"""Relative step by which a local derivative is differenced: four digits of its slope are plenty."""
+
+
+@np.errstate(all="ignore")  # where floats left their range nothing is excused
+def rounding_of_saved_values(
+    engine: Reverse, values: Values, upstream: Mapping[str, Array], unit: float
+) -> dict[str, Array]:
+    """By variable: how far its gradient may move where every saved value is off by ``unit`` of itself, ``(1, *shape)``.
+
+    ``values`` is a finished forward pass at one point. Zero where that cannot be told.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> engine = Reverse(graph_from_expressions({"x": ()}, {"f": "sigmoid(x)"}), ["x"])
+    >>> for x in (0.5, 30.0):
+    ...     values = engine.program.run({"x": np.array([x])})
+    ...     found = rounding_of_saved_values(engine, values, {"f": np.ones(1)}, unit=1e-16)["x"]
+    ...     print(f"{found[0]:.1e}")
+    5.1e-16
+    1.0e-16
+    """
+    moved = _slope_changes(engine, values, unit)
+    replaced: dict[Edge, Replacement] = {edge: partial(_widened, change) for edge, change in moved.items()}
+    exact = [None if value is None else Balls.exact(np.asarray(value, dtype=np.float64)) for value in values]
+    seeds = {name: Balls.exact(np.asarray(g, dtype=np.float64)) for name, g in upstream.items()}
+    gradients = engine.backward(exact, seeds, replaced)
+    radii = {name: g.radius if isinstance(g, Balls) else np.zeros(np.shape(g)) for name, g in gradients.items()}
+    return {name: np.where(np.isfinite(radius), radius, 0.0) for name, radius in radii.items()}
+
+
+def _widened(change: Array, contribution: Contribution) -> Balls:
+    """What is sent back, wider by the upstream gradient times the change of the local derivative."""
+    sent, g = contribution.sent, contribution.g
+    size = np.abs(g.value if isinstance(g, Balls) else g)
+    extra = contribution.fit(np.where(change > 0, size * change, 0.0))
+    ball = sent if isinstance(sent, Balls) else Balls.exact(sent)
+    return Balls(ball.value, ball.radius + extra)
+
+
+def _slope_changes(engine: Reverse, values: Values, unit: float) -> dict[Edge, Array]:
+    """How far the local derivative of each smooth elementwise step moves with what is known of its operands."""
+    nodes = engine.graph.nodes
+    known = _uncertainties(engine, values, unit)
+    found: dict[Edge, Array] = {}
+    for i, number in engine.edges():
+        row, node = OPS[nodes[i].op], nodes[i]
+        if not row.elementwise or row.kink is not None or row.singular is not None:
+            continue
+        operands = align(node, [np.asarray(values[j], dtype=np.float64) for j in node.args])
+        slope = partial(_local_slope, node, number)
+        total = np.zeros(1)
+        for k, j in enumerate(node.args):
+            spread = known.get(j)
+            if spread is None:
+                continue
+            spread = align(node, [spread if m == k else operands[m] for m in range(len(operands))])[k]
+            up, down = (slope([x * (1 + s * STEP) if m == k else x for m, x in enumerate(operands)]) for s in (1, -1))
+            relative = spread / np.abs(operands[k])
+            total = total + np.nan_to_num(np.abs(up - down) / (2 * STEP) * relative, nan=0.0, posinf=0.0)
+        found[i, number] = total
+    return found
+
+
+def _local_slope(node: Any, number: int, operands: Sequence[Array]) -> Array:
+    row = OPS[node.op]
+    y = row.forward(*operands, **node.params)
+    return np.asarray(row.vjps_for(len(operands))[number](np.ones_like(y), y, *operands, **node.params))
+
+
+def _uncertainties(engine: Reverse, values: Values, unit: float) -> dict[int, Array]:
+    """Node that an input changes -> how far off its value may be where it is had from what was saved.
+
+    A value may be had from a later one, where that is made of it and of literals alone: as ``e = s - 1`` of
+    ``s = 1 + e``. Sums and products of several values are not undone.
+    """
+    graph = engine.graph
+    changing = {*graph.inputs.values(), *graph.depends_on(graph.inputs.values())}
+    known = {i: unit * np.abs(np.asarray(values[i], dtype=np.float64)) for i in changing}
+    for i in sorted(changing, reverse=True):
+        node = graph.nodes[i]
+        if node.kind != "op":
+            continue
+        row, moving = OPS[node.op], [k for k, j in enumerate(node.args) if j in changing]
+        if not row.elementwise or row.kink is not None or row.singular is not None or len(moving) != 1:
+            continue
+        (k,) = moving
+        j = node.args[k]
+        if graph.nodes[j].shape != node.shape:
+            continue
+        operands = align(node, [np.asarray(values[arg], dtype=np.float64) for arg in node.args])
+        slope = np.abs(_local_slope(node, k, operands))
+        had = np.where(slope > 0, known[i] / slope, 0.0)
+        known[j] = np.maximum(known[j], np.where(np.isfinite(had), had, 0.0))
+    return known
