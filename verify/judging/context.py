@@ -80,8 +80,6 @@ class Context:
         self.kink_taylor = self.reference.taylor if self.opened is self.graph else Taylor(self.opened)
         self.rounded_inputs = tuple(item.name for item in case.inputs if item.kind in ("real", "constant"))
         """Inputs that are numbers and not labels: a program may round them, whether they are differentiated or not."""
-        self.own_rows = range(len(case.own_points))
-        """Ids of the points that the case file itself names."""
         self._valued = tuple(self._stages_with_value_rows())
 
     def note(self, sentence: str, rows: int = 1) -> None:

@@ -94,12 +94,7 @@ class Examination:
         self.values = context.engine.program.run(self.inputs)
         self.lost = is_lost(context.graph, self.values)
         usable = self._defined()
-        for number, p in enumerate(np.flatnonzero(~usable).tolist()):
-            faults = self._forward_faults(p) if number < MOST_AUDITED else []
-            if faults:
-                self._write_failed(p, faults)
-            else:
-                self._write_undecided(p, self._undefined(p))
+        self._judge_lost(np.flatnonzero(~usable).tolist())
         if not usable.any():
             return
         run = self._run_in_balls(self.inputs, self.upstream, 0.0)
@@ -148,6 +143,32 @@ class Examination:
         for lost in self.lost:
             defined &= ~lost.reshape(len(lost), -1).any(axis=1)
         return defined
+
+    def _judge_lost(self, points: Sequence[int]) -> None:
+        """Judges points at which the floats have no value somewhere on the way.
+
+        A gradient under test may go another way and have the right answer there: it is held against the truth, where
+        there is one. What it misses is the point's fault and not its own, so nobody is called wrong.
+        """
+        context = self.context
+        is_held = SUBJECT in context.methods and context.numbers <= MOST_NUMBERS
+        for number, p in enumerate(points):
+            faults = self._forward_faults(p) if number < MOST_AUDITED else []
+            if faults:
+                self._write_failed(p, faults)
+                continue
+            reason = self._undefined(p)
+            self._write_undecided(p, reason)
+            if not is_held or context.suspicious_work >= MOST_SUSPICIOUS_WORK:
+                continue
+            known = context.reference.enclose(*self._take(slice(p, p + 1)), taylor_only=True)
+            if known.nodes() is None:
+                continue
+            prover = self._prover(p, lost=reason)
+            for block in self.blocks:
+                for entry in range(block.verdict.shape[1]):
+                    prover.prove_row(known, block, (int(self.points[p]), entry), math.inf, 0.0)
+                    context.suspicious_work += context.numbers
 
     def _undefined(self, p: int) -> str:
         """Why the function has no finite value at a point, empty where it has one."""
@@ -372,10 +393,11 @@ class Examination:
         least = np.abs(engine[self.points]) * (self.context.growth * unit)
         with np.errstate(all="ignore"):
             distance = np.abs(answer - engine[self.points]) / least
-        return np.where(answer == engine[self.points], 0.0, np.where(np.isnan(distance), np.inf, distance))
+        distance = np.where(answer == engine[self.points], 0.0, np.where(np.isnan(distance), np.inf, distance))
+        return np.where(np.isfinite(answer), distance, np.inf)  # two that are infinite agree on nothing
 
-    def _prover(self, p: int) -> Prover:
-        return Prover(self.context, *self._take(slice(p, p + 1)), self._floats(p))
+    def _prover(self, p: int, lost: str = "") -> Prover:
+        return Prover(self.context, *self._take(slice(p, p + 1)), self._floats(p), own=self.batch.own, lost=lost)
 
     def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
         """Central differences with a better step; None for values, which have no step."""

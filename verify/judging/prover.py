@@ -66,14 +66,26 @@ class Prover:
     """The certified look at one point; every row of a proved point carries what is known of it."""
 
     def __init__(
-        self, context: Context, inputs: Mapping[str, Array], upstream: Mapping[str, Array], floats: Values
+        self,
+        context: Context,
+        inputs: Mapping[str, Array],
+        upstream: Mapping[str, Array],
+        floats: Values,
+        *,
+        own: bool,
+        lost: str = "",
     ) -> None:
-        """``inputs`` and ``upstream`` hold one point (P = 1), ``floats`` the values of all nodes there."""
+        """``inputs`` and ``upstream`` hold one point (P = 1), ``floats`` the values of all nodes there.
+
+        ``own`` says whether the point is the case's own, and ``lost`` why the floats have no value on the way there,
+        empty where they have one.
+        """
         self.context = context
         self.inputs, self.upstream = inputs, upstream
         self.floats = floats
         self.steps: PointSteps | None = None
         self._saved: Mapping[str, Array] | None = None
+        self.own, self.lost = own, lost
         info = np.finfo(dtype_of(inputs))
         self.unit, self.smallest = float(info.eps) / 2, float(info.smallest_subnormal)
         self.too_large = context.numbers > MOST_NUMBERS
@@ -135,8 +147,9 @@ class Prover:
         for method, error in proof.errors.items():
             block.errors[method][where] = error
         self._judge(block, where, truth, self._judged(block, proof), room)
-        if room > abs(truth.midpoint) / STRONG and not self._held(block, truth, where, self._least(truth)).is_right:
-            self._take_back(known, block, where)
+        is_weak = room > abs(truth.midpoint) / STRONG
+        if is_weak and SUBJECT not in block.values and not self._held(block, truth, where, self._least(truth)).is_right:
+            self._take_back(known, block, where)  # of methods that agree; a subject is within what is allowed, or not
         if self.context.case.accuracy == "relative":
             self._judge_digits(block, where, truth)
 
@@ -164,10 +177,10 @@ class Prover:
         """Where rounding on the way is unbounded, answers that agree may be wrong together: only a proof lets pass."""
         if SUBJECT not in block.values and VERDICTS[block.verdict[where]] is not Verdict.PASS:
             return
-        held = self._held(block, truth, where, self._least(truth))
+        held = self._held(block, truth, where, self.excused(block, where[1], self._least(truth)))
         if truth.reason or not held.is_right:
             reason = "rounding on the way is unbounded, and the answers are not close to the truth"
-            self._undecided(block, where, truth.reason or reason)
+            self._undecided(block, where, self.lost or truth.reason or reason)
         else:
             block.judge(where, Verdict.PASS, True, 0)
 
@@ -200,8 +213,7 @@ class Prover:
         return underflow(self.context.graph, self.floats, nodes) or too_large(self.floats, known.slopes())
 
     def _undecided(self, block: Block, where: tuple[int, int], reason: str) -> None:
-        own = where[0] in self.context.own_rows
-        block.judge(where, Verdict.UNDECIDED, not own, self.context.texts.number(reason))
+        block.judge(where, Verdict.UNDECIDED, not self.own, self.context.texts.number(reason))
 
     # --------------------------------------------------------------------------------------------- central's own step
 
