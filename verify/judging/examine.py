@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from verify.judging.kinks import KinkedGroup, KinkJudge, Site, kink_record, reme
 from verify.judging.proof import NEEDED
 from verify.judging.prover import MOST_NUMBERS, Prover
 from verify.judging.rows import CODE, Block, OpenRow, Suspicion, within
+from verify.judging.saved_values import rounding_of_saved_values
 from verify.judging.underflow import steep
 from verify.methods.central import Refined
 from verify.ops import OPERAND_NAMES, OPS
@@ -84,6 +86,7 @@ class Examination:
     inputs: dict[str, Array] = field(init=False)
     upstream: dict[str, Array] = field(init=False)
     values: Values = field(init=False)
+    saved: dict[str, Array] | None = field(init=False, default=None)
     lost: list[Array] = field(init=False)
     """For each node the entries without a value, though somebody reads them."""
 
@@ -397,7 +400,15 @@ class Examination:
         return np.where(np.isfinite(answer), distance, np.inf)  # two that are infinite agree on nothing
 
     def _prover(self, p: int, lost: str = "") -> Prover:
-        return Prover(self.context, *self._take(slice(p, p + 1)), self._floats(p), own=self.batch.own, lost=lost)
+        at, saved = self._take(slice(p, p + 1)), partial(self._saved_at, p)
+        return Prover(self.context, *at, self._floats(p), own=self.batch.own, saved=saved, lost=lost)
+
+    def _saved_at(self, p: int) -> dict[str, Array]:
+        """What rounding of saved values may cost each variable at one point; had for all points where one asks."""
+        if self.saved is None:
+            unit = float(np.finfo(dtype_of(self.inputs)).eps) / 2
+            self.saved = rounding_of_saved_values(self.context.engine, self.values, self.upstream, unit)
+        return {name: cost[p] if len(cost) > 1 else cost[0] for name, cost in self.saved.items()}
 
     def _refined(self, block: Block, entry: int, at: Array) -> Refined | None:
         """Central differences with a better step; None for values, which have no step."""

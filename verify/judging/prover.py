@@ -8,7 +8,7 @@ random, which a single series through the graph encloses.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from verify.judging.context import Context
 from verify.judging.power import STRONG
 from verify.judging.proof import NEEDED, Proof, prove
 from verify.judging.rows import Block
-from verify.judging.saved_values import rounding_of_saved_values
 from verify.judging.underflow import too_large, underflow
 from verify.methods.central import usual_step
 from verify.oracle.interface import Interface
@@ -58,6 +57,9 @@ SAVED = 4.0
 FEW_DIGITS = 2.0**10
 """Times what is allowed: digits that a formula may lose which is proved to be right."""
 
+HUGE = 1e12
+"""An upstream gradient beyond this, or below one over it, was drawn for its size; a fault shows at others too."""
+
 GOOD_STEP = 2.0**-20
 """A step that may cost more than this part of the gradient gives way to the best one there is."""
 
@@ -73,19 +75,22 @@ class Prover:
         floats: Values,
         *,
         own: bool,
+        saved: Callable[[], Mapping[str, Array]],
         lost: str = "",
     ) -> None:
         """``inputs`` and ``upstream`` hold one point (P = 1), ``floats`` the values of all nodes there.
 
-        ``own`` says whether the point is the case's own, and ``lost`` why the floats have no value on the way there,
-        empty where they have one.
+        ``own`` says whether the point is the case's own, ``saved`` gives by variable what rounding of saved values may
+        cost there ``(*shape)``, and ``lost`` says why the floats have no value on the way, empty where they have one.
         """
         self.context = context
         self.inputs, self.upstream = inputs, upstream
         self.floats = floats
         self.steps: PointSteps | None = None
-        self._saved: Mapping[str, Array] | None = None
-        self.own, self.lost = own, lost
+        self.own, self.saved, self.lost = own, saved, lost
+        size = max((float(np.max(np.abs(g), initial=0.0)) for g in upstream.values()), default=1.0)
+        self.is_artificial = not own and SUBJECT in context.methods and not 1 / HUGE <= size <= HUGE
+        """Whether the upstream gradient is of a size that was chosen to see what leaves the range of floats."""
         info = np.finfo(dtype_of(inputs))
         self.unit, self.smallest = float(info.eps) / 2, float(info.smallest_subnormal)
         self.too_large = context.numbers > MOST_NUMBERS
@@ -263,13 +268,17 @@ class Prover:
             elif not proof.is_right and SUBJECT in block.values:
                 self._undecided(block, where, "the enclosure of the truth is too wide to tell")
             return
+        errors = {method: truth.error(float(block.values[method][where]))[1] for method in proof.wrong}
+        if self.is_artificial and max(errors.values()) <= math.sqrt(self.unit) * abs(truth.midpoint):
+            reason = f"{proof.sentence}; an upstream gradient of this size shows overflow and underflow alone"
+            block.judge(where, Verdict.IMPRECISE, True, text(reason), text(", ".join(proof.wrong)))
+            return
         rooms = {method: self._excuse(method, block, where, truth, room) for method in proof.wrong}
         faults = [method for method, (excused, _) in rooms.items() if excused is None]
         why = "".join(f"; {sentence}" for _, sentence in rooms.values() if sentence)
         if faults:
             block.judge(where, Verdict.FAIL, False, text(proof.sentence + why), text(", ".join(faults)))
             return
-        errors = {method: truth.error(float(block.values[method][where]))[1] for method in proof.wrong}
         is_excused = all(errors[method] <= (excused or 0.0) for method, (excused, _) in rooms.items())
         passes = is_excused and self.context.case.accuracy != "relative"
         digits = f"; {lost_digits(max(errors.values()), truth.midpoint, self.unit)}"
@@ -331,10 +340,7 @@ class Prover:
         """What an answer may be off by that loses digits as every backward pass does which saves rounded values."""
         if block.quantity == "value":
             return room
-        if self._saved is None:
-            floats = [np.asarray(value, dtype=np.float64) for value in self.floats]
-            self._saved = rounding_of_saved_values(self.context.engine, floats, self.upstream, self.unit)
-        return room + SAVED * float(self._saved[block.name].ravel()[entry])
+        return room + SAVED * float(self.saved()[block.name].ravel()[entry])
 
     def _judge_digits(self, block: Block, where: tuple[int, int], truth: Enclosure) -> None:
         """Where the case asks for every digit, rounding on the way is no excuse for losing them."""

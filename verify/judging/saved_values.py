@@ -1,4 +1,4 @@
-"""What rounding of saved values can do to a gradient at one point: the scale by which lost digits are excused.
+"""What rounding of saved values can do to a gradient at a point: the scale by which lost digits are excused.
 
 A backward pass is written in terms of what the forward pass left: ``y (1 - y)`` for the sigmoid, ``1 - y**2`` for tanh,
 ``1 - 1 / (1 + exp(x))`` for the softplus. It is right, and where the saved value has rounded to nearly 1 it has few
@@ -32,9 +32,9 @@ STEP = 2.0**-17
 def rounding_of_saved_values(
     engine: Reverse, values: Values, upstream: Mapping[str, Array], unit: float
 ) -> dict[str, Array]:
-    """By variable: how far its gradient may move where every saved value is off by ``unit`` of itself, ``(1, *shape)``.
+    """By variable: how far its gradient may move where every saved value is off by ``unit`` of itself, ``(P, *shape)``.
 
-    ``values`` is a finished forward pass at one point. Zero where that cannot be told.
+    ``values`` is a finished forward pass at P points. Zero where that cannot be told.
 
     >>> from verify.reading.expression import graph_from_expressions
     >>> engine = Reverse(graph_from_expressions({"x": ()}, {"f": "sigmoid(x)"}), ["x"])

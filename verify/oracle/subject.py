@@ -251,10 +251,19 @@ class Subject:
             return ball if isinstance(ball, arb) else arb(ball) if isinstance(ball, int | float) else None
 
     def _run_in_balls(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> Mapping[str, Any]:
-        """The subject's answer to balls at one point; nothing where its code does not run on them."""
+        """The subject's answer to balls at one point; nothing where its code does not run on them.
+
+        A gradient that knows its formula otherwise, such as a framework's that reads its own graph, has a method
+        ``in_balls(inputs, upstream)``: plain arrays by name -> variable -> balls (``flint.arb``) in its shape, at the
+        precision that is set; an empty mapping where it cannot be had.
+        """
         unit = float(np.finfo(dtype_of(inputs)).eps) / 2
         real = self.interface.real
+        own_road = getattr(self.gradient, "in_balls", None)
         with precision(FORMULA_BITS):
+            if own_road is not None:
+                found = own_road({key: x[0] for key, x in inputs.items()}, {key: g[0] for key, g in upstream.items()})
+                return found if isinstance(found, Mapping) else {}
             here = {key: _ball_numbers(x[0], unit) if key in real else x[0][()] for key, x in inputs.items()}
             seeds = {key: _ball_numbers(g[0], unit) for key, g in upstream.items()}
             # Whatever foreign code makes of numbers that it does not know; it may well leave the program.

@@ -1,0 +1,218 @@
+"""Verdicts that the field showed to be wrong: what is excused belongs to the point, and a subject answers for itself.
+
+Each right answer that passes has its twin, wrong by a little or in one region, that fails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from verify.certified.reference import Reference
+from verify.judging.large import _Look
+from verify.oracle.check import check_gradient
+from verify.reading.case import Case, load_case_text
+from verify.records import SUBJECT, Verdict
+from verify.settings import Settings
+
+Gradient = Callable[..., Any]
+QUICK = Settings(points=16, shrink=False)
+
+
+def case(stages: str, inputs: str, more: str = "") -> Case:
+    """A case of a few lines."""
+    return load_case_text(f"case: field\ninputs: {{{inputs}}}\nstages: {{{stages}}}\n{more}")
+
+
+def sigmoid(x: Any) -> Any:
+    """As everybody writes it."""
+    return 1 / (1 + np.exp(-x))
+
+
+def opaque(gradient: Gradient) -> Gradient:
+    """The same gradient of one number in code that no ball goes through."""
+    return lambda x: gradient(np.float64(float(x)))
+
+
+# ----------------------------------------------------------------------- an excuse belongs to the point, not the run
+
+SMALL_BESIDE_LARGE = {
+    "exp, 0 below 49": ("exp(x)", "{at: 50}", lambda x: np.exp(x) if x > 49 else 0.0),
+    "exp, 0 below -4.7": ("exp(x)", "{at: 0, domain: [-30, 30]}", lambda x: np.exp(x) if x > -4.7 else 0.0),
+    "fourth power, 0 below 1": ("x**4", "{at: 20, domain: [0.1, 900]}", lambda x: 4 * x**3 if x > 1 else 0.0),
+    "sinh by an exponential": (
+        "cosh(x)",
+        "{at: 1, domain: [-25, 25]}",
+        lambda x: np.exp(x) / 2 if x > 0 else 0.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_BESIDE_LARGE)
+def test_what_is_small_beside_the_largest_gradient_is_not_excused(name: str) -> None:
+    """Code that no ball goes through, wrong where the gradient is small against that of other points."""
+    stage, at, gradient = SMALL_BESIDE_LARGE[name]
+    known = case(f"f: {stage}", f"x: {at}")
+    run = check_gradient(opaque(gradient), known, QUICK)
+    assert "FAIL" == run.cases[0].status
+    assert not run.ok
+
+
+TEXTBOOK: dict[str, tuple[str, str, Gradient]] = {
+    "SiLU": ("x * sigmoid(x)", "[-40, 40]", lambda x: sigmoid(x) + x * sigmoid(x) * (1 - sigmoid(x))),
+    "GELU by tanh": (
+        "0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x**3)))",
+        "[-12, 12]",
+        lambda x: (
+            0.5 * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3)))
+            + 0.5
+            * x
+            * (1 - np.tanh(0.7978845608028654 * (x + 0.044715 * x**3)) ** 2)
+            * 0.7978845608028654
+            * (1 + 0.134145 * x * x)
+        ),
+    ),
+    "cube root by a power": ("cbrt(x)", "[1e-300, 1e300]", lambda x: x ** (-2 / 3) / 3),
+    "cube root by a root": ("cbrt(x)", "[1e-300, 1e300]", lambda x: 1 / (3 * (x ** (1 / 3)) ** 2)),
+    "sigmoid": ("sigmoid(x)", "[-40, 40]", lambda x: sigmoid(x) * (1 - sigmoid(x))),
+    "softplus": ("log(1 + exp(x))", "[-30, 30]", lambda x: 1 - 1 / (1 + np.exp(x))),
+}
+
+
+@pytest.mark.parametrize("name", TEXTBOOK)
+def test_textbook_formulas_pass_though_their_tails_lose_digits(name: str) -> None:
+    """Read or not: rounding of the saved values, or of their literals, is all that is wrong with them."""
+    stage, domain, gradient = TEXTBOOK[name]
+    known = case(f"f: {stage}", f"x: {{at: 0.7, domain: {domain}}}")
+    assert check_gradient(gradient, known, QUICK).ok
+
+    # The twin: the same with a fault of a millionth is wrong, whoever reads it.
+    def off(x: Any) -> Any:
+        return gradient(x) * (1 + 1e-6)
+
+    for wrong in (off, opaque(off)):
+        assert "FAIL" == check_gradient(wrong, known, QUICK).cases[0].status
+
+
+@pytest.mark.parametrize("name", ["SiLU", "sigmoid", "softplus"])
+def test_opaque_code_is_excused_as_far_as_saved_values_round(name: str) -> None:
+    """The point's own terms bound what it may lose; neighbours are not asked."""
+    stage, domain, gradient = TEXTBOOK[name]
+    known = case(f"f: {stage}", f"x: {{at: 0.7, domain: {domain}}}")
+    assert check_gradient(opaque(gradient), known, QUICK).ok
+
+
+def test_neighbours_are_looked_at_at_few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes an enclosure of the truth: they name what is off already, and a failing run must not wait for them."""
+    calls = []
+    enclose = Reference.enclose
+
+    def counted(self: Reference, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return enclose(self, *args, **kwargs)
+
+    monkeypatch.setattr(Reference, "enclose", counted)
+    known = case("f: x**2", "x: {at: 3, domain: [1, 5]}")
+    assert check_gradient(opaque(lambda x: 2 * x), known, QUICK).ok
+    right = len(calls)
+    calls.clear()
+    assert not check_gradient(opaque(lambda x: 2 * x * (1 + 1e-10)), known, QUICK).ok
+    assert len(calls) < 3 * right + 200
+
+
+# ------------------------------------------------------------------------------------------ where floats have no value
+
+OVERFLOWING = "x: {at: 0.5, domain: [-2000, 2000]}"
+
+
+def test_answers_are_judged_where_floats_overflow_on_the_way() -> None:
+    """exp(800) is inf, the sigmoid's slope 0: the answer is right, and it is held against the truth."""
+    known = case("f: 1 / (1 + exp(-x))", OVERFLOWING)
+    run = check_gradient(lambda x: sigmoid(x) * sigmoid(-x), known, QUICK)
+    counts = run.cases[0].counts
+    assert run.ok
+    assert counts[Verdict.UNDECIDED] < 0.1 * sum(counts.values())
+
+
+def test_answers_that_are_wrong_there_are_not_passed() -> None:
+    """The twin: 1e-3 where the truth is 0 passes nowhere; nobody is accused at points where floats have no value."""
+    known = case("f: 1 / (1 + exp(-x))", "x: {at: -800, domain: [-2000, -720]}")
+    run = check_gradient(lambda x: 1e-3 + 0 * x, known, QUICK)
+    assert not run.ok
+    assert {Verdict.UNDECIDED} == set(+run.cases[0].counts)
+
+
+def test_a_weak_answer_within_what_is_allowed_passes() -> None:
+    """Of a truth that is proved: an error of 1e-216 where 1e-107 is allowed is no matter of decision."""
+    known = case("f: sum(1 / (1 + exp(-x)))", "x: {shape: [2], at: [700, 0.5], domain: [-2000, 2000]}")
+    assert check_gradient(lambda x: sigmoid(x) * sigmoid(-x), known, QUICK).ok
+    assert not check_gradient(lambda x: sigmoid(x) * sigmoid(-x) + 1e-9, known, QUICK).ok
+
+
+def test_an_infinite_answer_never_passes() -> None:
+    """The engine answers inf too, where the truth is beyond all floats: two that are infinite agree on nothing."""
+    known = case("f: 1 / x", "x: {at: 1e-200, domain: '(0, 1]'}")
+    run = check_gradient(lambda x: -1 / x / x, known, QUICK)
+    rows = [v.row(i) for v in run.cases[0].variables for i in range(len(v.rows))]
+    assert {True} == {row.verdict is Verdict.UNDECIDED for row in rows if not math.isfinite(row.values[SUBJECT])}
+
+
+def test_matrix_functions_pass_near_singular_matrices() -> None:
+    """By inverses, as they are written; at a singular matrix NumPy raises, and there is no truth to miss."""
+    known = load_case_text(
+        "case: field\ndims: {n: 3}\ninputs: {A: {shape: [n, n], at: normal, domain: [-2, 2]}}\n"
+        "stages: {f: logabsdet(A)}\n"
+    )
+    near = [np.eye(3) + np.array([[0, 0, 0], [1, 1e-12 - 1, 0], [0, 0, 0.0]]), np.eye(3)]
+    at = [{"A": a} for a in near]
+    assert check_gradient(lambda A: np.linalg.inv(A).T, known, QUICK).ok
+    assert check_gradient(lambda A: np.linalg.inv(A).T, known, QUICK, at=at).ok
+    assert not check_gradient(lambda A: np.linalg.inv(A).T * (1 + 1e-6), known, QUICK, at=at).ok
+    assert not check_gradient(np.linalg.inv, known, QUICK).ok
+
+
+# ---------------------------------------------------------------------------------------- a subject answers for itself
+
+
+def test_a_large_gradient_is_judged_along_directions_alone() -> None:
+    """More entries than are proved one by one, of a function that central differences see badly."""
+    known = case("f: sum(sin(3000 * x))", "x: {shape: [2100], at: normal, domain: [-5, 5]}")
+    settings = Settings(points=0, shrink=False)
+
+    def right(x: Any) -> Any:
+        return 3000 * np.cos(3000 * x)
+
+    def wrong(x: Any) -> Any:
+        found = right(x)
+        found[1234] *= 1.001
+        return found
+
+    run = check_gradient(right, known, settings)
+    assert run.ok, [row.reason for row in run.cases[0].failing()][:1]
+    assert not check_gradient(wrong, known, settings).ok
+
+
+def test_methods_that_differ_from_each_other_do_not_accuse_a_subject() -> None:
+    """Rows of large cases: the subject is with the engine, and central is elsewhere."""
+    look = object.__new__(_Look)
+    look.accused = SUBJECT
+    near, far = {SUBJECT: 1.0, "reverse": 1.0}, {SUBJECT: 1.1, "reverse": 1.0}
+    assert Verdict.PASS is look._judged({**near, "symbolic": 1.0, "central": 1.0}, 1e-9, 1e-9)[0]
+    assert Verdict.UNDECIDED is look._judged({**near, "central": 1.1}, 1e-9, 1e-9)[0]
+    assert Verdict.FAIL is look._judged({**far, "symbolic": 1.0, "central": 1.0}, 1e-9, 1e-9)[0]
+    assert Verdict.FAIL is look._judged({**far, "central": 1.2}, 1e-9, 1e-9)[0]
+
+
+@pytest.mark.parametrize(("size", "off", "ok"), [(1e50, 1e-11, True), (1e50, 1e-6, False), (0.0, 1e-11, False)])
+def test_artificial_upstreams_do_not_decide_alone(size: float, off: float, ok: bool) -> None:
+    """Eleven right digits at an upstream gradient of 1e100 are no fault; at an ordinary one they are."""
+
+    def gradient(x: Any, upstream: Any) -> Any:
+        return 2 * float(x) * upstream * (1 + off * (abs(float(upstream)) > size))
+
+    run = check_gradient(gradient, case("f: x**2", "x: {at: 3, domain: [1, 5]}"), Settings(shrink=False))
+    assert ok == all(variable.rows.passes.all() for variable in run.cases[0].variables)
