@@ -95,6 +95,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tracing.value_text",
         "tracing",
         "points",
+        "codec",
         "cache",
         "sizes",
         "certified.reference",

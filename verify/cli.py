@@ -159,14 +159,27 @@ def _run(args: argparse.Namespace) -> int:
     targets = _targets(args)
     for _, path, is_folder in targets:
         _make_sure_of(path, is_folder)
+    said = "" if args.no_cache else _tell_cache_trouble()
     with _progress(len(files)) as tick:
         asked = replace(settings(vars(args).get), cached=not args.no_cache, kill_score=args.kill_score)
         run = run_cases(files, asked, jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
+    if not (args.no_cache or said):
+        _tell_cache_trouble()  # a disk that filled up meanwhile
     run = replace(run, command=join(["verify", *args.command_line]))
     written = _write_reports(run, targets)
     print_run(run, make_console())
     print("Wrote " + ", ".join(map(str, written)))
     return run.exit_code
+
+
+def _tell_cache_trouble() -> str:
+    """Says on stderr why a cache is not used, where it cannot be; returns what was said."""
+    from verify.cache import trouble
+
+    said = trouble()
+    if said:
+        print(f"verify: {said}", file=sys.stderr)
+    return said
 
 
 def _default_cases() -> Path:

@@ -183,9 +183,11 @@ def run_file(path: str | Path, settings: Settings = DEFAULT) -> list[CaseResult]
     """
     found = unchanged(path, settings)
     if found is None:
+        key, stamp = _run_key(path, settings), _stamp(path)
         found = _run_sizes(path, settings)
-        if all(result.passes and not result.counts[Verdict.UNDECIDED] for result in found):
-            keep(_run_key(path, settings), found)
+        # A file that is written to meanwhile may hold another case by now, or have held one for a moment.
+        if all(map(_is_settled, found)) and (key, stamp) == (_run_key(path, settings), _stamp(path)):
+            keep(key, found)
     return found
 
 
@@ -195,15 +197,28 @@ def unchanged(path: str | Path, settings: Settings) -> list[CaseResult] | None:
     >>> unchanged("nowhere.yaml", Settings(cached=True)) is None
     True
     """
-    found: list[CaseResult] | None = recalled(_run_key(path, settings))
-    return None if found is None else [replace(result, unchanged=True) for result in found]
+    found = recalled(_run_key(path, settings))
+    if not isinstance(found, list) or not found or not all(map(_is_settled, found)):
+        return None
+    return [replace(result, unchanged=True) for result in found]
+
+
+def _is_settled(result: Any) -> bool:
+    """Whether a case need not be run again; what was out of time may be decided next time."""
+    return isinstance(result, CaseResult) and result.passes and not result.counts[Verdict.UNDECIDED]
+
+
+def _stamp(path: str | Path) -> tuple[int, ...]:
+    """What changes whenever a file is written to; empty where there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _run_key(path: str | Path, settings: Settings) -> str:
-    """What a run of a case file depends on; empty where it may depend on more, or is to be run in any case.
-
-    What was out of time may be decided next time, so only what passes without anything undecided is kept.
-    """
+    """What a run of a case file depends on; empty where it may depend on more, or is to be run in any case."""
     if not settings.cached or not set(settings.methods or METHODS) <= set(METHODS):
         return ""
     try:

@@ -118,6 +118,12 @@ FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
 }
 """SymPy function -> NumPy function."""
 
+STEP_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    **{head.__name__: function for head, function in FLOAT_FUNCTIONS.items()},
+    **{f.__name__: f for f in (_negated, _added, _subtracted, _multiplied, _divided, _power, _square, np.sqrt)},
+}
+"""Everything that a compiled formula calls, by name."""
+
 
 def _ball_step(x: flint.arb, _half: Any = None) -> flint.arb:
     """0 or 1 where the sign is decided, else both: the hull of the slopes that meet there."""
@@ -223,6 +229,7 @@ class Formulas:
         for symbol, expression in shared:
             self._registers[symbol] = self._compile(expression)
         self._results = tuple(self._compile(expression) for expression in reduced)
+        self._registers = {}  # all is compiled, and what compiles is done with
 
     def __call__(self, *values: Any, like: Any = None) -> list[Any]:
         """The value of each expression; ``values`` are arrays that broadcast together, one for each symbol.
