@@ -306,11 +306,13 @@ def test_a_case_at_other_sizes() -> None:
 
 
 def test_which_sizes_are_tried() -> None:
-    """All unequal first, then a 1 in each place, then ones alone; none that the function does not have."""
+    """All unequal first, then a 1 in each place among equal ones, all equal, ones alone; none that do not exist."""
     names = [other.name.split("[")[1][:-1] for other in other_sizes(PRODUCTS, 0, 9)]
     sizes = [tuple(int(part.split("=")[1]) for part in name.split(", ")) for name in names]
     assert 3 == len(set(sizes[0]))
-    assert [1, 1, 1, 3] == [size.count(1) for size in sizes[1:]]
+    assert [(3, 1, 3), (3, 3, 3)] == sizes[1:3]
+    assert {(1, 3, 3), (3, 3, 1)} == set(sizes[3:5])
+    assert [(1, 1, 1)] == sizes[5:]
     fixed = case("'f': 'x[2] * sum(x)'", "dims: {n: 3}", x="shape: [n], at: normal")
     assert [] == other_sizes(fixed, 0, 9)
     labelled = case(

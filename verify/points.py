@@ -128,7 +128,7 @@ def own_points(case: Case, seed: int) -> Batch:
     columns: dict[str, list[Array]] = {item.name: [] for item in case.inputs}
     for number, point in enumerate(case.own_points):
         for place, item in enumerate(case.inputs):
-            drawn = _draw(item, 1, generator(seed, case.name, "own", number, place))[0]
+            drawn = drawn_values(item, 1, generator(seed, case.name, "own", number, place))[0]
             value = point.values.get(item.name, held.get(item.name, drawn))
             columns[item.name].append(np.asarray(value, dtype=item.dtype))
     inputs = {name: np.stack(values) for name, values in columns.items()}
@@ -173,7 +173,7 @@ def _drawn(case: Case, seed: int, stream: str, block: int, count: int) -> tuple[
     inputs = {}
     for place, item in enumerate(case.inputs):
         rng = generator(seed, case.name, stream, block, place)
-        inputs[item.name] = _repeat(held[item.name], count) if item.name in held else _draw(item, count, rng)
+        inputs[item.name] = _repeat(held[item.name], count) if item.name in held else drawn_values(item, count, rng)
     return inputs, _upstream(case, inputs, generator(seed, case.name, stream, block, len(case.inputs)))
 
 
@@ -197,7 +197,8 @@ def kink_points(case: Case, program: Program, seed: int, first_id: int) -> Batch
     found: list[dict[str, Array]] = []
     for attempt in range(KINK_TRIES):
         start = {
-            item.name: _repeat(held[item.name], 1) if item.name in held else _draw(item, 1, rng) for item in case.inputs
+            item.name: _repeat(held[item.name], 1) if item.name in held else drawn_values(item, 1, rng)
+            for item in case.inputs
         }
         item = case.real_inputs[int(rng.integers(len(case.real_inputs)))]
         entry = tuple(int(rng.integers(size)) for size in item.shape)
@@ -321,10 +322,15 @@ def usual_ends(item: Input) -> tuple[float, float]:
     return low, high
 
 
-def _draw(item: Input, count: int, rng: np.random.Generator) -> Array:
+def drawn_values(item: Input, count: int, rng: np.random.Generator) -> Array:
     """Values ``(count, *shape)`` inside the domain: uniform, or normal where the case says so.
 
     Every other point is uniform over the whole of a domain that is wider than what the others are drawn from.
+
+    >>> from verify.reading.case import Domain
+    >>> item = Input("x", (2, 3), "real", "float32", Domain(-1.0, 1.0), "uniform")
+    >>> drawn_values(item, 4, np.random.default_rng(0)).shape
+    (4, 2, 3)
     """
     shape = (count, *item.shape)
     usual, whole = usual_ends(item), drawing_ends(item)
@@ -493,7 +499,7 @@ def _held(case: Case, seed: int) -> dict[str, Array]:
     for number, item in enumerate(case.inputs):
         if item.kind != "constant":
             continue
-        drawn = _draw(item, 1, generator(seed, case.name, "held", number))[0]
+        drawn = drawn_values(item, 1, generator(seed, case.name, "held", number))[0]
         held[item.name] = drawn if isinstance(item.at, str) else np.asarray(item.at, dtype=item.dtype)
     return held
 

@@ -1,7 +1,8 @@
-"""Other sizes of a case: small ones, in which 1 occurs and no two dims are equal.
+"""Other sizes of a case: small ones, all different, all equal, and with a 1 among equal ones.
 
-A gradient that is right at 5 x 10 may be wrong at 1 x 10, where axes broadcast unasked, and one that is right for
-square matrices may have swapped the sizes.
+A gradient that is right at 5 x 10 may be wrong at 1 x 10, where axes broadcast unasked. One that is right for square
+matrices may have swapped the sizes; and where two sizes are equal, a transpose that is missing or a sum over the wrong
+axis passes every check of shapes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ SMALL = 256
 LEAST = 2
 """The smallest size that is not 1."""
 
+EQUAL = 3
+"""The size of dims that are equal."""
+
 
 def other_sizes(case: Case, seed: int, most: int) -> list[Case]:
     """The case at up to ``most`` other sizes; none where its sizes are fixed, or the function has no others.
@@ -26,7 +30,7 @@ def other_sizes(case: Case, seed: int, most: int) -> list[Case]:
     >>> from verify.reading.case_files import shipped_cases
     >>> case = load_case(shipped_cases() / "notes" / "matmul.yaml")
     >>> [smaller.name for smaller in other_sizes(case, seed=0, most=2)]
-    ['matmul [m=4, k=2, n=3]', 'matmul [m=1, k=2, n=3]']
+    ['matmul [m=4, k=2, n=3]', 'matmul [m=1, k=3, n=3]']
     """
     if case.remake is None or not case.dims or most < 1:
         return []
@@ -46,20 +50,31 @@ def other_sizes(case: Case, seed: int, most: int) -> list[Case]:
 
 
 def proposed(case: str, least: Mapping[str, int], seed: int) -> Iterator[Mapping[str, int]]:
-    """Sizes in the order in which they are tried, for dims that have at least these sizes.
+    """Sizes in the order in which they are tried, for dims that have at least these sizes, each once.
+
+    All different; then each of them 1 while the others are equal, and among these all equal; all 1 at last. So any two
+    dims are equal at one of them, whether the third is 1 or not.
 
     >>> list(proposed("matmul", {"m": 1, "k": 1}, seed=0))
-    [{'m': 2, 'k': 3}, {'m': 1, 'k': 3}, {'m': 2, 'k': 1}, {'m': 1, 'k': 1}]
+    [{'m': 2, 'k': 3}, {'m': 1, 'k': 3}, {'m': 3, 'k': 3}, {'m': 3, 'k': 1}, {'m': 1, 'k': 1}]
     """
     rng = generator(seed, case, "sizes")
     names = list(least)
     drawn = rng.permutation(len(names)) + LEAST
-    unequal = {name: max(int(size), least[name]) for name, size in zip(names, drawn, strict=True)}
-    yield unequal
     singles = [name for name in rng.permutation(names).tolist() if least[name] == 1]
-    yield from ({**unequal, name: 1} for name in singles)
-    if len(names) > 1:
-        yield dict.fromkeys(names, 1) | {name: size for name, size in least.items() if size > 1}
+    equal = dict.fromkeys(names, max(EQUAL, *least.values()))
+    with_one = [{**equal, name: 1} for name in singles]
+    listed = [
+        {name: max(int(size), least[name]) for name, size in zip(names, drawn, strict=True)},
+        *with_one[:1],
+        equal,
+        {name: max(EQUAL, size) for name, size in least.items()},  # where labels are many, not as many of everything
+        *with_one[1:],
+        dict(least),
+    ]
+    for number, sizes in enumerate(listed):
+        if sizes not in listed[:number]:
+            yield sizes
 
 
 def _least_sizes(case: Case) -> dict[str, int]:

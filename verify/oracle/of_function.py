@@ -93,11 +93,16 @@ def _judge_other_sizes(asked: Question, function: Function, at: At, dims: Dims) 
     most = SUBJECT_SIZES if settings.sizes is None else settings.sizes
     results: list[CaseResult] = []
     missing: list[str] = []
+    own = function(**at)
     for label, drawn in points_at_other_sizes(at, dims, asked.domain, settings.seed):
         if len(results) == most:
             break
-        point = _as_dtype(drawn, asked.dtype)
-        reason = why_without_value(function, point)
+        reason = "an axis would have no size"
+        for candidate in drawn:
+            point = _as_dtype(candidate, asked.dtype)
+            reason = why_without_value(function, point, own)
+            if not reason:
+                break
         if reason:
             missing.append(f"the function has no value at {label}, which was left out ({reason})")
             continue
