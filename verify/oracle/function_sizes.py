@@ -195,8 +195,10 @@ def _drawn(
     if like.dtype.kind != "f":
         return rng.choice(like.ravel(), shape) if like.size else np.zeros(shape, dtype=like.dtype)
     if name in domain:
-        dtype = "float32" if like.dtype == np.float32 else "float64"
-        item = Input(name, shape, "real", dtype, Domain.given(name, domain[name]), "uniform")
+        single = like.dtype == np.float32
+        item = Input(
+            name, shape, "real", "float32" if single else "float64", Domain.given(name, domain[name]), "uniform"
+        )
         return np.asarray(drawn_values(item, 1, rng)[0].astype(like.dtype))
     normal = rng.standard_normal(shape)
     if is_near and like.size:
