@@ -139,7 +139,7 @@ class Prover:
         else:
             # The truth's own size counts too: an engine that is wrong gives a bound that is too small.
             room = max(room, self._least(truth))
-            step = self._settle_step(block, where, truth, step)
+            step = self._settle_step(block, where, truth, room, step)
             self._judge_known(known, block, where, truth, room, step)
 
     def _judge_known(
@@ -222,11 +222,16 @@ class Prover:
 
     # --------------------------------------------------------------------------------------------- central's own step
 
-    def _settle_step(self, block: Block, where: tuple[int, int], truth: Enclosure, estimate: float) -> float:
-        """What central may be off by, proved; a step that may cost too much gives way to the best one."""
+    def _settle_step(
+        self, block: Block, where: tuple[int, int], truth: Enclosure, room: float, estimate: float
+    ) -> float:
+        """What central may be off by: its estimate where it keeps to it, else what is proved of the best step."""
         context = self.context
         if block.quantity == "value" or "central" not in self._judged_methods(block):
             return estimate
+        off = truth.error(float(block.values["central"][where]))[1]
+        if off <= room + estimate and estimate <= GOOD_STEP * abs(truth.midpoint):
+            return estimate  # a bound would prove what is seen, at some hundred times the cost
         if context.step_work >= MOST_STEP_WORK:
             return estimate
         context.step_work += context.numbers

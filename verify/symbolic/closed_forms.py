@@ -29,8 +29,9 @@ from verify.symbolic.symbols import (
     uses,
 )
 
-LARGEST_CLOSED_FORM = 160
-"""Operations in an expression that SymPy still differentiates whole; beyond, by stages."""
+LARGEST_CLOSED_FORM = 40
+"""Operations in an expression that SymPy still differentiates whole; beyond, by stages: of formulas that fill a line no
+reader has any use, and most of a first run went into them."""
 
 MOST_CLOSED_ENTRIES = 24
 """Entries of a variable whose partial derivatives are still written out one by one."""
