@@ -7,6 +7,7 @@ import os
 import random
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 
 from verify.cli import main
 from verify.errors import UsageError
-from verify.foreign_call import OF_A_CHECK, call_foreign, put_back
+from verify.foreign_call import OF_A_CALL, OF_A_CHECK, call_foreign, put_back
+from verify.oracle import of_case
 from verify.oracle.check import check_gradient
 from verify.reading.case import load_case_text
 from verify.records import Finding
@@ -246,7 +248,7 @@ def test_a_changed_shape_is_a_write() -> None:
 
 def state() -> list[Any]:
     """Everything that is put back."""
-    return [known.read() for known in OF_A_CHECK]
+    return [known.read() for known in (*OF_A_CALL, *OF_A_CHECK)]
 
 
 def test_globals_are_put_back_and_told(tmp_path: Path) -> None:
@@ -256,13 +258,17 @@ def test_globals_are_put_back_and_told(tmp_path: Path) -> None:
         np.seterr(divide="raise")
         os.chdir(tmp_path)
         warnings.simplefilter("error", ImportWarning)
+        os.environ["VERIFY_CARELESS"] = "1"
+        random.seed(1)
+        np.random.seed(1)  # noqa: NPY002 - the state that is put back
         return 2 * x
 
     before = state()
     run = check_gradient(careless, SQUARES, FEW)
     assert before == state()
     told = {finding.variable: finding.fails for finding in run.cases[0].findings if finding.kind == "global state"}
-    assert told == {"np.seterr": False, "the current folder": False, "warnings.filters": False}
+    names = ["np.seterr", "the current folder", "warnings.filters"]
+    assert told == dict.fromkeys([*names, "os.environ", "the state of random", "the state of np.random"], False)
     assert run.ok
     assert findings(lambda x: 2 * x, SQUARES) == (True, {})
 
@@ -405,3 +411,189 @@ def test_numbers_of_a_wrong_shape_are_judged_after_its_remedy(
     assert [words in finding.sentence for finding in result.findings if finding.kind == "wrong shape"] == [True]
     assert all(variable.passes for variable in result.variables) == (factor == 1.0)
     assert "inf" not in str(run)
+
+
+# ---------------------------------------------------------------------------------- linear within rounding of its terms
+
+
+def layernorm(x: Any) -> Any:
+    """Over the last axis."""
+    return (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
+
+
+def layernorm_backward(x: Any, upstream: Any) -> Any:
+    """In terms that cancel where there is one feature."""
+    n = x.shape[-1]
+    s = np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
+    y = (x - x.mean(axis=-1, keepdims=True)) / s
+    g, gy = upstream, (upstream * y).sum(axis=-1, keepdims=True)
+    return g / (0.7 * s) * 0.7 - g.sum(axis=-1, keepdims=True) / (n * s) - y * gy / (n * s)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_nothing_but_rounding_is_linear(seed: int) -> None:
+    """An answer of 5.6e-17 against 0 is no sign of anything; what is not linear is found, at any scale."""
+    run = check_gradient(
+        lambda x, upstream: upstream * (1 / 0.7) - upstream / 0.7, lambda x: 0.0 * x, FEW, at={"x": 1.3}, seed=seed
+    )
+    assert "not linear" not in {finding.kind for finding in run.cases[0].findings}
+    x = np.random.default_rng(seed).normal(size=(4, 1))
+    run = check_gradient(layernorm_backward, layernorm, FEW, at={"x": x}, seed=seed)
+    assert "not linear" not in {finding.kind for finding in run.cases[0].findings}
+    x = np.random.default_rng(seed).normal(size=(4, 3))
+    for power in (0.9999, 2.0):
+        bent = lambda x, upstream, p=power: layernorm_backward(x, np.sign(upstream) * np.abs(upstream) ** p)  # noqa: E731
+        run = check_gradient(bent, layernorm, FEW, at={"x": x}, seed=seed)
+        assert "not linear" in {finding.kind for finding in run.cases[0].findings}
+    for tiny in (1e-200, 1.0):
+        bent = lambda x, upstream, t=tiny: t * np.abs(upstream) * np.ones_like(x)  # noqa: E731
+        run = check_gradient(bent, lambda x, t=tiny: t * x, FEW, at={"x": x}, seed=seed)
+        assert "not linear" in {finding.kind for finding in run.cases[0].findings}
+
+
+# ------------------------------------------------------------------------------------- what the function does itself
+
+
+def scales_in_place(x: Any) -> Any:
+    """Writes to its argument, and returns what it would without."""
+    y = np.sum(x**2)
+    x *= 0.5
+    return y
+
+
+AT = {"x": np.array([1.0, 2.0])}
+
+
+def test_a_function_that_writes_to_its_argument_is_told_as_such() -> None:
+    """Not as the gradient's fault, though it calls the function; a gradient that writes more itself fails."""
+
+    def calls(x: Any) -> Any:
+        found = 2 * x
+        scales_in_place(x)
+        return found
+
+    def writes(x: Any) -> Any:
+        found = 2 * x
+        x *= 0.25
+        return found
+
+    for gradient in (lambda x: 2 * x, calls):
+        ok, found = findings(gradient, scales_in_place, at=AT)
+        assert ok
+        assert found.keys() == {"function writes"}
+        assert (
+            "the function writes to its argument 'x': entry [0] was 1.0 and is 0.5" in found["function writes"].sentence
+        )
+    ok, found = findings(writes, scales_in_place, at=AT)
+    assert not ok
+    assert found.keys() == {"function writes", "input mutated"}
+
+
+def test_a_function_that_changes_while_its_gradient_is_judged() -> None:
+    """Whatever was right of the old one says nothing of the new; one that is left alone passes."""
+    weights = np.array([1.0, 3.0])
+
+    def loss(x: Any) -> Any:
+        return np.sum(weights * x**2)
+
+    def learns(x: Any) -> Any:
+        found = 2 * weights * x
+        weights[:] = 0.5
+        return found
+
+    assert findings(lambda x: 2 * weights * x, loss, at=AT) == (True, {})
+    ok, found = findings(learns, loss, at=AT)
+    assert not ok
+    assert "another value after its gradient was called than before" in found["function changed"].sentence
+
+
+# -------------------------------------------------------------------------------------------------- raw exceptions (17)
+
+
+def test_positional_only_functions_and_ufuncs() -> None:
+    """Right passes and wrong fails, by whatever name the argument goes."""
+    special = pytest.importorskip("scipy.special")
+    import math
+
+    for at in ({"x": 0.7}, {"theta": 0.7}):
+        assert check_gradient(np.cos, math.sin, FEW, at=at).ok
+        assert check_gradient(special.i1, special.i0, FEW, at=at).ok
+        assert not check_gradient(np.cos, math.cos, FEW, at=at).ok
+        assert not check_gradient(special.i0, special.i0, FEW, at=at).ok
+    hypot = {"a": 3.0, "b": 4.0}
+    assert check_gradient(lambda a, b, /: (a / math.hypot(a, b), b / math.hypot(a, b)), math.hypot, FEW, at=hypot).ok
+    assert not check_gradient(lambda a, b, /: (b / math.hypot(a, b), 0.0), math.hypot, FEW, at=hypot).ok
+
+
+def test_an_empty_constant() -> None:
+    """It has no domain to be drawn from."""
+    function = lambda x: np.sum(np.concatenate([np.zeros(0), x]) ** 2)  # noqa: E731
+    assert check_gradient(lambda x: 2 * x, function, FEW, at=AT).ok
+    assert not check_gradient(lambda x: 2.001 * x, function, FEW, at=AT).ok
+
+
+def test_what_is_differentiated_is_an_array_of_its_own() -> None:
+    """Mappings and dtypes that are not judged are refused with what to do."""
+    with pytest.raises(UsageError, match="p is a mapping, and what is differentiated is an array of its own"):
+        check_gradient(lambda p: p, lambda p: np.sum(p["w"]), FEW, at={"p": {"w": np.ones(2)}})
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    with pytest.raises(
+        UsageError, match=r"x is bfloat16, in which nothing is judged: give it as x.astype\(np.float32\)"
+    ):
+        check_gradient(lambda x: 2 * x, np.sum, FEW, at={"x": np.ones(2, dtype=ml_dtypes.bfloat16)})
+
+
+# ------------------------------------------------------------------------------------------------- no answer anywhere
+
+
+def test_no_answer_is_not_off_by_infinity() -> None:
+    """The finding says why there is none; no simpler point shows it better."""
+    run = check_gradient(lambda x: np.ones(5), SQUARES, Settings(points=4))
+    assert not run.ok
+    assert run.cases[0].simplest is None
+    assert "off by inf" not in str(run)
+    assert "the gradient by x has shape (5,), x has shape (3,)" in str(run)
+
+
+def test_arguments_that_were_meant_for_something_else() -> None:
+    """Refused where no call has an answer; the names of the case's own inputs make it a fault of the gradient."""
+
+    def of_something_else(image: Any, mask: Any, upstream: Any) -> Any:
+        return image[0, 0, 0] * mask, mask
+
+    def wrong_names(inputs: Any, weights: Any, upstream: Any) -> Any:
+        return layer(inputs, weights, upstream)
+
+    def broken(x: Any, W: Any, upstream: Any) -> Any:
+        return x[0, 0, 0] * W, W
+
+    with pytest.raises(
+        UsageError, match=r"called by position \(image was x, mask was W\) and has no answer at any point"
+    ):
+        check_gradient(of_something_else, LAYER, FEW)
+    assert findings(wrong_names, LAYER) == (True, {})
+    assert findings(broken, LAYER)[1].keys() == {"exception"}
+
+
+# ---------------------------------------------------------------------------------- what is not finite never passes
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+@pytest.mark.parametrize(("x", "fails"), [(700.0, [True]), (1e-200, [False])])
+def test_what_is_not_finite_never_passes_where_the_truth_is(lost: float, x: float, fails: list[bool]) -> None:
+    """Whatever becomes of its row; but where squares of an input are too small for floats it is told alone."""
+    case = load_case_text("case: t\ninputs: {x: {at: 1, domain: [-800, 800]}}\nstages: {f: log(1 + exp(x))}\n")
+    run = check_gradient(lambda x: lost, case, Settings(points=0, shrink=False), at={"x": x})
+    (result,) = run.cases
+    (variable,) = result.variables
+    rows = replace(variable.rows, passes=np.ones(len(variable.rows), dtype=bool))
+    passing = replace(result, variables=(replace(variable, rows=rows),), findings=())
+    assert fails == [finding.fails for finding in of_case._not_finite(passing)]
+
+
+def test_no_slope_is_no_slope_to_miss() -> None:
+    """The twin: at a pole nothing is asked for, and a right gradient is finite everywhere else."""
+    root = load_case_text("case: t\ninputs: {x: {at: 1, domain: [0, 4]}}\nstages: {f: sqrt(x)}\n")
+    for lost in (np.nan, np.inf):
+        ok, found = findings(lambda x, lost=lost: 0.5 / np.sqrt(x) if x > 0 else lost, root)
+        assert (ok, found) == (True, {})

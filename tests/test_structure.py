@@ -145,6 +145,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "preparing",
         "gathering",
         "runner",
+        "oracle.function_watch",
         "oracle.black_box",
         "oracle.given",
         "oracle.function_sizes",

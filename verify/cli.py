@@ -65,6 +65,12 @@ def _guarded(arguments: list[str]) -> int:
     except VerifyError as error:
         print(f"verify: {error}", file=sys.stderr)
         return BAD_INPUT
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):
+            raise
+        # No command of ours ends so: whoever did, did not finish, and an exit code of 0 would say that all is well.
+        print(f"verify: code that was called left the program by sys.exit({stop.code!r})", file=sys.stderr)
+        return BAD_INPUT
 
 
 # ------------------------------------------------------------------------------------------------- the command line

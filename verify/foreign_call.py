@@ -75,10 +75,10 @@ OF_A_CALL = (
     Global("the current folder", _folder, _folder_back),
     Global("warnings.filters", lambda: list(warnings.filters), _filters),
 )
-"""What every call is looked at for: it costs a microsecond, and our own numbers depend on it."""
+"""What every call is looked at for: it costs microseconds, and our own numbers depend on it."""
 
 OF_A_CHECK = (
-    *OF_A_CALL,
+    *OF_A_CALL[:2],  # filters of warnings are also set by packages that are imported on the way
     Global("os.environ", lambda: dict(os.environ), _environment),
     Global("the state of random", random.getstate, random.setstate),
     Global("the state of np.random", _numpy_random, _numpy_random_back),

@@ -409,9 +409,10 @@ class Finding:
 
     kind: str
     """``input mutated``, ``upstream mutated``, ``output aliases an input``, ``wrong shape``, ``wrong dtype``,
-    ``not linear``, ``not deterministic``, ``not finite`` or ``exception``."""
+    ``wrong type``, ``ambiguous answer``, ``not linear``, ``not deterministic``, ``not finite``, ``exception``,
+    ``global state``, ``function writes`` or ``function changed``."""
     variable: str
-    """What it concerns; empty for the gradient as a whole."""
+    """What it concerns; empty for the gradient as a whole. Of ``global state``, what was changed."""
     sentence: str
     fails: bool
     """Whether the gradient does not pass because of it."""

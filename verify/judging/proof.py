@@ -76,7 +76,8 @@ def prove(answers: Mapping[str, float], known: Enclosure, allowed: float, step_e
         least, most = known.error(answer)
         errors[method] = most
         if least > room:
-            faults[method] = f"{method} is off by {least:.3g} and may be off by {room:.3g}"
+            off = f"off by {least:.3g} and may be off by {room:.3g}" if math.isfinite(answer) else f"{answer}"
+            faults[method] = f"{method} is {off}"
         elif most <= room:
             right.append(method)
     return Proof(tuple(faults), tuple(right), faults, known.midpoint, errors)

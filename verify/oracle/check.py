@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from verify.errors import UsageError, WeakCheckWarning
+from verify.foreign_call import OF_A_CHECK, put_back
 from verify.oracle.black_box import Function
 from verify.oracle.given import adapted, points_of
 from verify.oracle.gradient_run import GradientRun
@@ -24,7 +25,7 @@ from verify.oracle.of_function import judge_function
 from verify.oracle.subject import Gradient
 from verify.reading.case import Case, load_case
 from verify.reading.case_files import find_case
-from verify.records import METHODS, SUBJECT, CaseResult
+from verify.records import METHODS, SUBJECT, CaseResult, Finding
 from verify.runner import at_other_size, versions
 from verify.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
 from verify.sizes import other_sizes
@@ -105,13 +106,16 @@ def check_gradient(
         asked = replace(asked, points=0)
     lines = LineCoverage(gradient)
     question = Question(gradient, asked, lines, domain, upstream, tuple(constants), dtype)
-    if isinstance(case, Case):
-        if dims:
-            raise UsageError("a case has dims of its own; give dims with a function only")
-        has_sizes = asked.points and upstream is None and not isinstance(constants, Mapping)
-        results = _judge_sizes(question, case, given, others=bool(has_sizes))
-    else:
-        results = judge_function(question, case, given, dims)
+    changed: list[str] = []
+    with put_back(changed, OF_A_CHECK):
+        if isinstance(case, Case):
+            if dims:
+                raise UsageError("a case has dims of its own; give dims with a function only")
+            has_sizes = asked.points and upstream is None and not isinstance(constants, Mapping)
+            results = _judge_sizes(question, case, given, others=bool(has_sizes))
+        else:
+            results = judge_function(question, case, given, dims)
+    results[0] = _with_changes(results[0], changed)
     if asked.points:
         results[0] = replace(results[0], notes=(*results[0].notes, *lines.told()))
     _warn_of_weak(results)
@@ -139,6 +143,14 @@ def _judge_sizes(asked: Question, case: Case, given: Sequence[Mapping[str, Any]]
     smaller = asked.at(at_other_size(settings))
     results = [judge_case(smaller if i else asked, known) for i, known in enumerate(cases)]
     return with_simplest(asked, cases, results)
+
+
+def _with_changes(result: CaseResult, changed: Sequence[str]) -> CaseResult:
+    """A result with a finding for each global that is not as it was when the check began."""
+    known = {finding.variable for finding in result.findings if finding.kind == "global state"}
+    said = "the gradient, or the function, changes {} for the whole process; it was put back after the check"
+    found = [Finding("global state", name, said.format(name), fails=False) for name in changed if name not in known]
+    return replace(result, findings=(*result.findings, *found))
 
 
 def _check_given(settings: Settings, domain: Any, dims: Any, constants: Any) -> None:

@@ -28,6 +28,12 @@ PACKAGE = Path(__file__).resolve().parent.parent
 NOT_LINEAR = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-2}
 """How far from linear an answer must be, against its own size, to be told; rounding stays far below."""
 
+SMALL = {np.dtype(np.float64): 2.0**-30, np.dtype(np.float32): 2.0**-20}
+"""Relative steps of an upstream gradient: no function moves by more than :data:`NOISE` of them without a jump."""
+
+NOISE_CALLS = 16
+"""Calls that show how much of an answer is rounding, where that is the question."""
+
 MOST_FRAMES = 20
 """Frames of a traceback that are shown, the innermost."""
 
@@ -151,7 +157,7 @@ class Contract:
             trace = trace.tb_next
         lines = traceback.TracebackException(type(error), error, trace, limit=-MOST_FRAMES, compact=True)
         detail = "".join(lines.format()).rstrip()
-        said = f"the gradient raised {type(error).__name__}: {_words(error)}".rstrip(": ")
+        said = f"the gradient raised {in_words(error)}"
         self.tell("exception", "", f"{said} at {here}" if here else said, detail=detail)
 
     # -------------------------------------------------------------------------------------- what further calls can show
@@ -180,27 +186,43 @@ class Contract:
         rng = stream(0, "another upstream")
         other = {name: rng.standard_normal(g.shape).astype(g.dtype) for name, g in upstream.items()}
         both = {name: np.asarray(-2 * g + other[name]).astype(g.dtype) for name, g in upstream.items()}
-        second, together, doubled, third = (
-            call(other),
-            call(both),
-            call(_times(-2, upstream)),
-            call(_times(1 / 3, other)),
-        )
+        second, together, doubled = call(other), call(both), call(_times(-2, upstream))
+        noise: dict[str, float] = {}
         for name, one in first.items():
-            if any(name not in answers for answers in (second, together, doubled, third)):
+            if any(name not in answers for answers in (second, together, doubled)):
                 continue
             with np.errstate(all="ignore"):
-                # A factor of -2 rounds nothing, one of 1/3 shows how much of an answer is rounding: all of it where
-                # large terms cancel, and there a sum of two may be off by as much.
                 scaled = np.abs(doubled[name] + 2 * one).max(initial=0.0)
-                noise = np.abs(third[name] - second[name] / 3).max(initial=0.0)
                 apart = np.abs(together[name] - (-2 * one + second[name])).max(initial=0.0)
                 size = (2 * np.abs(one) + np.abs(second[name])).max(initial=0.0)
+            off = max(scaled, apart)
             # An answer that is not finite is judged as such elsewhere.
-            least = NOT_LINEAR[_coarsest(upstream)] * size
-            if np.isfinite(size) and (scaled > least or apart > max(least, NOISE * noise)):
+            if not np.isfinite(size) or not off > NOT_LINEAR[_coarsest(upstream)] * size:
+                continue
+            noise = noise or _noise(call, other, second)
+            if off > NOISE * noise.get(name, np.inf):
                 said = "doubling upstream and adding another should do so to it"
                 self.tell("not linear", name, f"the gradient by {name} is not linear in upstream: {said}")
+
+
+def _noise(
+    call: Callable[[Mapping[str, Array]], Answers], upstream: Mapping[str, Array], answers: Answers
+) -> dict[str, float]:
+    """How much of each answer is rounding of its terms: all of it where large terms cancel, to 0 on paper.
+
+    Upstream gradients that differ by little have answers that do, whatever function of them they are; what is left is
+    rounding. One factor alone may show none of it.
+    """
+    found = dict.fromkeys(answers, 0.0)
+    step = SMALL[_coarsest(upstream)]
+    for number in range(1, NOISE_CALLS + 1):
+        factor = 1.0 + number * step
+        moved = call(_times(factor, upstream))
+        for name, answer in answers.items():
+            with np.errstate(all="ignore"):
+                off = np.abs(moved.get(name, np.nan) - factor * answer).max(initial=0.0)
+            found[name] = max(found[name], float(np.nan_to_num(off, nan=np.inf)))
+    return found
 
 
 def _times(factor: float, upstream: Mapping[str, Array]) -> dict[str, Array]:
@@ -238,8 +260,13 @@ def _mended(name: str, answer: Array, shape: tuple[int, ...]) -> tuple[str, Arra
     return "NumPy would broadcast it silently, which hides the fault; a gradient has the shape of its variable", None
 
 
-def _words(error: BaseException) -> str:
-    """What an exception says, in one line; to ask it is to call its methods, which may raise too."""
+def in_words(error: BaseException) -> str:
+    """An exception in one line; to ask what it says is to call its methods, which may raise too.
+
+    >>> in_words(KeyError("W"))
+    "KeyError: 'W'"
+    """
     said = call_foreign(lambda: str(error).strip().split("\n")[0])
     words = said.value if said.error is None else "its own message cannot be had"
-    return words if len(words) <= LONGEST_MESSAGE else f"{words[:LONGEST_MESSAGE]} ..."
+    shown = words if len(words) <= LONGEST_MESSAGE else f"{words[:LONGEST_MESSAGE]} ..."
+    return f"{type(error).__name__}: {shown}".rstrip(": ")

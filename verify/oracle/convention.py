@@ -44,6 +44,8 @@ class Convention:
     keywords: Mapping[str, Source]
     labels: Mapping[str, str]
     """Output -> what the gradient calls its upstream gradient."""
+    parameters: tuple[str, ...]
+    """The gradient's own names, in order."""
     is_guessed: bool
     """Whether inputs are passed by position to parameters of other names: they may be meant for something else."""
 
@@ -93,7 +95,7 @@ def convention(interface: Interface, gradient: Callable[..., Any]) -> Convention
     arranged = _arranged(parameters, sources, more, by_name=found.by_name)
     labels = {output: _label(output, upstream, interface) for output in interface.outputs}
     is_guessed = any(place != name for place, name in found.places.items())
-    made = Convention(*arranged, labels, is_guessed)
+    made = Convention(*arranged, labels, tuple(parameters), is_guessed)
     if not made.takes_upstream and any(interface.outputs.values()):
         shapes = ", ".join(f"{name} {shape}" for name, shape in interface.outputs.items())
         raise UsageError(f"the output is an array ({shapes}): the gradient needs a parameter 'upstream'")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from verify.errors import UsageError, did_you_mean
+from verify.foreign_call import call_foreign
 
 HERE = Path(__file__).resolve().parent.parent
 """The package: frames in it are no business of the user's."""
@@ -34,9 +36,12 @@ def gradient_named(target: str, what: str = "gradient") -> Any:
     found: Any = _imported(module_name)
     place = f"module {module_name}"
     for name in attribute.split("."):
-        if not hasattr(found, name):
+        held = call_foreign(partial(getattr, found, name))  # a module may answer by a function of its own
+        if isinstance(held.error, AttributeError):
             raise UsageError(f"{place} has no '{name}'. {did_you_mean(name, dir(found))}".strip())
-        found, place = getattr(found, name), f"{place}:{name}"
+        if held.error is not None:
+            raise UsageError(f"{place}: reading '{name}' raises {held.error!r:.200}")
+        found, place = held.value, f"{place}:{name}"
     if not callable(found):
         raise UsageError(f"'{target}' is of type {type(found).__name__}, expected a function that can be called")
     return found

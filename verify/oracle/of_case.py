@@ -14,7 +14,7 @@ from verify.oracle.shrink import shrunk
 from verify.oracle.subject import Gradient, Subject
 from verify.points import own_points
 from verify.reading.case import Case
-from verify.records import SUBJECT, CaseResult, Finding, Verdict
+from verify.records import SUBJECT, CaseResult, Finding, Point, Verdict
 from verify.runner import run_loaded
 from verify.settings import Settings
 from verify.variants.diagnose import diagnosed
@@ -59,7 +59,9 @@ def judge_case(asked: Question, case: Case, interface: Interface | None = None) 
     subject = Subject(interface or Interface.of(case), asked.gradient)
     subject.lines = asked.lines
     looked_at = replace(case, draws_scalar_upstream=subject.takes_upstream)
-    result = diagnosed(looked_at, run_loaded(looked_at, asked.settings, subject=subject))
+    judged = run_loaded(looked_at, asked.settings, subject=subject)
+    subject.refuse_strangers()
+    result = diagnosed(looked_at, judged)
     own = own_points(looked_at, asked.settings.seed)
     for number in range(min(len(own), MOST_PROBED)):
         subject.probe(*({k: x[number] for k, x in xs.items()} for xs in (own.inputs, own.upstream)))
@@ -89,21 +91,37 @@ def _excused(findings: tuple[Finding, ...], result: CaseResult) -> tuple[Finding
 
 
 def _not_finite(result: CaseResult) -> list[Finding]:
-    """A finding for each variable whose gradient is not finite somewhere though the truth is."""
+    """A finding for each variable whose gradient is not finite somewhere though the truth is.
+
+    It fails wherever that is, but where an input is so small that its square is none: no code is asked to do without.
+    """
     explained = {finding.variable for finding in result.findings if finding.kind in {"exception", "wrong shape"}}
+    tiny = {point.id for point in result.points if _is_tiny(point)}
     found = []
     for variable in result.variables:
         rows = variable.rows
         if SUBJECT not in rows.values or rows.reference is None or explained & {"", variable.name}:
             continue
-        lost = ~np.isfinite(rows.values[SUBJECT]) & np.isfinite(rows.reference) & ~rows.passes
+        lost = ~np.isfinite(rows.values[SUBJECT]) & np.isfinite(rows.reference)
+        fails = lost & ~(rows.passes & np.isin(rows.point, list(tiny)))
         if lost.any():
-            row = variable.row(int(np.argmax(lost)))
+            row = variable.row(int(np.argmax(fails if fails.any() else lost)))
             said = f"the gradient by {variable.name} is {row.values[SUBJECT]} at point {row.point}"
-            found.append(
-                Finding("not finite", variable.name, f"{said}, where the truth is {row.reference!r}", fails=True)
-            )
+            why = "" if fails.any() else ": squares of its inputs are too small for floats there"
+            said = f"{said}, where the truth is {row.reference!r}{why}"
+            found.append(Finding("not finite", variable.name, said, fails=bool(fails.any())))
     return found
+
+
+def _is_tiny(point: Point) -> bool:
+    """Whether a value at a point is not 0, and its square is less than floats hold."""
+    for value in point.values.values():
+        array = np.asarray(value)
+        if array.dtype.kind == "f":
+            size = np.abs(array)
+            if np.any((size > 0) & (size < np.sqrt(np.finfo(array.dtype).smallest_normal))):
+                return True
+    return False
 
 
 def with_simplest(

@@ -10,7 +10,9 @@ import numpy as np
 
 from verify.errors import UsageError, did_you_mean
 from verify.oracle.black_box import Function, judge_black_box
+from verify.oracle.convention import by_name
 from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
+from verify.oracle.function_watch import FunctionWatch
 from verify.oracle.given import adapted
 from verify.oracle.interface import Interface
 from verify.oracle.of_case import Question, judge_case, with_simplest
@@ -63,17 +65,20 @@ def judge_function(asked: Question, function: Function, at: Sequence[At], dims: 
 def _judge_group(asked: Question, function: Function, points: Sequence[At]) -> list[CaseResult]:
     """Points that one trace holds for."""
     traced = traced_or_reason(function, points, asked.domain, asked.constants)
+    watch = FunctionWatch(by_name(function, list(points[0])), points[0])
     if not isinstance(traced, Case):
-        return _judge_black_box(asked, function, points, traced)
+        return watch.told(_judge_black_box(asked, function, points, traced), asked.gradient)
     real = {item.name for item in traced.real_inputs}
     held = {name: value for name, value in points[0].items() if name not in real}
     case = adapted(traced, (), None, asked.upstream)
     interface = replace(Interface.of(case), inputs=tuple(points[0]), held=held)
-    return with_simplest(asked, [case], [judge_case(asked, case, interface)], interface)
+    results = watch.told([judge_case(asked, case, interface)], asked.gradient)
+    return with_simplest(asked, [case], results, interface)
 
 
 def _judge_black_box(asked: Question, function: Function, points: Sequence[At], why: str) -> list[CaseResult]:
     """A result for each point: the given ones, and random ones where there is a domain."""
+    function = by_name(function, list(points[0]))
     most = min(asked.settings.points, BLACK_BOX_POINTS)
     drawn = _drawn_points(points[0], asked.domain or {}, most, asked.settings.seed)
     places = [f", at[{i}]" if len(points) > 1 else "" for i in range(len(points))]
@@ -100,7 +105,7 @@ def _judge_other_sizes(asked: Question, function: Function, at: At, dims: Dims) 
         reason = "an axis would have no size"
         for candidate in drawn:
             point = _as_dtype(candidate, asked.dtype)
-            reason = why_without_value(function, point, own)
+            reason = why_without_value(by_name(function, list(at)), point, own)
             if not reason:
                 break
         if reason:

@@ -187,6 +187,9 @@ def shrunk(gradient: Any, case: Case, result: CaseResult, interface: Interface |
 def _worst(result: CaseResult) -> Row | None:
     """The failing row that is farthest off, in units of what is allowed, among those of one variable."""
     for variable in result.variables:
+        answers = variable.rows.values.get(SUBJECT)
+        if answers is not None and not np.isfinite(answers).any():
+            continue  # there is no answer anywhere, which no simpler point shows better
         failing = [row for row in variable.failing() if row.verdict is Verdict.FAIL and row.quantity == "gradient"]
         if failing:
             return max(failing, key=_off)

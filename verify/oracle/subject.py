@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from verify.certified.reference import Enclosure, Enclosures, Reference
 from verify.certified.taylor import precision
 from verify.derivative import Derivative
-from verify.errors import VerifyError
+from verify.errors import UsageError, VerifyError
 from verify.foreign_call import call_foreign
 from verify.interpret import dtype_of
 from verify.oracle.answers import as_numbers, by_variable
 from verify.oracle.ball_numbers import BallNumber
-from verify.oracle.contract import Contract
+from verify.oracle.contract import Contract, in_words
 from verify.oracle.convention import convention
 from verify.oracle.interface import Interface
 from verify.oracle.line_coverage import LineCoverage
@@ -36,6 +36,9 @@ Gradient = Callable[..., Any]
 
 FORMULA_BITS = 256
 """Precision at which a formula is run in balls."""
+
+MISFITS = (TypeError, ValueError, IndexError, KeyError, AttributeError)
+"""What code raises that is given other arguments than it is meant for."""
 
 NEIGHBOURS = 33
 """Points of the noise test, ..."""
@@ -101,6 +104,8 @@ class Subject:
         """What was found out about the gradient while it was called."""
         self.has_answered = False
         """Whether any call came to an answer."""
+        self.first_error: BaseException | None = None
+        """What the first call raised that raised anything."""
         self.convention = convention(interface, gradient)
         self.takes_upstream = self.convention.takes_upstream
         self._in_balls: tuple[bytes, Mapping[str, Any]] | None = None
@@ -133,6 +138,7 @@ class Subject:
         called = call_foreign(lambda: self._watched_call(here, seeds))
         self.contract.changed(called.changed)
         if called.error is not None:
+            self.first_error = self.first_error or called.error
             self.contract.raised(called.error, _point_text(inputs))
             return {}
         labels = self.convention.labels
@@ -151,7 +157,7 @@ class Subject:
 
     def _watched_call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
         with self.lines.watching() if self.lines is not None else nullcontext():
-            return self._call(inputs, upstream)
+            return self.call(inputs, upstream)
 
     def _read(self, raw: Any, given: Mapping[str, Any], inputs: Mapping[str, Array]) -> dict[str, Array]:
         """An answer by variable, as floats of the right shapes; whatever is wrong with it is told."""
@@ -168,11 +174,29 @@ class Subject:
             found[name] = self.contract.fitted(name, numbers.array, self.interface.shapes[name])
         return found
 
+    def refuse_strangers(self) -> None:
+        """Raises UsageError where every call raised what arguments raise that were meant for something else.
+
+        That is told once, and not in hundreds of rows without an answer.
+        """
+        if self.has_answered or not self.convention.is_guessed or not isinstance(self.first_error, MISFITS):
+            return
+        places = zip(self.convention.parameters, self.convention.positions, strict=False)
+        given = ", ".join(
+            f"{name} was {source.name}" for name, source in places if name != source.name and not source.is_upstream
+        )
+        has = f"{self.interface.what} has {', '.join(self.interface.inputs)}"
+        raise UsageError(
+            f"the gradient was called by position ({given}) and has no answer at any point: it raised "
+            f"{in_words(self.first_error)}. {has}: is it the gradient of that? Then name its parameters as there"
+        )
+
     def probe(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
         """Calls the subject again at one point: whether it repeats itself, and is linear in ``upstream``."""
         self.contract.probe(lambda seeds: self.answer(inputs, seeds), upstream, by=self.takes_upstream)
 
-    def _call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
+    def call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
+        """What the gradient itself returns, whatever that is; it may write to what it is given."""
         held = {name: np.copy(x) if isinstance(x, np.ndarray) else x for name, x in self.interface.held.items()}
         positions, keywords = self.convention.arguments({**inputs, **held}, upstream)
         return self.gradient(*positions, **keywords)
@@ -267,7 +291,7 @@ class Subject:
             here = {key: _ball_numbers(x[0], unit) if key in real else x[0][()] for key, x in inputs.items()}
             seeds = {key: _ball_numbers(g[0], unit) for key, g in upstream.items()}
             # Whatever foreign code makes of numbers that it does not know; it may well leave the program.
-            ran = call_foreign(lambda: by_variable(self.interface, self._call(here, seeds)))
+            ran = call_foreign(lambda: by_variable(self.interface, self.call(here, seeds)))
             return {name: answers[0][1] for name, answers in ran.value.items()} if ran.error is None else {}
 
     def _errors_nearby(

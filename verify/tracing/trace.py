@@ -143,6 +143,12 @@ class _Call:
         if not point:
             raise UsageError(f"{self.name} needs values to run with, such as {self._first_parameter()}=3.0")
         if not self.real:
+            nested = next((name for name, value in point.items() if isinstance(value, Mapping)), "")
+            if nested:
+                raise UsageError(
+                    f"{nested} is a mapping, and what is differentiated is an array of its own: let {self.name} take "
+                    f"each array of {nested} as a parameter, at={{'{nested}_w': ...}}, and put them together itself"
+                )
             shown = ", ".join(f"{name}={point[name]!r:.40}" for name in point) or "no values"
             raise UsageError(
                 f"nothing to differentiate {self.name} by, got {shown}: whole numbers are passed on as constants. "
@@ -245,6 +251,8 @@ def _as_value(name: str, value: Any) -> Any:
         if not np.all(np.isfinite(array)):
             raise UsageError(f"{name} is not finite. A function has no derivative there: choose another point")
         return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    if array.dtype.kind == "V" and array.dtype.names is None and array.dtype.type is not np.void:
+        raise UsageError(f"{name} is {array.dtype}, in which nothing is judged: give it as {name}.astype(np.float32)")
     if array.dtype.kind == "c":
         raise UsageError(f"{name} is complex. Gradients are those of real functions: split it into two inputs")
     return array if isinstance(value, np.ndarray | list | tuple) and array.dtype.kind in "iub" else value
@@ -501,6 +509,8 @@ def default_domain(values: Sequence[Array]) -> Domain:
     '[-7, 3]'
     """
     flat = np.concatenate([np.ravel(value) for value in values])
+    if not flat.size:
+        return Domain(-1.0, 1.0)  # nothing is drawn from it
     with np.errstate(over="ignore"):
         low, high = flat - 1.0 - np.abs(flat), flat + 1.0 + np.abs(flat)
     return Domain(max(float(np.min(low)), -LARGEST), min(float(np.max(high)), LARGEST))
