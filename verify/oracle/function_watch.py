@@ -42,11 +42,11 @@ class FunctionWatch:
         self.after: dict[str, Any] = {}
         """Argument -> what the function makes of it, for those that it writes to."""
         self.repeats = True
-        given = _own(point)
+        given = own_arguments(point)
         self.value = self._run(given)
         self.after = {name: given[name] for name in given if _differ(given[name], point[name])}
         if self.value is not None:
-            self.repeats = _is_same(self.value, self._run(_own(point)))
+            self.repeats = _is_same(self.value, self._run(own_arguments(point)))
 
     def findings(self) -> tuple[Finding, ...]:
         """What was found out about the function; call it after the gradient was judged."""
@@ -56,7 +56,7 @@ class FunctionWatch:
                 "the function does not repeat itself: the same call gives another value, so there is no gradient of it"
             )
             found.append(Finding("function changed", "", f"{said}. Fix its seed, or what it keeps between calls", True))
-        elif self.value is not None and not _is_same(self.value, self._run(_own(self.point))):
+        elif self.value is not None and not _is_same(self.value, self._run(own_arguments(self.point))):
             said = (
                 "the function gives another value after its gradient was called than before: they share what it changes"
             )
@@ -75,7 +75,10 @@ class FunctionWatch:
 
     def _own_writes(self, gradient: Gradient) -> set[str]:
         """The arguments of which the gradient makes what the function makes of them."""
-        given, seeds = _own(self.point), {f"output {i}": np.ones_like(y)[()] for i, y in enumerate(self.value or ())}
+        given, seeds = (
+            own_arguments(self.point),
+            {f"output {i}": np.ones_like(y)[()] for i, y in enumerate(self.value or ())},
+        )
         interface = Interface("the function", tuple(given), (), {}, {name: np.shape(g) for name, g in seeds.items()})
         call_foreign(lambda: Subject(interface, gradient).call(given, seeds))
         return {name for name, value in self.after.items() if not _differ(given[name], value)}
@@ -87,8 +90,13 @@ class FunctionWatch:
         return found
 
 
-def _own(point: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments that a call may write to."""
+def own_arguments(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that a call may write to, and the caller's own stay as they are.
+
+    >>> at = {"x": np.ones(2)}
+    >>> own_arguments(at)["x"] is at["x"]
+    False
+    """
     return {name: np.array(x)[()] if isinstance(x, np.ndarray | float | list) else x for name, x in point.items()}
 
 

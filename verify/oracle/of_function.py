@@ -12,7 +12,7 @@ from verify.errors import UsageError, did_you_mean
 from verify.oracle.black_box import Function, judge_black_box
 from verify.oracle.convention import by_name
 from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
-from verify.oracle.function_watch import FunctionWatch
+from verify.oracle.function_watch import FunctionWatch, own_arguments
 from verify.oracle.given import adapted
 from verify.oracle.interface import Interface
 from verify.oracle.of_case import Question, judge_case, with_simplest
@@ -98,14 +98,15 @@ def _judge_other_sizes(asked: Question, function: Function, at: At, dims: Dims) 
     most = SUBJECT_SIZES if settings.sizes is None else settings.sizes
     results: list[CaseResult] = []
     missing: list[str] = []
-    own = function(**at)
+    plain = by_name(function, list(at))
+    own = plain(**own_arguments(at))
     for label, drawn in points_at_other_sizes(at, dims, asked.domain, settings.seed):
         if len(results) == most:
             break
         reason = "an axis would have no size"
         for candidate in drawn:
             point = _as_dtype(candidate, asked.dtype)
-            reason = why_without_value(by_name(function, list(at)), point, own)
+            reason = why_without_value(plain, point, own)
             if not reason:
                 break
         if reason:
