@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import sample_run
 
-from verify.errors import UsageError
+from verify.errors import UsageError, printable
 from verify.records import METHODS, CaseResult, Run
-from verify.report.format import printable
 from verify.report.html import FEWEST_ROWS, MOST_ROWS, array, difference, number, render, write_html
 
 VOID = {"meta", "br"}

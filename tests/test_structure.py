@@ -44,6 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "ops.linear_algebra",
         "ops.convolution",
         "ops",
+        "ops.parameters",
     ),
     (
         "streams",

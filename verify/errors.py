@@ -1,14 +1,63 @@
 """What can be wrong with what a user gives, said so that it can be mended.
 
 Every fault of a case file is a :class:`Problem`: what was expected, what was found, the file, line and column,
-the line's own text, and a suggestion. All problems of a file travel together in one :class:`CaseError`.
+the line's own text, and a suggestion. All problems of a file travel together in one :class:`CaseError`. Whatever is
+quoted in a message was written by others: it is cut where it is long, and what a terminal would obey is escaped.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+MOST_PROBLEMS = 50
+"""Faults of one text after which nothing more is looked for: whoever has mended these runs it again."""
+MOST_TOLD = 20
+"""Faults of one text that its message tells."""
+LONGEST_TELLING = 8_000
+"""Characters of a message after which no further fault is told."""
+LONGEST_SENTENCE = 300
+"""Characters of what is wrong, and of what is suggested; names in a file may be longer than any screen."""
+WINDOW = 160
+"""Characters of a line that are shown, with the place that is meant among them."""
+MOST_COMPARED = 100
+"""Known words that a misspelt one is held against."""
+LONGEST_WORD = 60
+"""Characters of a word that may be a misspelling of another."""
+
+
+def printable(text: str) -> str:
+    r"""The text with everything invisible (control characters, direction marks) shown as its escape; newlines stay.
+
+    A terminal obeys escape sequences, and a direction mark reorders what a reader sees: names come from files.
+
+    >>> printable("a\x1b[31mb\nc")
+    'a\\x1b[31mb\nc'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def line_of(text: str) -> str:
+    r"""The text in one line, newlines shown as escapes too.
+
+    >>> line_of("a\nb")
+    'a\\nb'
+    """
+    return printable(text).replace("\n", "\\n")
+
+
+def shortened(text: str, length: int = LONGEST_WORD) -> str:
+    r"""A text on one line, cut where it is long, for use inside a message.
+
+    >>> shortened("x +\n y"), shortened("1234567890", 8)
+    ('x + y', '12345...')
+    """
+    flat = " ".join(text[: 4 * length].split())
+    return flat if len(flat) <= length and len(text) <= 4 * length else f"{flat[: length - 3]}..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +89,100 @@ class Problem:
 
     def headline(self) -> str:
         """The problem in one line: place, message, suggestion."""
-        sentence = self.message if not self.suggestion else f"{self.message.rstrip('.')}. {self.suggestion}"
-        return f"{self.place}: {sentence}" if self.place else sentence
+        sentence = _cut(self.message)
+        if self.suggestion:
+            sentence = f"{sentence.rstrip('.')}. {_cut(self.suggestion)}"
+        return line_of(f"{self.place}: {sentence}" if self.place else sentence)
 
     def __str__(self) -> str:
         """The problem with the line that it is about and a caret under the column."""
-        shown = self.text.rstrip("\r\n")
+        shown = self.text.rstrip("\r\n").replace("\t", " ")
         if not shown.strip():
             return self.headline()
-        indent = len(shown) - len(shown.lstrip())
-        lines = [self.headline(), "    " + shown.lstrip()]
-        if self.column > indent:
-            lines.append("    " + " " * (self.column - 1 - indent) + "^")
+        start, end = _window(shown, self.column - 1)
+        before, after = "... " * bool(shown[:start].strip()), " ..." * (end < len(shown))
+        lines = [self.headline(), f"    {before}{line_of(shown[start:end])}{after}"]
+        if self.column > start:
+            lines.append("    " + " " * len(before + line_of(shown[start : self.column - 1])) + "^")
         return "\n".join(lines)
+
+
+def _cut(sentence: str) -> str:
+    return sentence if len(sentence) <= LONGEST_SENTENCE else f"{sentence[: LONGEST_SENTENCE - 3]}..."
+
+
+def _window(line: str, place: int) -> tuple[int, int]:
+    """The part of a line that is shown: from its first sign on, or of a long one what stands around a place."""
+    first = len(line) - len(line.lstrip())
+    if len(line) - first <= WINDOW:
+        return first, len(line)
+    start = max(first, min(place - WINDOW // 2, len(line) - WINDOW))
+    return start, start + WINDOW
 
 
 class VerifyError(Exception):
     """A fault of the input, not of this program: the command prints it without a traceback and exits with 2."""
 
+    def __str__(self) -> str:
+        """The message, with what a terminal would obey escaped."""
+        return printable(super().__str__())
+
 
 class CaseError(VerifyError):
-    """A case file that cannot be used; carries every problem found in it.
+    """A case file that cannot be used; carries the problems found in it, and tells the first of them.
 
     Common causes: a misspelt op or field, a name used before its stage, shapes that do not fit, a missing value.
+
+    >>> str(CaseError(Problem(f"fault {i}") for i in range(22))).splitlines()[-2:]
+    ['fault 19', 'and 2 more problems']
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: Sequence[Problem] = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__("\n".join(self.told()))
+
+    def told(self) -> tuple[str, ...]:
+        """The first problems as texts, and how many there are besides.
+
+        >>> CaseError([Problem("a fault")]).told()
+        ('a fault',)
+        """
+        return tuple(_told(self.problems))
+
+
+def _told(problems: Sequence[Problem]) -> Iterator[str]:
+    """The first problems, one at least, and how many there are besides."""
+    told = length = 0
+    for problem in problems[:MOST_TOLD]:
+        text = str(problem)
+        length += len(text) + 1
+        if told and length > LONGEST_TELLING:
+            break
+        told += 1
+        yield text
+    if left := len(problems) - told:
+        at_least = "at least " * (len(problems) >= MOST_PROBLEMS)
+        yield f"and {at_least}{left} more problem{'s' * (left > 1)}"
+
+
+class Problems(list[Problem]):
+    """The faults of one text as they are found; full after so many that reading on would help nobody.
+
+    >>> problems = Problems()
+    >>> problems.add(Problem("a fault"), Problem("another"))
+    >>> len(problems)
+    2
+    """
+
+    def add(self, *problems: Problem) -> None:
+        """Faults more. Raises FullError."""
+        self.extend(problems[: MOST_PROBLEMS - len(self)])
+        if len(self) >= MOST_PROBLEMS:
+            raise FullError
+
+
+class FullError(Exception):
+    """Enough faults were found in a text; whoever began to read it tells them."""
 
 
 class TraceError(VerifyError):
@@ -105,5 +220,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("qqq", ["sigmoid"])
     ''
     """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    if len(word) > LONGEST_WORD:
+        return ""
+
+    def distance(other: str) -> tuple[bool, int]:
+        return other[:1] != word[:1], abs(len(other) - len(word))
+
+    words = heapq.nsmallest(MOST_COMPARED, known, key=distance)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"Did you mean '{near[0]}'?" if near else ""

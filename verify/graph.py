@@ -15,6 +15,7 @@ import numpy as np
 
 from verify.errors import ShapeError
 from verify.ops import OPERAND_NAMES, OPS, Op, Shape
+from verify.ops.parameters import parameter_fault
 
 Kind = Literal["input", "constant", "op"]
 
@@ -321,6 +322,9 @@ def _aligned(shape: Shape, rank: int) -> Shape | None:
 def _normalised(row: Op, params: Mapping[str, Any], shapes: Sequence[Shape]) -> dict[str, Any]:
     """Static parameters with non-negative axes and indices, held against the operand's rank."""
     static = dict(params)
+    for key, value in static.items():
+        if fault := parameter_fault(row, key, value):
+            raise ShapeError(fault)
     shape = shapes[0] if shapes else ()
     for key in ("axis", "axes"):
         if static.get(key) is not None:
@@ -351,6 +355,8 @@ def _normal_index(index: Sequence[Any], shape: Shape) -> tuple[Any, ...]:
         raise ShapeError(f"{taken} indices for an array with {len(shape)} axes (shape {shape})")
     if sum(part is Ellipsis for part in index) > 1:
         raise ShapeError("an index has '...' once at most")
+    if (made := sum(part is None for part in index)) > MOST_AXES:
+        raise ShapeError(f"{made} new axes, at most {MOST_AXES} are allowed")
     sizes = iter(shape)
     normal: list[Any] = []
     for part in index:

@@ -160,7 +160,7 @@ def run_case(path: str | Path, settings: Settings = DEFAULT) -> CaseResult:
     try:
         case = load_case(path)
     except CaseError as error:
-        problems = tuple(str(problem) for problem in error.problems)
+        problems = error.told()
         return CaseResult(Path(path).stem, str(path), seed=settings.seed, problems=problems)
     return _run_guarded(case, settings, started)
 

@@ -22,11 +22,10 @@ from verify.emitting.templates import (
     scalar,
 )
 from verify.emitting.texts import PRODUCT, SIGN, SUM, held, may_share, product, summed_to, times
-from verify.errors import UsageError
+from verify.errors import UsageError, line_of
 from verify.graph import Node
 from verify.reading.case import Case
 from verify.reading.expression_text import expression_text
-from verify.reading.yaml_source import printable
 
 WIDTH = 110
 """Characters of a line, comments included."""
@@ -155,8 +154,8 @@ class _Writer:
         parameters = ", ".join(self.names[i] for i in self.graph.inputs.values() if self._is_read(i))
         outputs = [self.names[self.graph.position(name)] for name in self.graph.outputs]
         heading = [
-            f"# {printable(self.case.name)}: value and gradient, stage by stage.",
-            *([f"# {printable(self.case.source)}"] if self.case.source.strip() else []),
+            f"# {line_of(self.case.name)}: value and gradient, stage by stage.",
+            *([f"# {line_of(self.case.source)}"] if self.case.source.strip() else []),
             "# Written by `verify emit`; d stands for the derivative of the output, contracted with upstream.",
         ]
         lines = [
@@ -257,7 +256,7 @@ class _Writer:
             return None
         block = _Block(self.names[root])
         self._back(block, root, _Gradient(self.gradients[root], self.nodes[root].shape), root)
-        title = printable(f"{stage} = {expression_text(self.graph, stage)}")
+        title = line_of(f"{stage} = {expression_text(self.graph, stage)}")
         return title, block.lines
 
     def _back(self, block: _Block, position: int, gradient: _Gradient, root: int) -> None:

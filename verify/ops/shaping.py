@@ -116,12 +116,21 @@ def _index_vjp(g: Any, y: Any, a: Any, index: tuple[Any, ...]) -> Any:
 
 
 def _gathered_shape(a: Shape, index: tuple[Any, ...]) -> Shape:
-    try:
-        shape: Shape = np.broadcast_to(np.zeros(()), a)[_lists(index)].shape
-    except IndexError:
-        lengths = " and ".join(str(len(part)) for part in index if isinstance(part, tuple))
-        raise ShapeError(f"lists of {lengths} indices do not broadcast together") from None
-    return shape
+    """NumPy's rule, without making the result: a short list makes a large array of a row that it names often."""
+    lengths = {len(part) for part in index if isinstance(part, tuple)}
+    if len(lengths - {1}) > 1:
+        text = " and ".join(str(len(part)) for part in index if isinstance(part, tuple))
+        raise ShapeError(f"lists of {text} indices do not broadcast together")
+    kept = np.broadcast_to(np.zeros(()), a)[tuple(0 if isinstance(part, tuple) else part for part in index)].shape
+    pairs = np.zeros((1,) * len(a))[tuple(map(_first_twice, index))].shape  # where the axis of the lists comes to lie
+    return (*kept[: pairs.index(2)], *(lengths - {1} or {1}), *kept[pairs.index(2) :])
+
+
+def _first_twice(part: Any) -> Any:
+    """A part of an index, made for an axis of length 1: a list picks its only entry twice."""
+    if isinstance(part, tuple):
+        return [0, 0]
+    return slice(None) if isinstance(part, slice) else part if part is None or part is Ellipsis else 0
 
 
 def _lists(index: tuple[Any, ...]) -> tuple[Any, ...]:

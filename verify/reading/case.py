@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
-from verify.errors import CaseError, Problem, UsageError, did_you_mean
+from verify.errors import CaseError, FullError, Problems, UsageError, did_you_mean, shortened
 from verify.graph import Graph, GraphBuilder
 from verify.ops import OPS, Shape
-from verify.reading.case_format import format_problems, kind_of
+from verify.reading.case_format import LARGEST_DIM, format_problems, kind_of
 from verify.reading.case_values import (
     DRAWS,
     half_units,
@@ -25,7 +26,7 @@ from verify.reading.case_values import (
     shape_text,
     value_at,
 )
-from verify.reading.expression import Scope, add_stages, tie_fault
+from verify.reading.expression import MAX_ENTRIES, Scope, add_stages, tie_fault
 from verify.reading.syntax import name_fault, parsed, referenced_names
 from verify.reading.yaml_source import Key, Keys, Source, parse_source, read_source
 
@@ -42,6 +43,12 @@ RESERVED = ("note", "expect")
 """Fields of a point, which no input can be called."""
 QUANTITIES: tuple[Literal["value", "gradient"], ...] = ("value", "gradient")
 LARGEST = float(np.finfo(np.float64).max)
+LARGEST_WHOLE = 2**53
+"""The whole number up to which a double holds every one."""
+_TOO_LARGE = (
+    f"the arrays of this case have more than {MAX_ENTRIES:,} entries together",
+    "Make them smaller: a gradient that is wrong at large sizes is wrong at small ones too.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,15 +236,28 @@ class _CaseReader:
         self.source = source
         self.sizes = sizes
         self.data: dict[str, Any] = source.data if isinstance(source.data, dict) else {}
-        self.problems: list[Problem] = [*source.problems, *format_problems(source)]
-        self.dims = {name: size for name, size in self._mapping("dims").items() if type(size) is int and size >= 1}
+        self.problems = Problems()
+        given = self._mapping("dims").items()
+        self.dims = {name: size for name, size in given if type(size) is int and 1 <= size <= LARGEST_DIM}
         self.dims |= sizes or {}
+        self.entries = 0
         self.expressions: dict[str, str] = {}
         self.inputs: dict[str, Input] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
 
     def read(self) -> Case:
-        """The case, if nothing is wrong with it."""
+        """The case, if nothing is wrong with it. Raises CaseError."""
+        try:
+            case = self._read()
+        except FullError:
+            case = None
+        if case is None or self.problems:
+            unique = dict.fromkeys(self.problems)
+            raise CaseError(sorted(unique, key=lambda problem: (problem.line, problem.column)))
+        return case
+
+    def _read(self) -> Case | None:
+        self.problems.add(*self.source.problems, *format_problems(self.source))
         self._check_names()
         self._read_inputs()
         self._read_expressions()
@@ -248,8 +268,7 @@ class _CaseReader:
         self._check_use(outputs, upstream)
         points = self._points(graph)
         if self.problems or graph is None:
-            unique = dict.fromkeys(self.problems)
-            raise CaseError(sorted(unique, key=lambda problem: (problem.line, problem.column)))
+            return None
         return Case(
             name=self._name(),
             source=self.data.get("source", ""),
@@ -290,7 +309,7 @@ class _CaseReader:
         return data if isinstance(data, dict) else {}
 
     def _fault(self, path: Keys, message: str, suggestion: str, *, key: bool = False) -> None:
-        self.problems.append(self.source.problem(path, message, suggestion, key=key))
+        self.problems.add(self.source.problem(path, message, suggestion, key=key))
 
     def _line(self, path: Keys) -> int:
         return self.source.marks[path].key_line
@@ -311,10 +330,10 @@ class _CaseReader:
             for name in self._mapping(section):
                 path = (section, name)
                 if reason := name_fault(name):
-                    self._fault(path, f"'{name[:60]}' cannot be a name: {reason}", "Rename it.", key=True)
+                    self._fault(path, f"'{shortened(name)}' cannot be a name: {reason}", "Rename it.", key=True)
                 elif name in seen:
                     where = f"'{seen[name]}' on line {self._line((seen[name], name))}"
-                    message = f"the name '{name}' is given twice (first under {where})"
+                    message = f"the name '{shortened(name)}' is given twice (first under {where})"
                     self._fault(path, message, "Rename one.", key=True)
                 elif section == "inputs" and name in RESERVED:
                     self._fault(path, f"an input cannot be called '{name}'", "It is a field of points.", key=True)
@@ -329,7 +348,7 @@ class _CaseReader:
             try:
                 self.inputs[name] = self._input(name, fields)
             except CaseError as error:
-                self.problems.extend(error.problems)
+                self.problems.add(*error.problems)
         if self.inputs and not any(item.kind == "real" for item in self.inputs.values()):
             message = "no input is real, so there is nothing to differentiate by"
             self._fault(("inputs",), message, "Remove the 'kind:' of at least one input.", key=True)
@@ -341,17 +360,29 @@ class _CaseReader:
         dtype = fields.get("dtype", "float64")
         if "at" not in fields or kind not in get_args(InputKind) or dtype not in DTYPES:
             raise CaseError([])  # the format has reported it
-        shape = read_shape(self.source, (*path, "shape"), self.dims) if fields.get("shape") is not None else None
+        shape = self._shape((*path, "shape")) if fields.get("shape") is not None else None
         at = self._at((*path, "at"), shape, kind)
-        self.shapes[name] = (shape or ()) if isinstance(at, str) else at.shape
-        domain = self._domain(path, fields, kind, at)
-        item = Input(name, self.shapes[name], kind, dtype, domain, at, self._line(path))
+        if shape is None:
+            shape = () if isinstance(at, str) else at.shape
+        self.shapes[name] = shape
+        domain = self._domain(path, fields, kind, dtype, at)
+        value = at if isinstance(at, str) else np.broadcast_to(at, shape)
+        item = Input(name, shape, kind, dtype, domain, value, self._line(path))
         if not isinstance(at, str) and self.sizes is None:
             self._check_value((*path, "at"), item, at)
         return item
 
+    def _shape(self, path: Keys) -> Shape:
+        """The shape that a file gives; all inputs together are bounded, before anything is made of them."""
+        shape = read_shape(self.source, path, self.dims)
+        self.entries += math.prod(shape)
+        if self.entries > MAX_ENTRIES:
+            known = self.entries - math.prod(shape) <= MAX_ENTRIES  # told once
+            raise CaseError([self.source.problem(path, *_TOO_LARGE)] if known else [])
+        return shape
+
     def _at(self, path: Keys, shape: tuple[int, ...] | None, kind: str) -> NDArray[np.float64] | Draw:
-        """The value of an input; a single number fills the whole shape."""
+        """The value of an input, as it is given: a single number stands for the whole shape."""
         data = value_at(self.source, path)
         if data in ("normal", "uniform"):
             if data == "normal" and kind in INTEGRAL:
@@ -361,10 +392,8 @@ class _CaseReader:
             suggestion = did_you_mean(data, DRAWS) or "Write a number, nested lists, 'normal' or 'uniform'."
             raise CaseError([self.source.problem(path, f"expected a value, got {kind_of(data)}", suggestion)])
         values = read_array(self.source, path)
-        if shape is None or values.shape == shape:
+        if shape is None or values.shape in (shape, ()):
             return values
-        if values.shape == ():
-            return np.full(shape, values)
         if self.sizes is not None and values.ndim == len(shape):
             if kind == "constant" and np.ptp(values):
                 message = "what these constants are at another size is not known"
@@ -373,10 +402,14 @@ class _CaseReader:
         message = f"the value has shape {shape_text(values.shape)}, 'shape' says {shape_text(shape)}"
         raise CaseError([self.source.problem(path, message, "Make them agree, or leave 'shape' out.")])
 
-    def _domain(self, path: Keys, fields: dict[str, Any], kind: str, at: NDArray[np.float64] | Draw) -> Domain:
+    def _domain(
+        self, path: Keys, fields: dict[str, Any], kind: str, dtype: str, at: NDArray[np.float64] | Draw
+    ) -> Domain:
         if fields.get("domain") is None:
-            return self._default_domain(path, kind, at)
+            return self._default_domain(path, kind, dtype, at)
         domain = Domain(*read_interval(self.source, (*path, "domain")))
+        if fault := _domain_fault(domain, kind, dtype):
+            raise CaseError([self.source.problem((*path, "domain"), *fault)])
         if kind not in INTEGRAL:
             return domain
         whole = _whole_numbers(domain)
@@ -387,7 +420,7 @@ class _CaseReader:
             raise CaseError([self.source.problem((*path, "domain"), message, "Widen it.")])
         return whole
 
-    def _default_domain(self, path: Keys, kind: str, at: NDArray[np.float64] | Draw) -> Domain:
+    def _default_domain(self, path: Keys, kind: str, dtype: str, at: NDArray[np.float64] | Draw) -> Domain:
         """Without ``domain``: distance at most 1 + |at| from each entry of ``at``; [-2, 2] for drawn values."""
         if kind == "mask":
             return Domain(0.0, 1.0)
@@ -402,7 +435,8 @@ class _CaseReader:
             return Domain(0.0, float(np.max(at)))
         with np.errstate(over="ignore"):
             low, high = at - 1.0 - np.abs(at), at + 1.0 + np.abs(at)
-        return Domain(max(float(np.min(low)), -LARGEST), min(float(np.max(high)), LARGEST))
+        largest = float(np.finfo(dtype).max)
+        return Domain(max(float(np.min(low)), -largest), min(float(np.max(high)), largest))
 
     def _check_value(self, path: Keys, item: Input, values: NDArray[np.float64]) -> None:
         """Every given value must be of its input's kind and inside its domain; the first that is not is reported."""
@@ -436,18 +470,20 @@ class _CaseReader:
             return stages[-1:]
         names = given if isinstance(given, list) else [given]
         if not names:
-            self._fault(("output",), "the list of outputs is empty", f"Stages: {', '.join(stages)}.")
+            self._fault(("output",), "the list of outputs is empty", f"Stages: {_some(stages)}.")
+        seen: set[str] = set()
         for i, name in enumerate(names):
             path: Keys = ("output", i) if isinstance(given, list) else ("output",)
             if not isinstance(name, str):
                 self._fault(path, f"expected the name of a stage, got {kind_of(name)}", "Write its name.")
-            elif name in names[:i]:
-                self._fault(path, f"the output '{name}' is given twice", "Remove one.")
-            elif name not in stages:
+            elif name in seen:
+                self._fault(path, f"the output '{shortened(name)}' is given twice", "Remove one.")
+            elif name not in self._mapping("stages"):
                 is_input = name in self._mapping("inputs")
-                message = f"the output '{name}' is an input" if is_input else f"unknown output '{name}'"
-                self._fault(path, message, did_you_mean(name, stages) or f"Stages: {', '.join(stages)}.")
-        return tuple(name for name in dict.fromkeys(map(str, names)) if name in stages)
+                message = f"the output '{name}' is an input" if is_input else f"unknown output '{shortened(name)}'"
+                self._fault(path, message, did_you_mean(name, stages) or f"Stages: {_some(stages)}.")
+            seen.update([name] if isinstance(name, str) else [])
+        return tuple(name for name in dict.fromkeys(map(str, names)) if name in self._mapping("stages"))
 
     def _graph(self, outputs: tuple[str, ...]) -> Graph | None:
         """The graph of all stages, or None where one of them has a fault."""
@@ -457,8 +493,10 @@ class _CaseReader:
             {name: builder.input(name, shape, self._line(("inputs", name))) for name, shape in self.shapes.items()},
             self.dims,
             {},
+            dtype="float32" if all(item.dtype == "float32" for item in self.inputs.values()) else "float64",
         )
-        broken = [name for name in declared if name not in (*self.shapes, *self.dims, *self.expressions)]
+        usable = {*self.shapes, *self.dims, *self.expressions}
+        broken = [name for name in declared if name not in usable]
         scope.later = dict.fromkeys(broken, ("", ""))
         lines = {stage: self._line(("stages", stage)) for stage in self.expressions}
         places = {stage: self.source.places(("stages", stage)) for stage in self.expressions}
@@ -466,24 +504,34 @@ class _CaseReader:
         for stage, found in faults.items():
             for problem in found:
                 place = places[stage][min(max(problem.column, 1), len(places[stage])) - 1]
-                self.problems.append(self.source.problem_at(place, problem.message, problem.suggestion))
+                self.problems.add(self.source.problem_at(place, problem.message, problem.suggestion))
+        self._check_size(builder, {stage: scope.names[stage] for stage in self.expressions if stage in scope.names})
         return None if faults or broken or not outputs else builder.build(outputs)
+
+    def _check_size(self, builder: GraphBuilder, stages: Mapping[str, int]) -> None:
+        """All values of a point together are bounded."""
+        for stage, position in stages.items():
+            self.entries += math.prod(builder.shape(position))
+            if self.entries > MAX_ENTRIES:
+                self._fault(("stages", stage), *_TOO_LARGE)
+                return
 
     def _upstream(self, graph: Graph | None, outputs: tuple[str, ...]) -> dict[str, str]:
         """Output -> input that is its upstream gradient."""
         given = {name: value for name, value in self._mapping("upstream").items() if isinstance(value, str)}
+        known = set(outputs)
         for output, name in given.items():
             path: Keys = ("upstream", output)
-            if output not in outputs:
-                suggestion = did_you_mean(output, outputs) or f"Outputs: {', '.join(outputs)}."
-                self._fault(path, f"'{output}' is not an output", suggestion, key=True)
+            if output not in known:
+                suggestion = did_you_mean(output, outputs) or f"Outputs: {_some(outputs)}."
+                self._fault(path, f"'{shortened(output)}' is not an output", suggestion, key=True)
             if name not in self._mapping("inputs"):
                 suggestion = did_you_mean(name, self.inputs) or "Add it to 'inputs' with 'kind: constant'."
-                self._fault(path, f"the upstream gradient '{name}' is not an input", suggestion)
+                self._fault(path, f"the upstream gradient '{shortened(name)}' is not an input", suggestion)
             elif name in self.inputs and self.inputs[name].kind == "real":
                 message = f"the upstream gradient '{name}' must not be differentiated"
                 self._fault(path, message, f"Give the input '{name}' the field 'kind: constant'.")
-            elif graph is not None and output in outputs and name in self.shapes:
+            elif graph is not None and output in known and name in self.shapes:
                 what, whose = f"the upstream gradient '{name}'", f"the output '{output}'"
                 self._check_shape(path, what, self.shapes[name], whose, graph.shape(output))
         return given
@@ -546,24 +594,22 @@ class _CaseReader:
             if name in RESERVED:
                 continue
             if name not in known:
-                suggestion = did_you_mean(name, (*known, *RESERVED)) or f"Inputs: {', '.join(known)}."
-                self._fault((*path, name), f"unknown input '{name}'", suggestion, key=True)
+                suggestion = did_you_mean(name, (*known, *RESERVED)) or f"Inputs: {_some(known)}."
+                self._fault((*path, name), f"unknown input '{shortened(name)}'", suggestion, key=True)
             elif name in self.inputs:
                 try:
                     values[name] = self._point_value((*path, name), self.inputs[name])
                 except CaseError as error:
-                    self.problems.extend(error.problems)
+                    self.problems.add(*error.problems)
         return values
 
     def _point_value(self, path: Keys, item: Input) -> NDArray[np.float64]:
         values = read_array(self.source, path)
-        if values.shape == () and item.shape:
-            values = np.full(item.shape, values)
-        if values.shape != item.shape:
+        if values.shape not in (item.shape, ()):
             message = f"the value has shape {shape_text(values.shape)}, '{item.name}' has {shape_text(item.shape)}"
             raise CaseError([self.source.problem(path, message, "Make the shapes agree.")])
         self._check_value(path, item, values)
-        return values
+        return np.broadcast_to(values, item.shape)
 
     def _expected(self, path: Keys, graph: Graph | None) -> tuple[Expected, ...]:
         """The figures of one ``expect``."""
@@ -574,13 +620,13 @@ class _CaseReader:
                 if not self._names_figure(where, quantity, name):
                     continue
                 try:
-                    figures = read_array(self.source, where)
+                    figures, units = read_array(self.source, where), half_units(self.source, where)
                 except CaseError as error:
-                    self.problems.extend(error.problems)
+                    self.problems.add(*error.problems)
                     continue
                 if graph is not None:
                     self._check_shape(where, "the figure", figures.shape, f"'{name}'", graph.shape(name))
-                found.append(Expected(quantity, name, figures, half_units(self.source, where), self._line(where)))
+                found.append(Expected(quantity, name, figures, units, self._line(where)))
         source = self.data.get("source", "")
         if found and isinstance(source, str) and not source.strip():
             suggestion = "Add 'source:', the place that the figures were taken from."
@@ -591,14 +637,34 @@ class _CaseReader:
         """Whether a figure's name is a stage, or an input that has such a figure."""
         inputs, stages = self._mapping("inputs"), self._mapping("stages")
         if name not in inputs and name not in stages:
-            suggestion = did_you_mean(name, (*inputs, *stages)) or f"Known: {', '.join((*inputs, *stages))[:200]}."
-            self._fault(path, f"unknown name '{name[:60]}'", suggestion, key=True)
+            suggestion = did_you_mean(name, (*inputs, *stages)) or f"Known: {_some((*inputs, *stages))}."
+            self._fault(path, f"unknown name '{shortened(name)}'", suggestion, key=True)
             return False
         if quantity == "gradient" and name in self.inputs and self.inputs[name].kind != "real":
             message = f"'{name}' is not differentiated: its kind is {self.inputs[name].kind}"
             self._fault(path, message, "Remove the figure, or the 'kind:'.", key=True)
             return False
         return True
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first of some names, for a suggestion."""
+    return ", ".join(islice(names, 20))
+
+
+def _domain_fault(domain: Domain, kind: str, dtype: str) -> tuple[str, str] | None:
+    """Message and suggestion for a domain that an input of a kind and a dtype cannot be drawn from."""
+    largest = float(np.finfo(dtype).max)
+    ends = [end for end in (domain.low, domain.high) if math.isfinite(end)]
+    if any(abs(end) > largest for end in ends):
+        return f"the domain {domain} goes beyond {dtype}, which ends at {largest:.3g}", "Use float64, or other ends."
+    if kind in INTEGRAL and any(abs(end) > LARGEST_WHOLE for end in ends):
+        message = f"the domain {domain} of whole numbers goes beyond {LARGEST_WHOLE:,}"
+        return message, "A double holds every whole number up to there."
+    first = np.array(domain.low, dtype=dtype)
+    if not np.any(domain.contains(np.array([first, np.nextafter(first, np.inf)], dtype=dtype))):
+        return f"the domain {domain} holds no number of {dtype}", "Widen it."
+    return None
 
 
 def _repeated(values: NDArray[np.float64], shape: Shape) -> NDArray[np.float64]:

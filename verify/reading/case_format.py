@@ -11,10 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from verify.errors import Problem, did_you_mean
+from verify.errors import MOST_PROBLEMS, Problem, did_you_mean, shortened
 from verify.reading.yaml_source import Keys, Source
 
 _NUMBERS: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "array", "items": {}}]}
+
+LARGEST_DIM = 2**53
+"""A dim is a number in formulas too, and this is the whole number up to which a double holds every one."""
 
 Numbers = Annotated[Any, WithJsonSchema({**_NUMBERS, "description": "A number, or nested lists of numbers."})]
 At = Annotated[
@@ -111,7 +114,7 @@ class CaseFields(_Fields):
 
     case: str = Field(min_length=1, description="The name of the case.", examples=["staged function"])
     source: str = Field("", description="Where the function and the figures of `expect` come from.")
-    dims: dict[str, Annotated[int, Field(ge=1)]] = Field(
+    dims: dict[str, Annotated[int, Field(ge=1, le=LARGEST_DIM)]] = Field(
         default={}, description="Sizes by name; shapes and formulas may use them.", examples=[{"m": 5, "k": 10}]
     )
     inputs: dict[str, InputFields] = Field(
@@ -166,7 +169,7 @@ def format_problems(source: Source) -> list[Problem]:
     try:
         CaseFields.model_validate(source.data)
     except ValidationError as error:
-        return [_problem(source, fault) for fault in error.errors(include_url=False)]
+        return [_problem(source, fault) for fault in error.errors(include_url=False)[:MOST_PROBLEMS]]
     return []
 
 
@@ -179,7 +182,7 @@ def kind_of(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
     if isinstance(value, str):
-        return f"the text {value[:40] + '...' if len(value) > _MAX_SHOWN else value!r}"
+        return f"the text {shortened(value, _MAX_SHOWN)!r}"
     words = {dict: "a mapping", list: "a list", int: "a whole number", float: "a number"}
     return f"{words[type(value)]} ({value})"[:60] if isinstance(value, int | float) else words[type(value)]
 
@@ -201,6 +204,10 @@ _MENDS = {
     "model_type": "Write {at: 3} or one 'field: value' a line.",
     "string_too_short": "Give it a name.",
 }
+_BOUNDS = {
+    "greater_than_equal": ("a dim is at least 1", "Give it a size."),
+    "less_than_equal": (f"a dim is at most {LARGEST_DIM:,}", "Give it a size that arrays can have."),
+}
 _MISSING = {
     "at": ("the input '{owner}' has no value", "Add 'at: 3', 'at: [1, 2]', 'at: normal' or 'at: uniform'."),
     "case": ("the field 'case' is missing", "Add 'case: a name'."),
@@ -219,13 +226,14 @@ def _problem(source: Source, fault: Any) -> Problem:
     if kind == "extra_forbidden":
         known = _known_fields(path)
         suggestion = did_you_mean(str(path[-1]), known) or f"Fields here: {', '.join(known)}."
-        return source.problem(path, f"unknown field '{path[-1]}'", suggestion, key=True)
+        return source.problem(path, f"unknown field '{shortened(str(path[-1]))}'", suggestion, key=True)
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
         suggestion = did_you_mean(str(given), choices) or f"Choose one of: {', '.join(choices)}."
         return source.problem(path, f"unknown {path[-1]} '{_text(source, path, given)}'", suggestion)
-    if kind == "greater_than_equal":
-        return source.problem(path, f"a dim is at least 1, got {_text(source, path, given)}", "Give it a size.")
+    if kind in _BOUNDS:
+        message, suggestion = _BOUNDS[kind]
+        return source.problem(path, f"{message}, got {_text(source, path, given)}", suggestion)
     if kind == "too_short":
         return source.problem(path, f"'{path[-1]}' is empty", _MISSING[str(path[-1])][1], key=True)
     expected = _EXPECTED.get(kind, fault["msg"])
@@ -233,7 +241,7 @@ def _problem(source: Source, fault: Any) -> Problem:
 
 
 def _text(source: Source, path: Keys, given: Any) -> str:
-    return (source.marks[path].text if path in source.marks else str(given))[:60]
+    return shortened(source.marks[path].text if path in source.marks else str(given))
 
 
 def _where(path: Keys) -> str:

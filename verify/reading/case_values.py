@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verify.errors import CaseError, did_you_mean
+from verify.errors import CaseError, did_you_mean, shortened
 from verify.reading.case_format import kind_of
 from verify.reading.expression import MAX_ENTRIES
 from verify.reading.yaml_source import Keys, Source, scalar_value
@@ -105,20 +105,36 @@ def half_units(source: Source, path: Keys) -> NDArray[np.float64]:
     [0.005, 0.0, 0.05, 0.0005]
     """
     data = value_at(source, path)
-    units = [half_unit(source.marks[leaf].text) for leaf in leaf_paths(path, data)]
+    units = []
+    for leaf in leaf_paths(path, data):
+        text = source.marks[leaf].text
+        try:
+            units.append(half_unit(text))
+        except ValueError as error:
+            suggestion = "Write the digits that are known, 0.0 for a figure that is 0 to one digit."
+            raise CaseError([source.problem(leaf, str(error), suggestion)]) from None
     return np.array(units, dtype=np.float64).reshape(_shape_of(source, path, data))
 
 
 def half_unit(text: str) -> float:
-    """Half a unit of the last digit of a number as it is printed; 0 for an integer.
+    """Half a unit of the last digit of a number as it is printed; 0 for an integer. Raises ValueError.
+
+    A zero whose last place is beyond 1 has no digit at all: ``0e5`` would be half of every number up to 50,000.
 
     >>> half_unit("0.51"), half_unit("-2"), half_unit("1.5e3")
     (0.005, 0.0, 50.0)
     """
-    if isinstance(scalar_value(text), int):
+    value = scalar_value(text)
+    if isinstance(value, int):
         return 0.0
-    exponent = Decimal(text).as_tuple().exponent
-    return float(Decimal((0, (5,), exponent - 1))) if isinstance(exponent, int) else 0.0
+    mantissa, _, exponent = text.lower().partition("e")
+    place = int(exponent or 0) - len(mantissa.partition(".")[2])
+    unit = float(f"5e{place - 1}")
+    if math.isinf(unit) or (value == 0 and place > 0):
+        shown = shortened(text, 40)
+        last = shortened(f"1e{place}", 40)
+        raise ValueError(f"the figure {shown} has no digit that is known: its last place is {last}")
+    return unit
 
 
 def read_interval(source: Source, path: Keys) -> tuple[float, float, bool, bool]:
@@ -167,12 +183,13 @@ def read_shape(source: Source, path: Keys, dims: Mapping[str, int]) -> tuple[int
         raise CaseError([source.problem(path, message, "Write [3] or [m, k].")])
     faults, sizes = [], []
     for i, size in enumerate(data):
-        known = dims.get(size) if isinstance(size, str) else size
-        if isinstance(known, int) and not isinstance(known, bool) and known >= 1:
-            sizes.append(known)
+        length = dims.get(size) if isinstance(size, str) else size
+        if isinstance(length, int) and not isinstance(length, bool) and length >= 1:
+            sizes.append(length)
         elif isinstance(size, str):
-            suggestion = did_you_mean(size, dims) or f"Add it to 'dims'. Known: {', '.join(dims) or 'none'}."
-            faults.append(source.problem((*path, i), f"unknown dim '{size[:60]}'", suggestion))
+            known = ", ".join(islice(dims, 20)) or "none"
+            suggestion = did_you_mean(size, dims) or f"Add it to 'dims'. Known: {known}."
+            faults.append(source.problem((*path, i), f"unknown dim '{shortened(size)}'", suggestion))
         else:
             message = f"a size is a whole number from 1 on, got {kind_of(size)}"
             faults.append(source.problem((*path, i), message, "Write a number or the name of a dim."))

@@ -18,9 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import CaseError, Problem, ShapeError, UsageError, did_you_mean
+from verify.errors import (
+    MOST_PROBLEMS,
+    CaseError,
+    FullError,
+    Problem,
+    Problems,
+    ShapeError,
+    UsageError,
+    did_you_mean,
+    shortened,
+)
 from verify.graph import Graph, GraphBuilder
 from verify.ops import OPS, Jump, Op, Shape
+from verify.ops.parameters import LARGEST_INTEGER, PARAMETERS, parameter_fault
 from verify.reading.syntax import (
     GRAMMAR,
     Formula,
@@ -29,7 +40,6 @@ from verify.reading.syntax import (
     name_fault,
     parsed,
     referenced_names,
-    shortened,
 )
 
 MAX_EXPONENT = 100
@@ -37,9 +47,7 @@ MAX_EXPONENT = 100
 MAX_CONSTANT_BITS = 100_000
 """Bits of an exact constant: SymPy computes with exact rationals, and 9**9**9 would fill the memory."""
 MAX_ENTRIES = 10_000_000
-"""Entries of one array: 80 MB a point."""
-LARGEST_INTEGER = 2**63
-"""What NumPy's indices cannot reach."""
+"""Entries of one array, and of all inputs and stages of a case together: 80 MB a point."""
 MAX_CIRCLES = 10
 """Circles among stages that are reported; more help nobody."""
 
@@ -65,8 +73,6 @@ _COMPARISONS: Mapping[type[ast.cmpop], tuple[str, bool]] = {
     ast.LtE: ("where_or_equal", True),
 }
 """Comparison -> its row, and whether its sides change places."""
-_NUMBERS = frozenset(name for row in OPS.values() for name in row.numbers)
-"""The static parameters that are numbers."""
 _UNARY: Mapping[type[ast.unaryop], str] = {ast.USub: "negative", ast.UAdd: "positive"}
 _OTHER_OPERATORS: Mapping[type[ast.AST], tuple[str, str]] = {
     ast.BitXor: ("'^' is no power", "Write ** for a power."),
@@ -122,6 +128,13 @@ class Scope:
     """Name that cannot be used here -> message and suggestion; empty where the fault is reported elsewhere."""
     constants: dict[int, Exact] = field(default_factory=dict)
     """What is known of the nodes that depend on no input."""
+    dtype: str = "float64"
+    """What the formulas are computed in: no constant may be beyond it."""
+
+    @property
+    def largest(self) -> float:
+        """The largest number of the dtype."""
+        return float(np.finfo(self.dtype).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +168,10 @@ def add_expression(
     if tree is None:
         raise ExpressionError(problems)
     reader = _Reader(builder, text, scope, stage=stage, line=line, places=places)
-    position = reader.read(tree)
+    try:
+        position = reader.read(tree)
+    except FullError:
+        position = None
     if position is None or reader.problems:
         raise ExpressionError(sorted(set(reader.problems), key=lambda problem: problem.column))
     return position
@@ -241,6 +257,8 @@ def add_stages(
         except ExpressionError as error:
             found.setdefault(stage, []).extend(error.problems)
             unnamed[stage] = ("", "")
+            if sum(map(len, found.values())) >= MOST_PROBLEMS:
+                break
         else:
             builder.name(stage, position)
             scope.names[stage] = position
@@ -316,7 +334,7 @@ class _Reader:
     ) -> None:
         self.builder, self.text, self.scope = builder, text, scope
         self.stage, self.line, self.places = stage, line, places
-        self.problems: list[Problem] = []
+        self.problems = Problems()
         self.made: set[int] = set()
 
     def read(self, tree: Formula) -> int | None:
@@ -339,7 +357,7 @@ class _Reader:
 
     def _report(self, node: ast.AST, message: str, suggestion: str = "") -> None:
         column = character(self.text, getattr(node, "col_offset", 0)) + 1
-        self.problems.append(formula_problem(self.text, column, message, suggestion))
+        self.problems.add(formula_problem(self.text, column, message, suggestion))
 
     def _written(self, node: ast.AST) -> str:
         """The node as it is written."""
@@ -381,9 +399,15 @@ class _Reader:
 
     def _constant(self, node: ast.AST, value: float, text: str) -> int:
         line, column = self._place(node)
+        self._check_range(node, value)
         position = self.builder.constant(value, text, stage=self.stage, line=line, column=column)
         self.scope.constants[position] = Exact(value, sum(part.bit_length() for part in value.as_integer_ratio()))
         return position
+
+    def _check_range(self, node: ast.AST, value: float) -> None:
+        if abs(value) > self.scope.largest:
+            message = f"{self._shown(node)} is too large for {self.scope.dtype}, which all inputs are held in"
+            raise _RefusedError(node, message, f"The largest is {self.scope.largest:.3g}; or use float64.")
 
     # ------------------------------------------------------------------------------------------------- operations
 
@@ -540,27 +564,16 @@ class _Reader:
             self._report(item, f"the parameter '{item.arg}' is given twice", "Remove one of them.")
         else:
             try:
-                params[item.arg] = self._param(item.arg, item.value)
+                params[item.arg] = self._param(row, item.arg, item.value)
             except _RefusedError as refused:
                 self._report(refused.node, refused.message, refused.suggestion)
 
-    def _param(self, name: str, node: Formula) -> Any:
-        """A static parameter: a whole number, a tuple of them, True, False or (for an axis) None."""
-        if name == "pad_width":
-            return self._nested(node, name)
-        flag = isinstance(node, ast.Constant) and isinstance(node.value, bool)
-        if name in _NUMBERS:
-            return self._number(node, name)
-        if flag or name == "keepdims":
-            if not flag or name != "keepdims":
-                expected = "True or False" if name == "keepdims" else "a whole number or a tuple of them"
-                raise _RefusedError(node, f"{name} must be {expected}, got {self._shown(node)}")
-            return isinstance(node, ast.Constant) and node.value is True
-        if isinstance(node, ast.Constant) and node.value is None:
-            return None
-        if isinstance(node, ast.Tuple):
-            return tuple(self._integer(item, name) for item in node.elts)
-        return self._integer(node, name)
+    def _param(self, row: Op, name: str, node: Formula) -> Any:
+        """A static parameter; what each may be is said in the table of parameters."""
+        value = self._number(node, name) if name in row.numbers else self._static(node, name)
+        if fault := parameter_fault(row, name, value):
+            raise _RefusedError(node, fault)
+        return value
 
     def _number(self, node: Formula, name: str) -> float:
         """A number that is written as one, with a sign perhaps, or a dim."""
@@ -570,12 +583,15 @@ class _Reader:
             raise _RefusedError(refused.node, f"{name}: {refused.message}", refused.suggestion) from None
         if value is None:
             raise _RefusedError(node, f"{name} must be a number, got {self._shown(node)}", "Write it out, such as 0.5.")
+        self._check_range(node, value)
         return value
 
-    def _nested(self, node: Formula, name: str) -> Any:
-        """A whole number, or a tuple of such or of tuples of them."""
+    def _static(self, node: Formula, name: str) -> Any:
+        """A value that is written out: nothing, a flag, a whole number, or these in brackets."""
         if isinstance(node, ast.Tuple):
-            return tuple(self._nested(item, name) for item in node.elts)
+            return tuple(self._static(item, name) for item in node.elts)
+        if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool)):
+            return node.value
         return self._integer(node, name)
 
     def attribute(self, node: ast.Attribute) -> None:
@@ -626,6 +642,8 @@ class _Reader:
     def _integer(self, node: Formula, what: str) -> int:
         """A whole number that is known here: a literal, a dim, or a sum, difference or product of such."""
         if isinstance(node, ast.Constant) and type(node.value) is int:
+            if node.value >= LARGEST_INTEGER:
+                raise _RefusedError(node, "this whole number is too large for an index or an axis")
             return node.value
         if isinstance(node, ast.Name) and node.id in self.scope.dims and node.id not in self.scope.names:
             return self.scope.dims[node.id]
@@ -636,7 +654,8 @@ class _Reader:
             value = _INTEGER_OPERATIONS[type(node.op)](self._integer(node.left, what), self._integer(node.right, what))
             if abs(value) < LARGEST_INTEGER:
                 return value
-        raise _RefusedError(node, f"{what} must be a whole number, got {self._shown(node)}", "Use numbers and dims.")
+        expected = PARAMETERS[what].says if what in PARAMETERS else "a whole number"
+        raise _RefusedError(node, f"{what} must be {expected}, got {self._shown(node)}", "Use numbers and dims.")
 
     # ------------------------------------------------------------------------------------------- nodes and limits
 
@@ -650,7 +669,6 @@ class _Reader:
         static = dict(params or {})
         try:
             self._check_constants(node, op, operands, static)
-            _check_bounds(node, static)
             position = self.builder.apply(op, *operands, params=static, stage=self.stage, line=line, column=column)
             self._check_size(node, position)
             self._remember(node, position, op, operands, static)
@@ -688,6 +706,7 @@ class _Reader:
             value = float(row.forward(*(np.array([item.value]) for item in known), **{**params, **tie})[0])
         if not math.isfinite(value):
             raise _RefusedError(node, f"the constant {self._shown(node)} is {value}", "It must be a finite number.")
+        self._check_range(node, value)
         self.scope.constants[position] = Exact(value, _bits(op, known, params))
 
 
@@ -701,6 +720,8 @@ def _literal(node: ast.Constant, written: str) -> float:
     value = float(node.value)  # type: ignore[arg-type]  # an int or a float, as was just checked
     if not math.isfinite(value):
         raise _RefusedError(node, f"{written} is too large for a double", "The largest is 1.8e308.")
+    if value == 0 and re.search("[1-9]", re.split("[eE]", written)[0]):
+        raise _RefusedError(node, f"{written} is too small for a double, which would be 0", "The smallest is 5e-324.")
     return value
 
 
@@ -716,15 +737,6 @@ def _wrong_count(row: Op, count: int) -> tuple[str, str]:
     if count > row.arity > 1 and not isinstance(row.singular, Jump):
         return message, f"Nest them: {row.name}({row.name}(a, b), c)."
     return message, f"Write {row.spelling}."
-
-
-def _check_bounds(node: ast.AST, params: Mapping[str, Any]) -> None:
-    """Python's own integers are unbounded, those of array shapes are not."""
-    for value in params.values():
-        for part in value if isinstance(value, tuple) else (value,):
-            numbers = (part.start, part.stop, part.step) if isinstance(part, slice) else np.ravel(part).tolist()
-            if any(isinstance(number, int) and abs(number) >= LARGEST_INTEGER for number in numbers):
-                raise _RefusedError(node, "this whole number is too large for an index or an axis")
 
 
 def _bits(op: str, known: Sequence[Exact], params: Mapping[str, Any]) -> float:

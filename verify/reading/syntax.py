@@ -23,8 +23,6 @@ MAX_DEPTH = 50
 """Levels of nesting: far below Python's recursion limit. A long sum ``a + b + c + ...`` is one level."""
 MAX_DIGITS = 50
 """Digits of a literal: a double holds 17, mpmath's references are written with 50."""
-MAX_SHOWN = 200
-"""Characters of a formula that a message shows."""
 
 _CHARACTERS: Mapping[str, tuple[str, str]] = {
     "#": ("a comment cannot stand in a formula", "Remove the '#'."),
@@ -62,25 +60,14 @@ Formula = ast.expr
 
 
 def formula_problem(text: str, column: int, message: str, suggestion: str = "") -> Problem:
-    """A problem at a column of a formula, counted from 1; the formula is shown on one line, cut where it is long.
+    """A problem at a column of a formula, counted from 1; the formula is shown on one line.
 
     >>> print(formula_problem("x ^ 2", 3, "'^' is no power", "Write ** for a power."))
     '^' is no power. Write ** for a power.
         x ^ 2
           ^
     """
-    visible = "".join(char if char.isprintable() else " " for char in text[:MAX_SHOWN])
-    return Problem(message, column=column, text=visible + " ..." * (len(text) > MAX_SHOWN), suggestion=suggestion)
-
-
-def shortened(text: str, length: int = 60) -> str:
-    r"""A text on one line, cut where it is long, for use inside a message.
-
-    >>> shortened("x +\n y"), shortened("1234567890", 8)
-    ('x + y', '12345...')
-    """
-    flat = " ".join(text.split())
-    return flat if len(flat) <= length else f"{flat[: length - 3]}..."
+    return Problem(message, column=column, text=re.sub(r"\s", " ", text), suggestion=suggestion)
 
 
 def parsed(text: str) -> tuple[Formula | None, list[Problem]]:

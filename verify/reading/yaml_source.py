@@ -8,9 +8,11 @@ recursion. Scalars follow the core schema of YAML 1.2: ``1e-3`` is a number, ``n
 from __future__ import annotations
 
 import re
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,16 +20,19 @@ from ruamel.yaml import YAML
 from ruamel.yaml import events as yaml_events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from verify.errors import CaseError, Problem
+from verify.errors import MOST_PROBLEMS, CaseError, FullError, Problem, Problems, shortened
 
 MAX_BYTES = 100_000
-"""A case is written and read by people, and this much YAML takes the parser about half a second."""
+"""A case is written and read by people."""
+MAX_PIECES = 20_000
+"""Names, values and brackets of a file: the parser takes some 30 us for each of them."""
 MAX_DEPTH = 24
 """The format needs four levels and one for each axis of a literal array."""
 MAX_DIGITS = 400
 """Longer than any double written out; Python itself refuses to read integers beyond 4,300 digits."""
-MAX_SHOWN = 200
-"""Characters of a line that a message shows."""
+
+LONGEST_SEARCHED = 400
+"""Characters of a line that are searched for the likely slip."""
 
 Key = str | int
 Keys = tuple[Key, ...]
@@ -73,12 +78,9 @@ def scalar_value(text: str) -> Any:
         return _WORDS[text]
     for pattern, base in ((_INTEGER, 10), (_OCTAL, 8), (_HEXADECIMAL, 16)):
         if pattern.fullmatch(text):
-            return int(_short_enough(text), base)
+            return _held(text, int(_short_enough(text), base))
     if _FLOAT.fullmatch(text):
-        value = float(_short_enough(text))
-        if value in (float("inf"), float("-inf")):
-            raise ValueError(f"the number {text} is too large for a double")
-        return value
+        return _held(text, float(_short_enough(text)))
     special = _SPECIAL_FLOAT.fullmatch(text)
     if special:
         return float("nan") if special[3] else float(f"{special[1]}inf")
@@ -89,6 +91,15 @@ def _short_enough(text: str) -> str:
     if len(text) > MAX_DIGITS:
         raise ValueError(f"a number of {len(text)} characters; at most {MAX_DIGITS} are read")
     return text
+
+
+def _held(text: str, value: float) -> float:
+    """A number as it was read, unless the nearest double is infinite, or 0 where the number is not."""
+    if abs(value) > sys.float_info.max:
+        raise ValueError(f"the number {shortened(text, 40)} is too large for a double")
+    if value == 0 and re.search("[1-9]", re.split("[eExo]", text)[0]):
+        raise ValueError(f"the number {shortened(text, 40)} is too small for a double, which would be 0")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +116,32 @@ class Mark:
     """A scalar as it is written, quotes and folding undone; empty for mappings and lists."""
     style: str = ""
     """``'``, ``"``, ``|``, ``>`` or empty for unquoted text."""
+
+
+class Lines:
+    r"""The lines of a text, by number from 1 on.
+
+    >>> lines = Lines("a: 1\nb: 2")
+    >>> lines.text_of(2), lines.place(6)
+    ('b: 2', (2, 2))
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.starts = (0, *(match.end() for match in _LINE_BREAK.finditer(text)))
+        self._shown: dict[int, str] = {}  # a thousand faults of one long line share its text
+
+    def text_of(self, line: int) -> str:
+        """The text of a line, empty where there is none."""
+        if line not in self._shown and 1 <= line <= len(self.starts):
+            end = self.starts[line] if line < len(self.starts) else len(self.text)
+            self._shown[line] = self.text[self.starts[line - 1] : end].rstrip("\r\n\x85\u2028\u2029")
+        return self._shown.get(line, "")
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Line and column of a character of the text."""
+        line = bisect_right(self.starts, index)
+        return line, index - self.starts[line - 1] + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +163,7 @@ class Source:
     marks: Mapping[Keys, Mark]
     problems: tuple[Problem, ...] = ()
     """Faults that do not keep the rest from being read: keys that are given twice."""
-    starts: tuple[int, ...] = field(default=(0,), repr=False)
-    """For each line the number of characters before it."""
-
-    def line_text(self, line: int) -> str:
-        """The text of a line, cut where it is very long."""
-        return _line_text(self.text, self.starts, line)
+    lines: Lines = field(default_factory=lambda: Lines(""), repr=False)
 
     def problem(self, path: Keys, message: str, suggestion: str = "", *, key: bool = False) -> Problem:
         """A problem at a value (or at its key); where the path does not exist, at the nearest part that does."""
@@ -143,7 +175,7 @@ class Source:
 
     def problem_at(self, place: tuple[int, int], message: str, suggestion: str = "") -> Problem:
         """A problem at a line and a column."""
-        return Problem(printable(message), self.file, *place, self.line_text(place[0]), printable(suggestion))
+        return Problem(message, self.file, *place, self.lines.text_of(place[0]), suggestion)
 
     def places(self, path: Keys) -> tuple[tuple[int, int], ...]:
         """Line and column of each character of a scalar, and of its end.
@@ -160,15 +192,11 @@ class Source:
             while i < len(self.text) and self.text[i].isspace() and self.text[i] != char:
                 i += 1
             if i < len(self.text) and self.text[i] == char:
-                found.append(self._place(i))
+                found.append(self.lines.place(i))
                 i += 1
             else:
                 found.append(found[-1] if found else (mark.line, mark.column))
-        return (*found, self._place(i))
-
-    def _place(self, index: int) -> tuple[int, int]:
-        line = bisect_right(self.starts, index)
-        return line, index - self.starts[line - 1] + 1
+        return (*found, self.lines.place(i))
 
 
 def read_source(path: str | Path) -> Source:
@@ -212,8 +240,7 @@ def parse_source(text: str, file: str = "<text>") -> Source:
     >>> parse_source("a: [1, no]").data
     {'a': [1, 'no']}
     """
-    starts = (0, *(match.end() for match in _LINE_BREAK.finditer(text)))
-    tree = _Tree(text, file, starts)
+    tree = _Tree(text, file)
     problems = _problems_of_text(text, tree)
     if problems:
         raise CaseError(problems)
@@ -222,6 +249,8 @@ def parse_source(text: str, file: str = "<text>") -> Source:
             tree.take(event)
     except YAMLError as error:
         tree.stop(_syntax_problem(error, tree))
+    except FullError:
+        raise CaseError(tree.fatal or tree.repeats) from None
     return tree.finish()
 
 
@@ -236,32 +265,16 @@ def _problems_of_text(text: str, tree: _Tree) -> list[Problem]:
         return [Problem(f"the text is longer than {MAX_BYTES:,} characters", tree.file)]
     if text.startswith("\ufeff"):
         return [tree.problem(1, 1, "the file starts with a byte-order mark", "Save it as UTF-8 without BOM.")]
-    return [
+    found = (
         tree.problem(number, line.index("\t") + 1, "a tab cannot be used for indentation", "Use spaces.")
         for number, line in enumerate(_LINE_BREAK.split(text), 1)
         if line.strip() and "\t" in _indent(line)
-    ]
+    )
+    return list(islice(found, MOST_PROBLEMS))
 
 
 def _indent(line: str) -> str:
     return line[: len(line) - len(line.lstrip(" \t"))]
-
-
-def _line_text(text: str, starts: tuple[int, ...], line: int) -> str:
-    if not 1 <= line <= len(starts):
-        return ""
-    end = starts[line] if line < len(starts) else len(text)
-    shown = text[starts[line - 1] : end].rstrip("\r\n\x85\u2028\u2029")
-    return printable(shown[:MAX_SHOWN]) + " ..." * (len(shown) > MAX_SHOWN)
-
-
-def printable(text: str) -> str:
-    r"""A text that a terminal can show: tabs become blanks, other control characters a sign for unknown ones.
-
-    >>> printable("a\tb\x1b[31m") == "a b\ufffd[31m"
-    True
-    """
-    return "".join(char if char.isprintable() else " " if char in "\t\r\n" else "\ufffd" for char in text)
 
 
 def _syntax_problem(error: YAMLError, tree: _Tree) -> Problem:
@@ -276,8 +289,8 @@ def _syntax_problem(error: YAMLError, tree: _Tree) -> Problem:
         ) and error.context_mark is not None:  # the place to mend is where it opens
             line, column = first, error.context_mark.column + 1
     elif isinstance(position := getattr(error, "position", None), int):
-        line = first = bisect_right(tree.starts, position)
-        column = position - tree.starts[line - 1] + 1
+        line, column = tree.lines.place(position)
+        first = line
     hint = _interval_hint(tree, first, line)
     opened = f" (opened on line {first})" if first < line else ""
     for fragment, sentence, suggestion in _SENTENCES:
@@ -290,7 +303,7 @@ def _syntax_problem(error: YAMLError, tree: _Tree) -> Problem:
 def _interval_hint(tree: _Tree, first: int, last: int) -> str:
     """An unquoted open interval is the most likely slip: YAML takes its bracket for its own."""
     for line in range(max(first, last - 5), last + 1):
-        found = _OPEN_INTERVAL.search(_line_text(tree.text, tree.starts, line))
+        found = _OPEN_INTERVAL.search(tree.lines.text_of(line)[:LONGEST_SEARCHED])
         if found:
             return f"Put the open interval in quotes: '{found[0]}'."
     return ""
@@ -312,14 +325,14 @@ class _Frame:
 class _Tree:
     """Puts the parser's events together; an explicit stack, so that depth is bounded by a limit alone."""
 
-    def __init__(self, text: str, file: str, starts: tuple[int, ...]) -> None:
-        self.text, self.file, self.starts = text, file, starts
+    def __init__(self, text: str, file: str) -> None:
+        self.text, self.file, self.lines = text, file, Lines(text)
         self.marks: dict[Keys, Mark] = {}
-        self.fatal: list[Problem] = []
-        self.repeats: list[Problem] = []
+        self.fatal = Problems()
+        self.repeats = Problems()
         self.frames: list[_Frame] = []
         self.root: Any = None
-        self.documents = 0
+        self.documents = self.pieces = 0
         self.handlers = {
             yaml_events.DocumentStartEvent: self._document,
             yaml_events.MappingStartEvent: self._open,
@@ -332,6 +345,10 @@ class _Tree:
 
     def take(self, event: Any) -> None:
         """One event more."""
+        self.pieces += 1
+        if self.pieces > MAX_PIECES:
+            message = f"the file has more than {MAX_PIECES:,} names, values and brackets"
+            self.stop(self._at(event, message, "Let large arrays be drawn with 'at: normal'."))
         handler = self.handlers.get(type(event))
         if handler is not None:
             handler(event)
@@ -343,7 +360,7 @@ class _Tree:
         if self.root is None:
             suggestion = "`verify new NAME` writes a case to start from."
             self.stop(Problem("the file is empty", self.file, suggestion=suggestion))
-        return Source(self.file, self.text, self.root, self.marks, tuple(self.repeats), self.starts)
+        return Source(self.file, self.text, self.root, self.marks, tuple(self.repeats), self.lines)
 
     def stop(self, problem: Problem) -> NoReturn:
         """Ends the reading: what follows cannot be understood, nor what else was found on that line."""
@@ -352,8 +369,7 @@ class _Tree:
 
     def problem(self, line: int, column: int, message: str, suggestion: str = "") -> Problem:
         """A problem at a place of the text."""
-        shown = _line_text(self.text, self.starts, line)
-        return Problem(printable(message), self.file, line, column, shown, printable(suggestion))
+        return Problem(message, self.file, line, column, self.lines.text_of(line), suggestion)
 
     def _at(self, event: Any, message: str, suggestion: str) -> Problem:
         return self.problem(event.start_mark.line + 1, event.start_mark.column + 1, message, suggestion)
@@ -381,8 +397,8 @@ class _Tree:
         self.frames.pop()
 
     def _alias(self, event: Any) -> None:
-        message = f"an alias '*{event.anchor}' is not allowed"
-        self.fatal.append(self._at(event, message, "Write the value out, or quote the text."))
+        message = f"an alias '*{shortened(event.anchor)}' is not allowed"
+        self.fatal.add(self._at(event, message, "Write the value out, or quote the text."))
         if self._awaits_key():
             self._key(event, f"*{event.anchor}")
         else:
@@ -394,12 +410,10 @@ class _Tree:
             event.value.encode()  # an escape such as "\ud800" makes half a character, which nothing can print
             value = scalar_value(event.value) if event.implicit[0] else event.value
         except UnicodeEncodeError:
-            self.fatal.append(
-                self._at(event, "half of a surrogate pair is no character", "Write the character itself.")
-            )
-            value = event.value = printable(event.value)
+            self.fatal.add(self._at(event, "half of a surrogate pair is no character", "Write the character itself."))
+            value = event.value = event.value.encode(errors="replace").decode()
         except ValueError as error:
-            self.fatal.append(self._at(event, str(error), "Write a number that a double can hold."))
+            self.fatal.add(self._at(event, str(error), "Write a number that a double can hold."))
             value = 0.0
         if self._awaits_key():
             self._check_key(event, value)
@@ -410,17 +424,18 @@ class _Tree:
     def _check_plain(self, event: Any) -> None:
         """Tags and anchors make YAML a language: neither is needed for a case."""
         if event.tag is not None:
-            self.fatal.append(self._at(event, f"a tag ({event.tag}) is not allowed", "Remove it, or quote the text."))
+            message = f"a tag ({shortened(str(event.tag))}) is not allowed"
+            self.fatal.add(self._at(event, message, "Remove it, or quote the text."))
         if event.anchor is not None:
-            message = f"an anchor '&{event.anchor}' is not allowed"
-            self.fatal.append(self._at(event, message, "Remove it, or quote the text."))
+            message = f"an anchor '&{shortened(event.anchor)}' is not allowed"
+            self.fatal.add(self._at(event, message, "Remove it, or quote the text."))
 
     def _check_key(self, event: Any, value: Any) -> None:
         if value == "<<" and event.implicit[0]:
-            self.fatal.append(self._at(event, "a merge key '<<' is not allowed", "Write the fields out."))
+            self.fatal.add(self._at(event, "a merge key '<<' is not allowed", "Write the fields out."))
         elif not isinstance(value, str):
-            shown = event.value or "nothing"
-            self.fatal.append(self._at(event, f"a key must be a name, got {shown}", f"Quote it: '{event.value}'."))
+            shown = shortened(event.value)
+            self.fatal.add(self._at(event, f"a key must be a name, got {shown or 'nothing'}", f"Quote it: '{shown}'."))
 
     def _awaits_key(self) -> bool:
         return bool(self.frames) and isinstance(self.frames[-1].data, dict) and self.frames[-1].key is None
@@ -432,8 +447,8 @@ class _Tree:
         frame.repeated = name in frame.data
         if frame.repeated and not frame.discarded:
             first = self.marks[(*frame.path, name)].key_line
-            message = f"the key '{name}' is given twice (first on line {first})"
-            self.repeats.append(self._at(event, message, "Remove or rename one of them."))
+            message = f"the key '{shortened(name)}' is given twice (first on line {first})"
+            self.repeats.add(self._at(event, message, "Remove or rename one of them."))
 
     def _add(self, value: Any, event: Any, text: str = "") -> tuple[Keys, bool]:
         """Puts a value where it belongs; returns its path and whether it is thrown away."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from verify.errors import line_of, printable
 from verify.records import CaseResult, Point, Run, Unproved, Verdict, is_undecided
 
 LARGE = 16
@@ -50,28 +51,6 @@ def shape_text(shape: tuple[int, ...]) -> str:
     ('5x10', '3', 'scalar')
     """
     return "x".join(map(str, shape)) if shape else "scalar"
-
-
-def printable(text: str) -> str:
-    r"""The text with everything invisible (control characters, direction marks) shown as its escape; newlines stay.
-
-    A terminal obeys escape sequences, and a direction mark reorders what a reader sees: names come from files.
-
-    >>> printable("a\x1b[31mb\nc")
-    'a\\x1b[31mb\nc'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def line_of(text: str) -> str:
-    r"""The text in one line, newlines shown as escapes too.
-
-    >>> line_of("a\nb")
-    'a\\nb'
-    """
-    return printable(text).replace("\n", "\\n")
 
 
 def place(file: str, line: int) -> str:

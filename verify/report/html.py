@@ -1,7 +1,7 @@
 """A run as one self-contained web page: no network, no scripts, everything escaped.
 
 The page is laid out in ``index.html.j2``; this file gives it what to show and how a number or an array looks. Every
-text passes :func:`~verify.report.format.printable` and then the template's escaping. The page also forbids the browser
+text passes :func:`~verify.errors.printable` and then the template's escaping. The page also forbids the browser
 to load or run anything, by its content security policy.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from verify.errors import printable
 from verify.records import CaseResult, Point, Row, Run, StageRecord, Verdict, format_entry, pairs_of
 from verify.report.atomic import write_text
 from verify.report.format import (
@@ -26,7 +27,6 @@ from verify.report.format import (
     place,
     plural,
     point_literal,
-    printable,
     shape_text,
     short,
     summary_of,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from verify.errors import line_of, printable
 from verify.records import (
     CaseResult,
     Finding,
@@ -29,13 +30,11 @@ from verify.report.format import (
     counts_text,
     full,
     largest_difference,
-    line_of,
     magnitude,
     place,
     plural,
     point_literal,
     power_text,
-    printable,
     shape_text,
 )
 from verify.report.select import FailureGroup, failure_groups

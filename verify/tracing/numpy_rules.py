@@ -320,10 +320,16 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:  # noqa: A002
     low, high = (a_min if min is None else min), (a_max if max is None else max)
+    low, high = _unless(low, -np.inf), _unless(high, np.inf)
     if isinstance(low, int | float) and isinstance(high, int | float) and low < high and is_traced(a):
         return a.recorder.apply("clip", [a], {"lo": float(low), "hi": float(high)})
     a = a if low is None else np.maximum(a, low)
     return a if high is None else np.minimum(a, high)
+
+
+def _unless(given: Any, none: float) -> Any:
+    """A bound that may bind: an infinite one is none."""
+    return None if isinstance(given, int | float) and given == none else given
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
