@@ -143,7 +143,12 @@ def arctanh(a: Number) -> Number:
     value = head(a)
     if not (value > -1 and value < 1):
         return _without_slope(_NAN, a)
-    return value.atanh() if isinstance(a, arb) else _integrated(value.atanh(), a, lambda x: 1 / ((1 - x) * (1 + x)))
+    return value.atanh() if isinstance(a, arb) else _integrated(value.atanh(), a, _slope_of_arctanh)
+
+
+def _slope_of_arctanh(a: arb_series) -> Number:
+    """NaN where the ball ends so close to 1 or -1 that its distance is lost in rounding."""
+    return divide(arb(1), (1 - a) * (1 + a))
 
 
 def tan(a: Number) -> Number:
