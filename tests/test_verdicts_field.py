@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from verify.certified.reference import Reference
+from verify.certified.taylor import Taylor
 from verify.judging.large import _Look
 from verify.oracle.check import check_gradient
 from verify.reading.case import Case, load_case_text
@@ -122,6 +123,29 @@ def test_neighbours_are_looked_at_at_few_points(monkeypatch: pytest.MonkeyPatch)
     calls.clear()
     assert not check_gradient(opaque(lambda x: 2 * x * (1 + 1e-10)), known, QUICK).ok
     assert len(calls) < 3 * right + 200
+
+
+def test_a_failing_gradient_costs_little_more_than_a_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are plainly wrong are proved to be so at many points, not at all: counted in series of the truth."""
+    calls = []
+    series = Taylor.series
+
+    def counted(self: Taylor, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return series(self, *args, **kwargs)
+
+    monkeypatch.setattr(Taylor, "series", counted)
+    known = case("f: x / sqrt(1 + x**2)", "x: {shape: [4], at: [0.1, -0.1, 0.6, -1.2], domain: [-3, 3]}")
+    spent = []
+    for factor in (1, 2):
+
+        def gradient(x: Any, upstream: Any, factor: int = factor) -> Any:
+            return factor * upstream / np.sqrt(1 + x**2) ** 3
+
+        calls.clear()
+        assert (factor == 1) == check_gradient(gradient, known, Settings(shrink=False)).ok
+        spent.append(len(calls))
+    assert spent[1] < 3 * spent[0], spent
 
 
 # ------------------------------------------------------------------------------------------ where floats have no value

@@ -62,6 +62,8 @@ class Context:
         """What bounding central differences has taken so far, in numbers computed."""
         self.suspicious_work = 0
         """What proving a subject's suspicious rows has taken so far, in numbers computed."""
+        self.proved_faults: Counter[str] = Counter()
+        """By variable: rows of a subject among the suspicious ones that are proved to be wrong so far."""
         self.growth = LEAST_UNITS + rounding_nodes(case.graph)
         """Units roundoff that any right way to compute something may be off by, relative to its size."""
         self.notes: dict[str, int] = {}

@@ -60,6 +60,12 @@ MOST_SUSPICIOUS_WORK = 100_000
 """Numbers in the graph, times suspicious rows of a subject that are proved, beside those of points that always are
 (a second of a case or less); the others are UNDECIDED, and said to be."""
 
+MOST_PROVED_FAULTS = 64
+"""Rows of a variable that are proved to be wrong before others are called so by what the engine says."""
+
+PLAIN = 2.0**20
+"""Times what is allowed: an error so large is no rounding of anybody's."""
+
 MOST_AUDITED = 3
 """Failing points of a batch at which the op rows are held against mpmath."""
 
@@ -380,12 +386,31 @@ class Examination:
         known = {p: context.reference.enclose(*self._take(slice(p, p + 1)), taylor_only=True) for p in at}
         # Point by point, since a subject remembers what it found at the last one.
         for _, p, b, entry in sorted(rows[:room], key=lambda row: row[1]):
+            block, where = self.blocks[b], (int(self.points[p]), entry)
             allowed = float(bounds[b][p, entry] + conditioning[b][place[p], entry])
-            provers[p].prove_row(known[p], self.blocks[b], (int(self.points[p]), entry), allowed, 0.0)
+            if context.proved_faults[block.name] >= MOST_PROVED_FAULTS and self._fails_plainly(block, where, allowed):
+                continue
+            provers[p].prove_row(known[p], block, where, allowed, 0.0)
+            context.proved_faults[block.name] += VERDICTS[block.verdict[where]] is Verdict.FAIL
         reason = context.texts.number(NOT_PROVED)
         for _, p, b, entry in rows[room:]:
             where = (int(self.points[p]), entry)
             self.blocks[b].judge(where, Verdict.UNDECIDED, not self.batch.own, reason)
+
+    def _fails_plainly(self, block: Block, where: tuple[int, int], allowed: float) -> bool:
+        """Lets a row fail without a proof, where many of its kind are proved to be wrong and it is off by far more."""
+        engine = block.values.get("reverse")
+        if engine is None:
+            return False
+        answer, near = float(block.values[SUBJECT][where]), float(engine[where])
+        distance = abs(answer - near)
+        if not PLAIN * allowed < distance < math.inf or distance < math.sqrt(2.0**-53) * abs(near):
+            return False
+        text = self.context.texts.number
+        more = f"{MOST_PROVED_FAULTS} other rows are proved to be wrong"
+        reason = f"measured: off by {distance:.3g} from reverse, allowed {allowed:.3g}; {more}"
+        block.judge(where, Verdict.FAIL, False, text(reason), text(SUBJECT))
+        return True
 
     def _distances(self, block: Block) -> Array:
         """How far a subject is from the engine ``(S, n)``, in units of what is always allowed; inf if it is nowhere."""
