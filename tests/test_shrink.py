@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 
 from verify.oracle import shrink
 from verify.oracle.check import check_gradient
-from verify.oracle.shrink import number_text, simpler, stored_points
+from verify.oracle.shrink import number_text, simpler
 from verify.oracle.subject import is_alone
 from verify.reading.case import Case, load_case_text
 from verify.records import Run, Verdict
@@ -120,28 +119,6 @@ def test_without_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not run.ok
     assert [] == told(run)
     assert any("pip install 'verify-gradients[strategies]'" in note for note in run.cases[0].notes)
-
-
-def test_a_point_is_kept_and_tried_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In Hypothesis' own database; what is damaged there, or fits another case, is passed over."""
-    monkeypatch.setattr(shrink, "STORE", tmp_path / "examples")
-
-    def wrong(x: Any) -> Any:
-        return 3 * x if abs(x - 2.25) < narrow else 2 * x
-
-    narrow = 1.0
-    assert [] == list(stored_points(wrong, SQUARE))
-    told(check_gradient(wrong, SQUARE, FEW))
-    assert [{"x": 2.0}] == list(stored_points(wrong, SQUARE))
-    run = check_gradient(wrong, SQUARE, FEW)
-    assert "failed in an earlier run" in {point.origin for point in run.cases[0].points}
-    assert [] == list(stored_points(wrong, VECTOR))
-    assert [] == list(stored_points(SIMPLEST["a side"][1], SQUARE))
-    for file in (tmp_path / "examples").rglob("*"):
-        if file.is_file():
-            file.write_bytes(b"{no json")
-    assert [] == list(stored_points(wrong, SQUARE))
-    assert not check_gradient(wrong, SQUARE, FEW).ok
 
 
 def test_the_work_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

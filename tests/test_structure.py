@@ -141,6 +141,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "variants.kill_score",
         "variants.diagnose",
         "variants",
+        "oracle.kept_points",
         "oracle.shrink",
         "judging.passes",
         "preparing",

@@ -149,6 +149,10 @@ RUN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "action": "store_true",
         "help": "fail a case where a row is not proved that was to be: of its own points, and of 8 random ones",
     },
+    "forget": {
+        "action": "store_true",
+        "help": "neither keep points at which a gradient fails for the next run, nor look at those of earlier ones",
+    },
     "proof_bits": {
         "type": bits,
         "default": 2000,

@@ -410,7 +410,7 @@ class Finding:
     kind: str
     """``input mutated``, ``upstream mutated``, ``output aliases an input``, ``wrong shape``, ``wrong dtype``,
     ``wrong type``, ``ambiguous answer``, ``not linear``, ``not deterministic``, ``not finite``, ``exception``,
-    ``global state``, ``function writes`` or ``function changed``."""
+    ``failed before``, ``global state``, ``function writes`` or ``function changed``."""
     variable: str
     """What it concerns; empty for the gradient as a whole. Of ``global state``, what was changed."""
     sentence: str

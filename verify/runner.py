@@ -30,7 +30,6 @@ from verify.methods.central import too_long
 from verify.oracle.code_constants import constants_of
 from verify.oracle.interface import Interface
 from verify.oracle.search import search_points
-from verify.oracle.shrink import stored_points
 from verify.oracle.subject import Subject
 from verify.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points, spread_points
 from verify.preparing import asked_in_vain, held_to_proof, prepared_methods, variables_of
@@ -376,7 +375,6 @@ def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> I
         first_id,
         kinks=kinked,
         constants=constants,
-        stored=stored_points(subject.gradient, case) if settings.shrink else (),
         points=settings.points,
     )
     if found is not None:

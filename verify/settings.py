@@ -40,7 +40,9 @@ class Settings:
     """Other sizes at which a case with ``dims`` is run too; None for :data:`USUAL_SIZES` of them, or
     :data:`SUBJECT_SIZES` where a gradient is handed in."""
     shrink: bool = True
-    """Whether a gradient's failure is reduced to its simplest point, and points that failed before are tried first."""
+    """Whether a gradient's failure is reduced to its simplest point, which the next run looks at again."""
+    forget: bool = False
+    """Whether points at which a gradient failed are neither kept nor looked at again."""
 
 
 DEFAULT = Settings()

@@ -45,6 +45,7 @@ def check_gradient(
     points: int | None = None,
     seed: int | None = None,
     shrink: bool | None = None,
+    forget: bool | None = None,
 ) -> GradientRun:
     r"""Judges a gradient of a case at the case's own points, on its kinks, and at random points of its domain.
 
@@ -78,6 +79,8 @@ def check_gradient(
         How many random points (64), and the seed of everything that is drawn (0).
     shrink
         Whether a failure is reduced to the simplest point that shows it (yes).
+    forget
+        Whether that point is not kept, and points that earlier runs kept are not looked at again (no).
 
     Raises CaseError for a case that cannot be read, and UsageError for arguments or answers that do not fit it.
 
@@ -94,6 +97,7 @@ def check_gradient(
         points=settings.points if points is None else points,
         seed=settings.seed if seed is None else seed,
         shrink=settings.shrink if shrink is None else shrink,
+        forget=settings.forget if forget is None else forget,
         variables="all",
     )
     _check_given(asked, domain, dims, constants)

@@ -97,7 +97,7 @@ def _referenced(function: FunctionType) -> Iterator[Any]:
     """What a function takes from its module, its closure and its attributes by name."""
     for code in codes_of(function.__code__):
         yield from (function.__globals__[name] for name in code.co_names if name in function.__globals__)
-    yield from _cells(function)
+    yield from cells_of(function)
 
 
 def codes_of(code: CodeType) -> Iterator[CodeType]:
@@ -112,7 +112,13 @@ def codes_of(code: CodeType) -> Iterator[CodeType]:
             yield from codes_of(constant)
 
 
-def _cells(function: FunctionType) -> Iterator[Any]:
+def cells_of(function: FunctionType) -> Iterator[Any]:
+    """What a function closes over.
+
+    >>> def scaled(factor): return lambda x: factor * x
+    >>> list(cells_of(scaled(3)))
+    [3]
+    """
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents

@@ -10,11 +10,12 @@ import numpy as np
 
 from verify.methods.central import too_long
 from verify.oracle.interface import Interface
-from verify.oracle.shrink import shrunk
+from verify.oracle.kept_points import at_kept_point, kept_points
+from verify.oracle.shrink import number_text, shrunk
 from verify.oracle.subject import Gradient, Subject
 from verify.points import own_points
 from verify.reading.case import Case
-from verify.records import SUBJECT, CaseResult, Finding, Point, Verdict
+from verify.records import SUBJECT, CaseResult, Finding, Point, Verdict, format_entry
 from verify.runner import run_loaded
 from verify.settings import Settings
 from verify.variants.diagnose import diagnosed
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from verify.oracle.line_coverage import LineCoverage
+
+LONGEST_POINT = 64
+"""Numbers of a point that a finding shows."""
 
 MOST_PROBED = 2
 """Own points at which a gradient is called again, to see whether it repeats itself and is linear in upstream."""
@@ -66,7 +70,32 @@ def judge_case(asked: Question, case: Case, interface: Interface | None = None) 
     for number in range(min(len(own), MOST_PROBED)):
         subject.probe(*({k: x[number] for k, x in xs.items()} for xs in (own.inputs, own.upstream)))
     result = replace(result, findings=_excused(tuple(subject.contract.findings), result))
-    return replace(result, findings=(*result.findings, *_not_finite(result)))
+    result = replace(result, findings=(*result.findings, *_not_finite(result)))
+    return _looked_at_again(asked, looked_at, result, subject) if result.passes else result
+
+
+def _looked_at_again(asked: Question, case: Case, result: CaseResult, subject: Subject) -> CaseResult:
+    """A result that passes, and what is found at points of earlier failures: beside its rows, which stay the same."""
+    settings = asked.settings
+    looks = settings.points and settings.shrink and not settings.forget
+    points = kept_points(asked.gradient, case) if looks else []
+    if not points:
+        return result
+    findings = []
+    for point in points:
+        again = run_loaded(at_kept_point(case, point), replace(settings, points=0, kill_score=False), subject=subject)
+        row = next((row for row in again.failing() if row.verdict is Verdict.FAIL), None)
+        if row is not None:
+            size = sum(value.size for value in point.values())
+            shown = ", ".join(f"{name} = {number_text(value)}" for name, value in point.items())
+            where = shown if size <= LONGEST_POINT else f"of {size} numbers"
+            what = row.variable + format_entry(row.entry)
+            said = f"the gradient by {what} is {row.values[SUBJECT]!r}, the truth is {row.reference!r}"
+            sentence = f"at a point at which it failed in an earlier run ({where}) {said}"
+            findings.append(Finding("failed before", row.variable, sentence, fails=True, detail=row.reason))
+    count = f"{len(points)} point{'s' if len(points) > 1 else ''} at which it failed in an earlier run"
+    note = f"looked at {count} too, beside the rows (forget=True leaves them out)"
+    return replace(result, findings=(*result.findings, *findings), notes=(*result.notes, note))
 
 
 def _excused(findings: tuple[Finding, ...], result: CaseResult) -> tuple[Finding, ...]:
@@ -136,5 +165,5 @@ def with_simplest(
     first = next((i for i, result in enumerate(results) if not result.passes), None)
     if not asked.settings.shrink or first is None or too_long(cases[first].graph, cases[first].variables):
         return list(results)  # nothing is wrong, or the case is too large to be run many times
-    simple = shrunk(asked.gradient, cases[first], results[first], interface)
+    simple = shrunk(asked.gradient, cases[first], results[first], interface, forget=asked.settings.forget)
     return [*results[:first], simple, *results[first + 1 :]]

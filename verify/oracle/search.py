@@ -12,7 +12,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from verify.streams import stream
 
 Array = NDArray[Any]
 
-MOST = {"stored": 16, "branch": 24, "scale": 32, "relation": 16, "saturation": 8, "upstream": 10, "constant": 96}
+MOST = {"branch": 24, "scale": 32, "relation": 16, "saturation": 8, "upstream": 10, "constant": 96}
 """Points of each kind that a search may add, ..."""
 
 USUAL_POINTS = 64
@@ -65,9 +65,6 @@ POOL_NUMBERS = 2_000_000
 RARE = 4
 """A side of a branch is sought where so few of the first random points are on it."""
 
-ONE_ENTRY = 0.5
-"""Part of the points for arrays at which a number is put into one entry, rather than into all."""
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -91,14 +88,12 @@ def search_points(
     *,
     kinks: Batch | None = None,
     constants: Sequence[float] = (),
-    stored: Iterable[Mapping[str, Array]] = (),
     points: int = USUAL_POINTS,
 ) -> Batch | None:
     """The points at which a gradient is looked at because of what the expression and the code are.
 
-    ``kinks`` are points on ties, ``constants`` numbers from the code of the gradient, and ``stored`` points at which it
-    failed in an earlier run. The fewer random ``points`` are looked at, the fewer are added. None where there is no
-    such point.
+    ``kinks`` are points on ties, and ``constants`` numbers from the code of the gradient. The fewer random ``points``
+    are looked at, the fewer are added. None where there is no such point.
 
     >>> from verify.reading.case import load_case_text
     >>> case = load_case_text("{case: square, inputs: {x: {at: 3, domain: [-5, 5]}}, stages: {f: x**2}}")
@@ -112,7 +107,6 @@ def search_points(
         return None
     search = _Search(case, program, seed)
     candidates = itertools.chain(
-        search.again(stored),
         search.branches(kinks),
         search.scales(),
         search.relations(),
@@ -220,14 +214,6 @@ class _Search:
                     low, high = map(item_dtype(item), drawing_ends(item))
                     x = inputs[item.name][equal]
                     inputs[item.name][equal] = np.nextafter(x, np.where(x <= (low + high) / 2, high, low))
-
-    def again(self, stored: Iterable[Mapping[str, Array]]) -> Iterator[Candidate]:
-        """Points of an earlier run."""
-        for point in stored:
-            changes = {name: value for name, value in point.items() if name in self.inputs}
-            seeds = {name: point[upstream_of(name)] for name in self.free_upstream if upstream_of(name) in point}
-            moved = self.moved("stored", "failed in an earlier run", changes, related=True)
-            yield replace(moved, upstream=seeds)
 
     # --------------------------------------------------------------------------------------------------- the branches
 

@@ -2,17 +2,15 @@
 
 What is kept is a *gross* version of the same failure: the same variable, off by many times what is allowed, so that a
 point does not slide into rounding on its way to simpler numbers. Every point is judged as any other is. Numbers are
-simplified one by one along a ladder of short decimals, and then together by Hypothesis, whose example database
-(``.hypothesis/``) keeps what was found: the next run looks there first.
+simplified one by one along a ladder of short decimals, and then together by Hypothesis. What was found is kept for
+the next run (:mod:`verify.oracle.kept_points`).
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -24,8 +22,8 @@ from verify.errors import CaseError
 from verify.judging.context import Context
 from verify.judging.judge import Judge
 from verify.methods import prepare
-from verify.oracle.code_constants import unwrapped
 from verify.oracle.interface import Interface
+from verify.oracle.kept_points import keep_point
 from verify.oracle.search import upstream_of
 from verify.oracle.subject import Subject
 from verify.points import Batch
@@ -53,9 +51,6 @@ HANDFUL = 8
 
 MOST_NUMBERS = 64
 """Numbers of a point that are simplified one by one; arrays of a larger point are, each as a whole."""
-
-STORE = Path(".hypothesis") / "examples"
-"""Where Hypothesis keeps its examples, and this program points that failed before."""
 
 INSTALL = "pip install 'verify-gradients[strategies]'"
 
@@ -145,8 +140,10 @@ class _Failure:
         return item is None or bool(item.domain.contains(np.asarray(value, dtype=item.dtype)))
 
 
-def shrunk(gradient: Any, case: Case, result: CaseResult, interface: Interface | None = None) -> CaseResult:
-    r"""A result with the simplest point at which the gradient is still grossly wrong.
+def shrunk(
+    gradient: Any, case: Case, result: CaseResult, interface: Interface | None = None, *, forget: bool = False
+) -> CaseResult:
+    r"""A result with the simplest point at which the gradient is still grossly wrong, which is kept for the next run.
 
     Without Hypothesis, numbers are not simplified, and a note says so. A result that passes is returned as it is.
 
@@ -180,7 +177,8 @@ def shrunk(gradient: Any, case: Case, result: CaseResult, interface: Interface |
     _simplify(failure)
     _simplify_together(failure)
     _simplify(failure)
-    _store(gradient, failure)
+    if not forget:
+        keep_point(gradient, failure.case, failure.values)
     return replace(result, simplest=_simplest(failure))
 
 
@@ -368,45 +366,3 @@ def number_text(value: Any) -> str:
     if math.isfinite(number) and number == round(number) and abs(number) < 1e6 and math.copysign(1, number) == 1:
         return str(int(number))
     return str(int(number)) if number < 0 and number == round(number) and number > -1e6 else repr(number)
-
-
-def _key(gradient: Any, case: str) -> bytes:
-    """What points are kept under: the function, and the case without its sizes."""
-    function = next(unwrapped(gradient), None)
-    name = f"{function.__module__}.{function.__qualname__}" if function else type(gradient).__qualname__
-    return f"verify: {name} of {case.partition(' [')[0]}".encode()
-
-
-def _store(gradient: Any, failure: _Failure) -> None:
-    """Keeps a point in Hypothesis' example database, for the next run."""
-    from hypothesis.database import DirectoryBasedExampleDatabase
-
-    values = {name: np.asarray(value, dtype=np.float64).tolist() for name, value in failure.values.items()}
-    text = json.dumps({"sizes": dict(failure.case.dims), "values": values}, sort_keys=True)
-    DirectoryBasedExampleDatabase(STORE).save(_key(gradient, failure.case.name), text.encode())
-
-
-def stored_points(gradient: Any, case: Case) -> Iterator[Values]:
-    """Points at which a gradient failed in an earlier run from this folder, as far as they fit the case.
-
-    >>> from verify.reading.case import load_case_text
-    >>> case = load_case_text("{case: never seen, inputs: {x: {at: 3}}, stages: {f: x**2}}")
-    >>> list(stored_points(abs, case))
-    []
-    """
-    if not STORE.is_dir():
-        return
-    try:
-        from hypothesis.database import DirectoryBasedExampleDatabase
-    except ImportError:
-        return
-    shapes = {item.name: item.shape for item in case.inputs}
-    shapes |= {upstream_of(name): case.graph.shape(name) for name in case.graph.outputs}
-    for text in sorted(DirectoryBasedExampleDatabase(STORE).fetch(_key(gradient, case.name))):
-        try:
-            kept = json.loads(text)["values"]
-            values = {str(name): np.asarray(value, dtype=np.float64) for name, value in kept.items()}
-        except (ValueError, TypeError, KeyError, AttributeError):  # the folder is the user's, and so is what is in it
-            continue
-        if set(values) <= set(shapes) and all(value.shape == shapes[name] for name, value in values.items()):
-            yield values
