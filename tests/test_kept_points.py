@@ -79,9 +79,13 @@ def test_equal_seeds_give_equal_counts() -> None:
 @pytest.mark.parametrize("option", ["forget", "off", "no shrink", "given points"])
 def test_a_run_that_does_without(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By one option, or where nothing may be kept on disk: it neither looks nor keeps."""
-    options: dict[str, Any] = {
-        "forget": {"forget": True}, "no shrink": {"shrink": False}, "given points": {"points": 0, "at": {"x": 1.0}}
-    }.get(option, {})  # fmt: skip
+    known: dict[str, dict[str, Any]] = {
+        "forget": {"forget": True},
+        "off": {},
+        "no shrink": {"shrink": False},
+        "given points": {"points": 0, "at": {"x": 1.0}},
+    }
+    options = known[option]
     assert not checked(WIDE).ok
     with monkeypatch.context() as patch:
         if option == "off":
