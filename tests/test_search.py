@@ -189,7 +189,7 @@ def test_inputs_are_equal_on_purpose_only() -> None:
 def test_large_cases_get_fewer_points() -> None:
     """So that all points together cost no more."""
     large = case("f: sum(x**3)", x="shape: [3000], at: normal")
-    assert len(searched(large)) < len(searched(VECTOR)) / 2
+    assert len(searched(large)) <= len(searched(VECTOR)) / 2
 
 
 def test_overflow_is_found_to_the_float() -> None:

@@ -48,7 +48,10 @@ REST = 1 / 8
 """Part of the log-spaced points that lie below those decades, and above the usual sizes."""
 
 MOST_SPREAD = 64
-"""Points at ends of domains and next to 0, at most."""
+"""Points at ends of domains and next to 0, at most, ..."""
+
+MOST_NUMBERS, LEAST_SPREAD = 400_000, 8
+"""... and in large cases so many that they compute no more numbers than this, but never fewer than so many points."""
 
 LARGEST_WHOLE = 2.0**53
 """Up to here every whole number is a float."""
@@ -385,7 +388,7 @@ def _inside(item: Input, low: float, high: float) -> Any:
 def spread_points(case: Case, seed: int, first_id: int, points: int) -> Batch | None:
     """Points that uniform ones hardly ever are: at ends and next to 0, and half as many log-spaced ones.
 
-    Of each kind there are no more than these random ``points``, and no more than :data:`MOST_SPREAD`.
+    Of each kind there are no more than these random ``points``, and than :data:`MOST_SPREAD`; fewer in a large case.
 
     >>> from verify.reading.case import load_case_text
     >>> case = load_case_text("{case: power, inputs: {x: {at: 300, domain: [100, 6000]}}, stages: {f: x**4}}")
@@ -395,7 +398,8 @@ def spread_points(case: Case, seed: int, first_id: int, points: int) -> Batch | 
     >>> batch.origins[2:]
     ['log-spaced', 'log-spaced', 'log-spaced', 'log-spaced']
     """
-    most = min(points, MOST_SPREAD)
+    numbers = sum(math.prod(node.shape) for node in case.graph.nodes)
+    most = min(points, MOST_SPREAD, max(MOST_NUMBERS // numbers, LEAST_SPREAD))
     if most < 1 or not case.real_inputs:
         return None
     edges = list(itertools.islice(_edges(case), most))
