@@ -536,6 +536,15 @@ def test_what_is_differentiated_is_an_array_of_its_own() -> None:
     """Mappings and dtypes that are not judged are refused with what to do."""
     with pytest.raises(UsageError, match="p is a mapping, and what is differentiated is an array of its own"):
         check_gradient(lambda p: p, lambda p: np.sum(p["w"]), FEW, at={"p": {"w": np.ones(2)}})
+    with pytest.raises(UsageError, match="p is a list, and what is differentiated is an array of its own"):
+        check_gradient(lambda p: p, lambda p: np.sum(p[0]), FEW, at={"p": [np.ones(2), np.ones(3)]})
+    with pytest.raises(UsageError, match="all of it is among the constants"):
+        check_gradient(lambda x: x, np.sum, FEW, at={"x": np.ones(2)}, constants=["x"])
+    with pytest.raises(UsageError, match="x has no entries: there is nothing to differentiate sum by"):
+        check_gradient(lambda x: x, np.sum, FEW, at={"x": np.ones(0)})
+    layers = [np.ones(2), np.ones(3)]
+    assert check_gradient(lambda x, p: 2 * x, lambda x, p: np.sum(x**2) * p[0][0], FEW, at={**AT, "p": layers}).ok
+    assert not check_gradient(lambda x, p: x, lambda x, p: np.sum(x**2) * p[0][0], FEW, at={**AT, "p": layers}).ok
     ml_dtypes = pytest.importorskip("ml_dtypes")
     with pytest.raises(
         UsageError, match=r"x is bfloat16, in which nothing is judged: give it as x.astype\(np.float32\)"
@@ -597,3 +606,24 @@ def test_no_slope_is_no_slope_to_miss() -> None:
     for lost in (np.nan, np.inf):
         ok, found = findings(lambda x, lost=lost: 0.5 / np.sqrt(x) if x > 0 else lost, root)
         assert (ok, found) == (True, {})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ma.masked_array([1.0, 2.0, 3.0], [True, False, False]),
+        np.array([1j, 2, 3]),
+        ["1", "2", "3"],
+        [1.0, None, 2.0],
+    ],
+)
+def test_points_and_upstreams_are_not_converted_in_silence_either(value: Any) -> None:
+    """What NumPy would leave out of it is refused, for a case and for a function; plain numbers are taken."""
+    case = load_case_text("case: rows\ninputs: {x: {shape: [3], at: normal, domain: [-9, 9]}}\nstages: {y: x**2}\n")
+    square: Callable[..., Any] = lambda x, upstream: 2 * x * upstream  # noqa: E731
+    for options in ({"at": {"x": value}}, {"upstream": value}):
+        with pytest.raises(UsageError, match="must be a number or an array"):
+            check_gradient(square, case, FEW, **options)
+    with pytest.raises(UsageError):
+        check_gradient(square, lambda x: x**2, FEW, at={"x": value})
+    assert check_gradient(square, case, FEW, at={"x": [1, 2, 3]}, upstream=np.ones(3)).ok

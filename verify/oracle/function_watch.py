@@ -5,6 +5,7 @@ None of that is the gradient's fault, and a gradient that calls the function doe
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -97,7 +98,17 @@ def own_arguments(point: Mapping[str, Any]) -> dict[str, Any]:
     >>> own_arguments(at)["x"] is at["x"]
     False
     """
-    return {name: np.array(x)[()] if isinstance(x, np.ndarray | float | list) else x for name, x in point.items()}
+    return {name: _own(value) for name, value in point.items()}
+
+
+def _own(value: Any) -> Any:
+    if isinstance(value, np.ndarray | float):
+        return np.array(value)[()]
+    if not isinstance(value, list | tuple | dict):
+        return value
+    copied = copy.deepcopy(value)
+    is_numbers = call_foreign(lambda: np.asarray(copied).dtype.kind in "fiub").value
+    return np.array(copied) if is_numbers else copied
 
 
 def _arrays(returned: Any) -> list[Any]:

@@ -99,16 +99,26 @@ def _own_points(case: Case, at: Sequence[At]) -> tuple[OwnPoint, ...]:
 
 
 def _value(item: Input, given: Any, origin: str) -> Array:
-    try:
-        value = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UsageError(f"{origin}: {item.name} must be a number or an array, got {given!r:.60}") from None
+    value = _reals(given)
+    if value is None:
+        raise UsageError(f"{origin}: {item.name} must be a number or an array, got {given!r:.60}")
     if value.shape != item.shape:
         raise UsageError(f"{origin}: {item.name} has shape {value.shape}, the case has {item.shape}")
     if item.kind != "constant" and not np.all(item.domain.contains(value)):
         remedy = f"give domain={{'{item.name}': (low, high)}} with room for it"
         raise UsageError(f"{origin}: {item.name} lies outside its domain {item.domain}; {remedy}")
     return value
+
+
+def _reals(given: Any) -> Array | None:
+    """Numbers as an array; None for what NumPy would make one of by leaving something out: text, a mask, i."""
+    if isinstance(given, np.ndarray) and type(given) is not np.ndarray:
+        return None
+    try:
+        array = np.asarray(given)
+        return array.astype(np.float64) if array.dtype.kind in "fiub" else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _upstream(case: Case, given: Any) -> dict[str, Array]:
@@ -122,7 +132,9 @@ def _upstream(case: Case, given: Any) -> dict[str, Array]:
     found = {}
     for name, g in by_name.items():
         _known(name, outputs, "upstream")
-        array = np.asarray(g, dtype=np.float64)
+        array = _reals(g)
+        if array is None:
+            raise UsageError(f"upstream of {name} must be a number or an array, got {g!r:.60}")
         if array.shape != case.graph.shape(name):
             raise UsageError(f"upstream of {name} has shape {array.shape}, {name} has {case.graph.shape(name)}")
         found[name] = array

@@ -107,9 +107,19 @@ def baked_in(point: Mapping[str, Any], constants: Collection[str] = ()) -> str:
     for name, given in point.items():
         value = _as_value(name, given)
         is_real = _is_real(value) and name not in constants
-        whole = f"{value.dtype}{value.tobytes()!r}" if isinstance(value, np.ndarray) else repr(value)
-        parts.append(f"{name}{np.shape(value)}{'' if is_real else whole}")
+        parts.append(f"{name}{value.shape if is_real else _whole(value)}")
     return "; ".join(parts)
+
+
+def _whole(value: Any) -> str:
+    """All of a constant, as text: that of a large array leaves entries out."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{value.tobytes()!r}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key!r}: {_whole(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_whole, value))})"
+    return repr(value)
 
 
 def _points(at: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -143,17 +153,9 @@ class _Call:
         if not point:
             raise UsageError(f"{self.name} needs values to run with, such as {self._first_parameter()}=3.0")
         if not self.real:
-            nested = next((name for name, value in point.items() if isinstance(value, Mapping)), "")
-            if nested:
-                raise UsageError(
-                    f"{nested} is a mapping, and what is differentiated is an array of its own: let {self.name} take "
-                    f"each array of {nested} as a parameter, at={{'{nested}_w': ...}}, and put them together itself"
-                )
-            shown = ", ".join(f"{name}={point[name]!r:.40}" for name in point) or "no values"
-            raise UsageError(
-                f"nothing to differentiate {self.name} by, got {shown}: whole numbers are passed on as constants. "
-                "Write floats, such as x=3.0"
-            )
+            raise UsageError(_nothing_real(self.name, point, constants))
+        if not any(self.given[name].size for name in self.real):
+            raise UsageError(f"{', '.join(self.real)} has no entries: there is nothing to differentiate {self.name} by")
         for name in self.given:
             fault = name_fault(name) or ("it is a field of points" if name in RESERVED else "")
             if fault and name in self.real:
@@ -239,13 +241,34 @@ def _words(error: Exception) -> str:
     return traceback.format_exception_only(error)[-1].strip()
 
 
+def _nothing_real(function: str, point: Mapping[str, Any], constants: Collection[str]) -> str:
+    """What to do where no argument is to be differentiated."""
+    nested = next((name for name, value in point.items() if isinstance(value, Mapping | list | tuple)), "")
+    if nested and nested not in constants and not isinstance(_as_value(nested, point[nested]), np.ndarray):
+        what = "mapping" if isinstance(point[nested], Mapping) else "list"
+        return (
+            f"{nested} is a {what}, and what is differentiated is an array of its own: let {function} take each array "
+            f"of {nested} as a parameter, at={{'{nested}_w': ...}}, and put them together itself"
+        )
+    shown = ", ".join(f"{name}={point[name]!r:.40}" for name in point) or "no values"
+    if set(point) <= set(constants):
+        return f"nothing to differentiate {function} by, got {shown}: all of it is among the constants"
+    why = "whole numbers are passed on as constants. Write floats, such as x=3.0"
+    return f"nothing to differentiate {function} by, got {shown}: {why}"
+
+
 def _as_value(name: str, value: Any) -> Any:
     """Numbers and lists of them as arrays; anything else (text, None, a function) as it is."""
     if isinstance(value, str | bytes | None) or callable(value):
         return value
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        what = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
+        raise UsageError(f"{name} is a {what}, whose operators are not those of an array: give np.asarray({name})")
     try:
         array = np.array(value)
     except ValueError as error:
+        if isinstance(value, list | tuple) and any(isinstance(item, np.ndarray) for item in value):
+            return value  # arrays of several shapes
         raise UsageError(f"{name} is no array: {error}. Give all rows the same length") from None
     if array.dtype.kind == "f":
         if not np.all(np.isfinite(array)):
