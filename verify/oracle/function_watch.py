@@ -106,7 +106,8 @@ def _own(value: Any) -> Any:
         return np.array(value)[()]
     if not isinstance(value, list | tuple | dict):
         return value
-    copied = copy.deepcopy(value)
+    own = call_foreign(lambda: copy.deepcopy(value))
+    copied = value if own.error is not None else own.value  # what cannot be copied is handed on, as everybody does
     is_numbers = call_foreign(lambda: np.asarray(copied).dtype.kind in "fiub").value
     return np.array(copied) if is_numbers else copied
 
