@@ -258,6 +258,10 @@ class GraphBuilder:
         """The shape of a node."""
         return self._nodes[position].shape
 
+    def node(self, position: int) -> Node:
+        """A node as it was made."""
+        return self._nodes[position]
+
     def params(self, position: int) -> Mapping[str, Any]:
         """The static parameters of a node, normalised."""
         return self._nodes[position].params

@@ -59,7 +59,7 @@ class Program:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.calls: tuple[Callable[..., Any] | None, ...] = tuple(_call(node) for node in graph.nodes)
+        self.calls: tuple[Callable[..., Any] | None, ...] = tuple(call_of(node) for node in graph.nodes)
         self.order: tuple[int, ...] = tuple(i for i, node in enumerate(graph.nodes) if node.kind == "op")
         changing = set(graph.depends_on(graph.inputs.values()))
         self._alone = tuple(position for position in graph.stages.values() if position not in changing)
@@ -113,8 +113,13 @@ class Program:
                     values[i] = calls[i](*[values[j] for j in args])  # type: ignore[misc]
 
 
-def _call(node: Node) -> Callable[..., Any] | None:
-    """The node's op with its static parameters filled in and its operands brought to equal rank."""
+def call_of(node: Node) -> Callable[..., Any] | None:
+    """The node's op with its static parameters filled in and its operands brought to equal rank; None of others.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> call_of(graph_from_expressions({"x": ()}, {"f": "exp(x)"}).nodes[-1])(np.zeros(1))
+    array([1.])
+    """
     if node.kind != "op":
         return None
     forward = OPS[node.op].forward

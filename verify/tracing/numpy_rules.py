@@ -16,11 +16,12 @@ import numpy as np
 
 from verify.errors import did_you_mean
 from verify.ops import OPS, Op
+from verify.tracing.conditions import Condition, as_index
 
 UFUNC_ROWS: Mapping[str, str] = {
     "maximum": "max", "minimum": "min", "fmax": "max", "fmin": "min", "absolute": "abs", "fabs": "abs",
     "float_power": "power", "conjugate": "positive", "pow": "power", "expit": "sigmoid", "gammaln": "lgamma",
-    "psi": "digamma",
+    "psi": "digamma", "true_divide": "divide",
 }  # fmt: skip
 """A ufunc, NumPy's or SciPy's -> the row that it is, where their names differ."""
 
@@ -33,30 +34,76 @@ FUNCTION_ROWS: Mapping[str, str] = {
 METHODS: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("add", "reduce"): np.sum, ("multiply", "reduce"): np.prod, ("maximum", "reduce"): np.max,
     ("minimum", "reduce"): np.min, ("add", "accumulate"): np.cumsum, ("multiply", "accumulate"): np.cumprod,
+    ("fmax", "reduce"): np.max, ("fmin", "reduce"): np.min, ("logical_and", "reduce"): np.all,
+    ("logical_or", "reduce"): np.any,
 }  # fmt: skip
 """Methods of ufuncs -> the function that does the same."""
 
 COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 """Ufuncs that give a :class:`~verify.tracing.tracer.Condition`."""
 
+RESHAPING = frozenset({
+    "reshape", "ravel", "transpose", "permute_dims", "matrix_transpose", "squeeze", "expand_dims", "swapaxes",
+    "moveaxis", "rollaxis", "atleast_1d", "atleast_2d", "atleast_3d", "flip", "flipud", "fliplr", "rot90", "split",
+    "array_split", "hsplit", "vsplit", "dsplit", "diagonal",
+})  # fmt: skip
+"""Functions that give entries another shape or order and change none: their results are views."""
+
+FROZEN: Mapping[str, str] = {
+    "argmax": "the place of the largest", "argmin": "the place of the smallest", "argsort": "an order by size",
+    "argpartition": "an order by size", "searchsorted": "a place among sorted values", "digitize": "a bin",
+    "isclose": "a comparison", "allclose": "a comparison", "array_equal": "a comparison", "any": "a comparison",
+    "all": "a comparison", "isnan": "a comparison", "isfinite": "a comparison", "isinf": "a comparison",
+    "nonzero": "which entries are 0", "flatnonzero": "which entries are 0", "count_nonzero": "which entries are 0",
+    "argwhere": "which entries are 0", "round": "a value rounded", "around": "a value rounded", "rint": "a value rounded",
+    "trunc": "a value rounded", "fix": "a value rounded", "signbit": "a sign", "unique": "which values are equal",
+    "array_str": "a text", "array_repr": "a text", "array2string": "a text", "isin": "which values are equal",
+    "histogram": "counts", "floor_divide": "a quotient rounded", "spacing": "the size of a rounding error",
+}  # fmt: skip
+"""Functions, and ufuncs, whose result does not change with small changes of values -> what they tell. A trace takes what
+they tell at its point."""
+
+ORDERS = ("argmax", "argmin", "argsort", "argpartition")
+"""Those among them that could come out otherwise where values are equal."""
+
 PLAIN: Mapping[str, Callable[..., Any]] = {
     "shape": lambda a: a.shape,
     "ndim": lambda a: a.ndim,
     "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
-    "zeros_like": lambda a, **options: np.zeros(_given_shape(a, options)),
-    "ones_like": lambda a, **options: np.ones(_given_shape(a, options)),
-    "empty_like": lambda a, **options: np.zeros(_given_shape(a, options)),
-    "full_like": lambda a, fill_value, **options: np.full(_given_shape(a, options), fill_value),
+    "zeros_like": lambda a, *args, **options: _filled(a, 0.0, *args, **options),
+    "ones_like": lambda a, *args, **options: _filled(a, 1.0, *args, **options),
+    "empty_like": lambda a, *args, **options: _filled(a, 0.0, *args, **options),
+    "full_like": lambda a, fill_value, *args, **options: _filled(a, fill_value, *args, **options),
     "iscomplexobj": lambda _: False,
     "isrealobj": lambda _: True,
     "result_type": lambda *items: np.result_type(*(item.dtype if is_traced(item) else item for item in items)),
     "broadcast_shapes": np.broadcast_shapes,
+    "shares_memory": lambda a, b, **_: getattr(a, "storage", a) is getattr(b, "storage", None),
+    "may_share_memory": lambda a, b, **_: getattr(a, "storage", a) is getattr(b, "storage", None),
 }  # fmt: skip
 """Functions that look at shapes and dtypes alone."""
 
 
-def _given_shape(a: Any, options: Mapping[str, Any]) -> Any:
-    return a.shape if options.get("shape") is None else options["shape"]
+def _filled(a: Any, value: Any, dtype: Any = None, *_: Any, shape: Any = None, **__: Any) -> Any:
+    """An array in the shape of another, with one value; a traced value may be written into it later."""
+    kind = a.dtype if dtype is None else np.dtype(dtype)
+    plain = np.full(a.shape if shape is None else shape, 0.0 if is_traced(value) else value, dtype=kind)
+    made = _recorder(a, value).fresh(plain)
+    if is_traced(value):
+        made[...] = value
+    return made
+
+
+def _recorder(*values: Any) -> Any:
+    """The recorder of the first traced value among some."""
+    for value in values:
+        if hasattr(value, "recorder"):
+            return value.recorder
+        if isinstance(value, list | tuple):
+            found = _recorder(*value)
+            if found is not None:
+                return found
+    return None
 
 
 def is_traced(value: Any) -> bool:
@@ -81,6 +128,8 @@ def elementwise(recorder: Any, name: str, operands: Sequence[Any]) -> Any:
     """
     if name in COMPARISONS:
         return recorder.condition(name, operands)
+    if name in FROZEN:
+        return getattr(np, name)(*(_frozen(recorder, operand, name) for operand in operands))
     row = UFUNC_ROWS.get(name, name)
     if row == "power" and not is_traced(operands[1]) and np.ndim(operands[1]) == 0:
         return recorder.apply("power_constant", [operands[0]], {"exponent": float(operands[1])})
@@ -94,7 +143,7 @@ def elementwise(recorder: Any, name: str, operands: Sequence[Any]) -> Any:
 
 
 def _is_zero(operand: Any) -> bool:
-    return isinstance(operand, int | float) and operand == 0
+    return not is_traced(operand) and isinstance(operand, int | float) and operand == 0
 
 
 def _other_than_zero(operands: Sequence[Any]) -> Any:
@@ -123,6 +172,14 @@ def function(recorder: Any, func: Callable[..., Any], args: Sequence[Any], kwarg
     name = func.__name__
     if name in PLAIN:
         return PLAIN[name](*args, **kwargs)
+    if name in FROZEN:
+        return func(*(_frozen(recorder, a, name) for a in args), **{k: _frozen(recorder, v, name) for k, v in kwargs.items()})
+    if "out" in kwargs and kwargs["out"] is not None:
+        target = kwargs["out"]
+        target[...] = function(recorder, func, args, {k: v for k, v in kwargs.items() if k != "out"})
+        return target
+    if "dtype" in kwargs and kwargs["dtype"] is not None and np.dtype(kwargs["dtype"]).kind == "f":
+        kwargs = {k: v for k, v in kwargs.items() if k != "dtype"}
     row = OPS.get(FUNCTION_ROWS.get(name, name))
     if name in BEFORE_ROWS or (row is None and name in COMPOSED):
         try:
@@ -132,6 +189,25 @@ def function(recorder: Any, func: Callable[..., Any], args: Sequence[Any], kwarg
     if row is None or (name not in FUNCTION_ROWS and row.elementwise and row.arity > 1 and name in _REDUCING):
         return _no_op(recorder, name)
     return _through_row(recorder, row, func, args, kwargs)
+
+
+def _frozen(recorder: Any, operand: Any, name: str) -> Any:
+    """An operand at the traced point; where values that are ordered are equal, the other way round in a rerun."""
+    if not is_traced(operand):
+        return operand
+    value = np.array(recorder.number(operand))
+    is_order = name in ORDERS
+    flat = np.sort(np.ravel(value))
+    recorder.freeze(FROZEN[name], tied=bool(is_order and np.any(flat[1:] == flat[:-1])))
+    if is_order and recorder.turned:
+        # A little less for each entry that comes later, or for each that comes earlier: the other of equal ones wins.
+        rank = np.argsort(np.argsort(np.ravel(value), kind="stable"), kind="stable")
+        _, level = np.unique(np.ravel(value), return_inverse=True)
+        order = np.arange(value.size)
+        later = level.astype(float) * value.size
+        value = (later + (order if name in ("argmax",) else -order)).reshape(value.shape)
+        del rank
+    return value[()]
 
 
 _REDUCING = ("max", "min")
@@ -150,7 +226,7 @@ def _through_row(
     names = list(given)
     params: dict[str, Any] = {}
     if row.variadic == "list":
-        operands = list(given[names[0]])
+        operands = [item for item in given[names[0]] if row.name != "concatenate" or np.size(item)]
         rest = names[1:]
     else:
         operands = [given[name] for name in names[: row.arity]]
@@ -172,6 +248,8 @@ def says_nothing(name: str, value: Any) -> bool:
     """
     if value is None or value is np._NoValue:  # noqa: SLF001 - what NumPy's signatures show
         return True
+    if name == "dtype":
+        return np.dtype(value).kind == "f"
     return isinstance(value, str | int) and value == _USUAL.get(name)
 
 
@@ -197,6 +275,8 @@ def static(value: Any) -> Any:
     >>> static([np.int64(1), 2]), static(np.array([[1, 2], [3, 4]]))
     ((1, 2), ((1, 2), (3, 4)))
     """
+    if is_traced(value):
+        value = value.whole_numbers()
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple | range):
@@ -216,15 +296,7 @@ def indexed(recorder: Any, a: Any, index: Any) -> Any:
     Tracer(index, shape=(2,))
     """
     parts = index if isinstance(index, tuple) else (index,)
-    for part in parts:
-        if is_traced(part):
-            recorder.refuse(
-                "an index that depends on values", "Indices must be known: use np.where to choose by value."
-            )
-    try:
-        places = np.arange(a.size).reshape(a.shape)[index]
-    except IndexError as error:
-        recorder.refuse(f"this index: {error}", f"The array has shape {a.shape}.")
+    places = np.arange(a.size).reshape(a.shape)[index]
     if not parts:
         return a
     if not np.size(places):
@@ -321,7 +393,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:  # noqa: A002
     low, high = (a_min if min is None else min), (a_max if max is None else max)
     low, high = _unless(low, -np.inf), _unless(high, np.inf)
-    if isinstance(low, int | float) and isinstance(high, int | float) and low < high and is_traced(a):
+    if all(isinstance(b, int | float) and not is_traced(b) for b in (low, high)) and low < high and is_traced(a):
         return a.recorder.apply("clip", [a], {"lo": float(low), "hi": float(high)})
     a = a if low is None else np.maximum(a, low)
     return a if high is None else np.minimum(a, high)
@@ -329,28 +401,34 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
 
 def _unless(given: Any, none: float) -> Any:
     """A bound that may bind: an infinite one is none."""
-    return None if isinstance(given, int | float) and given == none else given
+    return None if not is_traced(given) and isinstance(given, int | float) and given == none else given
 
 
-def _where(condition: Any, x: Any, y: Any) -> Any:
+def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
     """A comparison of traced values as the row that it is; a known mask as one that is compared with a half."""
-    if hasattr(condition, "__array_ufunc__") and not isinstance(condition, np.ndarray | np.generic):
-        row, is_turned = SELECTIONS.get(condition.name, ("", False))
-        if not row:
-            condition.recorder.refuse(f"np.where by '{condition.name}'", "Compare by > >= < or <=.")
-        a, b = condition.operands[::-1] if is_turned else condition.operands
-        return condition.recorder.apply(row, [a, b, x, y])
-    traced = x if is_traced(x) else y
-    return traced.recorder.apply("where", [np.asarray(condition, dtype=float), 0.5, x, y])
+    if x is None:
+        return np.nonzero(condition.frozen())
+    recorder = _recorder(condition, x, y)
+    x, y = recorder.put_together(x), recorder.put_together(y)
+    if isinstance(condition, Condition):
+        return condition.choose(x, y)
+    if is_traced(condition):
+        return (condition != 0).choose(x, y)
+    return recorder.masked(np.asarray(condition), x, y)
 
 
-SELECTIONS: Mapping[str, tuple[str, bool]] = {
-    "greater": ("where", False),
-    "greater_equal": ("where_or_equal", False),
-    "less": ("where", True),
-    "less_equal": ("where_or_equal", True),
-}
-"""Comparison -> the row that chooses by it, and whether its sides change places."""
+def add_at(recorder: Any, name: str, target: Any, index: Any, values: Any = None) -> None:
+    """``np.add.at``: what is named several times is added several times, one after the other."""
+    index = as_index(index)
+    places = np.arange(target.size).reshape(target.shape)[index]
+    values = recorder.put_together(values)
+    spread = np.ravel(values if np.shape(values) == places.shape else np.broadcast_to(values, places.shape))
+    flat = np.ravel(places)
+    turn = np.array([np.count_nonzero(flat[:i] == place) for i, place in enumerate(flat)], dtype=np.int64)
+    for number in range(int(turn.max(initial=-1)) + 1):
+        chosen = np.flatnonzero(turn == number)
+        where = np.unravel_index(flat[chosen], target.shape)
+        target[where] = getattr(np, name)(target[where], spread[chosen])
 
 
 def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
@@ -360,10 +438,132 @@ def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     return a
 
 
+def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """Sums of weights by bin."""
+    bins = as_index(x)
+    result = _recorder(weights).fresh(np.zeros(max(minlength, int(np.max(bins)) + 1)))
+    np.add.at(result, bins, weights)
+    return result
+
+
+def _sorted(a: Any, axis: int | None = -1, **_: Any) -> Any:
+    """By the order at the traced point."""
+    a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
+    return np.take_along_axis(a, np.argsort(a, axis=axis), axis=axis)
+
+
+def _median(a: Any, axis: int | None = None, *, keepdims: bool = False, **_: Any) -> Any:
+    """The middle of the sorted values, or the mean of the two in the middle."""
+    shape = [1 if axis is None or i == axis % a.ndim else size for i, size in enumerate(a.shape)]
+    a, along = (np.ravel(a), 0) if axis is None else (a, axis)
+    size = a.shape[along]
+    middle = np.take(_sorted(a, axis=along), np.arange((size - 1) // 2, size // 2 + 1), axis=along)
+    found = np.mean(middle, axis=along)
+    return np.reshape(found, tuple(shape)) if keepdims else found
+
+
+def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
+    places = np.take_along_axis(np.arange(arr.size).reshape(arr.shape), as_index(indices), axis=axis)
+    arr[np.unravel_index(places, arr.shape)] = values
+
+
+def _padded(array: Any, pad_width: Any, mode: str = "constant", **options: Any) -> Any:
+    """Pads that repeat entries, and constants other than 0."""
+    if mode == "constant" and not np.any(options.get("constant_values", 0)):
+        return array.recorder.apply("pad", [array], {"pad_width": static(pad_width)})
+    if mode == "constant":
+        values = options["constant_values"]
+        outside = np.pad(np.zeros(array.shape), pad_width, constant_values=values)
+        result = array.recorder.fresh(outside)
+        inside = np.pad(np.ones(array.shape, dtype=bool), pad_width)
+        result[np.nonzero(inside)] = np.ravel(array)
+        return result
+    if mode in {"edge", "reflect", "symmetric", "wrap"} and not options:
+        return np.ravel(array)[np.pad(np.arange(array.size).reshape(array.shape), pad_width, mode=mode)]
+    raise TypeError(f"mode={mode!r}")
+
+
+def _sliding_window_view(x: Any, window_shape: Any, axis: Any = None, **_: Any) -> Any:
+    places = np.lib.stride_tricks.sliding_window_view(np.arange(x.size).reshape(x.shape), window_shape, axis)
+    return np.ravel(x)[places]
+
+
+def _select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0.0) -> Any:
+    result = default
+    for condition, choice in zip(condlist[::-1], choicelist[::-1], strict=True):
+        result = np.where(condition, choice, result)
+    return result
+
+
+def _choose(a: Any, choices: Any, **_: Any) -> Any:
+    which = as_index(a)
+    result = choices[0]
+    for number in range(1, len(choices)):
+        result = np.where(which == number, choices[number], result)
+    return result
+
+
+def _block(arrays: Any) -> Any:
+    """Nested lists of blocks: the innermost side by side, the outer ones below each other."""
+    if not isinstance(arrays, list):
+        return arrays
+    inner = [_block(item) for item in arrays]
+    return np.concatenate(inner, axis=0 if isinstance(arrays[0], list) else -1)
+
+
+def _polyval(p: Any, x: Any) -> Any:
+    result: Any = 0.0
+    for coefficient in p:
+        result = result * x + coefficient
+    return result
+
+
+def _slogdet(a: Any) -> Any:
+    """The sign is that at the traced point."""
+    sign = np.linalg.slogdet(np.asarray(a.frozen("the sign of a determinant")))[0]
+    return np.linalg._linalg.SlogdetResult(sign, a.recorder.apply("logabsdet", [a]))  # noqa: SLF001 - NumPy's own pair
+
+
+def _nan_to_num(x: Any, *_: Any, **__: Any) -> Any:
+    """Itself where it is finite at the traced point."""
+    if not np.all(np.isfinite(np.asarray(x.recorder.number(x)))):
+        raise TypeError("values that are not finite")
+    return x.copy()
+
+
+def _kron(a: Any, b: Any) -> Any:
+    rank = max(np.ndim(a), np.ndim(b))
+    a, b = (np.reshape(x, (1,) * (rank - np.ndim(x)) + np.shape(x)) for x in (a, b))
+    left = np.reshape(a, tuple(size for n in np.shape(a) for size in (n, 1)))
+    right = np.reshape(b, tuple(size for n in np.shape(b) for size in (1, n)))
+    return np.reshape(left * right, tuple(m * n for m, n in zip(np.shape(a), np.shape(b), strict=True)))
+
+
+def _cross(a: Any, b: Any) -> Any:
+    if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:  # noqa: PLR2004 - space has three axes
+        raise TypeError("vectors that have not three entries")
+    x, y = ([v[..., i] for i in range(3)] for v in (a, b))
+    return np.stack([x[i - 2] * y[i - 1] - x[i - 1] * y[i - 2] for i in range(3)], axis=-1)
+
+
+def _logaddexp(a: Any, b: Any) -> Any:
+    return b + _row("softplus", a - b)  # exp(a) + exp(b) would overflow where this does not
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    """The multiple that is taken off is that of the traced point."""
+    quotient = np.floor_divide(a, b)
+    return a - quotient * b
+
+
 def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     pieces = np.array_split(np.arange(ary.shape[axis]), indices_or_sections)
     front = (slice(None),) * (axis % ary.ndim)
     return [ary[(*front, slice(int(p[0]), int(p[-1]) + 1))] for p in pieces]
+
+
+def _split_along(axis: int) -> Callable[..., Any]:
+    return lambda ary, indices_or_sections: _split(ary, indices_or_sections, axis if ary.ndim > axis else 0)
 
 
 def _moved_entries(name: str) -> Callable[..., Any]:
@@ -380,8 +580,13 @@ def _triangle(name: str) -> Callable[..., Any]:
 
 
 def _at_least(rank: int) -> Callable[..., Any]:
-    names = {1: np.atleast_1d, 2: np.atleast_2d}
-    return lambda a: np.reshape(a, names[rank](np.broadcast_to(0.0, np.shape(a))).shape)
+    name = {1: np.atleast_1d, 2: np.atleast_2d, 3: np.atleast_3d}[rank]
+
+    def rule(*arrays: Any) -> Any:
+        found = [np.reshape(a, name(np.broadcast_to(0.0, np.shape(a))).shape) for a in arrays]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    return rule
 
 
 def _multi_dot(arrays: Sequence[Any]) -> Any:
@@ -428,6 +633,7 @@ BEFORE_ROWS: Mapping[str, Callable[..., Any]] = {
     "permute_dims": _transpose,
     "matrix_transpose": lambda x: _swapaxes(x, -1, -2),
     "norm": _norm,
+    "pad": _padded,
 }
 """Functions with rules of their own even where they have a row: they take more forms than it does."""
 
@@ -444,7 +650,20 @@ COMPOSED: Mapping[str, Callable[..., Any]] = {
     "deg2rad": lambda x: x * (math.pi / 180.0),
     "degrees": lambda x: x * (180.0 / math.pi),
     "rad2deg": lambda x: x * (180.0 / math.pi),
-    "logaddexp": lambda a, b: b + _row("softplus", a - b),  # exp(a) + exp(b) would overflow where this does not
+    "logaddexp": _logaddexp,
+    "logaddexp2": lambda a, b: _logaddexp(a * math.log(2.0), b * math.log(2.0)) / math.log(2.0),
+    "remainder": _remainder,
+    "mod": _remainder,
+    "copysign": lambda a, b: np.where(np.greater_equal(b, 0.0), np.abs(a), -np.abs(a)),
+    "heaviside": lambda a, b: np.where(np.greater(a, 0.0), 1.0, np.where(np.less(a, 0.0), 0.0, b)),
+    "xlogy": lambda a, b: a * np.log(b),
+    "xlog1py": lambda a, b: a * np.log1p(b),
+    "logit": lambda a: np.log(a) - np.log1p(-a),
+    "log_expit": lambda a: -_row("softplus", -a),
+    "softplus": lambda a: _row("softplus", a),
+    "entr": lambda a: -a * np.log(a),
+    "rel_entr": lambda a, b: a * (np.log(a) - np.log(b)),
+    "ndtr": lambda a: 0.5 * _row("erfc", -a / math.sqrt(2.0)),
     "vecdot": lambda a, b: np.sum(a * b, axis=-1),
     # functions
     "inner": _inner,
@@ -462,6 +681,45 @@ COMPOSED: Mapping[str, Callable[..., Any]] = {
     "diff": _diff,
     "split": _split,
     "array_split": _split,
+    "vsplit": _split_along(0),
+    "hsplit": _split_along(1),
+    "dsplit": _split_along(2),
+    "atleast_3d": _at_least(3),
+    "bincount": _bincount,
+    "sort": _sorted,
+    "median": _median,
+    "take_along_axis": lambda arr, indices, axis=-1: np.ravel(arr)[
+        np.take_along_axis(np.arange(arr.size).reshape(arr.shape), as_index(indices), axis=axis)
+    ],
+    "put_along_axis": _put_along_axis,
+    "fill_diagonal": lambda a, val, **_: a.__setitem__(np.diag_indices(min(a.shape), a.ndim), val),
+    "copyto": lambda dst, src, where=True, **_: dst.__setitem__(
+        ..., src if where is True else np.where(where, src, dst.copy())
+    ),
+    "place": lambda arr, mask, vals: arr.__setitem__(mask, vals),
+    "putmask": lambda a, mask, values: a.__setitem__(mask, values),
+    "delete": lambda arr, obj, axis=None: np.ravel(arr)[np.delete(np.arange(arr.size).reshape(arr.shape), obj, axis)],
+    "sliding_window_view": _sliding_window_view,
+    "select": _select,
+    "choose": _choose,
+    "block": _block,
+    "polyval": _polyval,
+    "slogdet": _slogdet,
+    "nan_to_num": _nan_to_num,
+    "nansum": lambda a, axis=None, **o: np.sum(_nan_to_num(a), axis=axis, **o),
+    "nanmean": lambda a, axis=None, **o: np.mean(_nan_to_num(a), axis=axis, **o),
+    "nanmax": lambda a, axis=None, **o: np.max(_nan_to_num(a), axis=axis, **o),
+    "nanmin": lambda a, axis=None, **o: np.min(_nan_to_num(a), axis=axis, **o),
+    "kron": _kron,
+    "cross": _cross,
+    "iscomplex": lambda x: np.zeros(x.shape, dtype=bool),
+    "imag": lambda val: np.zeros(val.shape),
+    "broadcast_arrays": lambda *arrays: tuple(
+        np.broadcast_to(a, np.broadcast_shapes(*map(np.shape, arrays))) for a in arrays
+    ),
+    "dstack": lambda tup: np.concatenate([np.atleast_3d(a) for a in tup], axis=2),
+    "compress": lambda condition, a, axis=None: np.take(a, np.flatnonzero(condition), axis=axis),
+    "extract": lambda condition, arr: arr[condition],
     "copy": lambda a, **_: a.copy(),
     "real": lambda val: val,
     "triu": _triangle("triu"),

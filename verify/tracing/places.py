@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dis
 import linecache
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ import numpy as np
 
 _INVISIBLE = (str(Path(np.__file__).parent), str(Path(__file__).parent))
 """Folders whose frames say nothing about the user's code: NumPy and the tracer itself."""
+_PACKAGE = str(Path(__file__).parent.parent)
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
@@ -53,6 +55,15 @@ def _visible(frame: FrameType | None, entry: CodeType) -> Iterator[FrameType]:
         if not frame.f_code.co_filename.startswith(_INVISIBLE):
             yield frame
         frame = frame.f_back
+
+
+def is_library(file: str) -> bool:
+    """Whether a file belongs to Python, to an installed package or to this program, and not to the user.
+
+    >>> is_library(dis.__file__), is_library("model.py")
+    (True, False)
+    """
+    return file.startswith((*_INVISIBLE, *_LIBRARIES, _PACKAGE + os.sep, "<frozen"))
 
 
 def place_of(frames: list[FrameType]) -> Place:

@@ -1,30 +1,35 @@
 """The stand-in for an array that remembers what is done to it, by NumPy's own protocols.
 
-A :class:`Tracer` has a shape and a dtype but no numbers. Operators and ufuncs reach it through ``__array_ufunc__``,
-other functions through ``__array_function__``, methods through the function of the same name. Whatever needs a number
-(``if x > 0``, ``float(x)``, ``np.array([x])``) is a :class:`~verify.errors.TraceError` that names the line.
+A :class:`Tracer` has a shape and a dtype, and no numbers of its own. Operators and ufuncs reach it through
+``__array_ufunc__``, other functions through ``__array_function__``, methods through the function of the same name. It
+can be written to, as an array can, and views of it see the change. Whatever needs a number (``if x > 0``, an index,
+``np.argmax``) gets that of the point at which the function is traced, and the :class:`Recorder` takes note of it.
 """
 
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from verify.errors import Problem, ShapeError, TraceError
-from verify.graph import GraphBuilder
+from verify.graph import GraphBuilder, Node
+from verify.interpret import call_of
 from verify.ops import Shape
 from verify.tracing import numpy_rules
+from verify.tracing.conditions import Condition, Masked, as_index, only_condition
 from verify.tracing.places import Place, assigned_names, frames_below, global_name, local_name, place_in, place_of
+from verify.tracing.storage import KNOWN, Array, Entries, Storage, known_entries
 
 MOST_STEPS = 50_000
 """Ops of one trace; what is longer is a loop over entries, which a case has no use for."""
+MOST_OVERLAYS = 4
+"""Arrays that are laid over each other by masks; more are put together entry by entry."""
 NAMED_CONSTANTS = {math.pi: "pi", math.e: "e"}
 """Who writes ``np.pi`` means the real number."""
 
@@ -56,64 +61,151 @@ class Step:
         return min(self.names, key=lambda pair: pair[0])[1] if self.names else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A branch of the user's code that a comparison of traced values decided."""
+
+    condition: Condition
+    value: bool
+    """What it was taken to be."""
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was taken from the traced point for granted: a number, an order, the truth of a comparison."""
+
+    what: str
+    place: Place
+    tied: bool = False
+    """It could as well have come out otherwise at this very point."""
+    leaks: bool = False
+    """A value itself was taken, which changes from point to point, and not what it says about an order."""
+
+
+class TooManyBranches(Exception):  # noqa: N818 - no error of anybody's: the trace goes on with the point's own branches
+    """More branches on values than are followed."""
+
+
 class Recorder:
-    """Writes down what happens to the tracers of one call."""
+    """Writes down what happens to the tracers of one function, in one run or in several that branch otherwise."""
 
     def __init__(self, entry: CodeType, file: str, dtype: np.dtype[Any]) -> None:
         self.entry, self.file, self.dtype = entry, file, dtype
         self.steps: list[Step] = []
         self.outermost: FrameType | None = None
         """The frame of the traced function itself."""
+        self.choices: list[Choice] = []
+        self.decisions: list[Decision] = []
+        """Of the run that is going on, or was the last."""
+        self.turned = False
+        """Whether this run takes every tie the other way."""
+        self._forced: Sequence[bool] = ()
+        self._most_decisions: int | None = None
+        self._known_steps: dict[Any, int] | None = None
+        """What was recorded so far, which a later run has no need to record again; None in the first run."""
+        self._inputs: dict[str, int] = {}
         self._builder = GraphBuilder()
         self._positions: list[int] = []
+        self._numbers: list[Any] = []
+        """The value of each node of the builder at the traced point, as far as anybody asked."""
+        self._at: dict[int, Array] = {}
         self._arrays: dict[int, tuple[Any, int]] = {}
         self._given: list[tuple[str, Any]] = []
 
+    def again(self, forced: Sequence[bool] = (), most_decisions: int | None = None, *, turned: bool = False) -> None:
+        """Makes ready for another run of the function, which goes the given ways at its first branches."""
+        if self._known_steps is None and self.steps:
+            self._known_steps = {_step_key(step): i for i, step in enumerate(self.steps) if step.kind != "array"}
+        self._forced, self._most_decisions, self.turned = forced, most_decisions, turned
+        self.decisions = []
+
     # ----------------------------------------------------------------------------------------------- what is recorded
 
-    def input(self, name: str, shape: Shape) -> Tracer:
-        """A tracer for an input that is differentiated."""
-        step = self._add(Step("input", name, (), {}, shape, name=name), self._builder.input(name, shape))
-        return Tracer(self, step, protected=name)
+    def input(self, name: str, value: Any) -> Tracer:
+        """A tracer for an input that is differentiated, and its value at the traced point."""
+        if name not in self._inputs:
+            array = np.asarray(value, dtype=self.dtype)
+            position = self._builder.input(name, array.shape)
+            self._at[position] = array
+            self._inputs[name] = self._add(Step("input", name, (), {}, array.shape, name=name), position)
+        return self.tracer(self._inputs[name])
 
     def knows(self, name: str, value: Any) -> None:
         """Gives a name to an array that is passed to the function as it is."""
         self._given.append((name, value))
 
-    def apply(self, op: str, operands: Sequence[Any], params: Mapping[str, Any] | None = None) -> Tracer:
+    def tracer(self, step: int) -> Tracer:
+        """An array of its own that holds one step."""
+        return Tracer(self, Storage(self.steps[step].shape, step))
+
+    def fresh(self, numbers: Any) -> Any:
+        """An array of known numbers that traced values may be written into; what is no array of floats stays."""
+        if isinstance(numbers, np.ndarray) and numbers.dtype.kind == "f" and numbers.ndim:
+            return Tracer(self, Storage(numbers.shape, numbers=np.array(numbers, dtype=np.float64)))
+        return numbers
+
+    def apply(self, op: str, operands: Sequence[Any], params: Mapping[str, Any] | None = None) -> Any:
         """One op on tracers and constants. Raises TraceError where the row does not take them."""
         frames = frames_below(self.entry)
         self.outermost = frames[-1] if frames else self.outermost
         args = tuple(self._position(operand, frames) for operand in operands)
         static = {name: value for name, value in (params or {}).items() if value is not None and value is not False}
+        step = Step("op", op, args, static, (), place_in(frames, self.file).line)
+        known = self._known_steps.get(_step_key(step)) if self._known_steps is not None else None
+        number = self._new_step(step) if known is None else known
+        self.steps[number].names += [(len(frames) - depth, name) for depth, name in assigned_names(frames)]
+        source = operands[0] if op in VIEWS and isinstance(operands[0], Tracer) else None
+        if source is None or not self.steps[number].shape:
+            return self.tracer(number)
+        return Tracer(self, source.storage, shape=self.steps[number].shape, made=(source, op, static, number))
+
+    def _new_step(self, step: Step) -> int:
         try:
-            position = self._builder.apply(op, *(self._positions[i] for i in args), params=static)
+            position = self._builder.apply(step.op, *(self._positions[i] for i in step.args), params=step.params)
         except (ShapeError, TypeError, ValueError, IndexError) as error:
-            self.refuse(f"the op '{op}' does not take this: {error}", "Write it with other ops.")
-        shape = self._builder.shape(position)
-        if 0 in shape:
-            self.refuse(f"an array without entries (shape {shape})", "Leave it out.")
+            self.refuse(f"the op '{step.op}' does not take this: {error}", "Write it with other ops.")
+        step.shape = self._builder.shape(position)
+        if 0 in step.shape:
+            self.refuse(f"an array without entries (shape {step.shape})", "Leave it out.")
         if len(self.steps) >= MOST_STEPS:
             self.refuse(f"more than {MOST_STEPS:,} ops", "Use array operations in place of loops over entries.")
-        step = Step("op", op, args, static, shape, place_in(frames, self.file).line)
-        step.names = [(len(frames) - depth, name) for depth, name in assigned_names(frames)]
-        views = [operand for operand in operands if isinstance(operand, Tracer)] if op in VIEWS else []
-        return Tracer(self, self._add(step, position), view_of=views[0] if views else None)
+        return self._add(step, position)
 
     def _add(self, step: Step, position: int) -> int:
         self.steps.append(step)
         self._positions.append(position)
+        if self._known_steps is not None and step.kind != "array":
+            self._known_steps[_step_key(step)] = len(self.steps) - 1
         return len(self.steps) - 1
+
+    def node_of(self, step: int) -> Node:
+        """The builder's node of a step."""
+        return self._builder.node(self._positions[step])
+
+    def from_entries(self, entries: Entries) -> Tracer:
+        """A new array with entries of others."""
+        made = Tracer(self, Storage(entries.steps.shape, numbers=np.zeros(entries.steps.shape)))
+        made.storage.write(np.arange(entries.steps.size), Entries(*(np.ravel(part) for part in entries)))
+        return made
+
+    def step_of(self, operand: Any) -> int | None:
+        """The step that holds an operand, None for plain numbers and arrays of them."""
+        return operand.step if isinstance(operand, Tracer) and not operand.is_known else None
 
     def _position(self, operand: Any, frames: list[FrameType]) -> int:
         """The step of an operand; a constant becomes one."""
-        if isinstance(operand, Tracer):
+        if isinstance(operand, Condition):
+            operand = operand.as_number()
+        if isinstance(operand, Masked):
+            operand = operand.picked()
+        if isinstance(operand, list | tuple) and has_traced(operand):
+            operand = self.put_together(operand)
+        if isinstance(operand, Tracer) and not operand.is_known:
             self.look_for(operand, frames)
             return operand.step
-        if isinstance(operand, Condition):
-            operand.refuse()
         try:
-            array = np.asarray(operand)
+            array = operand.known() if isinstance(operand, Tracer) else np.asarray(operand)
         except (TypeError, ValueError) as error:
             self.refuse(f"a {type(operand).__name__} in place of an array: {error}", "Give an array of numbers.")
         if array.dtype.kind not in "fiub" or not np.all(np.isfinite(array)):
@@ -123,9 +215,11 @@ class Recorder:
             )
         return self._literal(array[()].item()) if array.ndim == 0 else self._array(operand, array, frames)
 
-    def condition(self, name: str, operands: Sequence[Any]) -> Condition:
-        """A comparison of tracers."""
-        return Condition(self, name, (operands[0], operands[1]))
+    def condition(self, name: str, operands: Sequence[Any]) -> Any:
+        """A comparison of tracers; of arrays that are known the plain one."""
+        a, b = (self.put_together(o) if isinstance(o, list | tuple) else o for o in operands)
+        a, b = (o.as_number() if isinstance(o, Condition) else o.picked() if isinstance(o, Masked) else o for o in (a, b))
+        return Condition(self, name, (a, b))
 
     def look_for(self, tracer: Tracer, frames: list[FrameType]) -> None:
         """Notes the variables that hold a value when it is used."""
@@ -142,9 +236,11 @@ class Recorder:
     def _literal(self, value: float) -> int:
         """A number; a negative one is the negative of a positive one, as a formula would have it."""
         if value < 0:
-            return self.apply("negative", [-value]).step
+            return cast("int", self.apply("negative", [-value]).step)
         text = NAMED_CONSTANTS.get(value) or repr(int(value) if isinstance(value, bool) else value)
         step = Step("constant", text, (), {}, (), value=float(value))
+        if self._known_steps is not None and _step_key(step) in self._known_steps:
+            return self._known_steps[_step_key(step)]
         return self._add(step, self._builder.constant(float(value), text))
 
     def _array(self, operand: Any, array: Any, frames: list[FrameType]) -> int:
@@ -155,29 +251,214 @@ class Recorder:
                 return position
         given = next((name for name, value in self._given if value is operand), "")
         name = given or next((found for frame in frames if (found := global_name(frame, operand))), "")
-        step = Step("array", "", (), {}, array.shape, value=np.array(array, dtype=np.float64), name=name)
-        position = self._add(step, self._builder.input(f"array {len(self.steps)}", array.shape))
+        line = place_in(frames, self.file).line
+        step = Step("array", "", (), {}, array.shape, line, value=np.array(array, dtype=np.float64), name=name)
+        node = self._builder.input(f"array {len(self.steps)}", array.shape)
+        self._at[node] = np.asarray(array, dtype=self.dtype)
+        position = self._add(step, node)
         self._arrays[len(self._arrays)] = (array, position)
         return position
+
+    # ------------------------------------------------------------------------------------------ writes and what is read
+
+    def put_together(self, items: Any) -> Any:
+        """``np.array([[x, y], [1.0, z]])``: nested lists with tracers among them as one array."""
+        if not isinstance(items, list | tuple) or not has_traced(items):
+            return items if isinstance(items, Tracer | Condition | Masked) else np.asarray(items)
+        rows = [self.put_together(item) for item in items]
+        rows = [row.as_number() if isinstance(row, Condition) else row.picked() if isinstance(row, Masked) else row
+                for row in rows]  # fmt: skip
+        found = [self.entries_of(row) for row in rows]
+        if len({entries.steps.shape for entries in found}) > 1:
+            raise ValueError("the rows of an array have different lengths")
+        return self.from_entries(Entries(*(np.stack(parts) for parts in zip(*found, strict=True))))
+
+    def entries_of(self, value: Any) -> Entries:
+        """Where the entries of an array come from, plain numbers among them."""
+        if isinstance(value, Condition):
+            value = value.as_number()
+        return value.entries() if isinstance(value, Tracer) else known_entries(value)
+
+    def collected(self, entries: Entries) -> int:
+        """The step that holds entries of several others, one array again."""
+        shape = entries.steps.shape
+        steps, positions, numbers = (np.ravel(part) for part in entries)
+        order = list(dict.fromkeys(steps.tolist()))
+        if order == [KNOWN]:
+            return self._position(numbers.reshape(shape), frames_below(self.entry))
+        if len(order) == 1:
+            return cast("int", self._picked(order[0], positions, shape).step)
+        laid = self._overlaid(order, steps, positions, numbers, shape)
+        return cast("int", (self._joined(order, steps, positions, numbers, shape) if laid is None else laid).step)
+
+    def _picked(self, step: int, positions: Array, shape: Shape) -> Any:
+        """Some entries of one step."""
+        source = self.tracer(step)
+        if np.array_equal(positions, np.arange(source.size)):
+            return np.reshape(source, shape)
+        if not shape:
+            return source[tuple(int(i) for i in np.unravel_index(int(positions[0]), source.shape))]
+        return np.reshape(np.ravel(source)[positions], shape)
+
+    def _overlaid(self, order: list[int], steps: Array, positions: Array, numbers: Array, shape: Shape) -> Any:
+        """Arrays of one shape laid over each other by masks; None where the entries do not lie so."""
+        places = np.arange(len(steps))
+        if len(order) > MOST_OVERLAYS or not shape:
+            return None
+        if not all(s == KNOWN or self.steps[s].shape == shape for s in order):
+            return None
+        if not np.array_equal(np.where(steps == KNOWN, places, positions), places):
+            return None
+        base = max((s for s in order if s != KNOWN), key=lambda s: int(np.count_nonzero(steps == s)))
+        result = self.tracer(base)
+        for other in order:
+            if other == base:
+                continue
+            mask = (steps == other).reshape(shape)
+            values = numbers[steps == KNOWN]
+            plain = values[0] if len(set(values.tolist())) <= 1 and len(values) else None
+            known = np.where(mask, numbers.reshape(shape), 0.0) if plain is None else plain
+            result = self.masked(mask, known if other == KNOWN else self.tracer(other), result)
+        return result
+
+    def masked(self, mask: Array, x: Any, y: Any) -> Any:
+        """``np.where`` by a mask that is known."""
+        if not any(isinstance(value, Tracer) and not value.is_known for value in (x, y)):
+            return self.fresh(np.where(mask, *(v.known() if isinstance(v, Tracer) else v for v in (x, y))))
+        return self.apply("where", [np.asarray(mask, dtype=float), 0.5, x, y])
+
+    def _joined(self, order: list[int], steps: Array, positions: Array, numbers: Array, shape: Shape) -> Any:
+        """Entries from anywhere: what is used of each step in a row, and then each entry by its place there."""
+        scalars = [s for s in order if s != KNOWN and not self.steps[s].shape]
+        parts: list[Any] = [np.stack([self.tracer(s) for s in scalars])] if scalars else []
+        index = np.zeros(len(steps), dtype=np.int64)
+        for place, s in enumerate(scalars):
+            index[steps == s] = place
+        start = len(scalars)
+        for s in order:
+            here = steps == s
+            if s == KNOWN:
+                used, where = np.unique(numbers[here], return_inverse=True)
+                parts.append(used)
+            elif self.steps[s].shape:
+                used, where = np.unique(positions[here], return_inverse=True)
+                whole = np.ravel(self.tracer(s))
+                parts.append(whole if len(used) == whole.size else whole[used])
+            else:
+                continue
+            index[here] = start + np.ravel(where)
+            start += len(used)
+        joined = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        if not np.array_equal(index, np.arange(start)):
+            joined = joined[index]
+        return np.reshape(joined, shape)
+
+    # ------------------------------------------------------------------------------------------- the traced point itself
+
+    def number(self, operand: Any) -> Any:
+        """The value of an operand at the traced point."""
+        if isinstance(operand, Condition):
+            return operand.holds()
+        if not isinstance(operand, Tracer):
+            return np.asarray(operand)
+        if operand.is_known:
+            return operand.known()
+        position = self._positions[operand.step]
+        for i in range(len(self._numbers), position + 1):
+            node = self._builder.node(i)
+            if i in self._at:
+                self._numbers.append(self._at[i][None])
+            elif node.kind == "constant":
+                self._numbers.append(np.full(1, node.value, dtype=self.dtype))
+            else:
+                with np.errstate(all="ignore"):
+                    call = call_of(node)
+                    assert call is not None
+                    self._numbers.append(call(*(self._numbers[j] for j in node.args)))
+        return self._numbers[position][0]
+
+    def chosen_by(self, operand: Any) -> tuple[Any, Any, Any] | None:
+        """Of what a comparison chose: the comparison's key, and the two that it chose from; None of anything else."""
+        step = self.steps[operand.step] if isinstance(operand, Tracer) and not operand.is_known else None
+        if step is None or step.op not in ("where", "where_or_equal"):
+            return None
+        a, b, first, second = (self._tracer_or_number(arg) for arg in step.args)
+        name = "greater" if step.op == "where" else "greater_equal"
+        return Condition(self, name, (a, b)).key, first, second
+
+    def _tracer_or_number(self, number: int) -> Any:
+        step = self.steps[number]
+        return self.tracer(number) if step.value is None else step.value
+
+    def freeze(self, what: str, *, tied: bool = False, leaks: bool = False) -> None:
+        """Takes note of something that the trace takes from its point for granted."""
+        self.choices.append(Choice(what, place_of(frames_below(self.entry)), tied, leaks))
+
+    def decide(self, condition: Condition) -> bool:
+        """Which way the user's code goes: as this run is told to, else as at the traced point."""
+        turn = len(self.decisions)
+        value = self._forced[turn] if turn < len(self._forced) else bool(condition.holds())
+        if self._most_decisions is not None and turn >= self._most_decisions:
+            raise TooManyBranches
+        self.decisions.append(Decision(condition, value, place_of(frames_below(self.entry))))
+        return value
 
     # -------------------------------------------------------------------------------------------------- NumPy's calls
 
     def ufunc(self, ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """A ufunc, or one of its methods, that met a tracer."""
-        out = options.get("out")
-        rest = {name: value for name, value in options.items() if name != "out" or method != "__call__"}
+        if not has_traced([*inputs, *options.values()]):
+            return self._known_ufunc(ufunc, method, inputs, options)
+        if method == "at":
+            return numpy_rules.add_at(self, ufunc.__name__, *inputs)
         if method != "__call__":
-            return self._method(ufunc, method, inputs, rest)
+            return self._method(ufunc, method, inputs, options)
+        rest = {name: value for name, value in options.items() if name not in ("out", "where")}
         self._usual(f"np.{ufunc.__name__}", rest)
         result = numpy_rules.elementwise(self, ufunc.__name__, inputs)
-        return result if out is None else self._in_place(ufunc.__name__, inputs, out, result)
+        return self._written(inputs, options, result)
+
+    def _known_ufunc(self, ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """On arrays that no traced value was written into yet."""
+        plain = [self.plain(operand) for operand in inputs]
+        if method == "at":
+            getattr(ufunc, method)(*plain)
+            inputs[0][...] = plain[0]
+            return None
+        rest = {name: self.plain(value) for name, value in options.items() if name != "out"}
+        return self._written(inputs, {"out": options.get("out")}, self.fresh(getattr(ufunc, method)(*plain, **rest)))
+
+    def _written(self, inputs: Sequence[Any], options: Mapping[str, Any], result: Any) -> Any:
+        """The result of a ufunc where ``out=`` and ``where=`` want it; a plain array becomes a tracer by its name."""
+        out, where = options.get("out"), options.get("where", True)
+        target = out[0] if isinstance(out, tuple) else out
+        if where is not True and target is not None:
+            chosen = where.choose(result, target) if isinstance(where, Condition) else None
+            result = self.masked(np.asarray(where), result, target) if chosen is None else chosen
+        elif where is not True:
+            self.refuse("where= without out=", "Use np.where.")
+        if target is None:
+            return result
+        if np.shape(target) != np.shape(result):
+            raise ValueError(f"an in-place operation that changes the shape {np.shape(target)} to {np.shape(result)}")
+        if not isinstance(target, Tracer):
+            if target is not inputs[0]:
+                self.refuse("a traced value written into a plain array by out=", "Assign the result to a name.")
+            return result
+        if not target.shape:
+            return result  # a number is bound anew
+        target[...] = result
+        return target
 
     def _method(self, ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        first, *more = (self.put_together(operand) if isinstance(operand, list) else operand for operand in inputs)
+        if method == "outer":
+            rank = np.ndim(more[0])
+            return ufunc(np.reshape(first, (*np.shape(first), *(1,) * rank)), more[0])
         function = numpy_rules.METHODS.get((ufunc.__name__, method))
         if function is None:
             self.refuse(f"np.{ufunc.__name__}.{method} has no op", "Write it with other functions.")
         given = {name: value for name, value in options.items() if name != "out" or value is not None}
-        first, *more = inputs
         if more:  # reduce(array, axis)
             given["axis"] = more[0]
         given.setdefault("axis", 0)
@@ -188,20 +469,24 @@ class Recorder:
             if not numpy_rules.says_nothing(name, value):
                 self.refuse(f"{what} with {name}=", f"Leave {name}= out.")
 
-    def _in_place(self, name: str, inputs: Sequence[Any], out: Sequence[Any], result: Any) -> Any:
-        """``a += b``. A plain array becomes a tracer under its name; who else holds it is found when values differ."""
-        target = out[0]
-        if target is not inputs[0]:
-            self.refuse(f"np.{name} with out=", "Assign the result to a name.")
-        if isinstance(result, Tracer) and np.shape(target) != result.shape:
-            self.refuse("an in-place operation that changes the shape", "Assign the result to a name.")
-        if not isinstance(target, Tracer):
-            return result
-        return target.become(result)
-
     def function(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A NumPy function that is no ufunc."""
-        return numpy_rules.function(self, function, args, kwargs)
+        if has_traced([*args, *kwargs.values()]):
+            return numpy_rules.function(self, function, args, kwargs)
+        first = args[0] if args else None
+        if isinstance(first, Tracer) and function.__name__ in numpy_rules.RESHAPING:
+            return first.moved(function, args[1:], kwargs)
+        plain = [self.plain(arg) for arg in args]
+        result = function(*plain, **{name: self.plain(value) for name, value in kwargs.items()})
+        return self.fresh(result)
+
+    def plain(self, value: Any) -> Any:
+        """A value with plain arrays in place of known tracers."""
+        if isinstance(value, Tracer):
+            return value.known().copy()[()]
+        if isinstance(value, list | tuple) and any(isinstance(item, Tracer) for item in value):
+            return type(value)(self.plain(item) for item in value)
+        return value
 
     # ---------------------------------------------------------------------------------------------------- what cannot
 
@@ -209,6 +494,23 @@ class Recorder:
         """Raises TraceError for the user's line that runs now."""
         place = place_of(frames_below(self.entry))
         raise trace_error(tried, place, remedy) from None
+
+
+def _step_key(step: Step) -> Any:
+    """What makes two steps the same; arrays are told apart by their entries instead."""
+    params = tuple(sorted((name, repr(value)) for name, value in step.params.items()))
+    return (step.kind, step.op, step.args, params)
+
+
+def has_traced(value: Any) -> bool:
+    """Whether a value, or anything in a list, depends on an input.
+
+    >>> has_traced([1.0, [np.zeros(3)]])
+    False
+    """
+    if isinstance(value, list | tuple):
+        return any(has_traced(item) for item in value)
+    return isinstance(value, Condition | Masked) or (type(value) is Tracer and not value.is_known)
 
 
 def trace_error(tried: str, place: Place, remedy: str) -> TraceError:
@@ -228,80 +530,154 @@ VIEWS = frozenset(
 """Ops whose result may share its memory with the operand."""
 
 
-SIGNS = dict(zip(numpy_rules.COMPARISONS, (">", ">=", "<", "<=", "==", "!="), strict=True))
-
-
-class Condition:
-    """What a comparison of tracers gives: for ``np.where`` and nothing else."""
-
-    __array_priority__ = 1001.0
-
-    def __init__(self, recorder: Recorder, name: str, operands: tuple[Any, Any]) -> None:
-        self.recorder, self.name, self.operands = recorder, name, operands
-
-    def refuse(self) -> NoReturn:
-        """Raises TraceError: the comparison is used for more than choosing entries."""
-        self.recorder.refuse(
-            "a comparison of traced values as a number, an index or a condition of Python",
-            "A trace has no values to branch on: use np.where, np.maximum or np.minimum.",
-        )
-
-    def __bool__(self) -> NoReturn:  # noqa: PLE0304 - it always raises
-        self.recorder.refuse(
-            f"a branch on values ('{SIGNS[self.name]}' of traced values is not known)",
-            "Write np.where(condition, a, b), np.maximum or np.minimum in place of 'if', 'and', 'max' and 'min'.",
-        )
-
-    def __array__(self, *_: Any, **__: Any) -> NoReturn:
-        self.refuse()
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        return self.recorder.ufunc(ufunc, method, inputs, options)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return self.recorder.function(function, args, kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        self.refuse()
-
 
 class Tracer(NDArrayOperatorsMixin):
-    """An array whose numbers are not known, as the traced function sees it."""
+    """An array as the traced function sees it: inputs, what is computed from them, and arrays that wait for them."""
 
     __array_priority__ = 1000.0
 
-    def __init__(self, recorder: Recorder, step: int, *, protected: str = "", view_of: Tracer | None = None) -> None:
-        self.recorder, self._step, self.protected = recorder, step, protected
-        self.family: list[weakref.ref[Tracer]] = [] if view_of is None else view_of.family
-        self.family.append(weakref.ref(self))
-        if view_of is not None:
-            self.protected = view_of.protected
+    def __init__(
+        self,
+        recorder: Recorder,
+        storage: Storage,
+        *,
+        shape: Shape | None = None,
+        places: Array | None = None,
+        made: tuple[Tracer, str, Mapping[str, Any], int] | None = None,
+    ) -> None:
+        """A whole storage, or a view of one: of some ``places``, or ``made`` of another tracer by an op."""
+        self.recorder, self.storage = recorder, storage
+        self.shape: Shape = storage.shape if shape is None else shape
+        """The sizes of the axes."""
+        self._places, self._made, self._is_all = places, made, places is None and made is None
+        self._read: tuple[int, int] | None = None if made is None else (storage.version, made[3])
+        """The version of the storage that was read last, and the step that holds what was read."""
+
+    @property
+    def __class__(self) -> Any:
+        """What NumPy would have here: ``isinstance(x, np.ndarray)``, or of a number ``isinstance(x, float)``."""
+        if self.shape:
+            return np.ndarray
+        return np.float32 if self.recorder.dtype == np.float32 else np.float64
+
+    # ------------------------------------------------------------------------------------------- where the entries are
+
+    @property
+    def places(self) -> Array:
+        """Which entries of the storage it shows, counted in a row."""
+        if self._places is None:
+            if self._made is None:
+                self._places = np.arange(self.size).reshape(self.shape)
+            else:
+                call = call_of(self.recorder.node_of(self._made[3]))
+                assert call is not None
+                self._places = np.asarray(call(self._made[0].places[None]))[0]
+        return self._places
+
+    def entries(self) -> Entries:
+        """Where its entries come from."""
+        if self.storage.whole is not None and (self._is_all or self._made is not None):
+            places = np.arange(self.size).reshape(self.shape)
+            return Entries(np.full(self.shape, self.step), places, np.zeros(self.shape))
+        return self.storage.entries(self.places)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it depends on no input."""
+        return self.storage.is_known or (self.storage.whole is None and self.entries().are_known)
+
+    def known(self) -> Array:
+        """Its numbers, where they are known."""
+        return self.entries().numbers.astype(self.recorder.dtype)
 
     @property
     def step(self) -> int:
-        """The step of the recording that holds this value."""
-        return self._step
+        """The step of the recording that holds its value as it is now."""
+        if self._read is None or self._read[0] != self.storage.version:
+            self._read = self.storage.version, self._step()
+        return self._read[1]
 
-    def become(self, result: Tracer) -> Tracer:
-        """``a += b``: every holder of ``a`` sees the new value, as with an array. A number is bound anew instead."""
-        if not self.shape:
-            return result
-        if self.protected:
-            remedy = "Copy it first, or assign the result to a new name."
-            self.recorder.refuse(f"an in-place operation on the function's own input '{self.protected}'", remedy)
-        if any(other() is not None and other() is not self for other in self.family):
-            self.recorder.refuse("an in-place operation on an array that shares its memory with another", "Copy it.")
-        self._step = result.step
-        return self
+    def _step(self) -> int:
+        whole = self.storage.whole
+        if whole is not None and self._made is not None:
+            source, op, params, _ = self._made
+            return cast("int", self.recorder.apply(op, [source], params).step)
+        if whole is not None and self._is_all:
+            return whole
+        return self.recorder.collected(self.storage.entries(self.places))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        condition = only_condition(index, self.ndim)
+        if condition is not None and self._chosen(condition, value):
+            return
+        if isinstance(value, Masked):
+            value = value.picked()
+        if isinstance(value, list | tuple):
+            value = self.recorder.put_together(value)
+        places = self.places[as_index(index)]
+        new = self.recorder.entries_of(value)
+        if new.steps.shape != np.shape(places):
+            shape = new.steps.shape  # NumPy leaves out ones in front that the target has not
+            while len(shape) > np.ndim(places) and shape[0] == 1:
+                shape = shape[1:]
+            new = Entries(*(np.broadcast_to(part.reshape(shape), np.shape(places)) for part in new))
+        self._write(np.ravel(places), Entries(*(np.ravel(part) for part in new)))
+
+    def _write(self, places: Array, new: Entries) -> None:
+        steps = set(new.steps.tolist())
+        if len(steps) == 1 and len(places) == math.prod(self.storage.shape) and KNOWN not in steps:
+            (step,) = steps
+            order = np.arange(len(places))
+            is_same = self.recorder.steps[step].shape == self.storage.shape
+            if is_same and np.array_equal(places, order) and np.array_equal(new.positions, order):
+                self.storage.become(step)
+                return
+        self.storage.write(places, new)
+
+    def _chosen(self, condition: Condition, value: Any) -> bool:
+        """``m[m < 0] = 0`` as a choice that holds for every point; False where the value is no such choice."""
+        if isinstance(value, Masked):
+            if value.condition.key != condition.key or value.whole.shape != self.shape:
+                return False
+            value = value.whole
+        elif np.ndim(value) or isinstance(value, list | tuple):
+            return False
+        index = (slice(None),) * condition.ndim + (None,) * (self.ndim - condition.ndim)
+        full = condition[index] if self.ndim > condition.ndim else condition
+        self[...] = full.choose(value, self.recorder.tracer(self.step) if not self.is_known else self.known())
+        return True
+
+    def __getitem__(self, index: Any) -> Any:
+        condition = only_condition(index, self.ndim)
+        if condition is not None and not self.is_known:
+            index_of = (slice(None),) * condition.ndim + (None,) * (self.ndim - condition.ndim)
+            full = condition[index_of] if self.ndim > condition.ndim else condition
+            return Masked(self.copy(), full if full.shape == self.shape else condition)
+        index = as_index(index)
+        if self.storage.whole is not None:
+            return numpy_rules.indexed(self.recorder, self, index)
+        places = self.places[index]
+        if np.ndim(places) == 0:
+            return self._number(int(places))
+        if np.shares_memory(places, self.places):
+            return Tracer(self.recorder, self.storage, shape=places.shape, places=places)
+        return self.recorder.from_entries(self.storage.entries(places))
+
+    def _number(self, place: int) -> Any:
+        """One entry: a number of its own, as with NumPy."""
+        entries = self.storage.entries(np.array(place))
+        if entries.are_known:
+            return self.recorder.dtype.type(entries.numbers)
+        return self.recorder.tracer(self.recorder.collected(entries))
+
+    def moved(self, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """The result of a function that only gives entries another shape, as a view of the same storage."""
+        found = function(self.places, *args, **kwargs)
+        if isinstance(found, list | tuple):
+            return [Tracer(self.recorder, self.storage, shape=part.shape, places=part) for part in found]
+        return Tracer(self.recorder, self.storage, shape=found.shape, places=found)
 
     # ------------------------------------------------------------------------------------------ what an array has
-
-    @property
-    def shape(self) -> Shape:
-        """The sizes of the axes."""
-        return self.recorder.steps[self._step].shape
 
     @property
     def ndim(self) -> int:
@@ -333,15 +709,52 @@ class Tracer(NDArrayOperatorsMixin):
         """Itself."""
         return self
 
-    def astype(self, dtype: Any, *_: Any, **__: Any) -> Tracer:
-        """A copy, if the dtype stays the same."""
-        if np.dtype(dtype) != self.dtype:
-            self.recorder.refuse(f"a conversion to {np.dtype(dtype)}", f"Keep {self.dtype}, that of the inputs.")
-        return self.copy()
+    def astype(self, dtype: Any, *_: Any, **__: Any) -> Any:
+        """A copy; as whole numbers or flags those of the traced point."""
+        if np.dtype(dtype).kind == "f":
+            return self.copy()
+        if np.dtype(dtype).kind == "c":
+            self.recorder.refuse("a conversion to complex numbers", "Gradients are those of real functions.")
+        return np.asarray(self.frozen(f"a conversion to {np.dtype(dtype)}")).astype(dtype)
+
+    def frozen(self, what: str, *, leaks: bool = False) -> Any:
+        """Its value at the traced point, which the trace takes for granted from now on."""
+        if self.is_known:
+            return self.known()[()]
+        self.recorder.freeze(what, leaks=leaks)
+        return np.array(self.recorder.number(self))[()]
+
+    def whole_numbers(self) -> Any:
+        """Its value as an index."""
+        return np.asarray(self.frozen("a traced value as an index")).astype(np.int64)[()]
 
     def copy(self, *_: Any, **__: Any) -> Tracer:
         """The same value, which is not changed by what is done to this one in place."""
-        return Tracer(self.recorder, self._step)
+        whole = self.storage.whole is not None
+        return self.recorder.tracer(self.step) if whole else self.recorder.from_entries(self.entries())
+
+    def item(self, *index: Any) -> Any:
+        """The number that it is, or one of its entries."""
+        if index:
+            return self[index[0] if len(index) == 1 and self.ndim == 1 else index]
+        return self if not self.shape else np.reshape(self, ())
+
+    def tolist(self) -> Any:
+        """Nested lists of numbers."""
+        return [row.tolist() for row in self] if self.ndim > 1 else list(self) if self.shape else self
+
+    def fill(self, value: Any) -> None:
+        """One number everywhere."""
+        self[...] = value
+
+    @property
+    def flat(self) -> Iterator[Any]:
+        """The entries one by one."""
+        return iter(np.ravel(self))
+
+    def sort(self, axis: int = -1) -> None:
+        """In place."""
+        self[...] = np.sort(self, axis=axis)
 
     __copy__ = copy
 
@@ -380,11 +793,12 @@ class Tracer(NDArrayOperatorsMixin):
             raise TypeError("iteration over a 0-d array")
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, index: Any) -> Any:
-        return numpy_rules.indexed(self.recorder, self, index)
-
     def __repr__(self) -> str:
-        step = self.recorder.steps[self._step]
+        if self.is_known:
+            return repr(self.known())
+        if self.storage.whole is None:
+            return f"Tracer(shape={self.shape})"
+        step = self.recorder.steps[self.step]
         return f"Tracer({step.name or step.assigned or step.op}, shape={self.shape})"
 
     def __format__(self, _: str) -> str:
@@ -400,38 +814,35 @@ class Tracer(NDArrayOperatorsMixin):
 
     # --------------------------------------------------------------------------------------------- what needs a number
 
-    def __array__(self, *_: Any, **__: Any) -> NoReturn:
-        self.recorder.refuse(
-            "a traced value made into a plain array (np.array, np.asarray, or a function that is not NumPy's)",
-            "Leave the conversion out; put values together by np.stack([...]); use NumPy's own functions.",
-        )
+    def __array__(self, dtype: Any = None, *_: Any, **__: Any) -> Array:
+        what = "a traced value made into a plain array (by a function that is not NumPy's, or a write into an array)"
+        return np.asarray(self.frozen(what, leaks=True), dtype=dtype)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.recorder.refuse(
-            "an assignment to entries of an array (x[i] = ...)",
-            "Make a new array: np.stack, np.concatenate or np.where.",
-        )
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError("the truth value of an array with more than one element is ambiguous")
+        return bool(self.known()) if self.is_known else bool(np.reshape(self, ()) != 0)
 
-    def __bool__(self) -> NoReturn:  # noqa: PLE0304 - it always raises
-        self.recorder.refuse(
-            "a branch on a value (bool() of a traced value)",
-            "Write np.where(condition, a, b), np.maximum or np.minimum in place of 'if', 'and', 'max' and 'min'.",
-        )
+    def __float__(self) -> float:
+        return float(self.frozen("float() of a traced value", leaks=True))
 
-    def __float__(self) -> NoReturn:
-        self.recorder.refuse(
-            "float() of a traced value (the functions of math call it too)",
-            "Leave float() out, and use NumPy's functions, such as np.exp for math.exp.",
-        )
+    def __int__(self) -> int:
+        return int(self.frozen("int() of a traced value"))
 
-    def __int__(self) -> NoReturn:
-        self.recorder.refuse("int() of a traced value", "Pass whole numbers to the function as arguments.")
-
-    def __index__(self) -> NoReturn:  # noqa: PLE0305 - it always raises
-        self.recorder.refuse("a traced value as an index", "Pass indices to the function as integers.")
+    def __index__(self) -> int:
+        return int(self.whole_numbers())
 
     def __complex__(self) -> NoReturn:
         self.recorder.refuse("complex() of a traced value", "Gradients are those of real functions.")
 
-    def __round__(self, _: int = 0) -> NoReturn:
-        self.recorder.refuse("round() of a traced value", "Leave it out: its derivative is 0.")
+    def __round__(self, digits: int = 0) -> Any:
+        return np.round(self, digits)
+
+    def __floor__(self) -> int:
+        return math.floor(self.frozen("a traced value rounded down"))
+
+    def __ceil__(self) -> int:
+        return math.ceil(self.frozen("a traced value rounded up"))
+
+    def __trunc__(self) -> int:
+        return math.trunc(self.frozen("a traced value rounded"))

@@ -1,0 +1,345 @@
+"""A function with other eyes: the same code, to which NumPy's constructors, ``math`` and ``float`` give tracers.
+
+Nothing is patched. The copy has globals of its own, in which the modules NumPy and math, the functions that were
+imported from them, and the user's own functions, classes and modules stand for their twins; the originals, and whoever
+runs in another thread, never see any of it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import dis
+import functools
+import math
+from collections.abc import Callable, Mapping
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from verify.tracing.places import is_library
+from verify.tracing.tracer import Recorder, Tracer, has_traced
+
+CONSTRUCTORS = frozenset({
+    "zeros", "ones", "empty", "full", "zeros_like", "ones_like", "empty_like", "full_like", "eye", "identity", "array",
+    "asarray", "asanyarray", "ascontiguousarray", "copy", "asfortranarray", "asarray_chkfinite",
+})  # fmt: skip
+"""Functions that make an array which traced values may be written into."""
+
+CONVERSIONS = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray", "asarray_chkfinite")
+
+TAKES_LISTS = frozenset({
+    "stack", "concatenate", "concat", "vstack", "hstack", "dstack", "column_stack", "row_stack", "block", "select",
+    "multi_dot", "choose", "broadcast_arrays", "einsum", "piecewise",
+})  # fmt: skip
+"""Functions to which a list of arrays is no array."""
+
+MATH_NAMES: Mapping[str, str] = {
+    "pow": "power", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh",
+    "acosh": "arccosh", "atanh": "arctanh", "fsum": "sum", "fmod": "fmod", "dist": "dist",
+}  # fmt: skip
+"""A function of math -> NumPy's, where their names differ."""
+
+ROWS = ("erf", "erfc", "gamma", "lgamma")
+"""Functions of math that NumPy has not, and the table has."""
+
+_MATH = frozenset(
+    name for name in vars(math) if callable(getattr(math, name)) and hasattr(np, MATH_NAMES.get(name, name))
+) - {"isnan", "isinf", "isfinite", "isclose", "gcd", "lcm"}
+
+
+class Shim:
+    """Twins of functions, classes and modules for one recording."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self._twins: dict[int, tuple[Any, Any]] = {}
+        """Identity -> the original, which is kept alive, and its twin."""
+
+    def twin(self, value: Any) -> Any:
+        """What stands for a value in the traced function; most values stand for themselves.
+
+        >>> import verify.tracing.tracer as tracer
+        >>> shim = Shim(tracer.Recorder(Shim.twin.__code__, "", np.dtype(float)))
+        >>> shim.twin(np).zeros(3), shim.twin(3)
+        (array([0., 0., 0.]), 3)
+        """
+        known = self._twins.get(id(value))
+        if known is not None:
+            return known[1]
+        made = self._made(value)
+        if made is not value:
+            self._twins[id(value)] = (value, made)
+        return made
+
+    def _made(self, value: Any) -> Any:
+        if isinstance(value, ModuleType):
+            return self._module(value)
+        if isinstance(value, FunctionType) and not is_library(value.__code__.co_filename):
+            return self._function(value)
+        if isinstance(value, MethodType):
+            return MethodType(self.twin(value.__func__), self.instance(value.__self__))
+        if isinstance(value, functools.partial):
+            return functools.partial(self.twin(value.func), *value.args, **value.keywords)
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, np.ufunc):
+            return _Ufunc(self.recorder, value)
+        if any(value is own for own in _OWN_BUILTINS):
+            return self._builtin(value.__name__)
+        module = getattr(value, "__module__", None) or ""
+        if callable(value) and (module == "math" or module.split(".")[0] == "numpy"):
+            return self._library_function(value, module)
+        if callable(value) and module.startswith("scipy.special") and getattr(value, "__name__", "") in _SCIPY:
+            return self._with_lists(value, _SCIPY[value.__name__])
+        return value
+
+    # ------------------------------------------------------------------------------------------------ the user's own
+
+    def _function(self, function: FunctionType) -> FunctionType:
+        cells = tuple(CellType() for _ in function.__closure__ or ())
+        names = self._globals(function)
+        twin = FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells)
+        twin.__kwdefaults__ = function.__kwdefaults__
+        twin.__dict__.update(function.__dict__)
+        twin.__qualname__, twin.__module__ = function.__qualname__, function.__module__
+        self._twins[id(function)] = (function, twin)  # before what it refers to: it may refer to itself
+        for cell, original in zip(cells, function.__closure__ or (), strict=True):
+            try:
+                cell.cell_contents = self.twin(original.cell_contents)
+            except ValueError:  # an empty cell
+                continue
+        return twin
+
+    def _globals(self, function: FunctionType) -> dict[str, Any]:
+        """The globals of a function's module with twins in them; its own where ``float`` is called and not compared."""
+        key = id(function.__globals__)
+        if key not in self._twins:
+            names: dict[str, Any] = dict(function.__globals__)
+            self._twins[key] = (function.__globals__, names)
+            known = names.get("__builtins__", builtins)
+            known = dict(known if isinstance(known, dict) else vars(known))
+            own = {name: self._builtin(name) for name in ("max", "min", "sum")}
+            names["__builtins__"] = {**known, **own, "__import__": self._import(known["__import__"])}
+        names = self._twins[key][1]
+        for name in _names(function.__code__):
+            if name in names and names[name] is function.__globals__.get(name):
+                names[name] = self.twin(names[name])
+        if not _only_calls(function.__code__, "float") or "float" in names:
+            return names
+        return {**names, "__builtins__": {**names["__builtins__"], "float": self._float}}
+
+    def _class(self, kind: type) -> type:
+        """A class of the user's with twins of its methods."""
+        own = [c for c in kind.__mro__ if any(map(_is_own_function, vars(c).values()))]
+        if not own or issubclass(kind, BaseException | tuple) or type(kind) is not type:
+            return kind
+        members = {name: self._member(value) for c in own[::-1] for name, value in vars(c).items()
+                   if _is_own_function(value)}  # fmt: skip
+        return _Twin(kind.__name__, (kind,), {**members, "__module__": kind.__module__})
+
+    def _member(self, member: Any) -> Any:
+        if isinstance(member, staticmethod | classmethod):
+            return type(member)(self.twin(member.__func__))
+        if isinstance(member, property):
+            return property(*(f and self.twin(f) for f in (member.fget, member.fset, member.fdel)))
+        return self.twin(member)
+
+    def instance(self, value: Any) -> Any:
+        """An object of a class of the user's as one of the twin class; what it holds is the same."""
+        kind = self.twin(type(value))
+        if isinstance(value, type):
+            return self.twin(value)
+        if kind is type(value):
+            return value
+        try:
+            made = copy.copy(value)
+            made.__class__ = kind
+        except TypeError:  # slots, or a layout of its own
+            return value
+        return made
+
+    def callable(self, function: Any) -> Any:
+        """The twin of what is to be traced, an object that can be called among them."""
+        twin = self.twin(function)
+        return self.instance(function) if twin is function and not isinstance(function, type) else twin
+
+    # ---------------------------------------------------------------------------------------------------- libraries
+
+    def _module(self, module: ModuleType) -> Any:
+        file = getattr(module, "__file__", None) or ""
+        name = module.__name__
+        if name in {"numpy", "numpy.linalg", "math", "numpy.lib", "numpy.lib.stride_tricks", "scipy.special"}:
+            return _Module(self, module)
+        return module if not file or is_library(file) else _Module(self, module)
+
+    def _import(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def imported(*args: Any, **kwargs: Any) -> Any:
+            return self.twin(original(*args, **kwargs))
+
+        return imported
+
+    def _library_function(self, function: Any, module: str) -> Any:
+        name = function.__name__
+        if module == "math":
+            return self._math(function, name)
+        if name in CONSTRUCTORS:
+            return self._constructor(function, name)
+        return self._with_lists(function, function) if name not in TAKES_LISTS else function
+
+    def _with_lists(self, function: Callable[..., Any], stand_in: Callable[..., Any]) -> Callable[..., Any]:
+        """Lists of tracers as arrays."""
+
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if not has_traced([*args, *kwargs.values()]):
+                return function(*args, **kwargs)
+            put = self.recorder.put_together
+            return stand_in(
+                *(put(a) if isinstance(a, list | tuple) else a for a in args),
+                **{name: put(a) if isinstance(a, list) and has_traced(a) else a for name, a in kwargs.items()},
+            )
+
+        return called
+
+    def _constructor(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def constructed(*args: Any, **kwargs: Any) -> Any:
+            first = args[0] if args else None
+            if name in CONVERSIONS and (type(first) is Tracer or has_traced(first)):
+                return self._converted(first, name, *args[1:], **kwargs)
+            if has_traced([*args, *kwargs.values()]) or type(first) is Tracer:
+                return function(*args, **kwargs)
+            return self.recorder.fresh(function(*args, **kwargs))
+
+        return constructed
+
+    def _converted(self, value: Any, name: str, dtype: Any = None, *, copy: Any = None, **options: Any) -> Any:
+        """``np.array`` and its like of something traced."""
+        del options
+        made = self.recorder.put_together(value)
+        if dtype is not None:
+            made = made.astype(dtype)
+        elif name == "array" and copy is not False:
+            made = made.copy()
+        return made
+
+    def _math(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def called(*args: Any) -> Any:
+            if not has_traced(list(args)):
+                return function(*(self.recorder.plain(a) for a in args))
+            if name in ROWS:
+                return self.recorder.apply(name, list(args))
+            if name == "log" and len(args) == 2:  # noqa: PLR2004 - with its base
+                return np.log(args[0]) / np.log(args[1])
+            if name == "prod" or name == "fsum":
+                return (np.prod if name == "prod" else np.sum)(self.recorder.put_together(list(args[0])))
+            if name in _MATH:
+                return functools.reduce(getattr(np, MATH_NAMES.get(name, name)), args[1:], args[0]) if name == "hypot" \
+                    else getattr(np, MATH_NAMES.get(name, name))(*args)  # fmt: skip
+            return function(*args)
+
+        return called
+
+    # --------------------------------------------------------------------------------------------------- built in
+
+    def _builtin(self, name: str) -> Any:
+        return {"max": self._largest(max, np.maximum), "min": self._largest(min, np.minimum), "sum": self._sum,
+                "float": self._float}[name]  # fmt: skip
+
+    def _largest(self, original: Any, ufunc: Any) -> Callable[..., Any]:
+        def largest(*args: Any, **kwargs: Any) -> Any:
+            items = list(args[0]) if len(args) == 1 else list(args)
+            if kwargs or not has_traced(items) or any(np.ndim(item) for item in items):
+                return original(*((items,) if len(args) == 1 else args), **kwargs)
+            return functools.reduce(ufunc, items)
+
+        return largest
+
+    def _sum(self, items: Any, /, start: Any = 0) -> Any:
+        return sum(items, start)
+
+    def _float(self, value: Any = 0.0, /) -> Any:
+        if type(value) is Tracer and not value.is_known:
+            if value.size != 1:
+                raise TypeError("only length-1 arrays can be converted to Python scalars")
+            return np.reshape(value, ())
+        return float(value)
+
+
+_OWN_BUILTINS = (max, min)
+
+_SCIPY: Mapping[str, Callable[..., Any]] = {
+    "softmax": lambda x, axis=None: _along(x, "softmax", axis),
+    "log_softmax": lambda x, axis=None: _along(x, "log_softmax", axis),
+    "logsumexp": lambda a, axis=None, keepdims=False: _along(a, "logsumexp", axis, keepdims=keepdims),
+}  # fmt: skip
+"""Functions of scipy.special that are no ufuncs and have a row."""
+
+
+def _along(x: Any, op: str, axis: Any, **params: Any) -> Any:
+    if axis is None and op != "logsumexp":
+        return np.reshape(x.recorder.apply(op, [np.ravel(x)], params), x.shape)
+    return x.recorder.apply(op, [x], {"axis": axis, **params})
+
+
+class _Twin(type):
+    """The kind of a twin class: whoever is of the original class is of the twin."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, cls.__mro__[1])
+
+
+class _Module:
+    """A module whose functions are twins."""
+
+    def __init__(self, shim: Shim, module: ModuleType) -> None:
+        self._shim, self._original = shim, module
+
+    def __getattr__(self, name: str) -> Any:
+        return self._shim.twin(getattr(self._original, name))
+
+    def __dir__(self) -> list[str]:
+        return dir(self._original)
+
+
+class _Ufunc:
+    """A ufunc that takes lists of tracers too."""
+
+    def __init__(self, recorder: Recorder, ufunc: np.ufunc) -> None:
+        self._recorder, self._ufunc = recorder, ufunc
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._ufunc(*map(self._put, args), **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._ufunc, name)
+        if name not in ("reduce", "accumulate", "outer", "at", "reduceat"):
+            return found
+        return lambda *args, **kwargs: found(*map(self._put, args), **kwargs)
+
+    def _put(self, value: Any) -> Any:
+        return self._recorder.put_together(value) if isinstance(value, list | tuple) and has_traced(value) else value
+
+
+def _is_own_function(value: Any) -> bool:
+    function = getattr(value, "__func__", value.fget if isinstance(value, property) else value)
+    return isinstance(function, FunctionType) and not is_library(function.__code__.co_filename)
+
+
+@functools.lru_cache(maxsize=1000)
+def _names(code: CodeType) -> frozenset[str]:
+    """The names that a function, with all that is defined in it, may look up."""
+    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
+    return frozenset(code.co_names).union(*map(_names, inner))
+
+
+@functools.lru_cache(maxsize=1000)
+def _only_calls(code: CodeType, name: str) -> bool:
+    """Whether a function, with all that is defined in it, calls a global name and does nothing else with it."""
+    loads = [i for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL" and i.argval == name]
+    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
+    return all("NULL" in i.argrepr for i in loads) and all(_only_calls(c, name) for c in inner)
+
