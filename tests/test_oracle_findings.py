@@ -67,7 +67,8 @@ def test_an_exception_where_the_function_has_no_value_is_told_and_accuses_nobody
     options: dict[str, Any] = {"at": {"A": [[2.0, 1.0], [1.0, 3.0]]}, "domain": {"A": (-3, 3)}, "points": 16}
     run = check_gradient(inverse_vjp, lambda A: np.linalg.inv(A), **options)
     assert run.ok
-    assert [("exception", False)] == [(finding.kind, finding.fails) for finding in run.cases[0].findings]
+    assert [] == list(run.cases[0].findings)
+    assert any("no value at" in note and "LinAlgError" in note for note in run.cases[0].notes)
     run = check_gradient(picky, lambda A: np.linalg.inv(A), **options)
     assert not run.ok
     assert ("exception", True) in [(finding.kind, finding.fails) for finding in run.cases[0].findings]
@@ -90,6 +91,7 @@ def test_a_black_box_is_looked_at_in_its_domain() -> None:
     """A fault beyond the given point is found; without a domain a note says what was looked at."""
 
     def opaque(x: Any) -> float:
+        x = float(str(x))
         return math.sin(x) * math.exp(0.1 * x)
 
     def right(x: Any) -> float:

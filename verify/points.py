@@ -88,6 +88,13 @@ class Batch:
         ids = self.ids[which]
         return Batch(*self.take(which), ids, list(self.origins[:1]) * len(ids))
 
+    def chosen(self, which: Sequence[int]) -> Batch:
+        """Some of the points, with all that is known of each."""
+        index = np.array(which, dtype=np.int64)
+        notes = [self.notes[i] for i in which] if self.notes else ()
+        lines = [self.lines[i] for i in which] if self.lines else ()
+        return Batch(*self.take(index), self.ids[index], [self.origins[i] for i in which], self.own, notes, lines)
+
 
 def joined(batches: Sequence[Batch]) -> Batch:
     """Several batches as one; for points that the case file does not name.

@@ -268,10 +268,12 @@ def run_loaded(
     subject: Subject | None = None,
     *,
     reverse: Differentiator | None = None,
+    only: Batch | None = None,
 ) -> CaseResult:
     """Runs one case that is in memory; a ``subject`` is judged beside the methods.
 
     ``reverse`` takes the place of the engine among them: one with a planted fault, to see whether it is caught.
+    ``only`` gives the points to look at, in place of all others.
 
     >>> from verify.reading.case_files import shipped_cases
     >>> run_loaded(load_case(shipped_cases() / "notes" / "add.yaml"), Settings(points=2)).points_checked
@@ -279,14 +281,19 @@ def run_loaded(
     """
     started = time.perf_counter() if started is None else started
     if too_long(case.graph, variables_of(case, settings, subject)):
-        return held_to_proof(settings, _run_large(case, settings, started, subject))
+        return held_to_proof(settings, _run_large(case, settings, started, subject, only))
     gathering = Gathering(case, settings, subject, reverse)
     if not gathering.is_small:
         _keep_memory()
-    for batch in _small_batches(case, settings, subject):
-        gathering.judge(batch)
-    for batch in _random_batches(case, settings, gathering.checked):
-        gathering.add(batch)
+    small = _small_batches(case, settings, subject) if only is None else iter([only])
+    for batch in small:
+        part = batch if subject is None else subject.judged_at(batch)
+        if len(part):
+            gathering.judge(part)
+    for batch in _random_batches(case, settings, gathering.checked) if only is None else ():
+        part = batch if subject is None else subject.judged_at(batch)
+        if len(part):
+            gathering.add(part)
     gathering.finish()
     result = held_to_proof(settings, gathering.result(time.perf_counter() - started))
     return _scored(case, settings, result, started) if settings.kill_score else result
@@ -307,7 +314,9 @@ def _scored(case: Case, settings: Settings, result: CaseResult, started: float) 
     return replace(result, kill_score=score, seconds=time.perf_counter() - started)
 
 
-def _run_large(case: Case, settings: Settings, started: float, subject: Subject | None) -> CaseResult:
+def _run_large(
+    case: Case, settings: Settings, started: float, subject: Subject | None, only: Batch | None = None
+) -> CaseResult:
     """A case that is too large to look at entry by entry, see :mod:`verify.judging.large`."""
     variables = variables_of(case, settings, subject)
     others = tuple(name for name in settings.methods or METHODS if name != "central")
@@ -318,7 +327,10 @@ def _run_large(case: Case, settings: Settings, started: float, subject: Subject 
     drawn = min(settings.points, LARGE_POINTS)
     if drawn:
         batches.append(random_points(case, settings.seed, 0, drawn, len(case.own_points)))
-    count = len(case.own_points) + drawn
+    batches = batches if only is None else [only]
+    if subject is not None:
+        batches = [part for part in map(subject.judged_at, batches) if len(part)]
+    count = sum(map(len, batches))
     accused = SUBJECT if subject is not None else ""
     found = tuple(large_variables(case, variables, methods, batches, settings.seed, accused))
     return CaseResult(

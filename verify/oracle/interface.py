@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ class Interface:
     """Input -> what is passed for it in every call, whatever the point: labels, whole numbers, flags, text."""
     upstream: Mapping[str, str] = field(default_factory=dict)
     """Output -> the input that is its upstream gradient, where the case has one."""
+    agrees: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None
+    """Whether the case is the function that was asked about at a point (inputs, upstream); None where it always is."""
 
     @classmethod
     def of(cls, case: Case) -> Interface:

@@ -13,7 +13,7 @@ from verify.oracle.interface import Interface
 from verify.oracle.kept_points import at_kept_point, kept_points
 from verify.oracle.shrink import number_text, shrunk
 from verify.oracle.subject import Gradient, Subject
-from verify.points import own_points
+from verify.points import Batch, own_points
 from verify.reading.case import Case
 from verify.records import SUBJECT, CaseResult, Finding, Point, Verdict, format_entry
 from verify.runner import run_loaded
@@ -51,8 +51,12 @@ class Question:
         return replace(self, settings=settings)
 
 
-def judge_case(asked: Question, case: Case, interface: Interface | None = None) -> CaseResult:
+def judge_case(
+    asked: Question, case: Case, interface: Interface | None = None, only: Batch | None = None
+) -> CaseResult:
     """Judges the gradient of one case; ``interface`` says how it is called where that is not by the case's inputs.
+
+    ``only`` gives the points to look at, in place of all others.
 
     >>> from verify.oracle.line_coverage import LineCoverage
     >>> from verify.reading.case import load_case_text
@@ -63,7 +67,7 @@ def judge_case(asked: Question, case: Case, interface: Interface | None = None) 
     subject = Subject(interface or Interface.of(case), asked.gradient)
     subject.lines = asked.lines
     looked_at = replace(case, draws_scalar_upstream=subject.takes_upstream)
-    judged = run_loaded(looked_at, asked.settings, subject=subject)
+    judged = run_loaded(looked_at, asked.settings, subject=subject, only=only)
     subject.refuse_strangers()
     result = diagnosed(looked_at, judged)
     own = own_points(looked_at, asked.settings.seed)

@@ -16,15 +16,22 @@ from verify.oracle.function_watch import FunctionWatch, own_arguments
 from verify.oracle.given import adapted
 from verify.oracle.interface import Interface
 from verify.oracle.of_case import Question, judge_case, with_simplest
+from verify.points import Batch
 from verify.preparing import held_to_proof
 from verify.reading.case import Case, Domain
 from verify.records import CaseResult
 from verify.runner import at_other_size
 from verify.settings import SUBJECT_SIZES
-from verify.tracing.trace import baked_in, traced_or_reason
+from verify.tracing.trace import Traced, baked_in, trace_at, traced_or_reason
 
 BLACK_BOX_POINTS = 8
 """Random points at most at which a black box is measured: each slope takes some hundred calls."""
+
+MOST_TRACES = 12
+"""Times that a function is traced anew where it takes other branches than at the given point."""
+
+MOST_TOLD = 8
+"""Choices of a trace that are told one by one."""
 
 NO_DOMAIN = "looked at the given points alone; domain={'x': (low, high)} says where else to look"
 """What a reader should know of a function whose arguments have no domain."""
@@ -63,17 +70,117 @@ def judge_function(asked: Question, function: Function, at: Sequence[At], dims: 
 
 
 def _judge_group(asked: Question, function: Function, points: Sequence[At]) -> list[CaseResult]:
-    """Points that one trace holds for."""
-    traced = traced_or_reason(function, points, asked.domain, asked.constants)
+    """Points of the same shapes and constants: those that one trace holds for together, then the others."""
+    traced = traced_or_reason(function, points[0], asked.domain, asked.constants)
+    if not isinstance(traced, Traced):
+        others = points[1:]
+        watch = FunctionWatch(by_name(function, list(points[0])), points[0])
+        results = watch.told(_judge_black_box(asked, function, points[:1], traced), asked.gradient)
+    else:
+        others = [point for point in points[1:] if not traced.agrees(point)]
+        here = [point for point in points if not any(point is other for other in others)]
+        if len(here) > 1:
+            traced = trace_at(function, here, asked.domain, asked.constants)
+        results = _judge_traced(asked, function, here, traced)
+    return results + (_judge_group(asked, function, others) if others else [])
+
+
+class _SameFunction:
+    """Whether a traced case is the function itself at a point; keeps the points where it is not."""
+
+    def __init__(self, traced: Traced) -> None:
+        self._traced = traced
+        self.elsewhere: list[tuple[At, At]] = []
+        """Inputs and upstream gradients."""
+
+    def __call__(self, inputs: At, upstream: At) -> bool:
+        agrees = self._traced.agrees({item.name: inputs[item.name] for item in self._traced.case.real_inputs})
+        if not agrees:
+            self.elsewhere.append((inputs, upstream))
+        return agrees
+
+
+def _judge_traced(asked: Question, function: Function, points: Sequence[At], traced: Traced) -> list[CaseResult]:
+    """The case that the function was traced to, and the points that were looked at and are not its own."""
+    case, interface, same = _made_ready(asked, points[0], traced)
     watch = FunctionWatch(by_name(function, list(points[0])), points[0])
-    if not isinstance(traced, Case):
-        return watch.told(_judge_black_box(asked, function, points, traced), asked.gradient)
-    real = {item.name for item in traced.real_inputs}
-    held = {name: value for name, value in points[0].items() if name not in real}
-    case = adapted(traced, (), None, asked.upstream)
-    interface = replace(Interface.of(case), inputs=tuple(points[0]), held=held)
-    results = watch.told([judge_case(asked, case, interface)], asked.gradient)
-    return with_simplest(asked, [case], results, interface)
+    (result,) = watch.told([judge_case(asked, case, interface)], asked.gradient)
+    elsewhere = list(same.elsewhere)
+    (result,) = with_simplest(asked, [case], [_with_notes(result, traced)], interface)
+    others, told = _judge_elsewhere(asked, function, points[0], elsewhere)
+    return [replace(result, notes=(*result.notes, *told)), *others]
+
+
+def _made_ready(asked: Question, point: At, traced: Traced) -> tuple[Case, Interface, _SameFunction]:
+    real = {item.name for item in traced.case.real_inputs}
+    held = {name: value for name, value in point.items() if name not in real}
+    case = adapted(traced.case, (), None, asked.upstream)
+    same = _SameFunction(traced)
+    return case, replace(Interface.of(case), inputs=tuple(point), held=held, agrees=same), same
+
+
+def _with_notes(result: CaseResult, traced: Traced) -> CaseResult:
+    told = [f"taken as where it was traced, and traced anew where it changes: {it}" for it in traced.taken_for_granted]
+    more = [f"{len(told) - MOST_TOLD} more of the kind"] if len(told) > MOST_TOLD else []
+    return replace(result, notes=(*result.notes, *told[:MOST_TOLD], *more))
+
+
+def _judge_elsewhere(
+    asked: Question, function: Function, point: At, elsewhere: Sequence[tuple[At, At]]
+) -> tuple[list[CaseResult], tuple[str, ...]]:
+    """Points at which the function is another one than was traced: it is traced anew there. And what is to be told."""
+    results: list[CaseResult] = []
+    told: list[str] = []
+    waiting, without = _with_values(function, point, elsewhere)
+    if without:
+        told.append(f"the function has no value at {len(without)} points, which were left out ({without[0]})")
+    if waiting:
+        told.append(f"the function takes other branches at {len(waiting)} points than where it was traced first")
+    while waiting and len(results) < MOST_TRACES:
+        inputs, upstream = waiting.pop(0)
+        here = {name: inputs.get(name, value) for name, value in point.items()}
+        traced = traced_or_reason(function, here, asked.domain, asked.constants)
+        if not isinstance(traced, Traced):
+            found = _judge_black_box(replace(asked, domain=None), function, [here], traced)
+            results += [_named(result, "measured") for result in found]
+            continue
+        case, interface, same = _made_ready(asked, here, traced)
+        alike = [(inputs, upstream), *(pair for pair in waiting if same(*pair))]
+        waiting = same.elsewhere
+        case = replace(case, own_points=())
+        found_here = judge_case(asked, case, interface, only=_batch(case, alike))
+        results.append(_named(_with_notes(found_here, traced), "traced anew"))
+    if waiting:
+        told.append(f"{len(waiting)} points, at which it takes other branches again, were not looked at")
+    return results, tuple(told)
+
+
+def _with_values(
+    function: Function, point: At, pairs: Sequence[tuple[At, At]]
+) -> tuple[list[tuple[At, At]], list[str]]:
+    """The points at which the function has a value, and why it has none at the others."""
+    reasons = [why_without_value(function, {k: given.get(k, x) for k, x in point.items()}) for given, _ in pairs]
+    kept = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
+    return kept, [reason for reason in reasons if reason]
+
+
+def _named(result: CaseResult, how: str) -> CaseResult:
+    return replace(result, name=f"{result.name}, {how} at other points")
+
+
+def _batch(case: Case, pairs: Sequence[tuple[At, At]]) -> Batch:
+    """Points with their upstream gradients, which go by the names that this case has for its outputs."""
+    inputs = {
+        item.name: np.stack(
+            [np.asarray(given[item.name] if item.kind == "real" else item.at, dtype=item.dtype) for given, _ in pairs]
+        )
+        for item in case.inputs
+    }
+    upstream = {
+        name: np.stack([list(given.values())[place] for _, given in pairs])
+        for place, name in enumerate(case.graph.outputs)
+    }
+    return Batch(inputs, upstream, np.arange(len(pairs)), ["random"] * len(pairs))
 
 
 def _judge_black_box(asked: Question, function: Function, points: Sequence[At], why: str) -> list[CaseResult]:

@@ -76,11 +76,12 @@ class _Failure:
     gross: float = 1.0
     rounds: int = 0
     work: int = 0
+    subject: Subject = field(init=False)
     judge: Judge = field(init=False)
 
     def __post_init__(self) -> None:
-        subject = Subject(self.interface, self.gradient)
-        methods: dict[str, Differentiator] = {SUBJECT: subject}
+        self.subject = Subject(self.interface, self.gradient)
+        methods: dict[str, Differentiator] = {SUBJECT: self.subject}
         engine = prepare("reverse", self.case.graph, (self.variable,))
         if not isinstance(engine, Unsupported):
             methods["reverse"] = engine
@@ -105,14 +106,16 @@ class _Failure:
     def how_far_off(self, points: Sequence[Values]) -> list[float]:
         """The largest error of each point, in units of what is allowed: inf where nothing tells, 0 where it passes."""
         self.rounds += 1
+        batch = self.batch(points)
+        beside = set(range(len(points))) - set(self.subject.judged_at(batch).ids.tolist())
         self.judge.context.suspicious_work = 0
-        block = self.judge.judge(self.batch(points))[0]
+        block = self.judge.judge(batch)[0]
         self.work += block.verdict.size * self.judge.context.numbers
         failed = block.verdict == VERDICTS.index(Verdict.FAIL)
         with np.errstate(all="ignore"):
             off = block.errors[SUBJECT] / block.allowed
         off = np.where(failed, np.where(np.isnan(off), np.inf, off), 0.0)
-        return [float(x) for x in off.max(axis=1, initial=0.0)]
+        return [0.0 if i in beside else float(x) for i, x in enumerate(off.max(axis=1, initial=0.0))]
 
     def batch(self, points: Sequence[Values]) -> Batch:
         """Points as the judge wants them."""

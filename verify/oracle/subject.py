@@ -29,6 +29,7 @@ from verify.oracle.contract import Contract, in_words
 from verify.oracle.convention import convention
 from verify.oracle.interface import Interface
 from verify.oracle.line_coverage import LineCoverage
+from verify.points import Batch
 from verify.streams import stream
 
 Array = NDArray[Any]
@@ -190,6 +191,17 @@ class Subject:
             f"the gradient was called by position ({given}) and has no answer at any point: it raised "
             f"{in_words(self.first_error)}. {has}: is it the gradient of that? Then name its parameters as there"
         )
+
+    def judged_at(self, batch: Batch) -> Batch:
+        """The points of a batch at which the case is the function that the subject is the gradient of."""
+        agrees = self.interface.agrees
+        if agrees is None:
+            return batch
+        points = [
+            [{k: x[p] for k, x in xs.items()} for xs in (batch.inputs, batch.upstream)] for p in range(len(batch))
+        ]
+        kept = [p for p, (inputs, upstream) in enumerate(points) if agrees(inputs, upstream)]
+        return batch if len(kept) == len(batch) else batch.chosen(kept)
 
     def probe(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
         """Calls the subject again at one point: whether it repeats itself, and is linear in ``upstream``."""

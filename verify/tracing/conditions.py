@@ -127,7 +127,7 @@ class Condition(NDArrayOperatorsMixin):
         """1 where it is true, 0 elsewhere."""
         return self.choose(1.0, 0.0)
 
-    # ------------------------------------------------------------------------------------------- what arrays of flags do
+    # ------------------------------------------------------------------------------------------ what arrays of flags do
 
     dtype = np.dtype(bool)
 
@@ -191,9 +191,11 @@ class Condition(NDArrayOperatorsMixin):
         return getattr(ufunc, method)(*(c.as_number() if isinstance(c, Condition) else c for c in inputs), **options)
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        if function in (np.shape, np.ndim, np.size):
+            return getattr(self, function.__name__)
         if function in (np.sum, np.mean):
             return getattr(self, function.__name__)(*args[1:], **{k: v for k, v in kwargs.items() if k != "a"})
-        if function in (np.where,) and len(args) > 1:
+        if function is np.where and len(args) > 1:
             return self.recorder.function(function, args, kwargs)
         plain = [arg.frozen() if isinstance(arg, Condition) else arg for arg in args]
         return function(*plain, **{k: v.frozen() if isinstance(v, Condition) else v for k, v in kwargs.items()})

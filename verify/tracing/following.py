@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import numpy as np
 
 from verify.errors import TraceError
-from verify.tracing.places import Place
 from verify.tracing.tracer import Choice, Decision, Recorder, TooManyBranches, Tracer, trace_error
 
 MOST_DECISIONS = 3
@@ -27,6 +26,13 @@ def followed(recorder: Recorder, run: Callable[[], Results]) -> Results:
     """What the function returns, at every point where its branches are followed, else on the branches of this one.
 
     Raises TraceError where a branch or a choice that could not be followed is undecided at the traced point itself.
+
+    >>> recorder = Recorder(followed.__code__, "", np.dtype(float))
+    >>> def run():
+    ...     x = recorder.input("x", 3.0)
+    ...     return [("", x if x > 0 else -x)]
+    >>> followed(recorder, run)
+    [('', Tracer(where, shape=()))]
     """
     recorder.again()
     results = run()
@@ -113,6 +119,3 @@ def _step(value: Any) -> int | None:
 
 def _steps(results: Results) -> list[Any]:
     return [(key, _step(value)) for key, value in results if _step(value) is not None]
-
-
-NOWHERE = Place()

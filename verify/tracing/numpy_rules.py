@@ -55,13 +55,13 @@ FROZEN: Mapping[str, str] = {
     "isclose": "a comparison", "allclose": "a comparison", "array_equal": "a comparison", "any": "a comparison",
     "all": "a comparison", "isnan": "a comparison", "isfinite": "a comparison", "isinf": "a comparison",
     "nonzero": "which entries are 0", "flatnonzero": "which entries are 0", "count_nonzero": "which entries are 0",
-    "argwhere": "which entries are 0", "round": "a value rounded", "around": "a value rounded", "rint": "a value rounded",
+    "argwhere": "which entries are 0", "round": "a value rounded", "around": "a value rounded",
+    "rint": "a value rounded",
     "trunc": "a value rounded", "fix": "a value rounded", "signbit": "a sign", "unique": "which values are equal",
     "array_str": "a text", "array_repr": "a text", "array2string": "a text", "isin": "which values are equal",
     "histogram": "counts", "floor_divide": "a quotient rounded", "spacing": "the size of a rounding error",
 }  # fmt: skip
-"""Functions, and ufuncs, whose result does not change with small changes of values -> what they tell. A trace takes what
-they tell at its point."""
+"""Functions, and ufuncs, whose result does not change with small changes of values -> what they tell."""
 
 ORDERS = ("argmax", "argmin", "argsort", "argpartition")
 """Those among them that could come out otherwise where values are equal."""
@@ -73,7 +73,7 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "zeros_like": lambda a, *args, **options: _filled(a, 0.0, *args, **options),
     "ones_like": lambda a, *args, **options: _filled(a, 1.0, *args, **options),
     "empty_like": lambda a, *args, **options: _filled(a, 0.0, *args, **options),
-    "full_like": lambda a, fill_value, *args, **options: _filled(a, fill_value, *args, **options),
+    "full_like": lambda a, fill_value, *args, **kwargs: _filled(a, fill_value, *args, **kwargs),  # noqa: PLW0108
     "iscomplexobj": lambda _: False,
     "isrealobj": lambda _: True,
     "result_type": lambda *items: np.result_type(*(item.dtype if is_traced(item) else item for item in items)),
@@ -123,13 +123,17 @@ def elementwise(recorder: Any, name: str, operands: Sequence[Any]) -> Any:
 
     >>> from verify.tracing.tracer import Recorder
     >>> recorder = Recorder(elementwise.__code__, "", np.dtype(float))
-    >>> elementwise(recorder, "maximum", [recorder.input("x", (3,)), 0.0])
+    >>> elementwise(recorder, "maximum", [recorder.input("x", np.ones(3)), 0.0])
     Tracer(max, shape=(3,))
     """
     if name in COMPARISONS:
         return recorder.condition(name, operands)
     if name in FROZEN:
         return getattr(np, name)(*(_frozen(recorder, operand, name) for operand in operands))
+    return _by_row(recorder, name, operands)
+
+
+def _by_row(recorder: Any, name: str, operands: Sequence[Any]) -> Any:
     row = UFUNC_ROWS.get(name, name)
     if row == "power" and not is_traced(operands[1]) and np.ndim(operands[1]) == 0:
         return recorder.apply("power_constant", [operands[0]], {"exponent": float(operands[1])})
@@ -166,14 +170,16 @@ def function(recorder: Any, func: Callable[..., Any], args: Sequence[Any], kwarg
 
     >>> from verify.tracing.tracer import Recorder
     >>> recorder = Recorder(function.__code__, "", np.dtype(float))
-    >>> function(recorder, np.sum, [recorder.input("x", (3, 2))], {"axis": 1})
+    >>> function(recorder, np.sum, [recorder.input("x", np.ones((3, 2)))], {"axis": 1})
     Tracer(sum, shape=(3,))
     """
     name = func.__name__
     if name in PLAIN:
         return PLAIN[name](*args, **kwargs)
     if name in FROZEN:
-        return func(*(_frozen(recorder, a, name) for a in args), **{k: _frozen(recorder, v, name) for k, v in kwargs.items()})
+        return func(
+            *(_frozen(recorder, a, name) for a in args), **{k: _frozen(recorder, v, name) for k, v in kwargs.items()}
+        )
     if "out" in kwargs and kwargs["out"] is not None:
         target = kwargs["out"]
         target[...] = function(recorder, func, args, {k: v for k, v in kwargs.items() if k != "out"})
@@ -201,12 +207,9 @@ def _frozen(recorder: Any, operand: Any, name: str) -> Any:
     recorder.freeze(FROZEN[name], tied=bool(is_order and np.any(flat[1:] == flat[:-1])))
     if is_order and recorder.turned:
         # A little less for each entry that comes later, or for each that comes earlier: the other of equal ones wins.
-        rank = np.argsort(np.argsort(np.ravel(value), kind="stable"), kind="stable")
         _, level = np.unique(np.ravel(value), return_inverse=True)
-        order = np.arange(value.size)
-        later = level.astype(float) * value.size
-        value = (later + (order if name in ("argmax",) else -order)).reshape(value.shape)
-        del rank
+        order = np.arange(value.size) * (1 if name == "argmax" else -1)
+        value = (level * float(value.size) + order).reshape(value.shape)
     return value[()]
 
 
@@ -249,7 +252,7 @@ def says_nothing(name: str, value: Any) -> bool:
     if value is None or value is np._NoValue:  # noqa: SLF001 - what NumPy's signatures show
         return True
     if name == "dtype":
-        return np.dtype(value).kind == "f"
+        return bool(np.dtype(value).kind == "f")
     return isinstance(value, str | int) and value == _USUAL.get(name)
 
 
@@ -292,7 +295,7 @@ def indexed(recorder: Any, a: Any, index: Any) -> Any:
 
     >>> from verify.tracing.tracer import Recorder
     >>> recorder = Recorder(indexed.__code__, "", np.dtype(float))
-    >>> indexed(recorder, recorder.input("x", (3, 2)), (slice(1, None), 0))
+    >>> indexed(recorder, recorder.input("x", np.ones((3, 2))), (slice(1, None), 0))
     Tracer(index, shape=(2,))
     """
     parts = index if isinstance(index, tuple) else (index,)
@@ -418,7 +421,15 @@ def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
 
 
 def add_at(recorder: Any, name: str, target: Any, index: Any, values: Any = None) -> None:
-    """``np.add.at``: what is named several times is added several times, one after the other."""
+    """``np.add.at``: what is named several times is added several times, one after the other.
+
+    >>> from verify.tracing.tracer import Recorder
+    >>> recorder = Recorder(add_at.__code__, "", np.dtype(float))
+    >>> target = recorder.fresh(np.zeros(3))
+    >>> add_at(recorder, "add", target, np.array([2, 2]), recorder.input("x", np.array([1.0, 4.0])))
+    >>> recorder.number(target)
+    array([0., 0., 5.])
+    """
     index = as_index(index)
     places = np.arange(target.size).reshape(target.shape)[index]
     values = recorder.put_together(values)
@@ -479,7 +490,8 @@ def _padded(array: Any, pad_width: Any, mode: str = "constant", **options: Any) 
         result[np.nonzero(inside)] = np.ravel(array)
         return result
     if mode in {"edge", "reflect", "symmetric", "wrap"} and not options:
-        return np.ravel(array)[np.pad(np.arange(array.size).reshape(array.shape), pad_width, mode=mode)]
+        pad: Any = np.pad
+        return np.ravel(array)[pad(np.arange(array.size).reshape(array.shape), pad_width, mode=mode)]
     raise TypeError(f"mode={mode!r}")
 
 
@@ -540,7 +552,7 @@ def _kron(a: Any, b: Any) -> Any:
 
 
 def _cross(a: Any, b: Any) -> Any:
-    if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:  # noqa: PLR2004 - space has three axes
+    if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:
         raise TypeError("vectors that have not three entries")
     x, y = ([v[..., i] for i in range(3)] for v in (a, b))
     return np.stack([x[i - 2] * y[i - 1] - x[i - 1] * y[i - 2] for i in range(3)], axis=-1)

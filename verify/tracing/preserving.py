@@ -7,6 +7,7 @@ user's objects are as they were before the first call.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, FunctionType, MethodType
@@ -57,37 +58,41 @@ def _put_back(container: Any, contents: Any) -> None:
 
 def _containers(roots: Any) -> Iterator[tuple[Any, Any]]:
     """Each container with a copy of what it holds."""
-    waiting, seen = list(roots), {}
+    waiting: list[Any] = list(roots)
+    seen: dict[int, Any] = {}
     while waiting and len(seen) < MOST_OBJECTS:
         value = waiting.pop()
         if id(value) in seen:
             continue
         seen[id(value)] = value
-        if isinstance(value, np.ndarray):
-            if value.size <= MOST_ENTRIES:
-                yield value, value.copy()
-        elif type(value) in (dict, list, set):
+        if (isinstance(value, np.ndarray) and value.size <= MOST_ENTRIES) or type(value) in (dict, list, set):
             yield value, value.copy()
-            waiting += value.values() if isinstance(value, dict) else value
-        elif isinstance(value, tuple):
-            waiting += value
-        elif isinstance(value, FunctionType):
-            waiting += _reached(value)
-        elif isinstance(value, MethodType):
-            waiting += [value.__func__, value.__self__]
-        elif isinstance(value, functools.partial):
-            waiting += [value.func, value.args, value.keywords]
-        elif _is_users(value):
-            waiting.append(vars(value))
-            waiting += [m for kind in type(value).__mro__ for m in vars(kind).values() if isinstance(m, FunctionType)]
+        waiting += _held_by(value)
+
+
+def _held_by(value: Any) -> Iterator[Any]:
+    """What an object refers to, as far as a function may change it."""
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list | tuple | set):
+        yield from value
+    elif isinstance(value, FunctionType):
+        yield from _reached(value)
+    elif isinstance(value, MethodType):
+        yield from (value.__func__, value.__self__)
+    elif isinstance(value, functools.partial):
+        yield from (value.func, value.args, value.keywords)
+    elif _is_users(value):
+        yield vars(value)
+        yield from (m for kind in type(value).__mro__ for m in vars(kind).values() if isinstance(m, FunctionType))
 
 
 def _is_users(value: Any) -> bool:
-    module = __import__("sys").modules.get(type(value).__module__)
-    file = getattr(module, "__file__", None) or ""
-    return hasattr(value, "__dict__") and not isinstance(value, type) and type(value).__module__ != "builtins" and (
-        not is_library(file)
-    )  # fmt: skip
+    """Whether an object is of a class that the user wrote."""
+    name = type(value).__module__
+    if not hasattr(value, "__dict__") or isinstance(value, type) or name == "builtins":
+        return False
+    return not is_library(getattr(sys.modules.get(name), "__file__", None) or "")
 
 
 def _reached(function: FunctionType) -> Iterator[Any]:

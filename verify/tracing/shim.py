@@ -37,7 +37,7 @@ TAKES_LISTS = frozenset({
 
 MATH_NAMES: Mapping[str, str] = {
     "pow": "power", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh",
-    "acosh": "arccosh", "atanh": "arctanh", "fsum": "sum", "fmod": "fmod", "dist": "dist",
+    "acosh": "arccosh", "atanh": "arctanh",
 }  # fmt: skip
 """A function of math -> NumPy's, where their names differ."""
 
@@ -47,6 +47,16 @@ ROWS = ("erf", "erfc", "gamma", "lgamma")
 _MATH = frozenset(
     name for name in vars(math) if callable(getattr(math, name)) and hasattr(np, MATH_NAMES.get(name, name))
 ) - {"isnan", "isinf", "isfinite", "isclose", "gcd", "lcm"}
+
+
+_MATH_RULES: Mapping[str, Callable[..., Any]] = {
+    "log": lambda x, base=None: np.log(x) if base is None else np.log(x) / np.log(base),
+    "fsum": sum,
+    "prod": lambda items, start=1: functools.reduce(np.multiply, items, start),
+    "hypot": lambda *sides: functools.reduce(np.hypot, sides),
+    "dist": lambda p, q: np.sqrt(sum((a - b) ** 2 for a, b in zip(p, q, strict=True))),
+}
+"""Functions of math that take more, or other things, than NumPy's."""
 
 
 class Shim:
@@ -74,26 +84,34 @@ class Shim:
         return made
 
     def _made(self, value: Any) -> Any:
-        if isinstance(value, ModuleType):
-            return self._module(value)
-        if isinstance(value, FunctionType) and not is_library(value.__code__.co_filename):
-            return self._function(value)
-        if isinstance(value, MethodType):
-            return MethodType(self.twin(value.__func__), self.instance(value.__self__))
-        if isinstance(value, functools.partial):
-            return functools.partial(self.twin(value.func), *value.args, **value.keywords)
-        if isinstance(value, type):
-            return self._class(value)
-        if isinstance(value, np.ufunc):
-            return _Ufunc(self.recorder, value)
+        makers: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+            (ModuleType, self._module),
+            (FunctionType, self._python_function),
+            (MethodType, lambda method: MethodType(self.twin(method.__func__), self.instance(method.__self__))),
+            (functools.partial, lambda part: functools.partial(self.twin(part.func), *part.args, **part.keywords)),
+            (type, self._class),
+            (np.ufunc, lambda ufunc: _Ufunc(self.recorder, ufunc)),
+        )
+        maker = next((maker for kind, maker in makers if isinstance(value, kind)), self._compiled)
+        return maker(value)
+
+    def _python_function(self, function: FunctionType) -> Any:
+        own = not is_library(function.__code__.co_filename)
+        return self._function(function) if own else self._compiled(function)
+
+    def _compiled(self, value: Any) -> Any:
+        """A function of a library, or anything else."""
         if any(value is own for own in _OWN_BUILTINS):
             return self._builtin(value.__name__)
-        module = getattr(value, "__module__", None) or ""
-        if callable(value) and (module == "math" or module.split(".")[0] == "numpy"):
-            return self._library_function(value, module)
-        if callable(value) and module.startswith("scipy.special") and getattr(value, "__name__", "") in _SCIPY:
-            return self._with_lists(value, _SCIPY[value.__name__])
-        return value
+        module, name = (getattr(value, of, None) or "" for of in ("__module__", "__name__"))
+        if not callable(value) or not isinstance(module, str):
+            return value
+        if module == "math":
+            return self._math(value, name)
+        if module.split(".")[0] == "numpy":
+            return self._library_function(value, name)
+        is_known = module.startswith("scipy.special") and name in _SCIPY
+        return self._with_lists(value, _SCIPY[name]) if is_known else value
 
     # ------------------------------------------------------------------------------------------------ the user's own
 
@@ -170,7 +188,7 @@ class Shim:
     def _module(self, module: ModuleType) -> Any:
         file = getattr(module, "__file__", None) or ""
         name = module.__name__
-        if name in {"numpy", "numpy.linalg", "math", "numpy.lib", "numpy.lib.stride_tricks", "scipy.special"}:
+        if name in _MODULES:
             return _Module(self, module)
         return module if not file or is_library(file) else _Module(self, module)
 
@@ -180,10 +198,7 @@ class Shim:
 
         return imported
 
-    def _library_function(self, function: Any, module: str) -> Any:
-        name = function.__name__
-        if module == "math":
-            return self._math(function, name)
+    def _library_function(self, function: Any, name: str) -> Any:
         if name in CONSTRUCTORS:
             return self._constructor(function, name)
         return self._with_lists(function, function) if name not in TAKES_LISTS else function
@@ -232,14 +247,8 @@ class Shim:
                 return function(*(self.recorder.plain(a) for a in args))
             if name in ROWS:
                 return self.recorder.apply(name, list(args))
-            if name == "log" and len(args) == 2:  # noqa: PLR2004 - with its base
-                return np.log(args[0]) / np.log(args[1])
-            if name == "prod" or name == "fsum":
-                return (np.prod if name == "prod" else np.sum)(self.recorder.put_together(list(args[0])))
-            if name in _MATH:
-                return functools.reduce(getattr(np, MATH_NAMES.get(name, name)), args[1:], args[0]) if name == "hypot" \
-                    else getattr(np, MATH_NAMES.get(name, name))(*args)  # fmt: skip
-            return function(*args)
+            rule = _MATH_RULES.get(name) or (getattr(np, MATH_NAMES.get(name, name)) if name in _MATH else function)
+            return rule(*args)
 
         return called
 
@@ -270,6 +279,11 @@ class Shim:
 
 
 _OWN_BUILTINS = (max, min)
+
+_MODULES = frozenset({
+    "numpy", "numpy.linalg", "numpy.lib", "numpy.lib.stride_tricks", "math", "scipy", "scipy.special",
+})  # fmt: skip
+"""Libraries of which some functions have twins."""
 
 _SCIPY: Mapping[str, Callable[..., Any]] = {
     "softmax": lambda x, axis=None: _along(x, "softmax", axis),
@@ -342,4 +356,3 @@ def _only_calls(code: CodeType, name: str) -> bool:
     loads = [i for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL" and i.argval == name]
     inner = [const for const in code.co_consts if isinstance(const, CodeType)]
     return all("NULL" in i.argrepr for i in loads) and all(_only_calls(c, name) for c in inner)
-

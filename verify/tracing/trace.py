@@ -12,9 +12,10 @@ from typing import Any, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.certified.balls import Balls
 from verify.errors import TraceError, UsageError, VerifyError, did_you_mean
 from verify.graph import Graph, GraphBuilder
-from verify.interpret import Program
+from verify.interpret import Program, constant_balls, dtype_of
 from verify.reading.case import LARGEST, RESERVED, Case, Domain, Input, InputKind, OwnPoint
 from verify.reading.expression import CONSTANTS
 from verify.reading.expression_text import expression_text
@@ -35,6 +36,10 @@ MOST_LEVELS, MOST_NODES = 10, 30
 """Nesting and size of a formula; what is larger is split into stages, as one would on paper."""
 NEARBY_POINTS = 2
 """Points, besides those given, at which the trace is held against the function, near the first and farther away."""
+BESIDE = 1e-3
+"""How far from a point the function is still held against its trace, as a part of each value."""
+ROUNDINGS = 64
+"""Times the rounding of the graph itself that a function may be off which computes in another order."""
 VERY_NEAR = {"float64": 1e-5, "float32": 1e-2}
 """How far away the near ones are, as a part of the values: no branch lies between, as a rule."""
 SAME = {"float64": 1e-9, "float32": 1e-4}
@@ -59,10 +64,9 @@ def trace(
     to arrays. Stages have the names of the variables that the function assigns them to. Shapes, and what the function
     does with constants, are baked in: trace again for others.
 
-    Branches on values are followed both ways where they are few; more of them, and what numbers are chosen by
-    (``np.argmax``, an order), are those of the given point. Raises TraceError where the function does what no graph can
-    hold: functions without an op, ``float()`` in a library; and where the graph gives other values than the function, at
-    the point or near it. Raises UsageError for values and names that do not fit the function.
+    Branches on values are followed both ways where they are few. Raises TraceError where the function does what no
+    graph can hold: functions without an op, ``float()`` in a library, more branches than are followed; and where the
+    graph gives other values than the function. Raises UsageError for values and names that do not fit the function.
 
     >>> import numpy as np
     >>> def neuron(w, x):
@@ -72,7 +76,7 @@ def trace(
     >>> dict(case.expressions)
     {'dot': 'w @ x', 'neuron': '1 / (1 + exp(-dot))'}
     """
-    traced = _traced(function, _points(at, values), domain, constants)
+    traced = trace_at(function, _points(at, values), domain, constants)
     for point in traced.farther_away:
         if not traced.agrees(point):
             traced.refuse(point)
@@ -91,13 +95,46 @@ class Traced:
     """What the function calls the case's outputs."""
     farther_away: tuple[Mapping[str, Any], ...]
     """Points at which the function has a value."""
+    _program: Program
+
+    @property
+    def taken_for_granted(self) -> tuple[str, ...]:
+        """What is that of the traced point, each with its place, in words."""
+        return tuple(dict.fromkeys(f"{c.what} ({c.place.file}:{c.place.line})" for c in self.choices))
 
     def agrees(self, point: Mapping[str, Any]) -> bool:
-        """Whether case and function have the same value at a point, as far as rounding lets one see.
+        """Whether case and function are the same at a point, as far as that can be seen.
 
-        A point without a value is none at which they agree.
+        They have the same value there, up to rounding, and very near to it. A function that chooses by values chooses
+        there as where it was traced: it is recorded again. A point without a value is none at which they agree.
         """
-        return not self._difference(point)
+        if self.differs(point):
+            return False
+        return self.records_the_same(point) if self.choices else not self.differs(self._beside(point))
+
+    def records_the_same(self, point: Mapping[str, Any]) -> bool:
+        """Whether a recording at another point gives this very case."""
+        call = self._call
+        try:
+            again = _Call(call.function, {**call.given, **point}, [n for n in call.given if n not in call.real])
+            recorder, results = again.traced()
+            other = _Program(recorder, again, results).case([again.given], {})
+        except TraceError:
+            return False
+        if other.graph != self.case.graph:
+            return False
+        pairs = zip(other.inputs, self.case.inputs, strict=True)
+        return all(np.array_equal(a.at, b.at) for a, b in pairs if b.kind == "constant")
+
+    def _beside(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """A point so near that the function takes the same way; a zero stays one, and no sign changes."""
+        rng = stream(0, "beside a point")
+        moved = dict(point)
+        for item in self.case.real_inputs:
+            at = np.asarray(point[item.name])
+            to = (at * (1.0 + BESIDE * rng.uniform(0.5, 1.0, at.shape))).astype(at.dtype)
+            moved[item.name] = np.where(item.domain.contains(to), to, at)[()]
+        return moved
 
     def refuse(self, point: Mapping[str, Any]) -> NoReturn:
         """Raises TraceError: the trace is another function."""
@@ -106,9 +143,11 @@ class Traced:
             tried = f"{tied.what}, which changes from point to point"
             raise trace_error(tried, tied.place, "Write np.where, np.maximum or np.minimum, or use NumPy throughout.")
         remedy = "The function draws numbers, keeps a state, or branches on values where the trace cannot see it."
-        raise trace_error(self._difference(point), Place(self._call.file, self._call.line), remedy)
+        raise trace_error(
+            self.differs(point) or self.differs(self._beside(point)), Place(self._call.file, self._call.line), remedy
+        )
 
-    def _difference(self, point: Mapping[str, Any]) -> str:
+    def differs(self, point: Mapping[str, Any]) -> str:
         """Which value differs and by how much, in words; empty where none does."""
         call, case = self._call, self.case
         try:
@@ -118,43 +157,64 @@ class Traced:
         arrays = call.arrays(point)
         given = {item.name: arrays[item.name] if item.name in call.real else item.at for item in case.inputs}
         inputs = {item.name: np.asarray(given[item.name], dtype=item.dtype)[None] for item in case.inputs}
-        values = Program(case.graph).run(inputs)
-        sizes = [float(np.max(np.abs(v), initial=0.0, where=np.isfinite(v))) for v in values if v is not None]
-        for name, key in zip(case.graph.outputs, self._keys, strict=True):
-            traced = values[case.graph.position(name)][0]
+        for (name, traced, allowed), key in zip(self._outputs(inputs), self._keys, strict=True):
             if key not in plain:
                 return f"{key}: {call.name} itself does not return it"
-            text = _off(call, key or name, traced, plain[key], SAME[str(call.dtype)] * max(sizes, default=0.0))
+            text = _off(call, key or name, traced, plain[key], allowed)
             if text:
                 short = {n: np.asarray(value).tolist() for n, value in point.items() if np.size(value) <= MOST_SHOWN}
                 return f"{text} (at {short})"
         return ""
 
+    def _outputs(self, inputs: Mapping[str, Array]) -> Iterator[tuple[str, Array, Array]]:
+        """Name, value and how far off it may be by rounding, for each output of the case."""
+        graph = self.case.graph
+        balls = {name: Balls.exact(x) for name, x in inputs.items()}
+        values = self._program.run(inputs)
+        around = self._program.run(balls, constants=constant_balls(graph, dtype_of(inputs)))
+        sizes = [float(np.max(np.abs(v), initial=0.0, where=np.isfinite(v))) for v in values if v is not None]
+        for name in graph.outputs:
+            value, ball = values[graph.position(name)][0], around[graph.position(name)]
+            radius = np.broadcast_to(ball.radius, (1, *np.shape(value)))[0]
+            rough = SAME[str(self._call.dtype)] * max(sizes, default=0.0)
+            near = ROUNDINGS * radius + 4 * np.finfo(self._call.dtype).eps * np.abs(value)
+            yield name, value, np.where(np.isfinite(near), np.minimum(near, rough), rough)
 
-def _traced(
+
+def trace_at(
     function: Function,
     points: Sequence[Mapping[str, Any]],
-    domain: Mapping[str, Any] | None,
-    constants: Collection[str],
+    domain: Mapping[str, Any] | None = None,
+    constants: Collection[str] = (),
 ) -> Traced:
-    """The trace at the first of some points, which holds at all of them and close to the first."""
+    """The trace at the first of some points, which holds at all of them and close to the first; else a TraceError.
+
+    >>> trace_at(lambda x: x**2, [{"x": 3.0}]).agrees({"x": -5.0})
+    True
+    """
     call = _Call(function, points[0], constants)
     for point in points:
         call.plain(point)
     recorder, results = call.traced()
     program = _Program(recorder, call, results)
     case = program.case(points, domain or {})
-    traced = Traced(case, tuple(recorder.choices), call, tuple(key for key, _ in program.results), ())
+    traced = Traced(
+        case, tuple(recorder.choices), call, tuple(key for key, _ in program.results), (), Program(case.graph)
+    )
     near, far = (list(_nearby(case, call, points[0], size)) for size in (VERY_NEAR[str(call.dtype)], 0.5))
-    for point in (*points, *near, *(far if any(choice.leaks for choice in traced.choices) else ())):
+    for point in points:
         if not traced.agrees(point):
+            traced.refuse(point)
+    leaks = any(choice.leaks for choice in traced.choices)
+    for point in (*near, *(far if leaks else ())):
+        if traced.differs(point) and (leaks or not traced.choices or traced.records_the_same(point)):
             traced.refuse(point)
     return replace(traced, farther_away=tuple(far))
 
 
 def traced_or_reason(
     function: Function,
-    at: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+    at: Mapping[str, Any],
     domain: Mapping[str, Any] | None = None,
     constants: Collection[str] = (),
 ) -> Traced | str:
@@ -164,11 +224,11 @@ def traced_or_reason(
     {'f': 'x**2'}
     >>> traced_or_reason(lambda x: x if x > 0 else -x, {"x": 3.0}).case.expressions
     {'f': 'where(x > 0, x, -x)'}
-    >>> "no op for the function 'spacing'" in traced_or_reason(lambda x: np.spacing(x) * x, {"x": 3.0})
+    >>> "no op for the function 'i0'" in traced_or_reason(lambda x: np.i0(x), {"x": 3.0})
     True
     """
     try:
-        return _traced(function, _points(at, {}), domain, constants)
+        return trace_at(function, [dict(at)], domain, constants)
     except TraceError as error:
         return error.problem.headline()
 
@@ -414,6 +474,18 @@ class _Size:
     nodes: int
 
 
+def _depends(result: tuple[str, Any]) -> bool:
+    return isinstance(result[1], Tracer) and not result[1].is_known
+
+
+def _constant(recorder: Recorder, call: _Call, value: Any) -> Any:
+    """What comes to the same value all around the point, on the branches of the point: its slopes are 0."""
+    if any(choice.leaks for choice in recorder.choices):
+        return value
+    name = call.real[0]
+    return np.sum(recorder.input(name, call.given[name]) * 0.0) + value
+
+
 class _Program:
     """The steps of a recording that the outputs need, cut into stages and given names."""
 
@@ -424,7 +496,9 @@ class _Program:
             raise trace_error(
                 f"{call.name}, which returned no array", Place(call.file, call.line), "Return an array of floats."
             )
-        self.results = [(key, value.step) for key, value in results if isinstance(value, Tracer) and not value.is_known]
+        if recorder.choices and not any(map(_depends, results)):
+            results = [(key, _constant(recorder, call, value)) for key, value in results]
+        self.results = [(key, value.step) for key, value in results if _depends((key, value))]
         if not self.results:
             self._refuse_plain(results)
         self.live = self._needed([step for _, step in self.results])
@@ -650,7 +724,7 @@ def default_domain(values: Sequence[Array]) -> Domain:
 # ------------------------------------------------------------------------------------------------------ the same values
 
 
-def _off(call: _Call, name: str, traced: Array, own: Array, allowed: float) -> str:
+def _off(call: _Call, name: str, traced: Array, own: Array, allowed: Array) -> str:
     """Where a value of the trace is not that of the function, in words; empty where they are the same."""
     if traced.shape != own.shape:
         return f"{name}: the trace of {call.name} has shape {traced.shape}, {call.name} itself gives {own.shape}"

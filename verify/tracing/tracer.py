@@ -195,10 +195,7 @@ class Recorder:
 
     def _position(self, operand: Any, frames: list[FrameType]) -> int:
         """The step of an operand; a constant becomes one."""
-        if isinstance(operand, Condition):
-            operand = operand.as_number()
-        if isinstance(operand, Masked):
-            operand = operand.picked()
+        operand = as_tracer(operand)
         if isinstance(operand, list | tuple) and has_traced(operand):
             operand = self.put_together(operand)
         if isinstance(operand, Tracer) and not operand.is_known:
@@ -218,7 +215,9 @@ class Recorder:
     def condition(self, name: str, operands: Sequence[Any]) -> Any:
         """A comparison of tracers; of arrays that are known the plain one."""
         a, b = (self.put_together(o) if isinstance(o, list | tuple) else o for o in operands)
-        a, b = (o.as_number() if isinstance(o, Condition) else o.picked() if isinstance(o, Masked) else o for o in (a, b))
+        a, b = (
+            o.as_number() if isinstance(o, Condition) else o.picked() if isinstance(o, Masked) else o for o in (a, b)
+        )
         return Condition(self, name, (a, b))
 
     def look_for(self, tracer: Tracer, frames: list[FrameType]) -> None:
@@ -265,9 +264,7 @@ class Recorder:
         """``np.array([[x, y], [1.0, z]])``: nested lists with tracers among them as one array."""
         if not isinstance(items, list | tuple) or not has_traced(items):
             return items if isinstance(items, Tracer | Condition | Masked) else np.asarray(items)
-        rows = [self.put_together(item) for item in items]
-        rows = [row.as_number() if isinstance(row, Condition) else row.picked() if isinstance(row, Masked) else row
-                for row in rows]  # fmt: skip
+        rows = [as_tracer(self.put_together(item)) for item in items]
         found = [self.entries_of(row) for row in rows]
         if len({entries.steps.shape for entries in found}) > 1:
             raise ValueError("the rows of an array have different lengths")
@@ -275,8 +272,7 @@ class Recorder:
 
     def entries_of(self, value: Any) -> Entries:
         """Where the entries of an array come from, plain numbers among them."""
-        if isinstance(value, Condition):
-            value = value.as_number()
+        value = as_tracer(value)
         return value.entries() if isinstance(value, Tracer) else known_entries(value)
 
     def collected(self, entries: Entries) -> int:
@@ -353,7 +349,7 @@ class Recorder:
             joined = joined[index]
         return np.reshape(joined, shape)
 
-    # ------------------------------------------------------------------------------------------- the traced point itself
+    # ------------------------------------------------------------------------------------------ the traced point itself
 
     def number(self, operand: Any) -> Any:
         """The value of an operand at the traced point."""
@@ -407,6 +403,10 @@ class Recorder:
 
     def ufunc(self, ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """A ufunc, or one of its methods, that met a tracer."""
+        for kind in (Masked, Condition):
+            other = next((operand for operand in inputs if isinstance(operand, kind)), None)
+            if other is not None and ufunc.__name__ not in numpy_rules.COMPARISONS:
+                return other.__array_ufunc__(ufunc, method, *inputs, **options)
         if not has_traced([*inputs, *options.values()]):
             return self._known_ufunc(ufunc, method, inputs, options)
         if method == "at":
@@ -496,6 +496,17 @@ class Recorder:
         raise trace_error(tried, place, remedy) from None
 
 
+def as_tracer(value: Any) -> Any:
+    """Comparisons as numbers, and what they pick as the entries themselves; anything else as it is.
+
+    >>> as_tracer(3)
+    3
+    """
+    if isinstance(value, Condition):
+        return value.as_number()
+    return value.picked() if isinstance(value, Masked) else value
+
+
 def _step_key(step: Step) -> Any:
     """What makes two steps the same; arrays are told apart by their entries instead."""
     params = tuple(sorted((name, repr(value)) for name, value in step.params.items()))
@@ -530,7 +541,6 @@ VIEWS = frozenset(
 """Ops whose result may share its memory with the operand."""
 
 
-
 class Tracer(NDArrayOperatorsMixin):
     """An array as the traced function sees it: inputs, what is computed from them, and arrays that wait for them."""
 
@@ -553,7 +563,7 @@ class Tracer(NDArrayOperatorsMixin):
         self._read: tuple[int, int] | None = None if made is None else (storage.version, made[3])
         """The version of the storage that was read last, and the step that holds what was read."""
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """What NumPy would have here: ``isinstance(x, np.ndarray)``, or of a number ``isinstance(x, float)``."""
         if self.shape:
@@ -839,10 +849,10 @@ class Tracer(NDArrayOperatorsMixin):
         return np.round(self, digits)
 
     def __floor__(self) -> int:
-        return math.floor(self.frozen("a traced value rounded down"))
+        return math.floor(float(self.frozen("a traced value rounded down")))
 
     def __ceil__(self) -> int:
-        return math.ceil(self.frozen("a traced value rounded up"))
+        return math.ceil(float(self.frozen("a traced value rounded up")))
 
     def __trunc__(self) -> int:
-        return math.trunc(self.frozen("a traced value rounded"))
+        return math.trunc(float(self.frozen("a traced value rounded")))
