@@ -189,9 +189,9 @@ class _Ladder:
 
     def __init__(self, sampled: _Sampled, scale: float) -> None:
         steps = step_sizes(sampled.dtype, scale)
-        self.ratio = float(steps[0] / steps[1])
         x = sampled.x
         with np.errstate(all="ignore"):
+            self.ratio = float(steps[0] / steps[1])  # at a subnormal point the steps vanish
             high, low = ((x + sign * steps.astype(sampled.dtype)).astype(sampled.dtype) for sign in (1, -1))
             f, up, down = sampled.at(np.array([x]))[0], sampled.at(high), sampled.at(low)
             high, low, middle = high.astype(np.float64), low.astype(np.float64), float(x)
