@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import UsageError, did_you_mean
+from verify.judging.rows import CODE
 from verify.oracle.black_box import Function, judge_black_box
 from verify.oracle.convention import by_name
 from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
@@ -19,7 +20,7 @@ from verify.oracle.of_case import Question, judge_case, with_simplest
 from verify.points import Batch
 from verify.preparing import held_to_proof
 from verify.reading.case import Case, Domain
-from verify.records import CaseResult
+from verify.records import CaseResult, Verdict
 from verify.runner import at_other_size
 from verify.settings import SUBJECT_SIZES
 from verify.tracing.trace import Traced, baked_in, trace_at, traced_or_reason
@@ -107,7 +108,7 @@ def _judge_traced(asked: Question, function: Function, points: Sequence[At], tra
     (result,) = watch.told([judge_case(asked, case, interface)], asked.gradient)
     elsewhere = list(same.elsewhere)
     (result,) = with_simplest(asked, [case], [_with_notes(result, traced)], interface)
-    others, told = _judge_elsewhere(asked, function, points[0], elsewhere)
+    others, told = _judge_elsewhere(asked, function, points[0], elsewhere, traced)
     return [replace(result, notes=(*result.notes, *told)), *others]
 
 
@@ -126,12 +127,14 @@ def _with_notes(result: CaseResult, traced: Traced) -> CaseResult:
 
 
 def _judge_elsewhere(
-    asked: Question, function: Function, point: At, elsewhere: Sequence[tuple[At, At]]
+    asked: Question, function: Function, point: At, elsewhere: Sequence[tuple[At, At]], traced: Traced
 ) -> tuple[list[CaseResult], tuple[str, ...]]:
     """Points at which the function is another one than was traced: it is traced anew there. And what is to be told."""
     results: list[CaseResult] = []
     told: list[str] = []
-    waiting, without = _with_values(function, point, elsewhere)
+    reasons = [traced.why_without_value(inputs) for inputs, _ in elsewhere]
+    waiting = [pair for pair, reason in zip(elsewhere, reasons, strict=True) if not reason]
+    without = [reason for reason in reasons if reason]
     if without:
         told.append(f"the function has no value at {len(without)} points, which were left out ({without[0]})")
     if waiting:
@@ -139,29 +142,30 @@ def _judge_elsewhere(
     while waiting and len(results) < MOST_TRACES:
         inputs, upstream = waiting.pop(0)
         here = {name: inputs.get(name, value) for name, value in point.items()}
-        traced = traced_or_reason(function, here, asked.domain, asked.constants)
-        if not isinstance(traced, Traced):
-            found = _judge_black_box(replace(asked, domain=None), function, [here], traced)
-            results += [_named(result, "measured") for result in found]
+        again = traced_or_reason(function, here, asked.domain, asked.constants)
+        if not isinstance(again, Traced):
+            found = _judge_black_box(replace(asked, domain=None), function, [here], again)
+            results += [_named(_chosen_by_us(result), "measured") for result in found]
             continue
-        case, interface, same = _made_ready(asked, here, traced)
+        case, interface, same = _made_ready(asked, here, again)
         alike = [(inputs, upstream), *(pair for pair in waiting if same(*pair))]
         waiting = same.elsewhere
         case = replace(case, own_points=())
         found_here = judge_case(asked, case, interface, only=_batch(case, alike))
-        results.append(_named(_with_notes(found_here, traced), "traced anew"))
+        results.append(_named(_with_notes(found_here, again), "traced anew"))
     if waiting:
         told.append(f"{len(waiting)} points, at which it takes other branches again, were not looked at")
     return results, tuple(told)
 
 
-def _with_values(
-    function: Function, point: At, pairs: Sequence[tuple[At, At]]
-) -> tuple[list[tuple[At, At]], list[str]]:
-    """The points at which the function has a value, and why it has none at the others."""
-    reasons = [why_without_value(function, {k: given.get(k, x) for k, x in point.items()}) for given, _ in pairs]
-    kept = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
-    return kept, [reason for reason in reasons if reason]
+def _chosen_by_us(result: CaseResult) -> CaseResult:
+    """A black box at a point that the caller did not choose: what could not be decided accuses nobody."""
+    variables = []
+    for variable in result.variables:
+        undecided = variable.rows.verdict == CODE[Verdict.UNDECIDED]
+        rows = replace(variable.rows, passes=variable.rows.passes | undecided)
+        variables.append(replace(variable, rows=rows, failed=int(np.count_nonzero(~rows.passes))))
+    return replace(result, variables=tuple(variables))
 
 
 def _named(result: CaseResult, how: str) -> CaseResult:

@@ -102,6 +102,14 @@ class Traced:
         """What is that of the traced point, each with its place, in words."""
         return tuple(dict.fromkeys(f"{c.what} ({c.place.file}:{c.place.line})" for c in self.choices))
 
+    def why_without_value(self, point: Mapping[str, Any]) -> str:
+        """Why the function has no value at a point, empty where it has one."""
+        try:
+            self._call.plain(point)
+        except UsageError as error:
+            return str(error)
+        return ""
+
     def agrees(self, point: Mapping[str, Any]) -> bool:
         """Whether case and function are the same at a point, as far as that can be seen.
 
