@@ -23,6 +23,7 @@ from verify.reading.case import Case, Domain
 from verify.records import CaseResult, Verdict
 from verify.runner import at_other_size
 from verify.settings import SUBJECT_SIZES
+from verify.tracing.preserving import preserved
 from verify.tracing.trace import Traced, baked_in, trace_at, traced_or_reason
 
 BLACK_BOX_POINTS = 8
@@ -55,6 +56,11 @@ def judge_function(asked: Question, function: Function, at: Sequence[At], dims: 
     """
     if not at or not at[0]:
         raise UsageError("a function needs the point to look at, such as at={'x': 3.0}")
+    with preserved(function, *at):
+        return _judged(asked, function, at, dims)
+
+
+def _judged(asked: Question, function: Function, at: Sequence[At], dims: Dims | None) -> list[CaseResult]:
     points = [_as_dtype(point, asked.dtype) for point in at]
     groups = [points] if len({baked_in(point, asked.constants) for point in points}) == 1 else [[p] for p in points]
     results = []
