@@ -107,6 +107,17 @@ def test_opaque_code_is_excused_as_far_as_saved_values_round(name: str) -> None:
     assert check_gradient(opaque(gradient), known, QUICK).ok
 
 
+@pytest.mark.parametrize(
+    "stages", ["f: sin(x) + 1e8", "s: x + 1e8, f: sin(x) + 0 * s", "s: 1e8 * x, f: sin(x) + 0 * s"]
+)
+def test_a_large_number_beside_the_function_excuses_nothing(stages: str) -> None:
+    """A constant of 1e8, or a stage that is large: no backward pass starts from them."""
+    known = case(stages, "x: {at: 0.7, domain: [0.2, 1.3]}")
+    assert check_gradient(opaque(np.cos), known, QUICK).ok
+    run = check_gradient(opaque(lambda x: np.cos(x) * (1 + 1e-11)), known, QUICK)
+    assert "FAIL" == run.cases[0].status
+
+
 def test_neighbours_are_looked_at_at_few_points(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes an enclosure of the truth: they name what is off already, and a failing run must not wait for them."""
     calls = []

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.certified.balls import Balls
+from verify.graph import Graph, Node
 from verify.interpret import Values, align
 from verify.methods.reverse import Contribution, Edge, Replacement, Reverse
 from verify.ops import OPS
@@ -64,57 +65,82 @@ def _widened(change: Array, contribution: Contribution) -> Balls:
 
 
 def _slope_changes(engine: Reverse, values: Values, unit: float) -> dict[Edge, Array]:
-    """How far the local derivative of each smooth elementwise step moves with what is known of its operands."""
-    nodes = engine.graph.nodes
-    known = _uncertainties(engine, values, unit)
+    """How far the local derivative of each smooth elementwise step moves with what is known of its operands.
+
+    Of an operand no more is known than its saved value says, or the step's own: a derivative in terms of the result,
+    such as ``1 - y**2``, is one in terms of the operand that this result has.
+    """
+    graph = engine.graph
+    known = _uncertainties(graph, values, unit)
     found: dict[Edge, Array] = {}
     for i, number in engine.edges():
-        row, node = OPS[nodes[i].op], nodes[i]
-        if not row.elementwise or row.kink is not None or row.singular is not None:
+        node = graph.nodes[i]
+        if not _is_smooth(node):
             continue
-        operands = align(node, [np.asarray(values[j], dtype=np.float64) for j in node.args])
-        slope = partial(_local_slope, node, number)
+        operands = _operands(node, values)
+        moving = [k for k, j in enumerate(node.args) if j in known]
+        slope = np.abs(_local_slope(node, number, operands))
         total = np.zeros(1)
-        for k, j in enumerate(node.args):
-            spread = known.get(j)
-            if spread is None:
-                continue
-            spread = align(node, [spread if m == k else operands[m] for m in range(len(operands))])[k]
-            up, down = (slope([x * (1 + s * STEP) if m == k else x for m, x in enumerate(operands)]) for s in (1, -1))
+        for k in moving:
+            spread = align(node, [known[j] if m == k else operands[m] for m, j in enumerate(node.args)])[k]
+            if moving == [number]:
+                spread = np.maximum(spread, np.where(slope > 0, known[i] / slope, 0.0))
             relative = spread / np.abs(operands[k])
-            total = total + np.nan_to_num(np.abs(up - down) / (2 * STEP) * relative, nan=0.0, posinf=0.0)
+            total = total + np.nan_to_num(_bend(node, number, operands, k) * relative, nan=0.0, posinf=0.0)
         found[i, number] = total
     return found
 
 
-def _local_slope(node: Any, number: int, operands: Sequence[Array]) -> Array:
+def _uncertainties(graph: Graph, values: Values, unit: float) -> dict[int, Array]:
+    """Node that an input changes -> how far off its saved value may be.
+
+    A stage on the way may be had from the next where that is linear in it, and saved since a curved step reads it:
+    ``e = s - 1`` from ``s = 1 + e`` before ``log(s)``, which leaves of e what rounding of s leaves. Inputs are given,
+    and what several values went into is not undone.
+    """
+    changing = sorted({*graph.inputs.values(), *graph.depends_on(graph.inputs.values())})
+    known = {i: unit * np.abs(np.asarray(values[i], dtype=np.float64)) for i in changing}
+    read_by_curved: set[int] = set()
+    for i in reversed(changing):
+        node = graph.nodes[i]
+        moving = [k for k, j in enumerate(node.args) if j in known]
+        if not _is_smooth(node):
+            continue
+        operands = _operands(node, values)
+        curved = [k for k in moving if np.any(_bend(node, k, operands, k))]
+        read_by_curved |= {node.args[k] for k in curved}
+        if len(moving) != 1 or curved or i not in read_by_curved:
+            continue
+        (k,) = moving
+        j = node.args[k]
+        if graph.nodes[j].kind == "input" or graph.nodes[j].shape != node.shape:
+            continue
+        slope = np.abs(_local_slope(node, k, operands))
+        had = np.where(slope > 0, known[i] / slope, 0.0)
+        known[j] = np.maximum(known[j], np.where(np.isfinite(had), had, 0.0))
+    return known
+
+
+def _is_smooth(node: Node) -> bool:
+    """Whether a node is an elementwise step without branches."""
+    if node.kind != "op":
+        return False
+    row = OPS[node.op]
+    return row.elementwise and row.kink is None and row.singular is None
+
+
+def _operands(node: Node, values: Values) -> list[Array]:
+    return align(node, [np.asarray(values[j], dtype=np.float64) for j in node.args])
+
+
+def _local_slope(node: Node, number: int, operands: Sequence[Array]) -> Array:
     row = OPS[node.op]
     y = row.forward(*operands, **node.params)
     return np.asarray(row.vjps_for(len(operands))[number](np.ones_like(y), y, *operands, **node.params))
 
 
-def _uncertainties(engine: Reverse, values: Values, unit: float) -> dict[int, Array]:
-    """Node that an input changes -> how far off its value may be where it is had from what was saved.
-
-    A value may be had from a later one, where that is made of it and of literals alone: as ``e = s - 1`` of
-    ``s = 1 + e``. Sums and products of several values are not undone.
-    """
-    graph = engine.graph
-    changing = {*graph.inputs.values(), *graph.depends_on(graph.inputs.values())}
-    known = {i: unit * np.abs(np.asarray(values[i], dtype=np.float64)) for i in changing}
-    for i in sorted(changing, reverse=True):
-        node = graph.nodes[i]
-        if node.kind != "op":
-            continue
-        row, moving = OPS[node.op], [k for k, j in enumerate(node.args) if j in changing]
-        if not row.elementwise or row.kink is not None or row.singular is not None or len(moving) != 1:
-            continue
-        (k,) = moving
-        j = node.args[k]
-        if graph.nodes[j].shape != node.shape:
-            continue
-        operands = align(node, [np.asarray(values[arg], dtype=np.float64) for arg in node.args])
-        slope = np.abs(_local_slope(node, k, operands))
-        had = np.where(slope > 0, known[i] / slope, 0.0)
-        known[j] = np.maximum(known[j], np.where(np.isfinite(had), had, 0.0))
-    return known
+def _bend(node: Node, number: int, operands: Sequence[Array], k: int) -> Array:
+    """How far the derivative by one operand moves with another, or with itself, for a change of the whole of that."""
+    sides = ([x * (1 + s * STEP) if m == k else x for m, x in enumerate(operands)] for s in (1, -1))
+    up, down = (_local_slope(node, number, side) for side in sides)
+    return np.abs(up - down) / (2 * STEP)
