@@ -30,6 +30,9 @@ BIASED = load_case_text(
     "case: biased\ninputs: {x: {shape: [4, 3], at: normal}, b: {shape: [3], at: normal}}\n"
     "stages: {y: x + b, f: sum(y * y)}\n"
 )
+BILINEAR = load_case_text(
+    "case: bilinear\ninputs: {a: {shape: [2, 3], at: normal}, W: {shape: [3, 4], at: normal}}\nstages: {out: a @ W}\n"
+)
 LAYER = load_case_text(
     "case: layer\ninputs: {x: {shape: [2, 3], at: normal}, W: {shape: [3, 4], at: normal}, "
     "dout: {shape: [2, 4], at: normal, kind: constant}}\nstages: {out: x @ W}\nupstream: {out: dout}\n"
@@ -370,7 +373,6 @@ def test_a_gradient_of_another_case_is_refused_before_it_is_called() -> None:
     """Not told in hundreds of rows without an answer."""
     for gradient, words in (
         (lambda dout, cache: None, "the gradient takes cache; case 'layer' has x, W"),
-        (lambda W, bias, dout: None, "parameter W stands where case 'layer' has x, and bias is none of its inputs"),
         (lambda x, *, W, seed, dout: None, "the gradient needs x, W, seed; case 'layer' has x, W"),
     ):
         with pytest.raises(UsageError, match=words):
@@ -580,7 +582,10 @@ def test_arguments_that_were_meant_for_something_else() -> None:
         UsageError, match=r"called by position \(image was x, mask was W\) and has no answer at any point"
     ):
         check_gradient(of_something_else, LAYER, FEW)
+    with pytest.raises(UsageError, match=r"\(W was x, bias was W\) and has no answer at any point"):
+        check_gradient(lambda W, bias, upstream: (upstream @ W.T, bias @ upstream), LAYER, FEW)
     assert findings(wrong_names, LAYER) == (True, {})
+    assert findings(lambda W, x, upstream: layer(W, x, upstream), BILINEAR) == (True, {})
     assert findings(broken, LAYER)[1].keys() == {"exception"}
 
 

@@ -52,7 +52,8 @@ def check_gradient(
     Parameters
     ----------
     gradient
-        Takes the inputs by name or by position, as arrays of their shapes, and ``upstream`` if its signature has it;
+        Takes the inputs by name or by position, as arrays of their shapes, and ``upstream`` (or ``dout``, ``dy``,
+        ``grad_output``, or the case's own name of it) if its signature has it;
         several upstream gradients are tried then. Returns one array, a tuple in the order of the inputs, or a mapping
         by name (``x``, ``dx`` or ``grad_x``), which may have stages too (``dden``).
     case

@@ -214,13 +214,6 @@ def _refuse_misfits(
         raise UsageError(
             f"the gradient takes {', '.join(places)}; {has}. Name its parameters as there, or take them all"
         )
-    for place, name in zip(places, names, strict=False):
-        if place != name and place in names:
-            strange = ", ".join(other for other in needed if other not in names)
-            raise UsageError(
-                f"the gradient's parameter {place} stands where {interface.what} has {name}, and {strange} is none of "
-                f"its inputs ({', '.join(names)}). Name them as there, or put them in the same order"
-            )
 
 
 def _arranged(
