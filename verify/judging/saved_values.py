@@ -143,4 +143,4 @@ def _bend(node: Node, number: int, operands: Sequence[Array], k: int) -> Array:
     """How far the derivative by one operand moves with another, or with itself, for a change of the whole of that."""
     sides = ([x * (1 + s * STEP) if m == k else x for m, x in enumerate(operands)] for s in (1, -1))
     up, down = (_local_slope(node, number, side) for side in sides)
-    return np.abs(up - down) / (2 * STEP)
+    return np.asarray(np.abs(up - down) / (2 * STEP))
