@@ -192,27 +192,39 @@ def _default_cases() -> Path:
     """Where the cases are if nobody says; says so on stderr."""
     from pathlib import Path
 
-    from verify.reading.case_files import shipped_cases
+    from verify.reading.case_files import holds_case_files, shipped_cases
 
     here = Path("cases")
-    found = here if any(here.glob("**/*.y*ml")) else shipped_cases()
+    found = here if holds_case_files(here) else shipped_cases()
     print(f"verify: no path given, running the {'' if found == here else 'shipped '}cases in {found}", file=sys.stderr)
     return found
 
 
 def _asked_reports(args: argparse.Namespace) -> list[tuple[str, Path, bool]]:
-    """What was asked for by name: the format, where, and whether that is a folder."""
+    """What was asked for by name: the format, where, and whether that is a folder. Raises UsageError for no name."""
     from pathlib import Path
 
+    from verify.errors import UsageError
+
     asked = [("csv", args.csv, True), ("html", args.html, False), ("json", args.json, False)]
-    return [(kind, Path(place), is_folder) for kind, place, is_folder in asked if place]
+    named = [report for report in asked if report[1] is not None]
+    for kind, place, is_folder in named:
+        if not place:
+            raise UsageError(f"--{kind} needs the name of a {'folder' if is_folder else 'file'}, and got an empty one")
+    if args.html and args.json and Path(args.html).resolve() == Path(args.json).resolve():
+        raise UsageError(f"--html and --json both name {args.json}, and one would replace the other. Name two files")
+    return [(kind, Path(place), is_folder) for kind, place, is_folder in named]
 
 
 def _targets(args: argparse.Namespace) -> list[tuple[str, Path, bool]]:
     """What a run writes: what was asked for, or else the tables and the page."""
     from pathlib import Path
 
+    from verify.errors import UsageError
+
     targets = _asked_reports(args)
+    if args.reports == "":
+        raise UsageError("--reports needs the name of a folder, and got an empty one")
     if args.reports or not targets:
         folder = Path(args.reports or "reports")
         targets += [("csv", folder, True), ("html", folder / "index.html", False)]
@@ -224,15 +236,19 @@ def _make_sure_of(path: Path, is_folder: bool) -> None:
     import tempfile
 
     from verify.errors import UsageError
+    from verify.report.atomic import target_of
 
-    folder = path if is_folder else path.parent
+    target = path if is_folder else target_of(path)
+    if target is None:
+        return  # a pipe or a terminal
+    folder = target if is_folder else target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         message = f"cannot write to the report folder {folder}: {error.strerror}. Give another, or make it writable"
         raise UsageError(message) from error
-    if not is_folder and path.is_dir():
+    if not is_folder and target.is_dir():
         message = f"cannot write the report {path}: it is a folder. Give a file name, such as {path / 'index.html'}"
         raise UsageError(message)
 

@@ -202,7 +202,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile | None:
     """A YAML file is a case file where a folder of cases holds it; every other file is left to others."""
-    if file_path.suffix not in SUFFIXES:
+    if file_path.suffix.lower() not in SUFFIXES:
         return None
     found = file_path.resolve()
     if any(found.is_relative_to(folder) for folder in case_folders(parent.config)):

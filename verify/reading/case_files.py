@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from verify.reading.case import load_case
 
 MOST_NAMED = 30
 """Cases that a message lists by name."""
+
+LONGEST_SHOWN = 200
+"""Letters of a path that a message shows."""
 
 CASE_SUFFIXES = (".yaml", ".yml")
 
@@ -27,28 +31,83 @@ def shipped_cases() -> Path:
 def find_case_files(paths: Sequence[str | Path], pick: str = "") -> tuple[Path, ...]:
     """The case files among files and folders (searched to the bottom), sorted within each folder.
 
-    ``pick`` keeps those whose path or case name contains it, whatever the case of its letters. Raises UsageError
-    where a path does not exist, a folder holds no case file, or nothing is left.
+    ``pick`` keeps those whose path or case name contains it, whatever the case of its letters. A link that leads
+    nowhere counts as a file: reading it says so. Raises UsageError where a path is empty, does not exist or is no file,
+    a folder holds no case file, or nothing is left.
 
     >>> [path.name for path in find_case_files([shipped_cases() / "notes"], pick="add")]
     ['add.yaml', 'multiply_add.yaml']
     """
     files: dict[Path, None] = {}
-    for given in map(Path, paths):
-        if given.is_dir():
-            inside = sorted(path for path in given.rglob("*") if path.suffix in CASE_SUFFIXES and path.is_file())
-            if not inside:
-                raise UsageError(f"no case files (*.yaml) in the folder {given}; 'verify new NAME' writes one")
-            files.update(dict.fromkeys(inside))
-        elif given.exists():
-            files[given] = None
-        else:
-            raise UsageError(f"no such file or folder: {given}{_nearby(given)}")
+    for path in paths:
+        if not str(path):
+            raise UsageError("an empty path was given; name a case file or a folder of them, '.' for the one here")
+        try:
+            files.update(dict.fromkeys(_files_at(Path(path))))
+        except OSError as error:  # a name that is too long, a folder on the way that may not be entered
+            raise UsageError(f"{str(path)[:LONGEST_SHOWN]} cannot be read: {error.strerror}") from error
     picked = tuple(path for path in files if _matches(path, pick))
     if not picked:
         names = ", ".join(path.stem for path in list(files)[:12])
         raise UsageError(f"-k {pick!r} picks none of the {len(files)} cases ({names})")
     return picked
+
+
+def case_files_in(folder: Path) -> list[Path]:
+    """What is called like a case file in a folder and those in it, sorted; linked folders too, each once.
+
+    >>> [path.name for path in case_files_in(shipped_cases() / "notes")][:2]
+    ['add.yaml', 'matmul.yaml']
+    """
+    found: list[Path] = []
+    seen = {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
+        inner = [Path(place, name) for name in sorted(folders)]
+        inner.sort(key=Path.is_symlink)  # where both are here, a folder goes by its own name
+        folders.clear()
+        for path in inner:
+            if (real := os.path.realpath(path)) not in seen:
+                seen.add(real)
+                folders.append(path.name)
+        # A name that begins with '.#' is a link by which an editor says who is at work on the file.
+        found += [Path(place, name) for name in names if _is_called_so(name) and not name.startswith(".#")]
+    return sorted(found)
+
+
+def holds_case_files(folder: Path) -> bool:
+    """Whether there is a case file in a folder or those in it.
+
+    >>> holds_case_files(shipped_cases()), holds_case_files(Path("nowhere"))
+    (True, False)
+    """
+    return folder.is_dir() and bool(case_files_in(folder))
+
+
+def _is_called_so(name: str) -> bool:
+    return Path(name).suffix.lower() in CASE_SUFFIXES
+
+
+def _unreadable(error: OSError) -> None:
+    raise UsageError(f"the folder {error.filename} cannot be read: {error.strerror}. Make it readable") from error
+
+
+def _files_at(path: Path) -> list[Path]:
+    """The file that a path names, or the case files in the folder."""
+    if not path.is_dir():
+        return [_existing(path)]
+    inside = [_existing(file) for file in case_files_in(path)]
+    if not inside:
+        raise UsageError(f"no case files (*.yaml) in the folder {path}; 'verify new NAME' writes one")
+    return inside
+
+
+def _existing(path: Path) -> Path:
+    """A path of a file, or a link to nowhere. Raises UsageError for anything else."""
+    if path.is_file() or (path.is_symlink() and not path.exists()):
+        return path
+    if path.exists():
+        raise UsageError(f"{path} is no file but a pipe or a device, which cannot be read twice. Save it as a file")
+    raise UsageError(f"no such file or folder: {path}{_nearby(path)}")
 
 
 def find_case(name: str, first: Sequence[Path] = ()) -> Path:
@@ -62,16 +121,16 @@ def find_case(name: str, first: Sequence[Path] = ()) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    if Path(name).suffix in CASE_SUFFIXES and Path(name).parent != Path() and not Path(name).parent.is_dir():
+    if _is_called_so(name) and Path(name).parent != Path() and not Path(name).parent.is_dir():
         raise UsageError(f"no such file: {name}{_nearby(Path(name))}")
-    folders = [folder for folder in (*first, Path("cases"), shipped_cases()) if any(folder.glob("**/*.y*ml"))]
-    files = {folder: find_case_files([folder]) for folder in folders}
-    for folder in folders:
-        if found := [file for file in files[folder] if name in _file_names(file.relative_to(folder))]:
+    folders = [folder for folder in (*first, Path("cases"), shipped_cases()) if folder.is_dir()]
+    files = {folder: [file for file in case_files_in(folder) if file.is_file()] for folder in folders}
+    for folder, inside in files.items():
+        if found := [file for file in inside if name in _file_names(file.relative_to(folder))]:
             return _only(found, name)
-    names = {file: _case_name(file) for folder in folders for file in files[folder]}
-    for folder in folders:
-        if found := [file for file in files[folder] if names[file] == name]:
+    names = {file: _case_name(file) for inside in files.values() for file in inside}
+    for inside in files.values():
+        if found := [file for file in inside if names[file] == name]:
             return _only(found, name)
     hint = did_you_mean(name, sorted({*names.values(), *(file.stem for file in names)}))
     known = sorted(set(names.values()))

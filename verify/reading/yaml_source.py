@@ -228,6 +228,9 @@ def read_source(path: str | Path) -> Source:
 def _unreadable(file: str, error: OSError | ValueError) -> Problem:
     if isinstance(error, IsADirectoryError):
         return Problem("this is a folder, expected a case file", file, suggestion="Name a .yaml file in it.")
+    if isinstance(error, FileNotFoundError) and Path(file).is_symlink():
+        message = f"this is a link to {Path(file).readlink()}, and there is no such file"
+        return Problem(message, file, suggestion="Mend the link, or remove it.")
     if isinstance(error, FileNotFoundError):
         return Problem("there is no such file", file, suggestion="Check the path.")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
