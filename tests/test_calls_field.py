@@ -632,3 +632,24 @@ def test_points_and_upstreams_are_not_converted_in_silence_either(value: Any) ->
     with pytest.raises(UsageError):
         check_gradient(square, lambda x: x**2, FEW, at={"x": value})
     assert check_gradient(square, case, FEW, at={"x": [1, 2, 3]}, upstream=np.ones(3)).ok
+
+
+# --------------------------------------------------------------------------------------- functions that leave (G again)
+
+
+def test_a_function_that_leaves_the_program_ends_nothing() -> None:
+    """At the given point it has no value to judge by; on tracers alone it is a function like any other."""
+
+    def always(x: Any) -> Any:
+        raise SystemExit(0)
+
+    def unless_float(x: Any) -> Any:
+        try:
+            return float(x) ** 2
+        except Exception:  # noqa: BLE001 - as scripts do
+            raise SystemExit(0) from None
+
+    with pytest.raises(UsageError, match="always raises SystemExit: 0 at the given point"):
+        check_gradient(lambda x: 2 * x, always, FEW, at={"x": 3.0})
+    assert check_gradient(lambda x: 2 * x, unless_float, FEW, at={"x": 3.0}).ok
+    assert not check_gradient(lambda x: 2.1 * x, unless_float, FEW, at={"x": 3.0}).ok

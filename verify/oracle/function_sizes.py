@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.errors import UsageError, did_you_mean
+from verify.foreign_call import call_foreign
 from verify.points import drawn_values
 from verify.reading.case import Domain, Input
 from verify.sizes import proposed
@@ -73,11 +74,11 @@ def why_without_value(function: Callable[..., Any], point: Mapping[str, Any], li
     >>> why_without_value(lambda x: x[:, 4:], {"x": np.ones((2, 3))}, np.ones((2, 2)))
     'its value has shape (2, 0)'
     """
-    try:
-        with np.errstate(all="ignore"):
-            value = function(**point)
-    except Exception as error:  # noqa: BLE001 - whatever the function raises where it has no such size
-        return f"{type(error).__name__}: {error}"
+    with np.errstate(all="ignore"):
+        ran = call_foreign(lambda: function(**point))
+    if ran.error is not None:
+        return f"{type(ran.error).__name__}: {ran.error}"
+    value = ran.value
     for part, known in zip(_parts(value), _parts(like), strict=False):
         if part.ndim != known.ndim or (known.size and not part.size):
             return f"its value has shape {part.shape}"

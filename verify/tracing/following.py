@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from verify.errors import TraceError
-from verify.tracing.tracer import Choice, Decision, Recorder, TooManyBranches, Tracer, trace_error
+from verify.foreign_call import call_foreign
+from verify.tracing.tracer import Choice, Decision, Recorder, Tracer, trace_error
 
 MOST_DECISIONS = 3
 """Branches on values, one after the other, that are followed both ways."""
@@ -90,12 +90,8 @@ def _joined(
 
 def _attempt(run: Callable[[], Results]) -> Results | None:
     """The results of a run that goes where the function does not go at this point, None where there are none."""
-    try:
-        return run()
-    except (TooManyBranches, TraceError):
-        return None
-    except Exception:  # noqa: BLE001 - the user's code, on a way that it may never take
-        return None
+    results: Results | None = call_foreign(run).value  # None where it raises: it may never take this way
+    return results
 
 
 def _merged(decision: Decision, here: Results, other: Results) -> Results | None:

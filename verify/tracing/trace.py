@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from verify.certified.balls import Balls
 from verify.errors import TraceError, UsageError, VerifyError, did_you_mean
+from verify.foreign_call import call_foreign
 from verify.graph import Graph, GraphBuilder
 from verify.interpret import Program, constant_balls, dtype_of
 from verify.reading.case import LARGEST, RESERVED, Case, Domain, Input, InputKind, OwnPoint
@@ -346,16 +347,19 @@ class _Call:
 
     def plain(self, point: Mapping[str, Any]) -> dict[str, Array]:
         """What the function itself returns at a point, by output. Raises UsageError where it raises."""
-        try:
+
+        def run() -> dict[str, Array]:
             given = self.arrays(point)
             with np.errstate(all="ignore"), preserved(self.function, *self._handed_on()):
                 return {key: np.array(value) for key, value in _items(self(given))}
-        except VerifyError:
-            raise
-        except Exception as error:
-            where = place_of_traceback(error.__traceback__)
+
+        ran = call_foreign(run, ours=(VerifyError,))
+        if ran.error is not None:
+            where = place_of_traceback(ran.error.__traceback__)
             at = f" ({where.file}:{where.line})" if where.line else ""
-            raise UsageError(f"{self.name} raises {_words(error)} at the given point{at}") from error
+            raise UsageError(f"{self.name} raises {_words(ran.error)} at the given point{at}") from ran.error
+        values: dict[str, Array] = ran.value
+        return values
 
     def _handed_on(self) -> list[Any]:
         """Arguments that the function is given as they are, and could change."""
@@ -376,15 +380,13 @@ class _Call:
             }
             return _items(_run(twin, given, positional=self.positional))
 
-        try:
-            with preserved(self.function, *self._handed_on()):
-                return recorder, followed(recorder, run)
-        except VerifyError:
-            raise
-        except Exception as error:  # foreign code meets a value that it does not know
-            place = place_of_traceback(error.__traceback__)
-            tried = f"this line, which raises {_words(error)} with traced values and runs with plain arrays"
-            raise trace_error(tried, place, "Use NumPy's own functions on whole arrays.") from error
+        with preserved(self.function, *self._handed_on()):
+            ran = call_foreign(lambda: followed(recorder, run), ours=(VerifyError,))
+        if ran.error is not None:  # foreign code meets a value that it does not know
+            place = place_of_traceback(ran.error.__traceback__)
+            tried = f"this line, which raises {_words(ran.error)} with traced values and runs with plain arrays"
+            raise trace_error(tried, place, "Use NumPy's own functions on whole arrays.") from ran.error
+        return recorder, ran.value
 
 
 def _run(function: Function, given: Mapping[str, Any], *, positional: bool) -> Any:
@@ -405,7 +407,7 @@ def _inside(recorder: Recorder, value: Any) -> Any:
     return recorder.fresh(value) if isinstance(value, np.ndarray) else _handed_on(recorder, value)
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return traceback.format_exception_only(error)[-1].strip()
 
 
@@ -431,7 +433,8 @@ def _as_value(name: str, value: Any) -> Any:
         return value
     if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
         what = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
-        raise UsageError(f"{name} is a {what}, whose operators are not those of an array: give np.asarray({name})")
+        remedy = f"{name}.filled(...)" if isinstance(value, np.ma.MaskedArray) else f"np.asarray({name})"
+        raise UsageError(f"{name} is a {what}, whose operators are not those of an array: give {remedy}")
     try:
         array = np.array(value)
     except ValueError as error:
