@@ -195,7 +195,7 @@ def test_a_file_that_changes_while_it_is_checked_is_not_kept(
     run = runner._run_sizes
 
     def meanwhile(given: Any, settings: Settings) -> list[CaseResult]:
-        found = run(given, settings)
+        found = list(run(given, settings))
         path.write_text(WRONG, encoding="utf-8")
         return found
 

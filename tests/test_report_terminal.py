@@ -214,4 +214,4 @@ def test_a_case_that_could_not_be_read_shows_why() -> None:
 def test_the_last_line_counts() -> None:
     """Failing and unreadable cases are counted, one and several."""
     line = verdict_line(sample_run.run_of(sample_run.broken_case("a"), sample_run.staged_case("b", points=1)))
-    assert "2 cases, 11 rows (11 PASS), 0 proved: 1 does not pass (1 could not be read) in 1.2 s, seed 20240607" == line
+    assert "2 cases, 11 rows (11 PASS), 0 proved: 1 does not pass (1 could not be run) in 1.2 s, seed 20240607" == line

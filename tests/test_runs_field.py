@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from verify import check_gradient
+from verify import check_gradient, cli, runner
 from verify.certified.reference import MOST_WORK
 from verify.records import VERDICTS, CaseResult, Rows, Run, Unproved, VariableResult, Verdict
 from verify.report.json import document
 from verify.report.terminal import verdict_line
-from verify.runner import run_cases
+from verify.runner import RunInterrupted, run_case, run_cases, run_file
 from verify.settings import Settings
 
 NEURON = """case: neuron
@@ -121,3 +125,131 @@ def test_lost_digits_are_told_with_how_to_forbid_them() -> None:
     assert wide.counts[Verdict.IMPRECISE] > narrow.counts[Verdict.IMPRECISE] == 0
     assert wide.ok is ("which 'accuracy: relative' in the case forbids" in verdict_line(wide))
     assert "lost digits" not in verdict_line(narrow)
+
+
+# ------------------------------------------------------------------------------------------------------------- limits
+
+
+def written(folder: Path, *names: str) -> list[Path]:
+    """Small case files of these names."""
+    paths = [folder / f"{name}.yaml" for name in names]
+    for path in paths:
+        path.write_text(NEURON.replace("neuron", path.stem), encoding="utf-8")
+    return paths
+
+
+def test_a_case_that_takes_too_long_is_an_error_that_names_the_step(tmp_path: Path) -> None:
+    """Of a determinant of 30 x 30 nobody waits for the end; the case after it runs."""
+    slow, good = tmp_path / "det.yaml", written(tmp_path, "good")[0]
+    slow.write_text("case: det\ninputs: {A: {shape: [30, 30], at: normal}}\nstages: {f: det(A)}\n", encoding="utf-8")
+    one, other = run_cases([slow, good], Settings(points=2, case_seconds=0.5)).cases
+    assert ("ERROR", "PASS") == (one.status, other.status)
+    assert "det.yaml: more than 0.5 s of processor time (--case-seconds) while " in one.problems[0]
+
+
+def test_a_thread_is_not_watched_and_runs_all_the_same(tmp_path: Path) -> None:
+    """Signals belong to the main thread: elsewhere a case has the time that it takes."""
+    found = []
+    (path,) = written(tmp_path, "good")
+    thread = threading.Thread(target=lambda: found.append(run_case(path, Settings(points=2, case_seconds=1e-3))))
+    thread.start()
+    thread.join()
+    assert ["PASS"] == [result.status for result in found]
+
+
+def test_more_memory_than_a_case_may_take_is_an_error(tmp_path: Path) -> None:
+    """In a process of its own; the case after it runs."""
+    large, good = tmp_path / "large.yaml", written(tmp_path, "good")[0]
+    matrices = "A: {shape: [3000, 3000], at: normal}, B: {shape: [3000, 3000], at: normal}"
+    large.write_text(f"case: large\ninputs: {{{matrices}}}\nstages: {{f: A @ B}}\n", encoding="utf-8")
+    one, other = run_cases([large, good], Settings(points=0, case_memory=2**26)).cases
+    assert ("ERROR", "PASS") == (one.status, other.status)
+    assert "memory" in one.problems[0]
+
+
+def square(x: Any) -> Any:
+    """A function for gradients that do not return."""
+    return x**2
+
+
+@pytest.mark.parametrize("function", [square, lambda x: float(str(float(x))) ** 2], ids=["traced", "black box"])
+def test_a_call_that_does_not_return_is_an_error(function: Any) -> None:
+    """Asleep or deaf to exceptions; the twin answers in time."""
+
+    def asleep(x: Any) -> Any:
+        time.sleep(100)
+        return 2 * x
+
+    def deaf(x: Any) -> Any:
+        for _ in range(10_000):
+            try:
+                time.sleep(0.01)
+            except Exception:  # noqa: BLE001, S112 - it is what the test is about
+                continue
+        return 2 * x
+
+    for gradient in (asleep, deaf):
+        run = check_gradient(gradient, function, Settings(call_seconds=0.1), at={"x": 3.0})
+        assert ("ERROR", 2) == (run.verdict, run.exit_code)
+        assert "did not return within 0.1 s (--call-seconds)" in str(run)
+    assert check_gradient(lambda x: 2 * x, function, Settings(call_seconds=5.0), at={"x": 3.0}).ok
+
+
+def test_a_file_that_goes_away_and_a_foreign_exception_are_errors_of_their_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removed between two looks, or raised where nobody thought of it: the others are run."""
+    sized = "case: sized\ndims: {n: 3}\ninputs: {x: {shape: [n], at: normal}}\nstages: {f: sum(x * x)}\n"
+    gone, good = tmp_path / "gone.yaml", written(tmp_path, "good")[0]
+    gone.write_text(sized, encoding="utf-8")
+    real = runner.run_case
+
+    def run_and_remove(path: Path, settings: Settings) -> CaseResult:
+        result = real(path, settings)
+        if path == gone:
+            gone.unlink()
+        return result
+
+    monkeypatch.setattr(runner, "run_case", run_and_remove)
+    run = run_cases([gone, good], Settings(points=2))
+    assert ["PASS", "ERROR", "PASS"] == [case.status for case in run.cases]
+    assert f"{gone}: No such file or directory" in run.cases[1].problems[0]
+    monkeypatch.setattr(runner, "load_case", lambda path: {}[path])
+    assert "this program failed on the case" in run_file(good, Settings(points=2))[0].problems[0]
+
+
+def test_an_interrupt_is_one_line_and_what_was_done_is_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 130; the reports have what was done, and say that it is not all."""
+    paths, real = written(tmp_path, "a", "b", "c"), runner.each_size
+
+    def interrupted(path: Path, settings: Settings) -> Iterator[CaseResult]:
+        yield from real(path, settings)
+        if path == paths[1]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "each_size", interrupted)
+    with pytest.raises(RunInterrupted) as caught:
+        run_cases(paths, Settings(points=2))
+    run = caught.value.run
+    assert (["PASS", "PASS"], 1, False) == ([case.status for case in run.cases], run.left_out, run.ok)
+    assert "; 1 case was not run" in verdict_line(run)
+    report = tmp_path / "run.json"
+    assert 130 == cli.main(["run", *map(str, paths), "--points", "2", "--no-cache", "--json", str(report)])
+    printed = capsys.readouterr()
+    assert ("", 1) == (printed.out, len(printed.err.splitlines()))
+    told = json.loads(report.read_text(encoding="utf-8"))
+    assert (False, 1, 2) == (told["ok"], told["left_out"], len(told["cases"]))
+    assert 0 == cli.main(["run", str(paths[0]), "--points", "2", "--no-cache", "--json", str(report)])
+
+
+@pytest.mark.parametrize(
+    "asked", [{"case_seconds": 0.0}, {"call_seconds": float("inf")}, {"case_memory": 1000}, {"case_seconds": -1.0}]
+)
+def test_a_limit_that_makes_no_sense_is_refused(asked: dict[str, Any]) -> None:
+    """By the runner, as the command line does."""
+    from verify.errors import UsageError
+
+    with pytest.raises(UsageError):
+        run_cases([], Settings(**asked))

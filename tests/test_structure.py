@@ -21,7 +21,7 @@ TOP_LEVEL = {"verify", "cases", "tests", "reports", "pyproject.toml", "README.md
 HEAVY = ("numpy", "sympy", "mpmath", "flint", "pandas", "scipy", "hypothesis", "pydantic", "ruamel", "rich", "jinja2")
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "records", "report.atomic"),
+    ("errors", "limits", "records", "report.atomic", "workers"),
     (
         "ops.row",
         "ops.axes",

@@ -159,16 +159,19 @@ def _run(args: argparse.Namespace) -> int:
 
     from verify.reading.case_files import find_case_files
     from verify.report.terminal import make_console, print_run
-    from verify.runner import run_cases
+    from verify.runner import RunInterrupted, run_cases
 
     files = find_case_files(args.paths or [_default_cases()], args.pick)
     targets = _targets(args)
     for _, path, is_folder in targets:
         _make_sure_of(path, is_folder)
     said = "" if args.no_cache else _tell_cache_trouble()
-    with _progress(len(files)) as tick:
-        asked = replace(settings(vars(args).get), cached=not args.no_cache, kill_score=args.kill_score)
-        run = run_cases(files, asked, jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
+    try:
+        with _progress(len(files)) as tick:
+            asked = replace(settings(vars(args).get), cached=not args.no_cache, kill_score=args.kill_score)
+            run = run_cases(files, asked, jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
+    except RunInterrupted as stop:
+        return _interrupted(stop.run, targets)
     if not (args.no_cache or said):
         _tell_cache_trouble()  # a disk that filled up meanwhile
     run = replace(run, command=join(["verify", *args.command_line]))
@@ -186,6 +189,18 @@ def _tell_cache_trouble() -> str:
     if said:
         print(f"verify: {said}", file=sys.stderr)
     return said
+
+
+def _interrupted(run: Run, targets: list[tuple[str, Path, bool]]) -> int:
+    """Reports what was done of a run that the user ended; an earlier report is not replaced by an empty one."""
+    written = _write_reports(run, targets) if run.cases else []
+    done = (
+        f"{len(run.cases)} results so far, as incomplete, in {', '.join(map(str, written))}"
+        if written
+        else "no results"
+    )
+    print(f"verify: interrupted; {done}", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _default_cases() -> Path:

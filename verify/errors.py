@@ -196,6 +196,13 @@ class TraceError(VerifyError):
         super().__init__(str(problem))
 
 
+class LimitError(BaseException):
+    """A case that takes more than it may: processor time, memory, or a call that does not return.
+
+    It is no ``Exception``: the code that is being run must not take it for one of its own.
+    """
+
+
 class UsageError(VerifyError):
     """An option, path or argument that cannot be used; the message says what to give instead."""
 

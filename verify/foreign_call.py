@@ -1,8 +1,8 @@
 """Code of other people is called here: whatever it raises comes back as a value, and what it changes is put back.
 
 A gradient, the function that it is of, what they return, all of it may leave the program, raise what is no
-``Exception``, or set a global that everything after it depends on. ``KeyboardInterrupt`` alone passes through: it is
-the user's, not the code's.
+``Exception``, or set a global that everything after it depends on. ``KeyboardInterrupt`` passes through, which is the
+user's and not the code's, and :class:`~verify.errors.LimitError`: a call that does not return is no answer.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from verify.errors import LimitError
+from verify.limits import call_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,10 @@ def call_foreign(call: Callable[[], Any], ours: tuple[type[BaseException], ...] 
     """
     changed: list[str] = []
     try:
-        with put_back(changed):
+        with put_back(changed), call_limits():
             value = call()
     except BaseException as error:  # SystemExit, CancelledError and whatever else foreign code raises
-        if isinstance(error, (KeyboardInterrupt, *ours)):
+        if isinstance(error, (KeyboardInterrupt, LimitError, *ours)):
             raise
         return Outcome(None, error, tuple(changed))
     return Outcome(value, None, tuple(changed))

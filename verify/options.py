@@ -103,6 +103,43 @@ def gone(text: str) -> str:
     raise argparse.ArgumentTypeError(message)
 
 
+def seconds(text: str) -> float:
+    """A time, more than none. Raises ``argparse.ArgumentTypeError`` for anything else.
+
+    >>> seconds("0.5")
+    0.5
+    >>> seconds("inf")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: expected a number of seconds above 0, got 'inf'
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        message = f"expected a number of seconds above 0, got '{text}'"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
+def memory(text: str) -> int:
+    """Bytes, or a number with K, M, G or T for times 1024. Raises ``argparse.ArgumentTypeError`` for anything else.
+
+    >>> memory("2G"), memory("512M")
+    (2147483648, 536870912)
+    >>> memory("much")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: expected an amount of memory of 16M or more, such as 2G, got 'much'
+    """
+    unit = "KMGT".find(text[-1:].upper()) + 1 if text else 0
+    digits = text[: -1 if unit else None]
+    number = int(digits) * 1024**unit if digits.isascii() and digits.isdigit() and len(digits) < 20 else 0
+    if number < 2**24:
+        message = f"expected an amount of memory of 16M or more, such as 2G, got '{text}'"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
 def _whole_number(text: str, least: int, expected: str) -> int:
     try:
         number = int(text)
@@ -158,6 +195,24 @@ RUN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "default": 2000,
         "metavar": "N",
         "help": "precision up to which a proof may rise, in bits (default: 2000)",
+    },
+    "case_seconds": {
+        "type": seconds,
+        "default": 120.0,
+        "metavar": "S",
+        "help": "processor time for one case at one size, in seconds; what takes more is an ERROR (default: 120)",
+    },
+    "case_memory": {
+        "type": memory,
+        "default": None,
+        "metavar": "SIZE",
+        "help": "memory for one case, such as 2G; what takes more is an ERROR (default: as much as there is)",
+    },
+    "call_seconds": {
+        "type": seconds,
+        "default": 60.0,
+        "metavar": "S",
+        "help": "time for each call of a gradient that is handed in; no answer by then is an ERROR (default: 60)",
     },
 }
 """The options by name, with what argparse and pytest want to know of each."""

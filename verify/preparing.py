@@ -9,6 +9,7 @@ import numpy as np
 
 from verify.cache import graph_key, remembered
 from verify.derivative import Differentiator, Unsupported
+from verify.limits import step
 from verify.methods import prepare
 from verify.methods.symbolic import Symbolic
 from verify.oracle.subject import Subject
@@ -51,7 +52,8 @@ def prepared_methods(
     methods: dict[str, Differentiator] = {}
     unsupported: dict[str, str] = {}
     for name in settings.methods or METHODS:
-        answer = _prepared(name, case, tuple(variables), cached=settings.cached)
+        with step(f"preparing the method {name}"):
+            answer = _prepared(name, case, tuple(variables), cached=settings.cached)
         if isinstance(answer, Unsupported):
             unsupported[name] = answer.reason
         else:

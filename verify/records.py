@@ -590,7 +590,7 @@ class Run:
 
     @property
     def verdict(self) -> str:
-        """The worst status of all cases: a verdict, or ``ERROR`` where a case could not be read.
+        """The worst status of all cases: a verdict, or ``ERROR`` where a case could not be run.
 
         A few undecided rows are no headline of a run that passes: more than a tenth of all are, or a whole variable.
         """
@@ -606,7 +606,7 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """0 all pass, 1 a row does not pass, 2 a case could not be read."""
+        """0 all pass, 1 a row does not pass, 2 a case could not be run."""
         if any(case.problems for case in self.cases):
             return 2
         return 0 if self.ok else 1

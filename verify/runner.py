@@ -10,9 +10,8 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from numpy.typing import NDArray
 from verify.cache import keep, recalled, text_key
 from verify.certified.reference import MOST_BITS, MOST_WORK
 from verify.derivative import Differentiator
-from verify.errors import CaseError
+from verify.errors import CaseError, LimitError
 from verify.gathering import Gathering, point_record
 from verify.interpret import Program, block_size
 from verify.judging.large import large_note, large_variables
+from verify.limits import case_limits, step
 from verify.methods.central import too_long
 from verify.oracle.code_constants import constants_of
 from verify.oracle.interface import Interface
@@ -45,6 +45,7 @@ from verify.records import (
 from verify.settings import DEFAULT, USUAL_SIZES, Settings, check_settings
 from verify.sizes import other_sizes
 from verify.variants.kill_score import as_gradient, kill_score
+from verify.workers import Workers
 
 Array = NDArray[Any]
 
@@ -80,50 +81,65 @@ def run_cases(
     """
     check_settings(settings, jobs)
     started = time.perf_counter()
-    results = []
-    for result in _results(files, settings, jobs):
-        results.append(result)
-        if on_result is not None:
-            on_result(result)
-        if fail_fast and not result.passes:
-            break
-    order = {str(path): number for number, path in enumerate(files)}
-    results.sort(key=lambda result: order.get(result.file, len(order)))
-    return Run(
-        cases=tuple(results),
-        seed=settings.seed,
-        points=settings.points,
-        methods=settings.methods or METHODS,
-        versions=versions(),
-        command=_command(files, settings),
-        started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        seconds=time.perf_counter() - started,
-    )
+    results: list[CaseResult] = []
+
+    def run(*, is_interrupted: bool = False) -> Run:
+        order = {str(path): number for number, path in enumerate(files)}
+        missing = len(order.keys() - {result.file for result in results})
+        return Run(
+            cases=tuple(sorted(results, key=lambda result: order.get(result.file, len(order)))),
+            seed=settings.seed,
+            points=settings.points,
+            methods=settings.methods or METHODS,
+            versions=versions(),
+            command=_command(files, settings),
+            started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - started,
+            left_out=missing or int(is_interrupted),  # where each has a result, the last lacks other sizes
+        )
+
+    try:
+        for result in _results(files, settings, jobs):
+            results.append(result)
+            if on_result is not None:
+                on_result(result)
+            if fail_fast and not result.passes:
+                break
+    except KeyboardInterrupt:
+        raise RunInterrupted(run(is_interrupted=True)) from None
+    return run()
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run that the user interrupted; carries what was done until then."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(f"interrupted: {run.left_out} cases were not run")
+        self.run = run
 
 
 def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[CaseResult]:
+    """The results of all sizes of all files, as they come."""
+    # A limit on memory is kept by a process that may end: libraries end theirs where memory is refused.
+    if settings.case_memory is None and (jobs == 1 or len(files) <= 1):
+        for path in files:
+            yield from each_size(path, settings)
+        return
     changed = []
     for path in files:
-        found = unchanged(path, settings) if jobs > 1 else None
+        found = _if_unchanged(path, settings)
         if found is None:
             changed.append(path)
         else:
             yield from found
-    if jobs == 1 or len(changed) <= 1:
-        for path in changed:
-            yield from run_file(path, settings)
-        return
-    # Fresh processes: a fork would copy whatever threads and locks the caller has.
-    with ProcessPoolExecutor(min(jobs, len(changed)), mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[list[CaseResult]]] = {pool.submit(run_file, path, settings) for path in changed}
-        try:
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield from future.result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    yield from Workers(each_size, settings, jobs).results(changed)
+
+
+def _if_unchanged(path: Path, settings: Settings) -> list[CaseResult] | None:
+    try:
+        return unchanged(path, settings)
+    except Exception:  # noqa: BLE001 - whoever runs the case meets it too, and tells
+        return None
 
 
 def _command(files: Sequence[Path], settings: Settings) -> str:
@@ -132,6 +148,8 @@ def _command(files: Sequence[Path], settings: Settings) -> str:
     budget = "" if settings.proof_work == MOST_WORK else f" --proof-work {settings.proof_work}"
     budget += "" if settings.proof_bits == MOST_BITS else f" --proof-bits {settings.proof_bits}"
     budget += " --require-proof" if settings.require_proof else ""
+    budget += "" if settings.case_memory is None else f" --case-memory {settings.case_memory}"
+    budget += "" if settings.case_seconds == DEFAULT.case_seconds else f" --case-seconds {settings.case_seconds:g}"
     budget += " --kill-score" if settings.kill_score else ""
     budget += "" if settings.sizes is None else f" --sizes {settings.sizes}"
     return f"verify run {paths} --points {settings.points} --seed {settings.seed}{methods}{budget}"
@@ -156,21 +174,31 @@ def run_case(path: str | Path, settings: Settings = DEFAULT) -> CaseResult:
     'ERROR'
     """
     started = time.perf_counter()
+
+    def run() -> CaseResult:
+        with step("reading the case"):
+            case = load_case(path)
+        return run_loaded(case, settings, started)
+
+    return guarded(Path(path).stem, str(path), settings, run)
+
+
+def guarded(name: str, file: str, settings: Settings, run: Callable[[], CaseResult]) -> CaseResult:
+    """A result within the limits of one case; whatever ends it is an error of this case alone.
+
+    >>> guarded("f", "f.yaml", Settings(), lambda: 1 / 0).problems
+    ('f.yaml: this program failed on the case; the case is not to blame. Please report it with the file: ...',)
+    """
     try:
-        case = load_case(path)
+        with case_limits(settings.case_seconds, settings.call_seconds, settings.case_memory):
+            return run()
     except CaseError as error:
         problems = error.told()
-        return CaseResult(Path(path).stem, str(path), seed=settings.seed, problems=problems)
-    return _run_guarded(case, settings, started)
-
-
-def _run_guarded(case: Case, settings: Settings, started: float | None = None) -> CaseResult:
-    try:
-        return run_loaded(case, settings, started)
-    except Exception as fault:  # noqa: BLE001 - one case never stops the others, whatever is wrong with this program
-        return CaseResult(
-            case.name, case.file, source=case.source, seed=settings.seed, problems=(_own_fault(case, fault),)
-        )
+    except LimitError as error:
+        problems = (f"{file}: {error}",)
+    except (Exception, SystemExit) as fault:  # noqa: BLE001 - one case never stops the others, whatever is wrong
+        problems = (_own_fault(file, fault),)
+    return CaseResult(name, file, seed=settings.seed, problems=problems)
 
 
 def run_file(path: str | Path, settings: Settings = DEFAULT) -> list[CaseResult]:
@@ -180,14 +208,29 @@ def run_file(path: str | Path, settings: Settings = DEFAULT) -> list[CaseResult]
     >>> [result.name for result in run_file(shipped_cases() / "notes" / "matmul.yaml", Settings(points=1, sizes=1))]
     ['matmul', 'matmul [m=4, k=2, n=3]']
     """
-    found = unchanged(path, settings)
-    if found is None:
+    return list(each_size(path, settings))
+
+
+def each_size(path: str | Path, settings: Settings) -> Iterator[CaseResult]:
+    """The results of :func:`run_file`, each as it is finished.
+
+    >>> [result.status for result in each_size("nowhere.yaml", Settings())]
+    ['ERROR']
+    """
+    found: list[CaseResult] = []
+    try:
+        known = unchanged(path, settings)
         key, stamp = _run_key(path, settings), _stamp(path)
-        found = _run_sizes(path, settings)
+        for result in _run_sizes(path, settings) if known is None else known:
+            found.append(result)
+            yield result
         # A file that is written to meanwhile may hold another case by now, or have held one for a moment.
-        if all(map(_is_settled, found)) and (key, stamp) == (_run_key(path, settings), _stamp(path)):
+        is_same = (key, stamp) == (_run_key(path, settings), _stamp(path))
+        if known is None and is_same and all(map(_is_settled, found)):
             keep(key, found)
-    return found
+    except Exception as fault:  # noqa: BLE001 - such as a file that was removed in the middle
+        problems = (_own_fault(str(path), fault),)
+        yield CaseResult(Path(path).stem, str(path), seed=settings.seed, problems=problems)
 
 
 def unchanged(path: str | Path, settings: Settings) -> list[CaseResult] | None:
@@ -226,15 +269,16 @@ def _run_key(path: str | Path, settings: Settings) -> str:
         return ""
 
 
-def _run_sizes(path: str | Path, settings: Settings) -> list[CaseResult]:
+def _run_sizes(path: str | Path, settings: Settings) -> Iterator[CaseResult]:
     own = run_case(path, settings)
+    yield own
     most = USUAL_SIZES if settings.sizes is None else settings.sizes
     if own.problems or not settings.points or not most or not _has_dims(path):
-        return [own]
-    return [
-        own,
-        *(_run_guarded(case, at_other_size(settings)) for case in other_sizes(load_case(path), settings.seed, most)),
-    ]
+        return
+    smaller = at_other_size(settings)
+    for case in other_sizes(load_case(path), settings.seed, most):
+        run = partial(run_loaded, case, smaller)
+        yield guarded(case.name, case.file, settings, run)
 
 
 def at_other_size(settings: Settings) -> Settings:
@@ -251,12 +295,14 @@ def _has_dims(path: str | Path) -> bool:
     return "dims" in Path(path).read_text(encoding="utf-8")
 
 
-def _own_fault(case: Case, fault: Exception) -> str:
-    """A fault of this program, said as such: what and where, for whoever reports it."""
+def _own_fault(file: str, fault: BaseException) -> str:
+    """What nobody foresaw: a file that went away, or a fault of this program, with its place for whoever reports it."""
+    if isinstance(fault, OSError):
+        return f"{file}: {fault.strerror or fault}{f': {fault.filename}' if fault.filename else ''}"
     where = traceback.extract_tb(fault.__traceback__)[-1]
     place = f"{Path(where.filename).name}:{where.lineno}"
     return (
-        f"{case.file}: this program failed on the case; the case is not to blame. Please report it with the file: "
+        f"{file}: this program failed on the case; the case is not to blame. Please report it with the file: "
         f"{type(fault).__name__} in {place}: {fault}"
     )
 
@@ -281,22 +327,29 @@ def run_loaded(
     """
     started = time.perf_counter() if started is None else started
     if too_long(case.graph, variables_of(case, settings, subject)):
-        return held_to_proof(settings, _run_large(case, settings, started, subject, only))
+        with step("looking at a large case along directions"):
+            return held_to_proof(settings, _run_large(case, settings, started, subject, only))
     gathering = Gathering(case, settings, subject, reverse)
     if not gathering.is_small:
         _keep_memory()
-    small = _small_batches(case, settings, subject) if only is None else iter([only])
-    for batch in small:
-        part = batch if subject is None else subject.judged_at(batch)
-        if len(part):
-            gathering.judge(part)
-    for batch in _random_batches(case, settings, gathering.checked) if only is None else ():
-        part = batch if subject is None else subject.judged_at(batch)
-        if len(part):
-            gathering.add(part)
-    gathering.finish()
-    result = held_to_proof(settings, gathering.result(time.perf_counter() - started))
-    return _scored(case, settings, result, started) if settings.kill_score else result
+    with step("looking at the case's own points and at kinks"):
+        small = _small_batches(case, settings, subject) if only is None else iter([only])
+        for batch in small:
+            part = batch if subject is None else subject.judged_at(batch)
+            if len(part):
+                gathering.judge(part)
+    with step("looking at random points"):
+        for batch in _random_batches(case, settings, gathering.checked) if only is None else ():
+            part = batch if subject is None else subject.judged_at(batch)
+            if len(part):
+                gathering.add(part)
+        gathering.finish()
+    with step("going through the stages and the steps of central differences"):
+        result = held_to_proof(settings, gathering.result(time.perf_counter() - started))
+    if not settings.kill_score:
+        return result
+    with step("planting faults"):
+        return _scored(case, settings, result, started)
 
 
 def _scored(case: Case, settings: Settings, result: CaseResult, started: float) -> CaseResult:

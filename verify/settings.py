@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from verify.certified.reference import FIRST_BITS, MOST_BITS, MOST_WORK
@@ -10,6 +11,9 @@ from verify.methods import available
 
 MOST_POINTS = 10**9
 """Random points of a run; a million take half a minute of a small case."""
+
+LEAST_MEMORY = 2**24
+"""Bytes without which no case can be run."""
 
 USUAL_SIZES, SUBJECT_SIZES = 2, 6
 """Other sizes of a case with ``dims``."""
@@ -32,6 +36,12 @@ class Settings:
     """Precision up to which a proof may rise."""
     require_proof: bool = False
     """Whether a case fails where a row is not proved that was to be."""
+    case_seconds: float = 120.0
+    """Processor time that one case may take at one size; see :mod:`verify.limits`."""
+    case_memory: int | None = None
+    """Bytes that it may take beside what the program has; None for as much as there is."""
+    call_seconds: float = 60.0
+    """Time on the clock for each call of a gradient that is handed in."""
     cached: bool = False
     """Whether SymPy's derivatives are kept on disk between runs, see :mod:`verify.cache`."""
     kill_score: bool = False
@@ -64,15 +74,36 @@ def check_settings(settings: Settings, jobs: int) -> None:
             )
     if settings.methods is not None and not settings.methods:
         raise UsageError(f"no method is left to run; there are {', '.join(known)}")
-    if not 0 <= settings.points <= MOST_POINTS:
-        raise UsageError(f"the number of points must be 0 or more and at most {MOST_POINTS}, got {settings.points}")
-    if not 0 <= settings.seed < 2**63:
-        raise UsageError(f"the seed must be 0 or more and below 2**63, got {settings.seed}")
-    if settings.proof_work < 1:
-        raise UsageError(f"the work for a proof must be 1 operation or more, got {settings.proof_work}")
-    if settings.proof_bits < FIRST_BITS:
-        raise UsageError(f"the precision of a proof must be {FIRST_BITS} bits or more, got {settings.proof_bits}")
-    if settings.sizes is not None and settings.sizes < 0:
-        raise UsageError(f"the number of other sizes must be 0 or more, got {settings.sizes}")
-    if jobs < 1:
-        raise UsageError(f"the number of jobs must be 1 or more, got {jobs}")
+    for sentence, is_right, got in (
+        (
+            f"the number of points must be 0 or more and at most {MOST_POINTS}",
+            0 <= settings.points <= MOST_POINTS,
+            settings.points,
+        ),
+        ("the seed must be 0 or more and below 2**63", 0 <= settings.seed < 2**63, settings.seed),
+        ("the work for a proof must be 1 operation or more", settings.proof_work >= 1, settings.proof_work),
+        (
+            f"the precision of a proof must be {FIRST_BITS} bits or more",
+            settings.proof_bits >= FIRST_BITS,
+            settings.proof_bits,
+        ),
+        (
+            "the seconds for a case must be above 0 and finite",
+            0 < settings.case_seconds < math.inf,
+            settings.case_seconds,
+        ),
+        (
+            "the seconds for a call must be above 0 and finite",
+            0 < settings.call_seconds < math.inf,
+            settings.call_seconds,
+        ),
+        (
+            f"the memory for a case must be {LEAST_MEMORY} bytes or more",
+            (settings.case_memory or LEAST_MEMORY) >= LEAST_MEMORY,
+            settings.case_memory,
+        ),
+        ("the number of other sizes must be 0 or more", (settings.sizes or 0) >= 0, settings.sizes),
+        ("the number of jobs must be 1 or more", jobs >= 1, jobs),
+    ):
+        if not is_right:
+            raise UsageError(f"{sentence}, got {got}")

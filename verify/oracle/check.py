@@ -146,7 +146,11 @@ def _judge_sizes(asked: Question, case: Case, given: Sequence[Mapping[str, Any]]
             for other in other_sizes(case, settings.seed, most)
         ]
     smaller = asked.at(at_other_size(settings))
-    results = [judge_case(smaller if i else asked, known) for i, known in enumerate(cases)]
+    results = [judge_case(asked, cases[0])]
+    for known in cases[1:]:
+        if results[-1].problems:
+            break  # it breaks a limit, and would again
+        results.append(judge_case(smaller, known))
     return with_simplest(asked, cases, results)
 
 

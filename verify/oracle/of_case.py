@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from verify.errors import LimitError
+from verify.limits import case_limits
 from verify.methods.central import too_long
 from verify.oracle.interface import Interface
 from verify.oracle.kept_points import at_kept_point, kept_points
@@ -64,6 +67,26 @@ def judge_case(
     >>> judge_case(Question(lambda x: 2 * x, Settings(points=2), LineCoverage(abs)), case).status
     'PASS'
     """
+    return limited(asked, case.name, case.file, partial(_judged, asked, case, interface, only))
+
+
+def limited(asked: Question, name: str, file: str, judge: Callable[[], CaseResult]) -> CaseResult:
+    """A result within the limits of one case; where it breaks one it is an error that names the step.
+
+    >>> from verify.oracle.line_coverage import LineCoverage
+    >>> asked = Question(abs, Settings(case_seconds=0.05), LineCoverage(abs))
+    >>> limited(asked, "f", "f.yaml", lambda: [None for i in iter(int, 1)]).problems
+    ('f.yaml: more than 0.05 s of processor time (--case-seconds) while beginning',)
+    """
+    settings = asked.settings
+    try:
+        with case_limits(settings.case_seconds, settings.call_seconds, settings.case_memory):
+            return judge()
+    except LimitError as error:
+        return CaseResult(name, file, seed=settings.seed, problems=(f"{file or name}: {error}",))
+
+
+def _judged(asked: Question, case: Case, interface: Interface | None, only: Batch | None) -> CaseResult:
     subject = Subject(interface or Interface.of(case), asked.gradient)
     subject.lines = asked.lines
     looked_at = replace(case, draws_scalar_upstream=subject.takes_upstream)
@@ -169,5 +192,9 @@ def with_simplest(
     first = next((i for i, result in enumerate(results) if not result.passes), None)
     if not asked.settings.shrink or first is None or too_long(cases[first].graph, cases[first].variables):
         return list(results)  # nothing is wrong, or the case is too large to be run many times
-    simple = shrunk(asked.gradient, cases[first], results[first], interface, forget=asked.settings.forget)
+    was = results[first]
+    shrink = partial(shrunk, asked.gradient, cases[first], was, interface, forget=asked.settings.forget)
+    simple = limited(asked, was.name, was.file, shrink)
+    if simple.problems:  # a gradient that does not return at a simpler point has failed before it
+        return list(results)
     return [*results[:first], simple, *results[first + 1 :]]

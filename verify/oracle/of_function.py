@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_withou
 from verify.oracle.function_watch import FunctionWatch, own_arguments
 from verify.oracle.given import adapted
 from verify.oracle.interface import Interface
-from verify.oracle.of_case import Question, judge_case, with_simplest
+from verify.oracle.of_case import Question, judge_case, limited, with_simplest
 from verify.points import Batch
 from verify.preparing import held_to_proof
 from verify.reading.case import Case, Domain
@@ -67,7 +68,7 @@ def _judged(asked: Question, function: Function, at: Sequence[At], dims: Dims | 
     for number, group in enumerate(groups):
         found = _judge_group(asked, function, group)
         results += [replace(r, name=f"{r.name}, at[{number}]") if len(groups) > 1 else r for r in found]
-    if dims:
+    if dims and not any(result.problems for result in results):
         passes = all(result.passes for result in results)
         settings = replace(asked.settings, shrink=asked.settings.shrink and passes)
         results += _judge_other_sizes(asked.at(settings), function, at[0], dims)
@@ -112,6 +113,8 @@ def _judge_traced(asked: Question, function: Function, points: Sequence[At], tra
     case, interface, same = _made_ready(asked, points[0], traced)
     watch = FunctionWatch(by_name(function, list(points[0])), points[0])
     (result,) = watch.told([judge_case(asked, case, interface)], asked.gradient)
+    if result.problems:
+        return [result]  # it breaks a limit, and would again
     elsewhere = list(same.elsewhere)
     (result,) = with_simplest(asked, [case], [_with_notes(result, traced)], interface)
     others, told = _judge_elsewhere(asked, function, points[0], elsewhere, traced)
@@ -202,10 +205,13 @@ def _judge_black_box(asked: Question, function: Function, points: Sequence[At], 
     places += [f", random point {i}" for i in range(len(drawn))]
     results = []
     for point, place in zip([*points, *drawn], places, strict=True):
-        found = judge_black_box(asked.gradient, function, point, asked.settings.seed, asked.constants)
+        judge = partial(judge_black_box, asked.gradient, function, point, asked.settings.seed, asked.constants)
+        found = limited(asked, getattr(function, "__name__", type(function).__name__), "", judge)
         notes = (*found.notes, f"the function is a black box: {why}")
         found = replace(found, name=f"{found.name}{place}", notes=notes)
         results.append(held_to_proof(asked.settings, found))
+        if found.problems:
+            break  # it breaks a limit, and would again
     return results
 
 

@@ -83,7 +83,7 @@ def make_console(file: TextIO | None = None) -> Console:
 
 
 def print_run(run: Run, console: Console, *, notes: bool = False) -> None:
-    """Prints a table with a row for each case, then what failed, what could not be read, and one line that sums up.
+    """Prints a table with a row for each case, then what failed, what could not be run, and one line that sums up.
 
     With ``notes``, each case's notes too.
 
@@ -251,13 +251,13 @@ def verdict_line(run: Run) -> str:
     """The run in one line: how many cases and rows, what they came to, how long it took, the seed.
 
     >>> verdict_line(Run(cases=(CaseResult("x", "x.yaml", problems=("x.yaml: empty",)),), seed=0, points=64))
-    '1 case, 0 rows: 1 does not pass (1 could not be read) in 0.0 s, seed 0'
+    '1 case, 0 rows: 1 does not pass (1 could not be run) in 0.0 s, seed 0'
     """
     rows = sum(variable.checked for case in run.cases for variable in case.variables)
     failing = sum(not case.passes for case in run.cases)
     unread = sum(bool(case.problems) for case in run.cases)
     came_to = "all pass" if not failing else f"{failing} {'does' if failing == 1 else 'do'} not pass"
-    came_to += f" ({unread} could not be read)" if unread else ""
+    came_to += f" ({unread} could not be run)" if unread else ""
     unchanged = sum(case.unchanged for case in run.cases)
     came_to += f" ({unchanged} unchanged since {'it' if unchanged == 1 else 'they'} passed)" if unchanged else ""
     counts = counts_text(run.counts)

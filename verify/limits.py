@@ -1,0 +1,222 @@
+"""What one case may take: processor time, memory, and time on the clock for each call of foreign code.
+
+A limit never decides a verdict. What goes beyond one is an ERROR that names the step at which it did, by
+:class:`~verify.errors.LimitError`, which is no ``Exception``, so that nobody on the way takes it for theirs. Time is
+watched by the timers of the operating system, in the main thread, where there are any. They ring between two
+instructions of Python; a process that may die (:func:`may_die`) is ended where a single one takes too long.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from verify.errors import LimitError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+AGAIN = 1.0
+"""Seconds after which a timer rings once more: where Python may not raise, as in ``__del__``, the first is lost."""
+
+GRACE = 1.25
+"""Times the limit after which a process that may die is ended by the system."""
+
+PAGES = Path("/proc/self/statm")
+"""Where Linux says how much memory is taken."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """One case while it runs."""
+
+    call_seconds: float
+    """Time on the clock for each call of foreign code."""
+    steps: list[str] = field(default_factory=list)
+    """What is being done, the innermost step last."""
+
+    @property
+    def place(self) -> str:
+        """What is being done, in words."""
+        return ", ".join(self.steps) or "beginning"
+
+
+_WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+_told: list[Callable[[str], None]] = []
+"""Who hears of each step, in a process that may be ended: the parent of a worker."""
+
+
+@contextmanager
+def may_die(tell: Callable[[str], None]) -> Iterator[None]:
+    """Lets this process be ended where a limit is broken; ``tell`` hears of each step before it is done.
+
+    >>> heard = []
+    >>> with may_die(heard.append), case_limits(120.0, 60.0), step("adding"):
+    ...     pass
+    >>> heard
+    ['adding', 'beginning']
+    """
+    _told.append(tell)
+    try:
+        yield
+    finally:
+        _told.remove(tell)
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Names what is being done meanwhile, as a phrase that follows "while".
+
+    >>> with case_limits(120.0, 60.0), step("adding"):
+    ...     place()
+    'adding'
+    """
+    watch = _WATCH.get()
+    if watch is None:
+        yield
+        return
+    watch.steps.append(name)
+    _tell(watch)
+    try:
+        yield
+    finally:
+        watch.steps.pop()
+        _tell(watch)
+
+
+def place() -> str:
+    """The step that is being done.
+
+    >>> place()
+    ''
+    """
+    watch = _WATCH.get()
+    return watch.place if watch is not None else ""
+
+
+def _tell(watch: Watch) -> None:
+    for tell in _told:
+        tell(watch.place)
+
+
+@contextmanager
+def case_limits(seconds: float, call_seconds: float, memory: int | None = None) -> Iterator[None]:
+    """Watches over one case. Raises LimitError where it takes more.
+
+    ``seconds`` are of the processor, ``call_seconds`` on the clock, ``memory`` is in bytes, beyond what the process
+    has already. A case within a case is part of it.
+
+    >>> with case_limits(0.05, 60.0), step("counting"):
+    ...     while True:
+    ...         pass
+    Traceback (most recent call last):
+    verify.errors.LimitError: more than 0.05 s of processor time (--case-seconds) while counting
+    """
+    if _WATCH.get() is not None:
+        yield
+        return
+    watch = Watch(call_seconds)
+    token = _WATCH.set(watch)
+    sentence = f"more than {seconds:g} s of processor time (--case-seconds)"
+    try:
+        with (
+            _alarm("ITIMER_PROF", "SIGPROF", seconds, lambda: f"{sentence} while {watch.place}"),
+            _end_after(seconds),
+            _at_most(memory, watch),
+        ):
+            yield
+    finally:
+        _WATCH.reset(token)
+
+
+@contextmanager
+def call_limits() -> Iterator[None]:
+    """Watches over one call of foreign code. Raises LimitError where it does not return in time.
+
+    >>> with case_limits(120.0, 0.05), call_limits():
+    ...     time.sleep(10)
+    Traceback (most recent call last):
+    verify.errors.LimitError: a call of the gradient did not return within 0.05 s (--call-seconds) while beginning
+    """
+    watch = _WATCH.get()
+    if watch is None:
+        yield
+        return
+    sentence = f"a call of the gradient did not return within {watch.call_seconds:g} s (--call-seconds)"
+    with _alarm("ITIMER_REAL", "SIGALRM", watch.call_seconds, lambda: f"{sentence} while {watch.place}"):
+        yield
+
+
+@contextmanager
+def _alarm(timer: str, signal_name: str, seconds: float, sentence: Callable[[], str]) -> Iterator[None]:
+    """Raises LimitError when a timer of the system rings; whoever used it before has it back afterwards."""
+    if not hasattr(signal, timer) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    which, number = getattr(signal, timer), getattr(signal, signal_name)
+    clock = time.process_time if timer == "ITIMER_PROF" else time.monotonic
+    is_armed = [True]
+
+    def ring(*_: object) -> None:
+        if is_armed:
+            raise LimitError(sentence())
+
+    before, started = signal.signal(number, ring), clock()
+    left, interval = signal.setitimer(which, seconds, AGAIN)
+    try:
+        try:
+            yield
+        finally:
+            is_armed.clear()
+    finally:
+        signal.setitimer(which, 0.0)
+        signal.signal(number, signal.SIG_DFL if before is None else before)
+        if left:
+            signal.setitimer(which, max(left - (clock() - started), 1e-6), interval)
+
+
+@contextmanager
+def _end_after(seconds: float) -> Iterator[None]:
+    """Has the system end a process that may die where it takes much more than its time of the processor."""
+    if not _told or not hasattr(resource, "RLIMIT_CPU"):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    last = math.ceil(used.ru_utime + used.ru_stime + GRACE * seconds + AGAIN)
+    with suppress(ValueError, OSError):  # somebody else's limit is lower
+        resource.setrlimit(resource.RLIMIT_CPU, (last, hard))
+    try:
+        yield
+    finally:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+@contextmanager
+def _at_most(memory: int | None, watch: Watch) -> Iterator[None]:
+    """Turns memory that is refused into LimitError; ``memory`` bytes are all that there is beside what is taken."""
+    limited = memory is not None and hasattr(resource, "RLIMIT_AS") and PAGES.exists()
+    if limited and memory is not None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        taken = int(PAGES.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        most = taken + memory if hard == resource.RLIM_INFINITY else min(taken + memory, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        yield
+    except MemoryError as error:
+        said = f"more than {memory:,} bytes of memory (--case-memory)" if limited else "more memory than there is"
+        raise LimitError(f"{said} while {watch.place}") from error
+    finally:
+        if limited:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -1,0 +1,241 @@
+"""Processes that run cases: one that ends is an error of the case it was on, and another takes its place.
+
+A worker is asked for one case at a time and sends each result as it has it, so what is finished is never lost. It
+ends with its parent, however that ends: its pipe closes, the kernel of Linux kills it, and elsewhere a thread does.
+An interrupt is the parent's business alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from verify.limits import may_die
+from verify.records import CaseResult
+
+RunFile = Callable[[Path, Any], Iterable[CaseResult]]
+"""What a worker runs: a case file and the settings, to the results of all its sizes."""
+
+MOST_STILLBORN = 10
+"""Workers in a row that may end before they are ready; then nothing is wrong with the cases."""
+
+LAST_SECONDS = 5.0
+"""Time that a worker has to end when it is asked to."""
+
+PR_SET_PDEATHSIG = 1
+"""prctl of Linux: which signal a process gets when its parent ends."""
+
+
+class _Told(Enum):
+    """What a worker sends."""
+
+    READY = "ready"
+    STEP = "step"
+    RESULT = "result"
+    DONE = "done"
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A process, and what its parent knows of it."""
+
+    process: BaseProcess
+    connection: Connection
+    is_ready: bool = False
+    path: Path | None = None
+    """The case that it is on."""
+    step: str = ""
+    """What it last said to be doing."""
+
+
+@dataclass(slots=True)
+class Workers:
+    """Up to ``jobs`` processes for some case files."""
+
+    run_file: RunFile
+    """A function that a fresh process can import."""
+    settings: Any
+    jobs: int
+    waiting: deque[Path] = field(default_factory=deque)
+    _all: list[_Worker] = field(default_factory=list)
+    _stillborn: int = 0
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes."""
+        return [worker.process.pid for worker in self._all if worker.process.pid is not None]
+
+    def results(self, paths: Iterable[Path]) -> Iterator[CaseResult]:
+        """The results of all sizes of all files, as they come; an ERROR for each that ended its worker."""
+        self.waiting = deque(paths)
+        try:
+            while self.waiting or any(worker.path is not None for worker in self._all):
+                if self._stillborn >= MOST_STILLBORN:
+                    yield from (_lost(path, "no worker could be started") for path in self.waiting)
+                    return
+                self._start_missing()
+                for connection in wait([worker.connection for worker in self._all]):
+                    worker = next(worker for worker in self._all if worker.connection is connection)
+                    yield from self._hear(worker)
+        finally:
+            self._stop()
+
+    def _start_missing(self) -> None:
+        """Starts as many workers as there is work for, once the idle ones have some."""
+        for worker in self._all:
+            if worker.is_ready and worker.path is None and self.waiting:
+                self._give_work(worker)
+        busy = sum(worker.path is not None for worker in self._all)
+        for _ in range(min(self.jobs, busy + len(self.waiting)) - len(self._all)):
+            ours, theirs = get_context("spawn").Pipe()
+            # Fresh processes: a fork would copy whatever threads and locks the caller has.
+            task = pickle.dumps((self.run_file, self.settings))  # what takes long to import is imported there, at last
+            process = get_context("spawn").Process(target=_serve, args=(theirs, os.getpid(), task), daemon=True)
+            with _without_interrupts():
+                process.start()
+            theirs.close()
+            self._all.append(_Worker(process, ours))
+
+    def _hear(self, worker: _Worker) -> Iterator[CaseResult]:
+        """Takes in what a worker says, or that it has ended."""
+        try:
+            kind, content = worker.connection.recv()
+        except Exception as fault:  # noqa: BLE001 - it ended in the middle of a message, or sent what cannot be read
+            ended = isinstance(fault, EOFError | OSError)
+            yield from self._bury(
+                worker, "" if ended else f"its result cannot be read: {type(fault).__name__}: {fault}"
+            )
+            return
+        if kind is _Told.RESULT:
+            yield content
+        elif kind is _Told.STEP:
+            worker.step = content
+        else:
+            self._stillborn, worker.is_ready = 0, True
+            self._give_work(worker)
+
+    def _give_work(self, worker: _Worker) -> None:
+        worker.path, worker.step = (self.waiting.popleft(), "") if self.waiting else (None, "")
+        if worker.path is None:
+            return
+        try:
+            worker.connection.send(worker.path)
+        except OSError:  # it ended just now, before it began: the case is another worker's
+            self.waiting.appendleft(worker.path)
+            worker.path = None
+
+    def _bury(self, worker: _Worker, fault: str) -> Iterator[CaseResult]:
+        """An error for the case that a worker was on, where there is one."""
+        self._all.remove(worker)
+        _end(worker, grace=LAST_SECONDS if not fault else 0.0)
+        self._stillborn += not worker.is_ready
+        if worker.path is not None:
+            why = fault or _how_it_ended(worker.process.exitcode, self.settings.case_seconds)
+            yield _lost(worker.path, f"{why} while {worker.step or 'beginning'}")
+
+    def _stop(self) -> None:
+        """Ends all workers: the idle ones by themselves, the busy ones by force."""
+        workers, self._all = self._all, []
+        for worker in workers:
+            if worker.path is not None or not worker.is_ready:
+                worker.process.kill()
+            worker.connection.close()
+        for worker in workers:
+            _end(worker, grace=LAST_SECONDS)
+
+
+def _end(worker: _Worker, grace: float) -> None:
+    worker.connection.close()
+    worker.process.join(grace)
+    if worker.process.exitcode is None:
+        worker.process.kill()
+        worker.process.join(LAST_SECONDS)
+
+
+def _lost(path: Path, why: str) -> CaseResult:
+    return CaseResult(path.stem, str(path), problems=(f"{path}: {why}; the other cases go on",))
+
+
+def _how_it_ended(code: int | None, seconds: float) -> str:
+    """How a process ended, in words.
+
+    >>> _how_it_ended(-9, 120.0)
+    'the process that ran it was killed (SIGKILL), perhaps for want of memory,'
+    >>> _how_it_ended(3, 120.0)
+    'the process that ran it ended with exit code 3'
+    """
+    if code is None or code >= 0:
+        return f"the process that ran it ended with exit code {code}"
+    with suppress(ValueError):
+        name = signal.Signals(-code).name
+        if name == "SIGXCPU":
+            return f"more than {seconds:g} s of processor time (--case-seconds)"
+        killed = f"the process that ran it was killed ({name})"
+        return f"{killed}, perhaps for want of memory," if name in ("SIGKILL", "SIGABRT") else killed
+    return f"the process that ran it was ended by signal {-code}"
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Holds Ctrl-C back until the block ends; a process that is started in it does not hear of one at all."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# ---------------------------------------------------------------------------------------------------- in the worker
+
+
+def _serve(connection: Connection, parent: int, task: bytes) -> None:
+    """Runs the cases that come through a pipe until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent(parent)
+    run_file, settings = pickle.loads(task)  # noqa: S301 - our parent made it
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # whoever is ended by a limit leaves no image of its memory
+    # A pipe that is closed: the parent has ended, or wants no more.
+    with suppress(EOFError, OSError), may_die(lambda step: connection.send((_Told.STEP, step))):
+        connection.send((_Told.READY, None))
+        while True:
+            path = connection.recv()
+            for result in run_file(path, settings):
+                connection.send((_Told.RESULT, result))
+            connection.send((_Told.DONE, None))
+
+
+def _end_with_parent(parent: int) -> None:
+    """Has this process end when its parent does, in the middle of a case too."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if hasattr(os, "getppid") and os.getppid() != parent:
+        os._exit(1)  # it ended before this process could ask to be told
+    known = parent_process()
+    if known is not None:
+
+        def end() -> None:
+            wait([known.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=end, daemon=True).start()
