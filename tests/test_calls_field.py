@@ -6,6 +6,8 @@ import asyncio
 import os
 import random
 import warnings
+from array import array
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +50,10 @@ def findings(gradient: Callable[..., Any], case: Any, **options: Any) -> tuple[b
 # ------------------------------------------------------------------------------------- answers taken for another (C)
 
 
+Named = namedtuple("Named", "dy dx")  # noqa: PYI024 - as users have them
+Other = namedtuple("Other", "first second")  # noqa: PYI024 - as users have them
+
+
 class Subclass(np.ndarray):
     """An array that may do anything with its operators."""
 
@@ -73,7 +79,15 @@ def test_an_answer_that_is_no_array_of_reals_is_a_finding(what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "gradient", [lambda x: 2 * x, lambda x: (2 * x).tolist(), lambda x: (2 * x,), lambda x: [2 * t for t in x]]
+    "gradient",
+    [
+        lambda x: 2 * x,
+        lambda x: (2 * x).tolist(),
+        lambda x: (2 * x,),
+        lambda x: [2 * t for t in x],
+        lambda x: memoryview(2 * x),
+        lambda x: array("d", (2 * x).tolist()),
+    ],
 )
 def test_arrays_and_lists_of_numbers_are_answers(gradient: Callable[..., Any]) -> None:
     """The twin."""
@@ -102,6 +116,14 @@ def test_two_answers_for_one_variable() -> None:
         assert not ok
         assert all(repr(key) in found["ambiguous answer"].sentence for key in answer)
     assert findings(lambda x: {"x": None, "dx": 2 * x}, SQUARE) == (True, {})
+
+
+def test_a_named_tuple_goes_by_its_names() -> None:
+    """Its order is its own; one of other names is a tuple like any other."""
+    case = load_case_text("case: two\ninputs: {x: {at: 1}, y: {at: 2}}\nstages: {f: x * y**2}\n")
+    assert findings(lambda x, y: Named(dy=2 * x * y, dx=y**2), case) == (True, {})
+    assert not findings(lambda x, y: Named(dy=y**2, dx=2 * x * y), case)[0]
+    assert findings(lambda x, y: Other(y**2, 2 * x * y), case) == (True, {})
 
 
 # ------------------------------------------------------------------------------------------------- foreign code (G)

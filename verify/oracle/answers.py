@@ -5,7 +5,7 @@ Nothing is converted in silence: an imaginary part, a mask, a unit or a truth va
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +57,9 @@ def by_variable(interface: Interface, answer: Any) -> dict[str, list[tuple[str, 
         what = f"a {type(answer).__name__}"
         raise UsageError(f"the gradient returned {what}; return an array, a tuple of arrays, or a mapping by name")
     found: dict[str, list[tuple[str, Any]]] = {}
-    if isinstance(answer, Mapping):
-        for key, value in answer.items():
+    by_name = answer if isinstance(answer, Mapping) else _fields(interface, answer)
+    if by_name is not None:
+        for key, value in by_name.items():
             if value is not None:
                 found.setdefault(_variable(interface, str(key)), []).append((str(key), value))
     else:
@@ -93,18 +94,31 @@ def _in_order(interface: Interface, answer: Any) -> dict[str, Any]:
     return {name: item for name, item in zip(names, items, strict=True) if item is not None}
 
 
+def _fields(interface: Interface, answer: Any) -> dict[str, Any] | None:
+    """A named tuple by its names, where they are those of variables: their order may be another than the inputs'."""
+    names = getattr(answer, "_fields", None) if isinstance(answer, tuple) else None
+    if not names or not all(_known_variable(interface, name) for name in names):
+        return None
+    return dict(zip(names, answer, strict=True))
+
+
+def _known_variable(interface: Interface, key: str) -> str:
+    """The variable that a key stands for, empty where there is none."""
+    known = {*interface.real, *(name for name in interface.shapes if name not in interface.inputs)}
+    return next((key[len(p) :] for p in PREFIXES if key.startswith(p) and key[len(p) :] in known), "")
+
+
 def _variable(interface: Interface, key: str) -> str:
-    known = [name for name in interface.shapes if name not in interface.inputs]
-    known = [*interface.real, *known]
-    for prefix in PREFIXES:
-        if key.startswith(prefix) and key[len(prefix) :] in known:
-            return key[len(prefix) :]
+    found = _known_variable(interface, key)
+    if found:
+        return found
     held = next((name for name in interface.inputs if key in {prefix + name for prefix in PREFIXES}), "")
     if held:
         raise UsageError(
             f"the gradient answered with {key!r}, but {held} is not differentiated here: leave it out, or give it as "
             "floats, and not among the constants"
         )
+    known = [*interface.real, *(name for name in interface.shapes if name not in interface.inputs)]
     raise UsageError(
         f"the gradient answered with {key!r}, which is no input or stage of {interface.what}. "
         f"{did_you_mean(key, [*known, *(f'd{name}' for name in known)])}".strip()
@@ -132,7 +146,7 @@ def as_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Numbers:
     """
     array, faults = _plain(name, value)
     kind = array.dtype.kind
-    is_array = not isinstance(value, int | float | list | tuple)
+    is_array = not isinstance(value, int | float | Sequence)
     is_small_float = (
         kind == "V" and array.dtype.names is None and array.dtype.type is not np.void
     )  # bfloat16 and its kin
@@ -166,7 +180,7 @@ def _plain(name: str, value: Any) -> tuple[Array, tuple[Fault, ...]]:
         return np.array(value.view(np.ndarray)), (Fault("wrong type", said),)
     if hasattr(value, "units"):
         raise _no_array(name, value, "it has units")
-    if isinstance(value, int | float) or hasattr(value, "__array__") or isinstance(value, list | tuple):
+    if isinstance(value, int | float | Sequence) or hasattr(value, "__array__"):
         return _from_sequence(name, value), ()
     if not hasattr(value, "__float__"):
         raise _no_array(name, value, "")
@@ -178,10 +192,10 @@ def _from_sequence(name: str, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        if not isinstance(value, list | tuple) or _is_too_deep(value):
+        if not isinstance(value, Sequence) or _is_too_deep(value):
             raise
         raise _no_array(name, value, str(error)) from None
-    if array.dtype.kind == "O" and isinstance(value, list | tuple):
+    if array.dtype.kind == "O" and isinstance(value, Sequence):
         raise _no_array(name, value, "its entries are not all numbers")
     return array
 
