@@ -160,6 +160,7 @@ def _answer(variable: VariableResult, usable: Array) -> tuple[Array, Array]:
     at = np.array([place[int(point)] for point in rows.point[mine]], dtype=np.int64)
     given[at, rows.entry[mine]] = rows.values[SUBJECT][mine]
     wrong[at, rows.entry[mine]] = ~rows.passes[mine] | (rows.verdict[mine] == VERDICTS.index(Verdict.UNDECIDED))
+    wrong &= np.isfinite(given)  # where there is no number there is nothing to find a rule in
     shape = (len(usable), *variable.shape)
     return given.reshape(shape), wrong.reshape(shape)
 
@@ -229,7 +230,7 @@ def _explains(answer: Answer, gradients: Array) -> Array:
 def _told(answer: Answer, simple: Sequence[Relation], fits: _Fits, found: Sequence[Variant], region: str) -> list[str]:
     """The sentences about one variable."""
     name = answer.name
-    mine, whole = list(fits.alone[name]), fits.elsewhere[name]
+    mine, whole = [] if answer.is_single else list(fits.alone[name]), fits.elsewhere[name]
     best = [n for n in fits.together if n in mine] or [n for n in mine if n in whole] or mine
     # Of faults that give the same numbers, the one nearest to the variable is told: where somebody would look first.
     best.sort(key=lambda n: (found[n].rank[0], found[n].target_text != name, found[n].rank[1], found[n].target))
@@ -246,6 +247,8 @@ def _told(answer: Answer, simple: Sequence[Relation], fits: _Fits, found: Sequen
         more = f" ({others} other single {'fault gives' if others == 1 else 'faults give'} the same numbers)"
         lines.append(f"your d{name} {told[0]}{more if others else ''}")
     if not lines:
+        if answer.is_single:
+            return [f"your d{name} is wrong in one number only, from which no rule can be told{region}"]
         count = f"{len(found):,} single-fault variants"
         return [
             f"your d{name} is none of {count} of the backward pass, and no simple relation to the right one{region}"
@@ -287,12 +290,13 @@ def _entry(number: int, shape: tuple[int, ...]) -> str:
 def _sizes(graph: Graph) -> dict[int, str]:
     """What a number may be the length of."""
     found: dict[int, str] = {}
+    averaged = {node.args[0] for node in graph.nodes if node.op in ("sum", "mean") and not node.shape}
     for name in (*graph.inputs, *graph.stages):
         shape = graph.shape(name)
         for axis, size in enumerate(shape):
             length = "the length" if len(shape) == 1 else f"the length of axis {axis}"
             found.setdefault(size, f"{length} of `{name}`")
-        if len(shape) > 1:
+        if len(shape) > 1 and graph.position(name) in averaged:
             found.setdefault(math.prod(shape), f"the number of entries of `{name}`")
     return found
 

@@ -14,7 +14,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -200,6 +200,8 @@ def variants(engine: Reverse, values: Values) -> list[Variant]:
         for span in _stage_spans(graph, edges):
             found += _of_span(span, values, True, _local(engine, values, span))
     found += _of_accumulation(graph, edges)
+    found += _of_repeats(graph, edges)
+    found += _in_every_step(graph, found)
     return sorted(found, key=lambda variant: variant.rank)
 
 
@@ -435,6 +437,83 @@ def _of_accumulation(graph: Graph, edges: Sequence[Edge]) -> Iterator[Variant]:
             lost = [edge for _, found in groups[:number] for edge in found]
             words = f"loses what was added to d{name} before `{stage}` (`=` in the place of `+=`?)"
             yield _accumulated(graph, position, words, lost, (number, kept))
+
+
+def _of_repeats(graph: Graph, edges: Sequence[Edge]) -> Iterator[Variant]:
+    """``dx[i] = ...`` in the place of ``+=``: of entries that are read more than once, one of the readers is kept."""
+    readers: dict[int, list[Edge]] = {}
+    for edge in edges:
+        node = graph.nodes[edge[0]]
+        if OPS[node.op].moves and len(node.args) == 1 and node.op != "transpose":
+            readers.setdefault(node.args[0], []).append(edge)
+    for position, found in readers.items():
+        size = math.prod(graph.nodes[position].shape)
+        reads = {edge: _read_entries(graph, edge, size) for edge in sorted(found)}
+        text = shown(graph, position)
+        rank = (KINDS.index("accumulation"), position not in graph.names)
+        words = f"keeps one of those that read an entry of `{text}` more than once (`=` in the place of `+=`?)"
+        for order in (list(reads), list(reversed(reads))):
+            replaced: dict[Edge, Replacement] = {}
+            later = np.zeros(size, dtype=bool)
+            for edge in reversed(order):
+                read = reads[edge]
+                if len(np.unique(read)) < len(read) or later[read].any():
+                    replaced[edge] = partial(_overwritten, read, later.copy())
+                later[read] = True
+            if replaced:
+                yield Variant("accumulation", words, text, position, text, replaced, rank)
+            if len(order) == 1:
+                break
+
+
+def _read_entries(graph: Graph, edge: Edge, size: int) -> Array:
+    """Which entries of its operand each entry of a moving op is, -1 left out where it puts zeros."""
+    node = graph.nodes[edge[0]]
+    shape = graph.nodes[node.args[0]].shape
+    places = np.arange(1, size + 1, dtype=np.float64).reshape(1, *shape)
+    moved = np.asarray(OPS[node.op].forward(places, **node.params)).ravel().astype(np.int64) - 1
+    return moved[moved >= 0]
+
+
+def _overwritten(read: Array, later: Array, c: Contribution) -> Any:
+    """What is left of a contribution where each entry is assigned to, and what comes later is assigned after it."""
+    g = np.asarray(c.g).reshape(len(c.g), -1)
+    sent = np.zeros((len(g), len(later)), dtype=g.dtype)
+    if g.shape[1] == len(read):
+        sent[:, read] = g
+    else:
+        sent = np.array(c.sent, dtype=g.dtype).reshape(sent.shape)
+    sent[:, later] = 0.0
+    return sent.reshape(c.sent.shape)
+
+
+def _in_every_step(graph: Graph, found: Sequence[Variant]) -> Iterator[Variant]:
+    """The same fault in every step of a loop: of all nodes that one line of the function made by one op."""
+    alike: dict[tuple[Any, ...], list[Variant]] = {}
+    met: Counter[tuple[Any, ...]] = Counter()
+    for variant in found:
+        top = max(edge[0] for edge in variant.replaced)
+        if not graph.nodes[top].line or variant.kind in ("accumulation", "missing path"):
+            continue
+        ops = tuple(sorted((graph.nodes[i].op, number) for i, number in variant.replaced))
+        form = variant.kind, graph.nodes[top].line, ops, *_form_of(next(iter(variant.replaced.values())))
+        # Nodes of one line have the same variants in the same order, which tells those of one form apart.
+        met[top, form] += 1
+        alike.setdefault((*form, met[top, form]), []).append(variant)
+    for same in alike.values():
+        replaced: dict[Edge, Replacement] = {}
+        for variant in same:
+            replaced.update(variant.replaced)
+        if len(same) > 1 and len(replaced) == sum(len(variant.replaced) for variant in same):
+            words = f"{same[-1].words}, and so in each of {len(same)} steps"
+            yield replace(same[-1], words=words, replaced=replaced, rank=(same[-1].rank[0], same[-1].rank[1] + 1))
+
+
+def _form_of(replacement: Replacement) -> tuple[Any, ...]:
+    """What a replacement does, whichever node it is at: its function, and the numbers that are no positions."""
+    if isinstance(replacement, partial):
+        return replacement.func.__code__, *(x for x in replacement.args if isinstance(x, float))
+    return (getattr(replacement, "__code__", replacement),)
 
 
 def _accumulated(

@@ -32,6 +32,18 @@ NEARLY = {"float64": 1e-5, "float32": 1e-3}
 LARGEST_TERM = 12
 """Largest numerator or denominator of a factor that is written as a fraction; any other is a decimal number."""
 
+CONSTANTS = {
+    "ln 10; is a logarithm or a power taken to base 10?": math.log(10),
+    "ln 2; is a logarithm or a power taken to base 2?": math.log(2),
+    "pi": math.pi,
+    "2 pi": 2 * math.pi,
+    "pi / 180; are degrees taken for radians?": math.pi / 180,
+    "the root of 2": math.sqrt(2),
+    "the root of pi": math.sqrt(math.pi),
+    "the root of 2 pi": math.sqrt(2 * math.pi),
+}
+"""Factors that mean something, with the means to tell them."""
+
 SWAPPED, DIGITS, MULTIPLE = "are the two swapped?", "digits", "x the right one"
 BY_A_VALUE = ("` x the right one", "the right one divided by `")
 """What sentences of their kind have in common."""
@@ -54,6 +66,11 @@ class Answer:
     wrong: Array
     """``(P, *shape)`` bool: the entries that do not pass."""
     dtype: str = "float64"
+
+    @property
+    def is_single(self) -> bool:
+        """Whether all that is wrong is one number: anything can be had from that by some factor."""
+        return int(np.count_nonzero(self.wrong)) == 1
 
     @property
     def bad(self) -> Array:
@@ -84,6 +101,8 @@ class Relation(NamedTuple):
     """Behind "your dx"."""
     gives: Array | None = None
     """What it gives at all points ``(P, *shape)``; None where it is about some entries or digits alone."""
+    is_plain: bool = True
+    """Whether one number would be enough to tell it: a sign, 0, or a factor of small whole numbers."""
 
 
 def close(a: Array, b: Array, right: Array, dtype: str = "float64", factor: float = 1.0) -> Array:
@@ -119,6 +138,8 @@ def relations(
     """
     if not answer.bad.any():
         return []
+    if answer.is_single:
+        return [known for known in _multiples(answer, sizes) if known.is_plain]
     found = [*_multiples(answer, sizes), *_moved(answer)]
     if unscaled is not None and answer.is_(unscaled):
         found.append(Relation("misses the upstream gradient: it is right for one of ones", unscaled))
@@ -147,7 +168,9 @@ def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
     """A constant times the right gradient, or the right one and a constant."""
     factor = ratio(answer.given[answer.bad], answer.right[answer.bad], answer.dtype)
     if factor is not None:
-        yield Relation(_times(factor, sizes), factor * answer.right)
+        fraction = Fraction(factor).limit_denominator(LARGEST_TERM)
+        is_plain = abs(fraction.numerator) <= LARGEST_TERM and abs(float(fraction) - factor) <= CLOSE[answer.dtype]
+        yield Relation(_times(factor, sizes), factor * answer.right, is_plain)
         return
     given, right = answer.given[answer.bad], answer.right[answer.bad]
     with np.errstate(all="ignore"):
@@ -193,9 +216,18 @@ def _times(factor: float, sizes: Mapping[int, str]) -> str:
     parts = abs(fraction.numerator), fraction.denominator
     is_plain = max(parts) <= LARGEST_TERM or (1 in parts and max(parts) in sizes)
     if fraction == 0 or not is_plain or abs(float(fraction) / factor - 1) > CLOSE["float64"]:
-        return f"is {factor:.6g} x the right one"
+        return f"is {factor:.6g} x the right one{_meaning(abs(factor))}"
     length = max(parts) if 1 in parts and max(parts) > 2 else 0
     return f"is {fraction} x the right one" + (f"; {length} is {sizes[length]}" if length in sizes else "")
+
+
+def _meaning(factor: float) -> str:
+    """What a factor is, where it is a constant that such faults are made of, or one over it; empty where it is none."""
+    for text, constant in CONSTANTS.items():
+        for shown, value in ((text, constant), (f"one over {text}", 1 / constant)):
+            if abs(factor / value - 1) <= CLOSE["float64"]:
+                return f", which is {shown}"
+    return ""
 
 
 def _moved(answer: Answer) -> Iterator[Relation]:
