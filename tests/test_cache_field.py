@@ -11,6 +11,7 @@ import pickle
 import shutil
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,17 @@ def test_derivatives_of_all_kinds_come_back_as_they_were(path: Path) -> None:
         assert made.closed_form(name) == read.closed_form(name)
     for stage in case.graph.stages:
         assert made.local_derivatives(stage) == read.local_derivatives(stage)
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("path", SAMPLE[::3], ids=lambda path: path.stem)
+def test_results_of_all_kinds_come_back_as_they_were(path: Path) -> None:
+    """Whatever a case has: kinks, step laws, stages, other sizes; the second run reads what the first found."""
+    first, second = (run_file(path, KEPT) for _ in range(2))
+    assert all(result.passes and "UNDECIDED" not in result.counts for result in first)
+    assert [(False, True)] * len(first) == [(a.unchanged, b.unchanged) for a, b in zip(first, second, strict=True)]
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_equal(asdict(one), asdict(replace(other, unchanged=False)))
 
 
 def test_plain_values_come_back_as_they_were() -> None:
