@@ -351,6 +351,8 @@ RIGHT: dict[str, Callable[..., Any]] = {
     "positions only": lambda x, W, dout, /: layer(x, W, dout),
     "keyword only": lambda *, dout, W, x: layer(x, W, dout),
     "any positions": lambda *args: layer(*args),
+    "any positions, and upstream": lambda *args, upstream: layer(args[0], args[1], (args[2] + upstream) / 2),
+    "one more": lambda a, b, c, upstream: layer(a, b, (c + upstream) / 2),
     "any names": lambda **named: layer(**{"upstream" if name == "dout" else name: x for name, x in named.items()}),
     "one of an option": lambda x, W, eps=1e-5, *, dout: layer(x, W, dout),
 }

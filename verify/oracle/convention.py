@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,9 +87,10 @@ def convention(interface: Interface, gradient: Callable[..., Any]) -> Convention
     # An input that is the upstream gradient of an output is that, wherever it goes.
     seeds = {name: output for output, name in interface.upstream.items()}
     given = {source.name for source in upstream.values()}
-    names = [name for name in interface.inputs if name not in seeds or not given & {"", seeds[name]}]
+    names = [name for name in interface.inputs if name not in upstream]
+    spare = {name for name in names if name in seeds and given & {"", seeds[name]}}
     rest = {name: p for name, p in parameters.items() if name not in upstream}
-    found = _matched(interface, rest, names)
+    found = _matched(interface, rest, names, spare)
     sources = {place: _source(name, seeds) for place, name in found.places.items()} | upstream
     more = {name: _source(name, seeds) for name in found.more}
     arranged = _arranged(parameters, sources, more, by_name=found.by_name)
@@ -186,8 +187,11 @@ class _Matched:
     by_name: bool
 
 
-def _matched(interface: Interface, rest: Parameters, names: Sequence[str]) -> _Matched:
-    """Parameters and inputs; ``rest`` are the parameters that take no upstream gradient."""
+def _matched(interface: Interface, rest: Parameters, names: Sequence[str], spare: Collection[str]) -> _Matched:
+    """Parameters and inputs; ``rest`` are the parameters that take no upstream gradient.
+
+    ``spare`` are inputs that are passed already, as upstream gradients: by position they go to who has room for them.
+    """
     kinds = {p.kind for p in rest.values()}
     asked = [name for name in names if name in rest and rest[name].kind not in VARIABLE]
     needed = [name for name, p in rest.items() if p.default is p.empty and p.kind not in VARIABLE]
@@ -197,6 +201,8 @@ def _matched(interface: Interface, rest: Parameters, names: Sequence[str]) -> _M
         return _Matched({}, names if inspect.Parameter.VAR_KEYWORD in kinds else (), by_name=True)
     if asked and set(needed) <= set(asked):
         return _Matched({name: name for name in asked}, (), by_name=True)
+    if not takes_more and len(needed) <= len(names) - len(spare):
+        names = [name for name in names if name not in spare]
     _refuse_misfits(interface, names, needed, places, takes_more=takes_more)
     return _Matched(dict(zip(places, names, strict=False)), names[len(places) :], by_name=False)
 
