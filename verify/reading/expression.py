@@ -440,6 +440,11 @@ class _Reader:
             return None
         if exponent is not None:
             return self._apply(node, "power_constant", (left,), {"exponent": exponent})
+        base = self.scope.constants.get(-1 if left is None else left)
+        if op == "power" and base is not None and base.value <= 0 and right not in self.scope.constants:
+            message = f"{self._shown(node)} has a base that is not above 0 and an exponent that varies: no derivative"
+            self._report(node.left, message, "Write a base above 0.")
+            return None
         return self._apply(node, op, (left, right))
 
     def _literal_exponent(self, node: Formula) -> float | None:
