@@ -503,8 +503,9 @@ def measured(node: Node, operands: Sequence[Any], entry: Entry) -> list[Any]:
     axis = node.params.get("axis")
     axes = range(a.ndim) if axis is None else axis
     others = iter(entry if len(entry) < a.ndim else [place for i, place in enumerate(entry) if i not in axes])
-    found: list[Any] = np.ravel(a[tuple(slice(None) if i in axes else next(others) for i in range(a.ndim))]).tolist()
-    return found
+    part = a[tuple(slice(None) if i in axes else next(others) for i in range(a.ndim))]
+    # A single series is not to be flattened: it would fall into its coefficients.
+    return part.ravel().tolist() if isinstance(part, np.ndarray) else [part]
 
 
 def _kink(graph: Graph, position: int) -> Kink:
