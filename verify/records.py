@@ -405,12 +405,12 @@ class StepLaw:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a gradient under test that no single number shows."""
+    """Something about a case or a gradient under test that no single number shows."""
 
     kind: str
     """``input mutated``, ``upstream mutated``, ``output aliases an input``, ``wrong shape``, ``wrong dtype``,
     ``wrong type``, ``ambiguous answer``, ``not linear``, ``not deterministic``, ``not finite``, ``exception``,
-    ``failed before``, ``global state``, ``function writes`` or ``function changed``."""
+    ``failed before``, ``global state``, ``function writes``, ``function changed`` or ``shadowed constant``."""
     variable: str
     """What it concerns; empty for the gradient as a whole. Of ``global state``, what was changed."""
     sentence: str

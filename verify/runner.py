@@ -23,7 +23,7 @@ from verify.certified.reference import MOST_BITS, MOST_WORK
 from verify.derivative import Differentiator
 from verify.errors import CaseError, LimitError
 from verify.gathering import Gathering, point_record
-from verify.interpret import Program, block_size
+from verify.interpret import REAL_CONSTANTS, Program, block_size
 from verify.judging.large import large_note, large_variables
 from verify.limits import case_limits, step
 from verify.methods.central import too_long
@@ -38,6 +38,7 @@ from verify.records import (
     METHODS,
     SUBJECT,
     CaseResult,
+    Finding,
     Run,
     Unproved,
     Verdict,
@@ -178,7 +179,8 @@ def run_case(path: str | Path, settings: Settings = DEFAULT) -> CaseResult:
     def run() -> CaseResult:
         with step("reading the case"):
             case = load_case(path)
-        return run_loaded(case, settings, started)
+        result = run_loaded(case, settings, started)
+        return replace(result, findings=(*_shadowing(case), *result.findings))
 
     return guarded(Path(path).stem, str(path), settings, run)
 
@@ -199,6 +201,14 @@ def guarded(name: str, file: str, settings: Settings, run: Callable[[], CaseResu
     except (Exception, SystemExit) as fault:  # noqa: BLE001 - one case never stops the others, whatever is wrong
         problems = (_own_fault(file, fault),)
     return CaseResult(name, file, seed=settings.seed, problems=problems)
+
+
+def _shadowing(case: Case) -> Iterator[Finding]:
+    """Names of the case that formulas no longer read as the numbers they usually are."""
+    for name, line in case.shadowed.items():
+        number = f"{REAL_CONSTANTS[name]:.6g}"
+        said = f"{case.file}:{line} gives the name '{name}' to something else, so that no formula can mean {number}"
+        yield Finding("shadowed constant", name, f"{said}. Rename it if one does", fails=False)
 
 
 def run_file(path: str | Path, settings: Settings = DEFAULT) -> list[CaseResult]:

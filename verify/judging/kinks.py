@@ -503,7 +503,7 @@ def measured(node: Node, operands: Sequence[Any], entry: Entry) -> list[Any]:
     axis = node.params.get("axis")
     axes = range(a.ndim) if axis is None else axis
     others = iter(entry if len(entry) < a.ndim else [place for i, place in enumerate(entry) if i not in axes])
-    part = a[tuple(slice(None) if i in axes else next(others) for i in range(a.ndim))]
+    part: Any = a[tuple(slice(None) if i in axes else next(others) for i in range(a.ndim))]
     # A single series is not to be flattened: it would fall into its coefficients.
     return part.ravel().tolist() if isinstance(part, np.ndarray) else [part]
 

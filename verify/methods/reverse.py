@@ -194,10 +194,11 @@ class Reverse:
         inside = {root, *(i for i in own if graph.nodes[i].op != "index")}
         totals = self._pulled(values, {stage: gradient}, absorb=False, inside=inside)
         sent: dict[str, Any] = {}
-        for i in (*(graph.position(name) for name in self.variables), *own):
-            if i not in inside and totals[i] is not None:
-                text = graph.text(i)
-                sent[text] = sent[text] + totals[i] if text in sent else totals[i]
+        with np.errstate(all="ignore"):  # what is infinite is seen in the answer
+            for i in (*(graph.position(name) for name in self.variables), *own):
+                if i not in inside and totals[i] is not None:
+                    text = graph.text(i)
+                    sent[text] = sent[text] + totals[i] if text in sent else totals[i]
         return sent
 
     def _accumulate(

@@ -26,7 +26,7 @@ from verify.reading.case_values import (
     shape_text,
     value_at,
 )
-from verify.reading.expression import MAX_ENTRIES, Scope, add_stages, tie_fault
+from verify.reading.expression import CONSTANTS, MAX_ENTRIES, Scope, add_stages, tie_fault
 from verify.reading.syntax import name_fault, parsed, referenced_names
 from verify.reading.yaml_source import Key, Keys, Source, parse_source, read_source
 
@@ -163,6 +163,8 @@ class Case:
     """The dims that shapes of inputs name, with their sizes."""
     remake: Callable[[Mapping[str, int]], Case] | None = field(default=None, repr=False, compare=False)
     """Makes the case anew with other sizes of all dims; None where its sizes are fixed."""
+    shadowed: Mapping[str, int] = field(default_factory=dict)
+    """Constant of formulas, such as ``e``, whose name the file gives to something of its own -> the line of that."""
 
     def with_dims(self, sizes: Mapping[str, int]) -> Case:
         """The same function at other sizes: inputs are drawn, constants repeat what they hold, nothing is expected.
@@ -282,6 +284,7 @@ class _CaseReader:
             ties=ties,
             accuracy=self.data.get("accuracy", "absolute"),
             dims=self._shaping_dims(),
+            shadowed=self._shadowed(),
         )
 
     def _name(self) -> str:
@@ -295,6 +298,16 @@ class _CaseReader:
         shapes = [fields.get("shape") for fields in self._mapping("inputs").values() if isinstance(fields, dict)]
         named = {size for shape in shapes if isinstance(shape, list) for size in shape if isinstance(size, str)}
         return {name: size for name, size in self.dims.items() if name in named}
+
+    def _shadowed(self) -> dict[str, int]:
+        """Constants whose names are taken, each with the line that takes it."""
+        sections = ("dims", "inputs", "stages")
+        return {
+            name: self._line((section, name))
+            for section in sections
+            for name in CONSTANTS
+            if name in self._mapping(section)
+        }
 
     # ------------------------------------------------------------------------------------------------------ helpers
 
@@ -662,7 +675,8 @@ def _domain_fault(domain: Domain, kind: str, dtype: str) -> tuple[str, str] | No
         message = f"the domain {domain} of whole numbers goes beyond {LARGEST_WHOLE:,}"
         return message, "A double holds every whole number up to there."
     first = np.array(domain.low, dtype=dtype)
-    if not np.any(domain.contains(np.array([first, np.nextafter(first, np.inf)], dtype=dtype))):
+    nearest = np.array([first, np.nextafter(first, np.inf)], dtype=np.float64)
+    if domain.low < domain.high and not np.any(domain.contains(nearest)):
         return f"the domain {domain} holds no number of {dtype}", "Widen it."
     return None
 

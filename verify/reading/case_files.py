@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from verify.errors import CaseError, UsageError, did_you_mean
-from verify.reading.case import load_case
+from verify.reading.yaml_source import read_source
 
 MOST_NAMED = 30
 """Cases that a message lists by name."""
@@ -119,9 +119,9 @@ def find_case(name: str, first: Sequence[Path] = ()) -> Path:
     >>> [find_case(name).name for name in ("relu", "notes/relu", "staged function")]
     ['relu.yaml', 'relu.yaml', 'staged_function.yaml']
     """
-    if Path(name).is_file():
+    if _is(Path(name), Path.is_file):
         return Path(name)
-    if _is_called_so(name) and Path(name).parent != Path() and not Path(name).parent.is_dir():
+    if _is_called_so(name) and Path(name).parent != Path() and not _is(Path(name).parent, Path.is_dir):
         raise UsageError(f"no such file: {name}{_nearby(Path(name))}")
     folders = [folder for folder in (*first, Path("cases"), shipped_cases()) if folder.is_dir()]
     files = {folder: [file for file in case_files_in(folder) if file.is_file()] for folder in folders}
@@ -140,6 +140,14 @@ def find_case(name: str, first: Sequence[Path] = ()) -> Path:
     )
 
 
+def _is(path: Path, what: Callable[[Path], bool]) -> bool:
+    """Whether a path is something; a name that no file can have is nothing."""
+    try:
+        return what(path)
+    except OSError:
+        return False
+
+
 def _file_names(file: Path) -> set[str]:
     """What a file in a folder of cases goes by."""
     return {file.stem, file.name, file.with_suffix("").as_posix()}
@@ -148,9 +156,11 @@ def _file_names(file: Path) -> set[str]:
 def _case_name(file: Path) -> str:
     """A broken case can still be found by its file's name, and is then shown with what is wrong."""
     try:
-        return load_case(file).name
+        data = read_source(file).data
     except CaseError:
         return file.stem
+    name = data.get("case") if isinstance(data, dict) else None
+    return name.strip() if isinstance(name, str) else file.stem
 
 
 def _only(found: Sequence[Path], name: str) -> Path:
@@ -160,8 +170,11 @@ def _only(found: Sequence[Path], name: str) -> Path:
 
 
 def _nearby(missing: Path) -> str:
-    folder = missing.parent if missing.parent.is_dir() else Path()
-    hint = did_you_mean(missing.name, [path.name for path in folder.iterdir()])
+    folder = missing.parent if _is(missing.parent, Path.is_dir) else Path()
+    try:
+        hint = did_you_mean(missing.name, [path.name for path in folder.iterdir()])
+    except OSError:  # a folder that may not be read
+        return ""
     return f". {hint}" if hint else ""
 
 

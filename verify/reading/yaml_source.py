@@ -208,6 +208,9 @@ def read_source(path: str | Path) -> Source:
     """
     file = str(path)
     try:
+        if Path(path).is_fifo():
+            message = "this is a pipe, which can be read only once"
+            raise CaseError([Problem(message, file, suggestion="Write the case to a file.")])
         with Path(path).open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
