@@ -53,9 +53,8 @@ def _is_nested(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        return False
-    return abs(value) <= sys.float_info.max
+    is_real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return is_real and bool(-sys.float_info.max <= value <= sys.float_info.max)
 
 
 def _is_index(value: Any) -> bool:
