@@ -2,7 +2,8 @@
 
 They are read from compiled code, so lambdas and functions without a source file have them too: the constants of the
 function, of what is defined inside it, of functions of the same module that it calls, and the numbers that it takes
-from its defaults, its closure and its module. A number that is compared with something comes first.
+from its defaults, its closure and its module, also where a list, a dictionary or an attribute holds them. A number that
+is compared with something comes first, one that is held by something else last.
 """
 
 from __future__ import annotations
@@ -11,16 +12,22 @@ import dis
 import functools
 import inspect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from types import CodeType, FunctionType, MethodType
+from itertools import islice
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType
 from typing import Any
+
+import numpy as np
 
 MOST_FUNCTIONS = 32
 """Functions that are read for one gradient."""
 
 MOST_CONSTANTS = 24
 """Numbers that are kept of them."""
+
+MOST_HELD, DEEPEST = 16, 3
+"""Items of a list, an array or a dictionary that are read, and how deep they may lie; of longer ones the first."""
 
 _BEFORE_COMPARISON = 2
 """A number is compared where the comparison follows so soon after it was put on the stack."""
@@ -30,7 +37,7 @@ _BEFORE_COMPARISON = 2
 class _Found:
     compared: dict[float, None] = field(default_factory=dict)
     other: dict[float, None] = field(default_factory=dict)
-    seen: set[int] = field(default_factory=set)
+    held: dict[float, None] = field(default_factory=dict)
 
 
 def constants_of(*functions: Any) -> tuple[float, ...]:
@@ -38,13 +45,19 @@ def constants_of(*functions: Any) -> tuple[float, ...]:
 
     >>> constants_of(lambda x: 2.5 * x if x > 0.1234 else -x)
     (0.1234, 2.5)
+    >>> constants_of(lambda x, limits={"low": [7.5]}: 2 * x if x > limits["low"][0] else 0)
+    (2.0, 7.5)
     """
     found = _Found()
-    for function in python_functions(*functions):
+    read = python_functions(*functions)
+    for function in read:
         _read_values(function, found)
         _read_code(function.__code__, function.__globals__, found)
+    names = {name for function in read for code in codes_of(function.__code__) for name in code.co_names}
+    for value in (*functions, *(value for function in read for value in _values_of(function))):
+        found.held.update(dict.fromkeys(_held(value, names)))
     # -0.0 is 0.0 as a key, and the search tries both zeros anyway.
-    numbers = dict.fromkeys((*found.compared, *found.other))
+    numbers = dict.fromkeys((*found.compared, *found.other, *found.held))
     return tuple(number for number in numbers if number)[:MOST_CONSTANTS]
 
 
@@ -127,10 +140,44 @@ def cells_of(function: FunctionType) -> Iterator[Any]:
 
 
 def _read_values(function: FunctionType, found: _Found) -> None:
-    """Numbers that a function has by name: defaults, closure, module."""
-    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    for value in (*defaults, *_referenced(function)):
+    """Numbers that a function has by name."""
+    for value in _values_of(function):
         found.other.update(dict.fromkeys(_numbers([value])))
+
+
+def _values_of(function: FunctionType) -> Iterator[Any]:
+    """What a function has by name: defaults, closure, module, attributes of its own."""
+    yield from (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    yield from (*_referenced(function), *vars(function).values())
+
+
+def _held(value: Any, names: Collection[str], deepest: int = DEEPEST) -> Iterator[float]:
+    """The numbers that something holds: its items, or those of its attributes that the code names."""
+    if deepest < 0 or isinstance(value, str | bytes):
+        return
+    if isinstance(value, functools.partial):
+        parts: Iterable[Any] = (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, MethodType):
+        parts = (value.__self__,)
+    elif isinstance(value, dict):
+        parts = (*value.keys(), *value.values())
+    elif isinstance(value, np.ndarray):
+        parts = value.ravel()[:MOST_HELD].tolist()
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = value
+    else:
+        yield from _numbers([value])
+        parts = (part for name in names if (part := _attribute(value, name)) is not None)
+    for part in islice(parts, 2 * MOST_HELD):
+        yield from _held(part, names, deepest - 1)
+
+
+def _attribute(value: Any, name: str) -> Any:
+    """An attribute that is there without running anybody's code, else None; a method or a function is none."""
+    part = inspect.getattr_static(value, name, None)
+    if isinstance(part, MemberDescriptorType) and not isinstance(value, type):
+        part = getattr(value, name, None)  # of a class with slots
+    return None if callable(part) or inspect.isdatadescriptor(part) else part
 
 
 def _read_code(code: CodeType, names: dict[str, Any], found: _Found) -> None:
@@ -153,7 +200,7 @@ def _numbers(values: Iterable[Any]) -> Iterator[float]:
     for value in values:
         if isinstance(value, tuple | frozenset):
             yield from _numbers(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
             try:
                 number = float(value)
             except OverflowError:  # a whole number beyond every float
