@@ -148,6 +148,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "variants",
         "oracle.kept_points",
         "oracle.shrink",
+        "oracle.weak_checks",
         "judging.passes",
         "preparing",
         "gathering",

@@ -18,8 +18,8 @@ from verify.judging.power import Strength, strength
 from verify.judging.rows import CODE, Block, RowKey
 from verify.judging.step_records import step_laws
 from verify.methods.symbolic import Symbolic
-from verify.oracle.search import Reached
 from verify.oracle.subject import Subject
+from verify.oracle.weak_checks import Reached, Special
 from verify.points import RANDOM_BLOCK, Batch, joined, own_points
 from verify.preparing import asked_in_vain, prepared_methods, variables_of
 from verify.reading.case import Case
@@ -131,6 +131,7 @@ class Gathering:
         self.waiting: list[Batch] = []
         self.worst: dict[tuple[RowKey, tuple[str, str]], Batch] = {}
         self.reached = Reached(case, self.context.engine.program) if subject is not None else None
+        self.special = Special(case, _chosen(case, subject)) if subject is not None else None
 
     def add(self, batch: Batch) -> None:
         """Takes in random points."""
@@ -168,6 +169,8 @@ class Gathering:
         self.checked += len(batch)
         if self.reached is not None:
             self.reached.see(batch.inputs)
+        if self.special is not None:
+            self.special.see(batch.inputs, batch.upstream)
         for block in self.judging.judge(batch):
             column = self._column((block.name, block.quantity))
             codes = np.bincount(block.verdict.ravel(), minlength=len(VERDICTS))
@@ -258,15 +261,18 @@ class Gathering:
 
     def _weaknesses(self) -> tuple[str, ...]:
         """Why the check could not have told a wrong gradient from a right one."""
-        if self.checked < LEAST_TELLING:
+        if SUBJECT not in self.methods and self.checked < LEAST_TELLING:
             return ()
+        if self.reached is not None and self.reached.is_at_tie and not self.settings.points:
+            return ()  # who gives points on a tie, and asks for no others, wants to know of the tie
         told = []
         for (name, quantity), column in self.columns.items():
             # Of a subject not every point is proved: that the truth is 0 at those that are says nothing of the others.
             is_zero = column.magnitude == 0.0 or (column.strength.is_zero and SUBJECT not in self.methods)
             if quantity == "gradient" and is_zero:
                 told.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
-        return (*told, *(self.reached.weaknesses() if self.reached is not None else ()))
+        told += self.reached.weaknesses() if self.reached is not None else []
+        return (*told, *(self.special.weaknesses(self.context.engine) if self.special is not None else ()))
 
     def _variable(self, key: RowKey, column: _Column) -> VariableResult:
         case, (name, quantity) = self.case, key
@@ -348,6 +354,12 @@ def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
         },
         road=joined_as([block.road for block in blocks], np.int64),
     )
+
+
+def _chosen(case: Case, subject: Subject) -> list[str]:
+    """The inputs that vary, and floats that were handed in as constants: not data that a function or a case brings."""
+    floats = {name for name, value in subject.interface.held.items() if np.asarray(value).dtype.kind == "f"}
+    return [item.name for item in case.inputs if item.kind == "real" or item.name in floats]
 
 
 def _role(case: Case, name: str) -> Literal["input", "stage", "output"]:

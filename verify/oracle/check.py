@@ -30,6 +30,11 @@ from verify.runner import at_other_size, versions
 from verify.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
 from verify.sizes import other_sizes
 
+OTHERS = (
+    "Other values, more points, or domain={'x': (low, high)} would tell more; points=0 asks for the given ones alone"
+)
+"""What to do about a check that is weak."""
+
 
 def check_gradient(
     gradient: Gradient,
@@ -107,6 +112,8 @@ def check_gradient(
         given = tuple({**point, **constants} for point in given or ({},))
     if isinstance(case, str | Path):
         case = load_case(find_case(case) if isinstance(case, str) else case)
+    # Who asks for no other points than the given ones knows what those cannot show.
+    knows = asked.points == 0
     if not isinstance(case, Case) and not domain and not points:
         asked = replace(asked, points=0)
     lines = LineCoverage(gradient)
@@ -121,9 +128,11 @@ def check_gradient(
         else:
             results = judge_function(question, case, given, dims)
     results[0] = _with_changes(results[0], changed)
-    if asked.points:
+    if knows:
+        results = [_without_weaknesses(result) for result in results]
+    else:
         results[0] = replace(results[0], notes=(*results[0].notes, *lines.told()))
-    _warn_of_weak(results)
+        _warn_of_weak(results)
     return GradientRun(
         cases=tuple(results),
         seed=asked.seed,
@@ -175,8 +184,15 @@ def _check_given(settings: Settings, domain: Any, dims: Any, constants: Any) -> 
 
 
 def _warn_of_weak(results: Sequence[CaseResult]) -> None:
-    """Warns where a gradient passes, and the check at its first size could not have told; the notes say it too."""
-    told = results[0].weaknesses if all(result.passes for result in results) else ()
+    """Warns where a gradient passes, and the check could not have told at any of its sizes; the notes say it too."""
+    if not all(result.passes for result in results):
+        return
+    told = [weak for weak in results[0].weaknesses if all(weak in result.weaknesses for result in results)]
     if told:
-        sentence = f"{results[0].name}: the gradient passes, but this check is weak: {'; '.join(told)}"
+        sentence = f"{results[0].name}: the gradient passes, but this check is weak: {'; '.join(told)}. {OTHERS}"
         warnings.warn(WeakCheckWarning(sentence), stacklevel=3)
+
+
+def _without_weaknesses(result: CaseResult) -> CaseResult:
+    notes = tuple(note for note in result.notes if note not in result.weaknesses)
+    return replace(result, weaknesses=(), notes=notes)

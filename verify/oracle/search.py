@@ -239,7 +239,7 @@ class _Search:
             return
         values = self.program.run(self.inputs)
         sides = [(node, sign) for node in wanted for sign in (1, -1)]
-        rare = [side for side in sides if np.count_nonzero(_on_side(self.graph, values, *side)) < RARE]
+        rare = [side for side in sides if np.count_nonzero(on_side(self.graph, values, *side)) < RARE]
         numbers = sum(math.prod(node.shape) for node in self.graph.nodes)
         count = min(2048, POOL_NUMBERS // max(numbers, 1))
         if not rare or count <= BASES:
@@ -247,7 +247,7 @@ class _Search:
         pool, _ = search_bases(self.case, int(self.rng.integers(2**31)), count)
         values = self.program.run(pool)
         for node, sign in rare:
-            found = np.flatnonzero(_on_side(self.graph, values, node, sign))[:2]
+            found = np.flatnonzero(on_side(self.graph, values, node, sign))[:2]
             for p in found.tolist():
                 inputs = {name: x[p] for name, x in pool.items()}
                 yield Candidate("branch", f"a side of {branch_name(self.graph, node)} that is rare", inputs)
@@ -481,45 +481,6 @@ class _Search:
                 yield from ((item, c + side * NEAR * max(abs(c), NEAR), f"{word} {c:g}") for c in known)
 
 
-class Reached:
-    """Which sides of the branches of a case were reached, and whether its outputs changed at all.
-
-    >>> from verify.reading.case import load_case_text
-    >>> case = load_case_text("{case: relu, inputs: {x: {at: 3}}, stages: {f: relu(x)}}")
-    >>> reached = Reached(case, Program(case.graph))
-    >>> reached.see({"x": np.array([1.0, 2.0])})
-    >>> reached.weaknesses()
-    ["no point is on the second branch of relu in stage 'f': a fault there would not be seen"]
-    """
-
-    def __init__(self, case: Case, program: Program) -> None:
-        self.case, self.program = case, program
-        self.open = {(node, sign) for node in kinked_nodes(case.graph) for sign in (1, -1)}
-        self.first: dict[str, Array] = {}
-        """Output -> its value at the first point."""
-        self.changed: set[str] = set()
-
-    def see(self, inputs: Mapping[str, Array]) -> None:
-        """Takes note of P points."""
-        outputs = self.case.graph.outputs
-        if not self.open and len(self.changed) == len(outputs):
-            return
-        values = self.program.run(inputs)
-        self.open = {side for side in self.open if not _on_side(self.case.graph, values, *side).any()}
-        for name in outputs:
-            value = values[self.case.graph.position(name)]
-            if np.any(value != self.first.setdefault(name, value[0])):
-                self.changed.add(name)
-
-    def weaknesses(self) -> list[str]:
-        """What could not have been seen, a sentence each."""
-        told = [f"{name} is the same at every point" for name in self.first if name not in self.changed]
-        for node, sign in sorted(self.open, key=lambda side: (side[0], -side[1])):
-            side = f"the {'first' if sign > 0 else 'second'} branch of {branch_name(self.case.graph, node)}"
-            told.append(f"no point is on {side}: a fault there would not be seen")
-        return told
-
-
 # ----------------------------------------------------------------------------------------------------------- helpers
 
 
@@ -543,8 +504,14 @@ def branch_name(graph: Graph, position: int) -> str:
     return f"{node.op} in stage {node.stage!r}" if node.stage else node.op
 
 
-def _on_side(graph: Graph, values: Sequence[Any], position: int, sign: int) -> Array:
-    """The points ``(P,)`` at which some entry of a kinked node is on one side."""
+def on_side(graph: Graph, values: Sequence[Any], position: int, sign: int) -> Array:
+    """The points ``(P,)`` at which some entry of a kinked node is on one side.
+
+    >>> from verify.reading.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "relu(x)"})
+    >>> on_side(graph, Program(graph).run({"x": np.array([1.0, -2.0])}), 1, -1)
+    array([False,  True])
+    """
     argument = np.asarray(branch_argument(graph.nodes[position], list(values)))
     return np.asarray((argument * sign > 0).reshape(len(argument), -1).any(axis=1))
 
