@@ -213,7 +213,7 @@ def test_what_people_write_is_traced_and_proved(name: str) -> None:
             found = Reverse(engine.graph, names).differentiate(inputs, seeds).gradients
             return tuple(found[k][0] * factor for k in names)
 
-        return check_gradient(answer, function, at=at, shrink=False)
+        return check_gradient(answer, function, at=at, points=0, shrink=False)
 
     right, wrong = gradient(1.0), gradient(1 + 1e-6)
     assert right.ok

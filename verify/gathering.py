@@ -261,15 +261,13 @@ class Gathering:
 
     def _weaknesses(self) -> tuple[str, ...]:
         """Why the check could not have told a wrong gradient from a right one."""
-        if SUBJECT not in self.methods and self.checked < LEAST_TELLING:
-            return ()
         if self.reached is not None and self.reached.is_at_tie and not self.settings.points:
             return ()  # who gives points on a tie, and asks for no others, wants to know of the tie
         told = []
         for (name, quantity), column in self.columns.items():
             # Of a subject not every point is proved: that the truth is 0 at those that are says nothing of the others.
             is_zero = column.magnitude == 0.0 or (column.strength.is_zero and SUBJECT not in self.methods)
-            if quantity == "gradient" and is_zero:
+            if quantity == "gradient" and is_zero and self.checked >= LEAST_TELLING:
                 told.append(f"{name}: the gradient is zero at every point, so a wrong factor cannot be caught here")
         told += self.reached.weaknesses() if self.reached is not None else []
         return (*told, *(self.special.weaknesses(self.context.engine) if self.special is not None else ()))
@@ -358,7 +356,8 @@ def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
 
 def _chosen(case: Case, subject: Subject) -> list[str]:
     """The inputs that vary, and floats that were handed in as constants: not data that a function or a case brings."""
-    floats = {name for name, value in subject.interface.held.items() if np.asarray(value).dtype.kind == "f"}
+    held = subject.interface.held
+    floats = [name for name, value in held.items() if getattr(getattr(value, "dtype", float), "kind", "f") == "f"]
     return [item.name for item in case.inputs if item.kind == "real" or item.name in floats]
 
 

@@ -71,7 +71,7 @@ class LineCoverage:
                 yield
             finally:
                 sys.settrace(None)
-                threading.settrace(before)  # type: ignore[arg-type]  # None takes it away
+                threading.settrace(before)
 
     def _called(self, frame: FrameType, event: str, argument: Any) -> Any:
         del event, argument

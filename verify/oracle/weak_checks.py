@@ -86,7 +86,7 @@ class Reached:
         for node, sign in sorted(self.open, key=lambda side: (side[0], -side[1])):
             side = f"the {'first' if sign > 0 else 'second'} branch of {branch_name(self.case.graph, node)}"
             told.append(f"no point is on {side}: a fault there would not be seen")
-        return told
+        return list(dict.fromkeys(told))
 
 
 class Special:
@@ -104,7 +104,9 @@ class Special:
     def __init__(self, case: Case, names: Collection[str]) -> None:
         """``names`` are the inputs that whoever asks has chosen the values of."""
         chosen = [item for item in case.inputs if item.name in names and item.kind in {"real", "constant"}]
-        self.open = [(kind, (item.name,)) for item in chosen for kind in SPECIAL if kind != "equal"]
+        self.open: list[tuple[str, tuple[str, ...]]] = [
+            (kind, (item.name,)) for item in chosen for kind in SPECIAL if kind != "equal"
+        ]
         pairs = itertools.combinations(chosen[:MOST_PAIRED], 2)
         alike = [(a.name, b.name) for a, b in pairs if a.shape == b.shape and "real" in (a.kind, b.kind)]
         self.open += [("equal", pair) for pair in alike]
@@ -120,16 +122,19 @@ class Special:
     def weaknesses(self, gradient: Differentiator) -> list[str]:
         """What could not have been seen, a sentence each; ``gradient`` is one of the right kind, for all variables."""
         told: dict[tuple[str, ...], str] = {}
+        if self.first is None:
+            return []
         for kind, names in sorted(self.open, key=lambda found: list(SPECIAL).index(found[0])):
             is_told = any(name in names for key in told for name in key)
-            if not is_told and self._matters(gradient, names[-1]):
+            if not is_told and self._matters(gradient, *self.first, names[-1]):
                 told[names] = SPECIAL[kind].format(*names)
         return list(told.values())
 
-    def _matters(self, gradient: Differentiator, name: str) -> bool:
+    @staticmethod
+    def _matters(
+        gradient: Differentiator, inputs: Mapping[str, Array], upstream: Mapping[str, Array], name: str
+    ) -> bool:
         """Whether the gradient changes where an input moves a little, each entry by another amount."""
-        assert self.first is not None
-        inputs, upstream = self.first
         x = inputs[name]
         moves = np.random.default_rng(0).uniform(MOVE, 2 * MOVE, x.shape)
         moved = {**inputs, name: (x + moves * np.where(x == 0, 1.0, x)).astype(x.dtype)}
