@@ -62,7 +62,7 @@ def is_read(tmp_path: Path) -> bool:
 
 def signed(home: Path, key: str, body: bytes) -> bytes:
     """An entry as who knows the secret would forge it."""
-    return cache._signed(key, zlib.compress(body), (home / cache.SECRET).read_bytes())
+    return cache._signed(key, zlib.compress(body), cache._secret(home))
 
 
 def nodes(*made: Any) -> bytes:
@@ -183,6 +183,22 @@ def test_an_entry_is_bound_to_its_key_its_kind_and_its_folder(home: Path, entry:
     assert cache.recalled(symbolic) is None
     (home / cache.SECRET).unlink()  # as if the entry came from another folder
     assert not is_read(tmp_path)
+
+
+def test_a_folder_that_was_copied_with_its_secret_is_made_anew(
+    home: Path, entry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's results may come with somebody else's secret."""
+    copied = tmp_path / "copied"
+    shutil.copytree(home, copied, copy_function=shutil.copy2)
+    assert (home / cache.SECRET).read_bytes() == (copied / cache.SECRET).read_bytes()
+    assert is_read(tmp_path)
+    monkeypatch.setenv(cache.VARIABLE, str(copied))
+    assert [False, True] == [is_read(tmp_path) for _ in range(2)]
+    moved = home.rename(tmp_path / "moved")  # by its owner
+    monkeypatch.setenv(cache.VARIABLE, str(moved))
+    assert is_read(tmp_path)
+    assert not entry.exists()
 
 
 def test_a_file_that_changes_while_it_is_checked_is_not_kept(
@@ -401,6 +417,10 @@ def test_a_cache_that_cannot_be_used_says_so_once(
     assert all(said in line and "VERIFY_CACHE" in line for line in lines)
     assert 0 == main([*asked, "--no-cache"])
     assert "cache" not in capsys.readouterr().err
+    judged = ["check", "numpy:exp", "--case", asked[1], "--points", "2"]
+    for more, count in ([], len(lines)), (["--forget"], 0):
+        main([*judged, *more])  # which keeps the points that fail
+        assert count == len([line for line in capsys.readouterr().err.splitlines() if "cache" in line])
 
 
 def test_a_disk_that_fills_up_is_told(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,9 @@ An entry that is not ours must neither run anything nor make a wrong gradient pa
 - only what is a file, and not too large, is read: no link, no pipe, no device is waited for;
 - a folder that belongs to somebody else, or that others may write to, is not used, and :func:`trouble` says so.
 
-What this does not hold off: who can read the secret can sign, and that is who can run programs as this user, or was
-given the folder with the secret in it. They could change this program as well. A folder that strangers hand over, such
-as one that a foreign build in CI filled, is to be deleted, or at least its file ``secret``.
+The secret counts where it was made: with the number and the time that the file system gave it. So what was copied with
+it, such as a folder that a foreign build in CI filled or that came with somebody's project, is made anew as well. What
+this does not hold off is who can run programs as this user, and could change this program too.
 """
 
 from __future__ import annotations
@@ -209,7 +209,9 @@ def _signed(key: str, body: bytes, secret: bytes) -> bytes:
 
 def _read(place: Path, key: str, secret: bytes) -> Any:
     """What an entry holds, None where it is not one of ours. Raises OSError where it is no file."""
-    held = _contents(place, LARGEST)
+    with _opened(place, LARGEST) as (handle, found):
+        os.utime(handle if os.utime in os.supports_fd else place)  # used just now
+        held = os.read(handle, found.st_size)
     body = held[hashlib.sha256().digest_size + len(key) + 1 :]
     if not hmac.compare_digest(held, _signed(key, body, secret)):
         return None
@@ -220,21 +222,15 @@ def _read(place: Path, key: str, secret: bytes) -> Any:
         return None
 
 
-def _contents(place: Path, most: int, *, private: bool = False) -> bytes:
-    """The bytes of a file that is not too large. Raises OSError for anything else.
-
-    A ``private`` one has to be the user's own, and nobody else's to read; another is marked as used just now.
-    """
+@contextmanager
+def _opened(place: Path, most: int) -> Iterator[tuple[int, os.stat_result]]:
+    """A file of at most so many bytes, to be read. Raises OSError for anything else."""
     handle = os.open(place, AS_A_FILE)
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_size > most:
             raise OSError(errno.EINVAL, f"no file of at most {most} bytes", str(place))
-        if private and ON_POSIX and (found.st_uid != os.getuid() or found.st_mode & OTHERS_MAY):
-            raise PermissionError(errno.EPERM, "others may read it", str(place))
-        if not private:
-            os.utime(handle if os.utime in os.supports_fd else place)
-        return os.read(handle, found.st_size)
+        yield handle, found
     finally:
         os.close(handle)
 
@@ -374,7 +370,11 @@ def _secret(home: Path) -> bytes:
 
 
 def _own_secret(place: Path) -> bytes:
-    held = _contents(place, SECRET_BYTES, private=True)
-    if len(held) != SECRET_BYTES:
-        raise OSError(errno.EINVAL, "cut short", str(place))
-    return held
+    """The secret as it counts here, where it is the user's own and nobody else's to read. Raises OSError."""
+    with _opened(place, SECRET_BYTES) as (handle, found):
+        if ON_POSIX and (found.st_uid != os.getuid() or found.st_mode & OTHERS_MAY):
+            raise PermissionError(errno.EPERM, "others may read it", str(place))
+        held = os.read(handle, SECRET_BYTES)
+        if len(held) != SECRET_BYTES:
+            raise OSError(errno.EINVAL, "cut short", str(place))
+        return hashlib.sha256(held + f"{found.st_ino} {found.st_ctime_ns}".encode()).digest()

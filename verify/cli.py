@@ -348,6 +348,8 @@ def _check(args: argparse.Namespace) -> int:
     targets = _asked_reports(args)
     for _, path, is_folder in targets:
         _make_sure_of(path, is_folder)
+    if not args.forget:
+        _tell_cache_trouble()
     run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get))
     run = replace(run, command=join(["verify", *args.command_line]))
     written = _write_reports(run, targets)
