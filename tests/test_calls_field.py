@@ -515,6 +515,25 @@ def test_a_function_that_writes_to_its_argument_is_told_as_such() -> None:
     assert found.keys() == {"function writes", "input mutated"}
 
 
+def test_what_is_not_differentiated_is_not_written_to_either() -> None:
+    """Labels are an input like any other; the caller's own stay as they are."""
+    labels = np.array([2, 0])
+
+    def writes(x: Any, y: Any) -> Any:
+        found = np.zeros(3)
+        np.add.at(found, y, 2 * x[y])
+        y[:] = 0
+        return found
+
+    function = lambda x, y: np.sum(x[y] ** 2)  # noqa: E731
+    at = {"x": np.array([1.0, 2.0, 3.0]), "y": labels}
+    ok, found = findings(writes, function, at=at)
+    assert not ok
+    assert "writes to its input 'y': entry [0] was 2 and is 0" in found["input mutated"].sentence
+    assert labels.tolist() == [2, 0]
+    assert findings(lambda x, y: writes(x, y.copy()), function, at=at) == (True, {})
+
+
 def test_a_function_that_changes_while_its_gradient_is_judged() -> None:
     """Whatever was right of the old one says nothing of the new; one that is left alone passes."""
     weights = np.array([1.0, 3.0])

@@ -135,8 +135,11 @@ class Subject:
 
     def answer(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> dict[str, Array]:
         """What the subject answers at one point, by variable, in float64; empty where it raised an exception."""
-        here, seeds = ({name: np.copy(x)[()] for name, x in xs.items()} for xs in (inputs, upstream))
-        called = call_foreign(lambda: self._watched_call(here, seeds))
+        here, seeds, held = (
+            {name: np.copy(x)[()] if isinstance(x, np.ndarray | np.generic) else x for name, x in xs.items()}
+            for xs in (inputs, upstream, self.interface.held)
+        )
+        called = call_foreign(lambda: self._watched_call({**here, **held}, seeds))
         self.contract.changed(called.changed)
         if called.error is not None:
             self.first_error = self.first_error or called.error
@@ -147,6 +150,8 @@ class Subject:
         own = set(self.interface.upstream.values()) & set(labels.values())
         self.contract.watch_writes("input", {name: x for name, x in inputs.items() if name not in own}, here)
         self.contract.watch_writes("upstream", kept, given)
+        arrays = {name: x for name, x in self.interface.held.items() if isinstance(x, np.ndarray)}
+        self.contract.watch_writes("input", arrays, held)
         # What was returned is foreign too: to read it is to call its methods.
         read = call_foreign(lambda: self._read(called.value, {**here, **given}, inputs), ours=(VerifyError,))
         if read.error is not None:
@@ -158,7 +163,7 @@ class Subject:
 
     def _watched_call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
         with self.lines.watching() if self.lines is not None else nullcontext():
-            return self.call(inputs, upstream)
+            return self._call(inputs, upstream)
 
     def _read(self, raw: Any, given: Mapping[str, Any], inputs: Mapping[str, Array]) -> dict[str, Array]:
         """An answer by variable, as floats of the right shapes; whatever is wrong with it is told."""
@@ -210,7 +215,10 @@ class Subject:
     def call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
         """What the gradient itself returns, whatever that is; it may write to what it is given."""
         held = {name: np.copy(x) if isinstance(x, np.ndarray) else x for name, x in self.interface.held.items()}
-        positions, keywords = self.convention.arguments({**inputs, **held}, upstream)
+        return self._call({**inputs, **held}, upstream)
+
+    def _call(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
+        positions, keywords = self.convention.arguments(inputs, upstream)
         return self.gradient(*positions, **keywords)
 
     # ------------------------------------------------------------------------------------- rounding or a wrong formula
