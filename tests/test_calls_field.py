@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import random
+import sys
 import warnings
 from array import array
 from collections import namedtuple
@@ -283,6 +285,7 @@ def test_globals_are_put_back_and_told(tmp_path: Path) -> None:
         np.seterr(divide="raise")
         os.chdir(tmp_path)
         warnings.simplefilter("error", ImportWarning)
+        sys.stdout = io.StringIO()
         os.environ["VERIFY_CARELESS"] = "1"
         random.seed(1)
         np.random.seed(1)  # noqa: NPY002 - the state that is put back
@@ -292,7 +295,7 @@ def test_globals_are_put_back_and_told(tmp_path: Path) -> None:
     run = check_gradient(careless, SQUARES, FEW)
     assert before == state()
     told = {finding.variable: finding.fails for finding in run.cases[0].findings if finding.kind == "global state"}
-    names = ["np.seterr", "the current folder", "warnings.filters"]
+    names = ["np.seterr", "the current folder", "warnings.filters", "sys.stdout"]
     assert told == dict.fromkeys([*names, "os.environ", "the state of random", "the state of np.random"], False)
     assert run.ok
     assert findings(lambda x: 2 * x, SQUARES) == (True, {})

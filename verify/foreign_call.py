@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -77,6 +78,8 @@ OF_A_CALL = (
     Global("np.seterr", np.geterr, lambda held: np.seterr(**held)),
     Global("the current folder", _folder, _folder_back),
     Global("warnings.filters", lambda: list(warnings.filters), _filters),
+    Global("sys.stdout", lambda: sys.stdout, lambda held: setattr(sys, "stdout", held)),
+    Global("sys.stderr", lambda: sys.stderr, lambda held: setattr(sys, "stderr", held)),
 )
 """What every call is looked at for: it costs microseconds, and our own numbers depend on it."""
 
