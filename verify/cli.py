@@ -194,12 +194,10 @@ def _tell_cache_trouble() -> str:
 def _interrupted(run: Run, targets: list[tuple[str, Path, bool]]) -> int:
     """Reports what was done of a run that the user ended; an earlier report is not replaced by an empty one."""
     written = _write_reports(run, targets) if run.cases else []
-    done = (
-        f"{len(run.cases)} results so far, as incomplete, in {', '.join(map(str, written))}"
-        if written
-        else "no results"
-    )
-    print(f"verify: interrupted; {done}", file=sys.stderr)
+    from verify.report.format import plural
+
+    so_far = f"{plural(len(run.cases), 'result')} so far, as incomplete, in {', '.join(map(str, written))}"
+    print(f"verify: interrupted; {so_far if written else 'no results'}", file=sys.stderr)
     return INTERRUPTED
 
 
