@@ -34,7 +34,8 @@ def variables_of(case: Case, settings: Settings, subject: Subject | None) -> tup
 
 def _answered(case: Case, settings: Settings, subject: Subject) -> tuple[str, ...]:
     """The variables that a subject gives gradients for, by its answer at the case's first point."""
-    first = subject.differentiate(*own_points(case, settings.seed).take(np.array([0])))
+    with step("asking the gradient at the case's first point"):
+        first = subject.differentiate(*own_points(case, settings.seed).take(np.array([0])))
     return tuple(name for name in case.variables if name in first.gradients)
 
 
