@@ -64,9 +64,10 @@ def _numpy_random_back(held: tuple[Any, ...]) -> None:
 
 
 def _folder() -> str:
-    with contextlib.suppress(FileNotFoundError):  # somebody removed it: there is nothing to come back to
+    try:
         return os.getcwd()  # noqa: PTH109 - text, as chdir takes it
-    return ""
+    except FileNotFoundError:  # somebody removed it: there is nothing to come back to
+        return ""
 
 
 def _folder_back(held: str) -> None:
@@ -92,8 +93,12 @@ OF_A_CHECK = (
 """What is looked at once around many calls: whoever draws from ``np.random`` must go on to draw new numbers."""
 
 
-def call_foreign(call: Callable[[], Any], ours: tuple[type[BaseException], ...] = ()) -> Outcome:
+def call_foreign(
+    call: Callable[[], Any], ours: tuple[type[BaseException], ...] = (), kept: Sequence[Global] = OF_A_CALL
+) -> Outcome:
     """Runs foreign code; ``ours`` are exceptions that pass through, because our own code among it raises them.
+
+    ``kept`` are the globals that it is looked at for.
 
     >>> call_foreign(lambda: 1 / 0).error
     ZeroDivisionError('division by zero')
@@ -102,7 +107,7 @@ def call_foreign(call: Callable[[], Any], ours: tuple[type[BaseException], ...] 
     """
     changed: list[str] = []
     try:
-        with put_back(changed), call_limits():
+        with put_back(changed, kept), call_limits():
             value = call()
     except BaseException as error:  # SystemExit, CancelledError and whatever else foreign code raises
         if isinstance(error, (KeyboardInterrupt, LimitError, *ours)):

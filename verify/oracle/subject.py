@@ -153,7 +153,7 @@ class Subject:
         arrays = {name: x for name, x in self.interface.held.items() if isinstance(x, np.ndarray)}
         self.contract.watch_writes("input", arrays, held)
         # What was returned is foreign too: to read it is to call its methods.
-        read = call_foreign(lambda: self._read(called.value, {**here, **given}, inputs), ours=(VerifyError,))
+        read = call_foreign(lambda: self._read(called.value, {**here, **given}, inputs), ours=(VerifyError,), kept=())
         if read.error is not None:
             self.contract.raised(read.error, _point_text(inputs))
             return {}
