@@ -16,10 +16,10 @@ from typing import Any
 
 from verify.errors import UsageError, WeakCheckWarning
 from verify.foreign_call import OF_A_CHECK, put_back
-from verify.oracle.black_box import Function
 from verify.oracle.given import adapted, points_of
 from verify.oracle.gradient_run import GradientRun
 from verify.oracle.line_coverage import LineCoverage
+from verify.oracle.measured import Function
 from verify.oracle.of_case import Question, judge_case, with_simplest
 from verify.oracle.of_function import judge_function
 from verify.oracle.subject import Gradient
@@ -51,6 +51,7 @@ def check_gradient(
     seed: int | None = None,
     shrink: bool | None = None,
     forget: bool | None = None,
+    accuracy: float | None = None,
 ) -> GradientRun:
     r"""Judges a gradient of a case at the case's own points, on its kinks, and at random points of its domain.
 
@@ -87,6 +88,10 @@ def check_gradient(
         Whether a failure is reduced to the simplest point that shows it (yes).
     forget
         Whether that point is not kept, and points that earlier runs kept are not looked at again (no).
+    accuracy
+        To what part of their size the values of a function are right, such as ``1e-9`` of a series that is cut off, an
+        iteration, a solver: its gradient is then measured, to as many digits as that leaves, whether it can be traced
+        or not. A case is exact.
 
     Raises CaseError for a case that cannot be read, and UsageError for arguments or answers that do not fit it.
 
@@ -117,7 +122,11 @@ def check_gradient(
     if not isinstance(case, Case) and not domain and not points:
         asked = replace(asked, points=0)
     lines = LineCoverage(gradient)
-    question = Question(gradient, asked, lines, domain, upstream, tuple(constants), dtype)
+    if accuracy is not None and not 0 < accuracy < 1:
+        raise UsageError(f"accuracy is a part of the values' size, such as 1e-9, got {accuracy!r}")
+    if accuracy is not None and isinstance(case, Case):
+        raise UsageError("a case is exact; give accuracy with a function only")
+    question = Question(gradient, asked, lines, domain, upstream, tuple(constants), dtype, accuracy)
     changed: list[str] = []
     with put_back(changed, OF_A_CHECK):
         if isinstance(case, Case):

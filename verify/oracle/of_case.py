@@ -48,6 +48,8 @@ class Question:
     upstream: Any = None
     constants: Collection[str] = ()
     dtype: str | None = None
+    accuracy: float | None = None
+    """To what part of their size the function's values are right; None where they are exact but for rounding."""
 
     def at(self, settings: Settings) -> Question:
         """The same question with other settings."""
@@ -96,7 +98,7 @@ def _judged(asked: Question, case: Case, interface: Interface | None, only: Batc
     own = own_points(looked_at, asked.settings.seed)
     for number in range(min(len(own), MOST_PROBED)):
         subject.probe(*({k: x[number] for k, x in xs.items()} for xs in (own.inputs, own.upstream)))
-    result = replace(result, findings=_excused(tuple(subject.contract.findings), result))
+    result = replace(result, findings=excused(tuple(subject.contract.findings), result))
     result = replace(result, findings=(*result.findings, *_not_finite(result)))
     return _looked_at_again(asked, looked_at, result, subject) if result.passes else result
 
@@ -125,10 +127,13 @@ def _looked_at_again(asked: Question, case: Case, result: CaseResult, subject: S
     return replace(result, findings=(*result.findings, *findings), notes=(*result.notes, note))
 
 
-def _excused(findings: tuple[Finding, ...], result: CaseResult) -> tuple[Finding, ...]:
+def excused(findings: tuple[Finding, ...], result: CaseResult) -> tuple[Finding, ...]:
     """The findings, an exception only told where every row without an answer is one that nobody could decide.
 
     A gradient may well raise where the function has no value: it is this program that chose the point.
+
+    >>> excused((), CaseResult("f", ""))
+    ()
     """
     lost = [
         row

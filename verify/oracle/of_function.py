@@ -9,26 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import UsageError, did_you_mean
-from verify.judging.rows import CODE
-from verify.oracle.black_box import Function, judge_black_box
+from verify.errors import UsageError
+from verify.oracle.black_box import judge_black_box
 from verify.oracle.convention import by_name
 from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
 from verify.oracle.function_watch import FunctionWatch, own_arguments
 from verify.oracle.given import adapted
 from verify.oracle.interface import Interface
+from verify.oracle.measured import Function
 from verify.oracle.of_case import Question, judge_case, limited, with_simplest
 from verify.points import Batch
 from verify.preparing import held_to_proof
-from verify.reading.case import Case, Domain
-from verify.records import CaseResult, Verdict
+from verify.reading.case import Case
+from verify.records import CaseResult
 from verify.runner import at_other_size
 from verify.settings import SUBJECT_SIZES
 from verify.tracing.preserving import preserved
 from verify.tracing.trace import Traced, baked_in, trace_at, traced_or_reason
-
-BLACK_BOX_POINTS = 8
-"""Random points at most at which a black box is measured: each slope takes some hundred calls."""
 
 MOST_TRACES = 12
 """Times that a function is traced anew where it takes other branches than at the given point."""
@@ -77,20 +74,29 @@ def _judged(asked: Question, function: Function, at: Sequence[At], dims: Dims | 
     return results
 
 
-def _judge_group(asked: Question, function: Function, points: Sequence[At]) -> list[CaseResult]:
-    """Points of the same shapes and constants: those that one trace holds for together, then the others."""
-    traced = traced_or_reason(function, points[0], asked.domain, asked.constants)
+def _judge_group(asked: Question, function: Function, points: Sequence[At], *, own: bool = True) -> list[CaseResult]:
+    """Points of the same shapes and constants: those that one trace holds for together, then the others.
+
+    ``own`` says that the caller chose them.
+    """
+    traced = _traced_or_reason(asked, function, points[0])
     if not isinstance(traced, Traced):
-        others = points[1:]
-        watch = FunctionWatch(by_name(function, list(points[0])), points[0])
-        results = watch.told(_judge_black_box(asked, function, points[:1], traced), asked.gradient)
+        here = [p for p in points if p is points[0] or not isinstance(_traced_or_reason(asked, function, p), Traced)]
+        others = [point for point in points if not any(point is other for other in here)]
+        results = [_judge_black_box(asked, function, here, traced, own=own)]
     else:
         others = [point for point in points[1:] if not traced.agrees(point)]
         here = [point for point in points if not any(point is other for other in others)]
         if len(here) > 1:
             traced = trace_at(function, here, asked.domain, asked.constants)
         results = _judge_traced(asked, function, here, traced)
-    return results + (_judge_group(asked, function, others) if others else [])
+    return results + (_judge_group(asked, function, others, own=own) if others else [])
+
+
+def _traced_or_reason(asked: Question, function: Function, point: At) -> Traced | str:
+    traced = traced_or_reason(function, point, asked.domain, asked.constants)
+    # Whoever says that the values are not exact means another function than the one that was written.
+    return traced if asked.accuracy is None else f"its values are right to {asked.accuracy:g} of their size"
 
 
 class _SameFunction:
@@ -153,8 +159,8 @@ def _judge_elsewhere(
         here = {name: inputs.get(name, value) for name, value in point.items()}
         again = traced_or_reason(function, here, asked.domain, asked.constants)
         if not isinstance(again, Traced):
-            found = _judge_black_box(replace(asked, domain=None), function, [here], again)
-            results += [_named(_chosen_by_us(result), "measured") for result in found]
+            alone = replace(asked, domain=None, settings=replace(asked.settings, points=0))
+            results.append(_named(_judge_black_box(alone, function, [here], again, own=False), "measured"))
             continue
         case, interface, same = _made_ready(asked, here, again)
         alike = [(inputs, upstream), *(pair for pair in waiting if same(*pair))]
@@ -165,16 +171,6 @@ def _judge_elsewhere(
     if waiting:
         told.append(f"{len(waiting)} points, at which it takes other branches again, were not looked at")
     return results, tuple(told)
-
-
-def _chosen_by_us(result: CaseResult) -> CaseResult:
-    """A black box at a point that the caller did not choose: what could not be decided accuses nobody."""
-    variables = []
-    for variable in result.variables:
-        undecided = variable.rows.verdict == CODE[Verdict.UNDECIDED]
-        rows = replace(variable.rows, passes=variable.rows.passes | undecided)
-        variables.append(replace(variable, rows=rows, failed=int(np.count_nonzero(~rows.passes))))
-    return replace(result, variables=tuple(variables))
 
 
 def _named(result: CaseResult, how: str) -> CaseResult:
@@ -196,23 +192,13 @@ def _batch(case: Case, pairs: Sequence[tuple[At, At]]) -> Batch:
     return Batch(inputs, upstream, np.arange(len(pairs)), ["random"] * len(pairs))
 
 
-def _judge_black_box(asked: Question, function: Function, points: Sequence[At], why: str) -> list[CaseResult]:
-    """A result for each point: the given ones, and random ones where there is a domain."""
+def _judge_black_box(asked: Question, function: Function, points: Sequence[At], why: str, *, own: bool) -> CaseResult:
+    """The given points, and where there is a domain further ones."""
     function = by_name(function, list(points[0]))
-    most = min(asked.settings.points, BLACK_BOX_POINTS)
-    drawn = _drawn_points(points[0], asked.domain or {}, most, asked.settings.seed)
-    places = [f", at[{i}]" if len(points) > 1 else "" for i in range(len(points))]
-    places += [f", random point {i}" for i in range(len(drawn))]
-    results = []
-    for point, place in zip([*points, *drawn], places, strict=True):
-        judge = partial(judge_black_box, asked.gradient, function, point, asked.settings.seed, asked.constants)
-        found = limited(asked, getattr(function, "__name__", type(function).__name__), "", judge)
-        notes = (*found.notes, f"the function is a black box: {why}")
-        found = replace(found, name=f"{found.name}{place}", notes=notes)
-        results.append(held_to_proof(asked.settings, found))
-        if found.problems:
-            break  # it breaks a limit, and would again
-    return results
+    watch = FunctionWatch(function, points[0])
+    judge = partial(judge_black_box, asked, function, points, why, own=own, repeats=watch.repeats)
+    found = limited(asked, getattr(function, "__name__", type(function).__name__), "", judge)
+    return held_to_proof(asked.settings, watch.told([found], asked.gradient)[0])
 
 
 def _judge_other_sizes(asked: Question, function: Function, at: At, dims: Dims) -> list[CaseResult]:
@@ -235,26 +221,9 @@ def _judge_other_sizes(asked: Question, function: Function, at: At, dims: Dims) 
         if reason:
             missing.append(f"the function has no value at {label}, which was left out ({reason})")
             continue
-        found = _judge_group(replace(asked, settings=settings, upstream=None), function, [point])
+        found = _judge_group(replace(asked, settings=settings, upstream=None), function, [point], own=False)
         results += [replace(result, name=f"{result.name} [{label}]") for result in found]
     return [replace(result, notes=(*result.notes, *missing)) for result in results]
-
-
-def _drawn_points(like: At, domain: Mapping[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
-    """Random points of a black box: what has a domain is drawn from it, everything else stays as it is."""
-    for name in domain:
-        if name not in like:
-            raise UsageError(f"domain names {name!r}, which at does not. {did_you_mean(name, like)}".strip())
-    rng = np.random.default_rng(seed)
-    intervals = {name: Domain.given(name, pair) for name, pair in domain.items()}
-    drawn = []
-    for _ in range(count if intervals else 0):
-        new = {
-            name: rng.uniform(known.low, known.high, np.shape(like[name])).astype(np.asarray(like[name]).dtype)[()]
-            for name, known in intervals.items()
-        }
-        drawn.append({**like, **new})
-    return drawn
 
 
 def _as_dtype(point: At, dtype: str | None) -> dict[str, Any]:

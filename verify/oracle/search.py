@@ -374,7 +374,7 @@ class _Search:
 
     def saturation(self) -> Iterator[Candidate]:
         """Both sides of where a stage overflows, or becomes 0, along each input."""
-        for item in self.real:
+        for item in self.real if self.program.order else ():  # a black box has no stages
             base = next(self.turn)
             entry = self.some_entry(item)
             line = self.line(item)

@@ -10,6 +10,10 @@ extrapolation and estimated from the neighbours in the same table, as in Ridders
 F'(x) and F'(x)F''(x)", Adv. Eng. Softw. 4, 1982). The uncertainty of an estimate is twice the largest of those
 differences, and four standard deviations of the noise. An estimate that smaller steps contradict with one voice is
 dropped: they see something that the larger ones step over. Of the others that with the smallest uncertainty is taken.
+
+A function that is exact only to a tolerance (a series that is cut off, an iteration that stops, a solver with steps of
+its own) is smooth in pieces that do not quite meet. Before a claim is said to be wrong, such jumps are looked for
+beside the point, and what they leave open accuses nobody.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Verdict = Literal["right", "noise", "truncation", "wrong", "kink", "undecided"]
+Verdict = Literal["right", "inexact", "noise", "truncation", "wrong", "kink", "undecided"]
 Function = Callable[[Any], Any]
 
 STEPS = 25
@@ -54,6 +58,36 @@ NEIGHBORS = 9
 SPACINGS_APART = 4
 """Powers of two between the spacings of two tables."""
 
+SMALL_JUMP = 1e-4
+"""The largest jump that counts as a function's inaccuracy, as a part of how much its values change beside it."""
+
+JUMPS_ALIKE = 8.0
+"""A jump is as high whatever the spacing at which it is met, within this factor; a smooth bend is not."""
+
+LONG_TABLE, MOST_ORDERS = 33, 10
+"""Points of a table that is searched for jumps, and the order of its last differences."""
+
+STEEP = 8.0
+"""How much steeper the error of such a function may be than the height of its jumps over the distance between them."""
+
+MOST_OPEN = 1e-2
+"""Part of the slope that small jumps cannot leave open."""
+
+ROUNDING_JUMPS = 32.0
+"""Units of roundoff below which what looks like a jump is rounding."""
+
+SMALL_NOISE = 1e-2
+"""Noise is no more than this part of how much the function changes; a fast wave is more."""
+
+ROUNDED_TERMS = 8.0
+"""Units of roundoff, of the function's steepness, by which a right slope may be off."""
+
+SEEN_DIGITS = 1e-3
+"""Part of the slope that must be certain for a claim to pass though the function jumps."""
+
+FACTOR_SHOWN = 1e-3
+"""A claim is said to be a multiple of the slope where the factor differs by that much from 1."""
+
 OFF_THE_GRID = 0.7236
 """A spacing that is no power of two: steps of a staircase are then met at uneven heights."""
 
@@ -81,6 +115,8 @@ class Law:
     """The slope by extrapolation; NaN where there is none."""
     uncertainty: float
     """How far the slope may be from the estimate."""
+    split: float
+    """How much steeper the function is above than below, where it has a kink; else 0."""
     verdict: Verdict
     sentence: str
     """The verdict in words."""
@@ -91,24 +127,27 @@ class Law:
         return self.verdict == "wrong"
 
 
-def step_law(function: Function, x: Any, claimed: float) -> Law:
+def step_law(function: Function, x: Any, claimed: float, noise: float = 0.0) -> Law:
     """Holds a claimed slope of a function of one number against its central differences.
 
     ``x`` is a NumPy float64 or float32 (a Python float counts as float64), and the function is called with such
-    numbers. What is not finite, and ValueError and ArithmeticError, mean that it has no value there.
+    numbers. What is not finite, and an exception, mean that it has no value there. ``noise`` is what the function's
+    values are known to be off by, in its own units; more may be measured.
 
     >>> step_law(np.exp, 1.0, float(np.exp(1.0))).verdict
     'right'
     >>> print(step_law(np.exp, 1.0, 2 * float(np.exp(1.0))).sentence)
     wrong: the claim 5.43656 is 2 times the slope 2.71828, whatever the step
     """
-    sampled = _Sampled(function, np.float64(x) if not isinstance(x, np.float32) else x)
+    sampled = _Sampled(function, np.float64(x) if not isinstance(x, np.float32) else x, noise)
     ladders = [_Ladder(sampled, scale) for scale in scales(sampled.x)]
     _pass_on_noise(ladders)
     central = _best(ladders, "central")
     ladder = central.ladder if central else ladders[0]
+    above, below = _best(ladders, "above"), _best(ladders, "below")
+    split = above.slope - below.slope if above and below and _is_split(above, below) else 0.0
     claimed = float(claimed)
-    verdict, sentence = _judged(sampled, ladders, central, claimed)
+    verdict, sentence = _judged(sampled, ladders, central, (below, above) if split else None, claimed)
     return Law(
         x=float(sampled.x),
         claimed=claimed,
@@ -120,6 +159,7 @@ def step_law(function: Function, x: Any, claimed: float) -> Law:
         noise=ladder.noise,
         estimate=central.slope if central else math.nan,
         uncertainty=central.uncertainty if central else math.inf,
+        split=split,
         verdict=verdict,
         sentence=f"{verdict}: {sentence}",
     )
@@ -157,8 +197,8 @@ def scales(x: Any) -> list[float]:
 class _Sampled:
     """A function that remembers its values."""
 
-    def __init__(self, function: Function, x: Any) -> None:
-        self.function, self.x, self.dtype = function, x, np.dtype(type(x))
+    def __init__(self, function: Function, x: Any, noise: float) -> None:
+        self.function, self.x, self.dtype, self.known_noise = function, x, np.dtype(type(x)), noise
         self._known: dict[float, float] = {}
 
     def at(self, points: Array) -> Array:
@@ -171,7 +211,7 @@ class _Sampled:
             try:
                 with np.errstate(all="ignore"):
                     self._known[key] = float(self.function(point)) if math.isfinite(key) else math.nan
-            except (ValueError, ArithmeticError):  # math.log(-1.0), 1.0 / 0.0, math.exp(1e9)
+            except Exception:  # noqa: BLE001 - math.log(-1.0), 1.0 / 0.0, or whatever else ends where the domain does
                 self._known[key] = math.nan
         return self._known[key]
 
@@ -201,7 +241,9 @@ class _Ladder:
             size = np.fmax(np.fmax(np.abs(up), np.abs(down)), abs(f))
         self.flat = (up == f) & (down == f)
         """Steps over which the function does not change at all: floats may be too coarse to see it change."""
-        self.noise = np.fmax(_noise(sampled, scale, steps), sampled.unit_roundoff * np.nan_to_num(size))
+        least = np.fmax(sampled.known_noise, sampled.unit_roundoff * np.nan_to_num(size))
+        found, self.stairs = _noise(sampled, scale, steps)
+        self.noise = np.fmax(found, least)
         self.range = float(np.fmax.reduce([*up, *down]) - np.fmin.reduce([*up, *down]))
 
     def side(self, which: str) -> Array:
@@ -223,16 +265,23 @@ def _finite(quotients: Array) -> Array:
     return np.where(np.isfinite(quotients), quotients, np.nan)
 
 
-def _noise(sampled: _Sampled, scale: float, steps: Array) -> Array:
-    """The noise that difference tables finer than each step find."""
+def _noise(sampled: _Sampled, scale: float, steps: Array) -> tuple[Array, float]:
+    """The noise that difference tables finer than each step find, and what they find alike at two spacings.
+
+    The latter are stairs; what a table makes of a kink is as small as its spacing.
+    """
     digits = np.finfo(sampled.dtype).nmant
     offsets = np.arange(NEIGHBORS) - NEIGHBORS // 2
-    found = np.zeros(len(steps))
+    found, last, stairs = np.zeros(len(steps)), 0.0, 0.0
     for bits in range(digits - 2, digits // 3, -SPACINGS_APART):
         spacing = scale * OFF_THE_GRID * 2.0**-bits
         values = sampled.at(float(sampled.x) + offsets * spacing)
-        found = np.where(steps >= 4 * spacing, np.fmax(found, table_noise(values)), found)
-    return found
+        level = table_noise(values)
+        found = np.where(steps >= 4 * spacing, np.fmax(found, level), found)
+        if max(level, last) <= JUMPS_ALIKE * min(level, last):
+            stairs = max(stairs, min(level, last))
+        last = level
+    return found, stairs
 
 
 def table_noise(values: Array) -> float:
@@ -368,23 +417,90 @@ _SIDES = {"central": 1.0, "above": 2.0, "below": 2.0}
 
 
 def _judged(
-    sampled: _Sampled, ladders: Sequence[_Ladder], central: _Estimate | None, claimed: float
+    sampled: _Sampled,
+    ladders: Sequence[_Ladder],
+    central: _Estimate | None,
+    sides: tuple[_Estimate, _Estimate] | None,
+    claimed: float,
 ) -> tuple[Verdict, str]:
-    """The verdict on a claim and the rest of the sentence."""
+    """The verdict on a claim and the rest of the sentence; ``sides`` are below and above, where they part."""
     if not math.isfinite(sampled.at(np.array([sampled.x]))[0]):
         return "undecided", f"the function has no finite value at {float(sampled.x):.6g}"
-    above, below = _best(ladders, "above"), _best(ladders, "below")
-    if above and below and _is_split(above, below):
-        return _at_kink(above, below, claimed)
+    if sides is not None:
+        return _at_kink(*sides, claimed)
     if central is None:
         return "undecided", "there are not enough steps at both ends of which the function has a value"
-    verdict, sentence = _against(central, claimed)
-    if verdict == "wrong":
-        other = _other_plateau(ladders, central, claimed)
-        if other is not None:
-            sizes = f"steps down to {other.size:.2g} say {other.slope:.6g}, smaller ones {central.slope:.6g}"
-            return "noise", f"{sizes}, and either may be the function's noise, so {claimed:.6g} cannot be told"
-    return verdict, sentence
+    verdict, sentence = _against(central, claimed, sampled.unit_roundoff)
+    if verdict != "wrong" or not math.isfinite(claimed):
+        return verdict, sentence
+    return _inexact(sampled, central, claimed) or _doubted(ladders, central, claimed) or (verdict, sentence)
+
+
+def _doubted(ladders: Sequence[_Ladder], central: _Estimate, claimed: float) -> tuple[Verdict, str] | None:
+    """What is said of a claim that larger steps support, and smaller ones do not; None where none support it."""
+    other = _other_plateau(ladders, central, claimed)
+    if other is None:
+        return None
+    sizes = f"steps down to {other.size:.2g} say {other.slope:.6g}, smaller ones {central.slope:.6g}"
+    return "noise", f"{sizes}, and either may be the function's noise, so {claimed:.6g} cannot be told"
+
+
+def _inexact(sampled: _Sampled, central: _Estimate, claimed: float) -> tuple[Verdict, str] | None:
+    """What is said of a claim that is off by no more than a function with small jumps leaves open; else None.
+
+    Between two jumps the error of such a function changes by about as much as it jumps by, and so its slope is off by
+    the height of the jumps over the distance between them.
+    """
+    gap = abs(claimed - central.slope)
+    found = None if gap > MOST_OPEN * _size(central, claimed) else _jump(sampled)
+    if found is None:
+        return None
+    height, distance = found
+    open_to = STEEP * height / distance + central.uncertainty
+    if gap > open_to:
+        return None
+    seen = f"the claim {claimed:.6g} is {gap:.1g} from the slope {central.slope:.6g}"
+    why = f"the function is exact to about {height:.0e} only (its values jump), which leaves {open_to:.1g} open"
+    return ("inexact" if open_to <= SEEN_DIGITS * abs(claimed) else "noise"), f"{seen}; {why}"
+
+
+def _jump(sampled: _Sampled) -> tuple[float, float] | None:
+    """How high the smallest jumps beside the point are, and how far away; None where the function is smooth."""
+    offsets = np.arange(LONG_TABLE) - LONG_TABLE // 2
+    for scale in reversed(scales(sampled.x)):
+        heights = []
+        reaches = scale * OFF_THE_GRID * 2.0 ** (2.0 - np.arange(np.finfo(sampled.dtype).nmant // 3, 0, -1))
+        for reach in reaches.tolist():
+            values = sampled.at(float(sampled.x) + offsets * (reach / (LONG_TABLE // 2)))
+            height, rounding = table_jump(values), sampled.unit_roundoff * float(np.max(np.abs(values)))
+            is_rough = height > ROUNDING_JUMPS * rounding
+            if is_rough and not heights:
+                return None  # what is met at the finest spacing too is noise, which has been measured
+            is_jump = is_rough and height <= SMALL_JUMP * float(np.ptp(values))
+            heights.append(height if is_jump else 0.0)
+            if is_jump and heights[-2] and max(heights[-2:]) <= JUMPS_ALIKE * min(heights[-2:]):
+                return max(heights[-2:]), reach / 2
+    return None
+
+
+def table_jump(values: Array) -> float:
+    """About how high the jumps in values at equal distances are, 0 where these are smooth.
+
+    High differences of a smooth function vanish, those of a step grow as binomials do: of k-th ones the largest is
+    the step times ``C(k - 1, (k - 1) // 2)``. They are jumps where three orders say the same.
+
+    >>> x = np.linspace(0, 1, 33)
+    >>> round(table_jump(np.exp(x) + 1e-6 * (x > 0.3)) / 1e-6, 1), table_jump(np.exp(x)) < 1e-12
+    (1.0, True)
+    """
+    if not np.all(np.isfinite(values)):
+        return 0.0
+    differences, heights = values, []
+    for k in range(1, MOST_ORDERS + 1):
+        differences = np.diff(differences)
+        heights.append(float(np.max(np.abs(differences))) / math.comb(k - 1, (k - 1) // 2))
+    last = heights[-3:]
+    return last[-1] if max(last) <= 2 * min(last) else 0.0
 
 
 def _other_plateau(ladders: Sequence[_Ladder], central: _Estimate, claimed: float) -> _Estimate | None:
@@ -402,15 +518,19 @@ def _other_plateau(ladders: Sequence[_Ladder], central: _Estimate, claimed: floa
     return None
 
 
-def _against(central: _Estimate, claimed: float) -> tuple[Verdict, str]:
-    """The verdict on a claim where there is one slope."""
+def _against(central: _Estimate, claimed: float, unit: float) -> tuple[Verdict, str]:
+    """The verdict on a claim where there is one slope; ``unit`` is the unit roundoff."""
     gap = abs(claimed - central.slope)
-    known = f"{central.slope:.6g} give or take {central.uncertainty:.2g}"
-    if not gap <= central.uncertainty:
+    # Whoever computes a slope in floats rounds terms that are as large as the function is steep beside the point.
+    uncertainty = central.uncertainty + ROUNDED_TERMS * unit * _steepness(central)
+    known = f"{central.slope:.6g} give or take {uncertainty:.2g}"
+    if not gap <= uncertainty:
         if _is_nothing_but_noise(central.ladder, claimed):
             return "noise", f"the function changes wildly between neighbouring floats, so {claimed:.6g} cannot be told"
+        if _is_on_one_stair(central, gap):
+            return "noise", f"values jump by {central.ladder.stairs:.0e}, so {claimed:.6g} cannot be told"
         return "wrong", _wrong(central, claimed)
-    if central.uncertainty <= _size(central, claimed) / 2 or (claimed == 0 and not central.ladder.central.any()):
+    if uncertainty <= _size(central, claimed) / 2 or (claimed == 0 and not central.ladder.central.any()):
         return "right", f"the claim {claimed:.6g} is within the slope's uncertainty, {known}"
     if central.noise >= central.uncertainty / 2:
         return "noise", f"the function's own noise hides the slope, {known}, so the claim {claimed:.6g} cannot be told"
@@ -423,6 +543,22 @@ def _size(central: _Estimate, claimed: float) -> float:
     if claimed == 0:
         return float(np.fmax.reduce([side[: central.step + 1] for side in sides], axis=None))
     return max(abs(claimed), abs(central.slope), *(float(side[central.step]) for side in sides))
+
+
+def _steepness(central: _Estimate) -> float:
+    """How steep the function is beside the point, over the steps of an estimate."""
+    used = slice(max(central.step - MOST_EXTRAPOLATED, 0), central.step + 1)
+    sides = [np.abs(central.ladder.side(which)[used]) for which in ("above", "below")]
+    return float(np.nan_to_num(np.fmax.reduce(sides, axis=None)))
+
+
+def _is_on_one_stair(central: _Estimate, gap: float) -> bool:
+    """Whether an estimate by tiny steps sees one piece of a function that jumps a little everywhere around it.
+
+    Then what it says differs from the claim, over its step, by less than the function jumps by.
+    """
+    noise = central.ladder.stairs
+    return gap * central.size <= DEVIATIONS * noise and 0 < noise <= SMALL_NOISE * central.ladder.range
 
 
 def _is_nothing_but_noise(ladder: _Ladder, claimed: float) -> bool:
@@ -440,9 +576,13 @@ def _sides_agree(estimate: _Estimate, claimed: float) -> bool:
 def _wrong(central: _Estimate, claimed: float) -> str:
     if not math.isfinite(claimed):
         return f"the claim is {claimed:g}, the slope {central.slope:.6g}"
-    if abs(central.slope) > 10 * central.uncertainty:
+    off = claimed - central.slope
+    if abs(central.slope) > 10 * central.uncertainty and abs(off) > FACTOR_SHOWN * abs(central.slope):
         return f"the claim {claimed:.6g} is {claimed / central.slope:.6g} times the slope {central.slope:.6g}, {_ANY}"
-    return f"the claim {claimed:.6g} is {claimed - central.slope:.2g} from the slope {central.slope:.6g}, {_ANY}"
+    if abs(off) > FACTOR_SHOWN * abs(central.slope):
+        return f"the claim {claimed:.6g} is {off:.2g} from the slope {central.slope:.6g}, {_ANY}"
+    part = f"{off:.2g} from the slope {central.slope:.15g} ({abs(off / central.slope):.1g} of it), {_ANY}"
+    return f"the claim {claimed:.15g} is {part}. Is the function exact to a tolerance only? Say it: accuracy=1e-9"
 
 
 _ANY = "whatever the step"
@@ -453,7 +593,7 @@ def _is_split(above: _Estimate, below: _Estimate) -> bool:
     return abs(above.slope - below.slope) > DOUBT * (above.uncertainty + below.uncertainty)
 
 
-def _at_kink(above: _Estimate, below: _Estimate, claimed: float) -> tuple[Verdict, str]:
+def _at_kink(below: _Estimate, above: _Estimate, claimed: float) -> tuple[Verdict, str]:
     low, high = sorted((above, below), key=lambda estimate: estimate.slope)
     inside = low.slope - low.uncertainty <= claimed <= high.slope + high.uncertainty
     sides = f"the one-sided slopes {below.slope:.6g} and {above.slope:.6g}"
