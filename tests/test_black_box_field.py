@@ -22,7 +22,14 @@ Function = Callable[..., Any]
 
 def opaque(x: Any) -> Any:
     """The same numbers, by a way that no trace can follow."""
-    return np.array([float(value) for value in np.ravel(x)]).reshape(np.shape(x))[()]
+    array = np.asarray(x)
+    return np.frombuffer(array.tobytes(), dtype=array.dtype).reshape(array.shape)[()]
+
+
+def constant(*answers: Any) -> Function:
+    """A gradient that always says the same, one answer for each input."""
+    arrays = tuple(np.asarray(answer) for answer in answers)
+    return lambda *_: arrays if len(arrays) > 1 else arrays[0]
 
 
 def kinds(run: Any) -> set[str]:
@@ -80,7 +87,8 @@ def test_given_points_and_upstreams_are_obeyed() -> None:
     """The upstream gradient that was given is the only one the gradient is judged with; another shape is refused."""
 
     def function(x: Any) -> Any:
-        return np.array([float(x[0] * x[1]), float(x[0])])
+        x = opaque(x)
+        return np.array([x[0] * x[1], x[0]])
 
     def wrong_second(x: Any, upstream: Any) -> Any:
         return np.array([upstream[0] * x[1], upstream[0] * x[0]])
@@ -96,7 +104,7 @@ def test_given_points_and_upstreams_are_obeyed() -> None:
 
 def test_random_points_are_as_many_as_asked_for() -> None:
     """Also without a domain, as for functions that are traced."""
-    run = check_gradient(lambda x: 2 * x, lambda x: float(x) ** 2, at={"x": 1.5}, points=20)
+    run = check_gradient(lambda x: 2 * x, lambda x: opaque(x) ** 2, at={"x": 1.5}, points=20)
     assert run.ok
     assert 20 == sum(point.origin == "random" for point in run.cases[0].points)
 
@@ -122,7 +130,7 @@ def test_what_cannot_be_told_passes_at_points_that_nobody_gave() -> None:
     """A saturated entry is no fault; at the caller's own point it does not pass."""
 
     def squash(t: Any) -> float:
-        return 2 / (1 + math.exp(-2 * float(t))) - 1
+        return 2 / (1 + math.exp(-2 * opaque(t))) - 1
 
     def slope(t: Any) -> float:
         e = math.exp(-2 * abs(float(t)))
@@ -183,8 +191,8 @@ def kepler_slope(mean: float) -> float:
 )
 def test_functions_that_are_exact_to_a_tolerance(function: Function, slope: Function, x: float) -> None:
     """The slope on paper passes; off by a hundred-thousandth fails, and no sentence speaks of a factor of 1."""
-    assert check_gradient(slope, lambda x: function(float(x)), at={"x": x}).ok
-    run = check_gradient(lambda x: slope(x) * 1.00001, lambda x: function(float(x)), at={"x": x})
+    assert check_gradient(slope, lambda x: function(float(opaque(x))), at={"x": x}).ok
+    run = check_gradient(lambda x: slope(x) * 1.00001, lambda x: function(float(opaque(x))), at={"x": x})
     assert not run.ok
     assert " 1 times " not in str(run)
     assert "whatever the step" in next(run.cases[0].failing()).reason
@@ -194,7 +202,7 @@ def test_an_accuracy_that_is_given() -> None:
     """Noise that nobody could tell from the function otherwise; what is off by more fails still."""
 
     def function(x: Any) -> float:
-        return float(np.exp(x)) * (1 + 1e-7 * math.sin(1e3 * float(x)))
+        return float(np.exp(opaque(x))) * (1 + 1e-7 * math.sin(1e3 * x))
 
     options: dict[str, Any] = {"at": {"x": 1.0}, "accuracy": 1e-6}
     assert not check_gradient(np.exp, function, at={"x": 1.0}).ok
@@ -205,7 +213,7 @@ def test_an_accuracy_that_is_given() -> None:
     with pytest.raises(UsageError, match="a part of the values' size"):
         check_gradient(np.exp, function, at={"x": 1.0}, accuracy=3.0)
     with pytest.raises(UsageError, match="a case is exact"):
-        check_gradient(lambda x, y: (1.0, 1.0), "add", accuracy=1e-9)
+        check_gradient(constant(1.0, 1.0), "add", accuracy=1e-9)
 
 
 # ---------------------------------------------------------------------------------------------------------------- ties
@@ -256,7 +264,7 @@ def first(largest: Any) -> Any:
         (lambda largest: largest / largest.sum() * 1.001, False),
     ],
 )
-def test_a_tied_window_is_looked_at_as_a_whole(share: Function, ok: bool, shape: tuple[int, ...]) -> None:  # noqa: FBT001 - a row of the table
+def test_a_tied_window_is_looked_at_as_a_whole(share: Function, ok: bool, shape: tuple[int, ...]) -> None:
     """Each entry may get anything from 0 to u; together they get u."""
     run = check_gradient(pool_gradient(share), pool, at={"x": np.ones(shape)})
     assert ok == run.ok, str(run)
@@ -267,20 +275,17 @@ def test_a_tied_window_is_looked_at_as_a_whole(share: Function, ok: bool, shape:
 
 def test_kinks_that_bend_both_ways_accuse_nobody() -> None:
     """Along x = y their difference is smooth, and a right gradient says something else there."""
-    assert check_gradient(
-        lambda x: np.array([1.0, 0.0]), lambda x: abs(float(x[0])) - abs(float(x[1])), at={"x": np.zeros(2)}
-    ).ok
-    assert not check_gradient(
-        lambda x: np.array([1.5, 0.0]), lambda x: abs(float(x[0])) - abs(float(x[1])), at={"x": np.zeros(2)}
-    ).ok
+    options: dict[str, Any] = {"at": {"x": np.zeros(2)}}
+    assert check_gradient(constant([1.0, 0.0]), lambda x: abs(opaque(x)[0]) - abs(opaque(x)[1]), **options).ok
+    assert not check_gradient(constant([1.5, 0.0]), lambda x: abs(opaque(x)[0]) - abs(opaque(x)[1]), **options).ok
 
 
 def test_two_arguments_that_are_tied() -> None:
     """Shares of a maximum add up to 1, whichever argument they go to."""
     at = {"x": 1.0, "y": 1.0}
-    function = lambda x, y: max(float(x), float(y))  # noqa: E731 - as users write it
-    assert check_gradient(lambda x, y: (0.25, 0.75), function, at=at).ok
-    assert not check_gradient(lambda x, y: (1.0, 1.0), function, at=at).ok
+    function = lambda x, y: max(opaque(x), opaque(y))  # noqa: E731 - as users write it
+    assert check_gradient(constant(0.25, 0.75), function, at=at).ok
+    assert not check_gradient(constant(1.0, 1.0), function, at=at).ok
 
 
 # ------------------------------------------------------------------------------------------------------------- outputs
@@ -318,7 +323,7 @@ def test_several_outputs_have_one_form(hidden: Function, wrap: Function) -> None
     assert check_gradient(gradient, lambda x: wrap(2 * hidden(x), np.sum(hidden(x) ** 2)), at=at).ok
     assert check_gradient(gradient, lambda x: wrap(2 * hidden(x), hidden(x) ** 2), at=at).ok
     assert not check_gradient(
-        lambda x, upstream: 2 * upstream[0], lambda x: wrap(2 * hidden(x), hidden(x) ** 2), at=at
+        lambda x, upstream: 2 * upstream[0] + 0 * x, lambda x: wrap(2 * hidden(x), hidden(x) ** 2), at=at
     ).ok
 
 
@@ -340,7 +345,7 @@ def test_several_outputs_by_name() -> None:
     assert "exception" in kinds(run)
 
 
-# ------------------------------------------------------------------------------------------------- the function's faults
+# ------------------------------------------------------------------------------------------------ the function's faults
 
 
 @pytest.mark.parametrize("hidden", [opaque, lambda x: x])
@@ -357,8 +362,7 @@ def test_a_function_with_a_state_is_a_finding_about_it(hidden: Function) -> None
 
     run = check_gradient(gradient, stateful, at={"x": np.array([1.0, 2.0])})
     assert not run.ok
-    assert "function does not repeat itself" in kinds(run)
-    assert "the function itself" in str(run)
+    assert "function changed" in kinds(run)
     state["scale"] = 1.0
     assert check_gradient(lambda x: 2 * x, stateful, at={"x": np.array([1.0, 2.0])}).ok
 
@@ -366,9 +370,11 @@ def test_a_function_with_a_state_is_a_finding_about_it(hidden: Function) -> None
 def test_a_function_that_draws_numbers_is_judged_nowhere() -> None:
     """No row accuses the gradient of what the function does."""
     rng = np.random.default_rng(3)
-    run = check_gradient(lambda x: 2 * x, lambda x: float(np.sum(x**2)) + rng.normal(), at={"x": np.array([1.0, 2.0])})
+    run = check_gradient(
+        lambda x: 2 * x, lambda x: np.sum(opaque(x) ** 2) + rng.normal(), at={"x": np.array([1.0, 2.0])}
+    )
     assert not run.ok
-    assert "function does not repeat itself" in kinds(run)
+    assert "function changed" in kinds(run)
     assert {Verdict.UNDECIDED} == {verdict for verdict, count in run.cases[0].counts.items() if count}
 
 
@@ -377,7 +383,7 @@ def test_a_function_that_writes_to_its_input_is_told_as_such() -> None:
 
     def doubling(x: Any) -> Any:
         x *= 2
-        return float(np.sum(x**2))
+        return np.sum(opaque(x) ** 2)
 
     def gradient(x: Any) -> Any:
         given = x.copy()
@@ -391,8 +397,8 @@ def test_a_function_that_writes_to_its_input_is_told_as_such() -> None:
     at = {"x": np.array([1.0, 2.0])}
     run = check_gradient(gradient, doubling, at=at)
     assert {"function writes"} == kinds(run)
-    assert "doubling, the function itself, writes to its input 'x'" in str(run)
-    assert {"input mutated"} == kinds(check_gradient(writing, lambda x: float(np.sum(4 * x**2)), at=at))
+    assert "the function writes to its argument 'x'" in str(run)
+    assert {"input mutated"} == kinds(check_gradient(writing, lambda x: np.sum(4 * opaque(x) ** 2), at=at))
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyError("k")])
@@ -400,7 +406,7 @@ def test_a_function_that_raises_is_told_with_its_place(error: BaseException) -> 
     """At the caller's own point; beside it, it has no value there."""
 
     def raising(x: Any) -> float:
-        if float(x) > 2:
+        if opaque(x) > 2:
             raise error
         return float(x) ** 2
 
@@ -419,6 +425,7 @@ class Counted:
         self.function, self.calls = function, 0
 
     def __call__(self, x: Any, w: Any) -> Any:
+        """One more."""
         self.calls += 1
         return self.function(x, w)
 
@@ -429,7 +436,7 @@ def convolution(x: Any, w: Any) -> Any:
     size = x.shape[2] - k + 1
     out = np.zeros((x.shape[0], w.shape[0], size, size))
     for n, f, i, j in np.ndindex(out.shape):
-        out[n, f, i, j] = float(np.sum(x[n, :, i : i + k, j : j + k] * w[f]))
+        out[n, f, i, j] = np.sum(opaque(x[n, :, i : i + k, j : j + k]) * w[f])
     return out
 
 
@@ -448,34 +455,23 @@ def test_a_layer_costs_a_few_values_for_each_entry() -> None:
     at = {"x": rng.normal(size=(2, 3, 4, 4)), "w": rng.normal(size=(2, 3, 3, 3))}
     entries = sum(value.size for value in at.values())
 
-    def wrong(change: Function) -> Function:
+    def calls(change: Function, ok: bool) -> int:
         def gradient(x: Any, w: Any, upstream: Any) -> Any:
-            dx, dw = convolution_gradient(x, w, upstream)
-            change(dx, dw)
-            return dx, dw
+            return change(*convolution_gradient(x, w, upstream))
 
-        return gradient
-
-    def calls(gradient: Function, ok: bool) -> int:  # noqa: FBT001 - what is expected
         counted = Counted(convolution)
-        counted.__signature__ = None if False else __import__("inspect").signature(convolution)  # type: ignore[attr-defined]
         assert ok == check_gradient(gradient, counted, at=at).ok
         return counted.calls
 
-    right = calls(convolution_gradient, True)
+    def one_entry(dx: Any, dw: Any) -> Any:
+        factor = np.ones_like(dw)
+        factor[1, 2, 0, 0] += 1e-6
+        return dx, factor * dw
+
+    right = calls(lambda dx, dw: (dx, dw), True)
     assert right <= 10 * 2 * entries
-
-    def one_entry(dx: Any, dw: Any) -> None:
-        dw[1, 2, 0, 0] *= 1 + 1e-6
-
-    def all_of_x(dx: Any, dw: Any) -> None:
-        dx *= 2
-
-    def transposed(dx: Any, dw: Any) -> None:
-        dw[...] = dw.transpose(0, 1, 3, 2).copy()
-
-    for change in (one_entry, all_of_x, transposed):
-        assert calls(wrong(change), False) <= 3 * right
+    for change in (one_entry, lambda dx, dw: (2 * dx, dw), lambda dx, dw: (dx, dw.transpose(0, 1, 3, 2))):
+        assert calls(change, False) <= 3 * right
 
 
 @pytest.mark.parametrize("factor", [1 + 1e-9, 1.001, 2.0, -1.0, math.nan, math.inf])

@@ -463,7 +463,7 @@ class _Look:
                 return Slope(claimed, *known, "undecided", f"undecided: other entries of {key[0]} are wrong")
         law = step_law(function, x, claimed, self.floor(number))
         scatter = self.scatter(key, number) if law.accuses and self.may_be_rounding(law) else 0.0
-        if abs(claimed - law.estimate) <= DEFINITE * scatter:
+        if scatter and abs(claimed - law.estimate) <= DEFINITE * scatter:
             said = (
                 f"noise: the gradient's own answers scatter by {scatter:.1g} beside the point, {claimed:.6g} is no more"
             )
@@ -500,7 +500,8 @@ class _Look:
         def outputs(key: Key) -> Array:
             moved = {**self.place.inputs}
             moved[key[0]] = moved[key[0]] + STEP * self.unit({key: 1.0})[key[0]]
-            return here != self.judgement.measured.values(moved)
+            changed: Array = here != self.judgement.measured.values(moved)
+            return changed
 
         for number, known in enumerate(self.slopes):
 

@@ -34,6 +34,7 @@ class Measured:
         self.function = function
         self.name = str(getattr(function, "__name__", type(function).__name__))
         self.held = {name: _as_number(value) for name, value in own_arguments(point).items()}
+        self._keys: tuple[str, ...] = ()
         returned = self._items(self.called(point))
         if not returned:
             raise UsageError(f"{self.name} returned no array of floats: there is nothing to differentiate")
@@ -101,9 +102,10 @@ class Measured:
             pairs = {(fields[i] if fields else str(i)): value for i, value in enumerate(returned)}
         else:
             return {"": self._array(returned)}
-        is_number = {key: isinstance(value, np.ndarray | np.generic | float | complex) for key, value in pairs.items()}
-        arrays = {key: self._array(value) for key, value in pairs.items() if is_number[key]}
-        return {key: array for key, array in arrays.items() if array.dtype.kind == "f"}
+        numbers = np.ndarray | np.generic | float | complex
+        is_output = {key: isinstance(value, numbers) or key in self._keys for key, value in pairs.items()}
+        arrays = {key: self._array(value) for key, value in pairs.items() if is_output[key]}
+        return {key: array for key, array in arrays.items() if array.dtype.kind == "f" or key in self._keys}
 
     def _array(self, value: Any) -> Array:
         array = np.array(value)  # the function may write to its own again

@@ -145,9 +145,9 @@ def step_law(function: Function, x: Any, claimed: float, noise: float = 0.0) -> 
     central = _best(ladders, "central")
     ladder = central.ladder if central else ladders[0]
     above, below = _best(ladders, "above"), _best(ladders, "below")
-    split = above.slope - below.slope if above and below and _is_split(above, below) else 0.0
+    sides = (below, above) if above and below and _is_split(above, below) else None
     claimed = float(claimed)
-    verdict, sentence = _judged(sampled, ladders, central, (below, above) if split else None, claimed)
+    verdict, sentence = _judged(sampled, ladders, central, sides, claimed)
     return Law(
         x=float(sampled.x),
         claimed=claimed,
@@ -159,7 +159,7 @@ def step_law(function: Function, x: Any, claimed: float, noise: float = 0.0) -> 
         noise=ladder.noise,
         estimate=central.slope if central else math.nan,
         uncertainty=central.uncertainty if central else math.inf,
-        split=split,
+        split=sides[1].slope - sides[0].slope if sides else 0.0,
         verdict=verdict,
         sentence=f"{verdict}: {sentence}",
     )
@@ -468,7 +468,7 @@ def _jump(sampled: _Sampled) -> tuple[float, float] | None:
     """How high the smallest jumps beside the point are, and how far away; None where the function is smooth."""
     offsets = np.arange(LONG_TABLE) - LONG_TABLE // 2
     for scale in reversed(scales(sampled.x)):
-        heights = []
+        heights: list[float] = []
         reaches = scale * OFF_THE_GRID * 2.0 ** (2.0 - np.arange(np.finfo(sampled.dtype).nmant // 3, 0, -1))
         for reach in reaches.tolist():
             values = sampled.at(float(sampled.x) + offsets * (reach / (LONG_TABLE // 2)))
