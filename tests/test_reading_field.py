@@ -19,11 +19,13 @@ import fuzz
 import numpy as np
 import pytest
 
+from verify.cli import main
 from verify.errors import MOST_PROBLEMS, MOST_TOLD, CaseError, Problem, UsageError, did_you_mean, printable
 from verify.ops import OPS
 from verify.ops.parameters import PARAMETERS, parameter_fault
 from verify.reading.case import Case, load_case, load_case_text
 from verify.reading.case_files import find_case, find_case_files
+from verify.reading.case_template import case_text
 from verify.reading.case_values import half_unit
 from verify.reading.expression import MAX_ENTRIES, graph_from_expressions
 from verify.reading.yaml_source import MAX_PIECES, scalar_value
@@ -501,6 +503,29 @@ def test_names_of_no_file_are_told(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         find_case_files([name])
     assert printable(str(caught.value)) == str(caught.value)
+
+
+def test_names_are_as_long_as_a_report_can_show() -> None:
+    """A name stands in each row: of the case, of inputs, of stages, and for ``verify new``."""
+    name = "n" * 201
+    for text in (
+        f"case: {name}\ninputs: {{x: {{at: 1}}}}\nstages: {{f: x}}\n",
+        f"case: a\ninputs: {{{name}: {{at: 1}}}}\nstages: {{f: {name}}}\n",
+        f"case: a\ninputs: {{x: {{at: 1}}}}\nstages: {{{name}: x}}\n",
+    ):
+        assert "more than 200 characters" in refused(text)
+        assert load_case_text(text.replace(name, name[1:])).name
+    with pytest.raises(UsageError, match="at most 200 characters, got 201"):
+        case_text(name)
+    assert name[1:] in case_text(name[1:])
+
+
+def test_the_command_line_is_quoted_inertly(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown command with an escape sequence is shown with it escaped."""
+    with pytest.raises(SystemExit) as ended:
+        main(["r\x1b[2J"])
+    assert 2 == ended.value.code
+    assert "unknown command 'r\\x1b[2J'" in capsys.readouterr().err
 
 
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:

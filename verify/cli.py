@@ -83,6 +83,12 @@ class _Parser(argparse.ArgumentParser):
         self.flags: list[str] = []
         super().__init__(**keywords, allow_abbrev=False)
 
+    def error(self, message: str) -> NoReturn:
+        """The same message, with what a terminal would obey escaped: it quotes the command line."""
+        from verify.errors import printable
+
+        super().error(printable(message))
+
     def add_argument(self, *names: Any, **keywords: Any) -> argparse.Action:
         """Adds an argument and remembers its spellings."""
         self.flags += [name for name in names if name.startswith("-")]

@@ -108,10 +108,14 @@ class Dice(random.Random):
 
     def spoilt(self, text: str) -> str:
         """The text with a few changes: pieces dropped, doubled, replaced, or put in."""
-        for _ in range(self.choice((1, 1, 1, 2, 3, 8))):
+        for _ in range(self.choice((0, 0, 1, 1, 2, 3, 8))):
             at, length = self.randrange(len(text) + 1), self.choice((0, 0, 1, 3, 12))
             piece = self.choice((self.choice(JUNK), self.number(), self.choice(NAMES), text[at : at + 20], ""))
             text = text[:at] + piece * (300 if self.random() < 0.01 else 1) + text[at + length :]
+        values = list(re.finditer(r"(?<=: )[^,{}\[\]\n]+", text))
+        if values and self.random() < 0.5:
+            found = self.choice(values)
+            text = text[: found.start()] + self.value() + text[found.end() :]
         numbers = list(re.finditer(r"(?<![\w.])[-+]?\d+(\.\d*)?(e[-+]?\d+)?(?![\w.])", text))
         if numbers and self.random() < 0.4:
             found = self.choice(numbers)

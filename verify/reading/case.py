@@ -27,7 +27,7 @@ from verify.reading.case_values import (
     value_at,
 )
 from verify.reading.expression import CONSTANTS, MAX_ENTRIES, Scope, add_stages, tie_fault
-from verify.reading.syntax import name_fault, parsed, referenced_names
+from verify.reading.syntax import LONGEST_NAME, name_fault, parsed, referenced_names
 from verify.reading.yaml_source import Key, Keys, Source, parse_source, read_source
 
 if TYPE_CHECKING:
@@ -338,6 +338,9 @@ class _CaseReader:
         case = self.data.get("case")
         if isinstance(case, str) and case and not (case.strip() and case.isprintable()):
             self._fault(("case",), "the name of the case has unprintable characters", "Use letters and blanks.")
+        elif isinstance(case, str) and len(case) > LONGEST_NAME:
+            message = f"the name of the case has more than {LONGEST_NAME} characters"
+            self._fault(("case",), message, "Shorten it; 'source:' takes whole sentences.")
         seen: dict[str, str] = {}
         for section in ("dims", "inputs", "stages"):
             for name in self._mapping(section):

@@ -6,6 +6,7 @@ import json
 import re
 
 from verify.errors import UsageError
+from verify.reading.syntax import LONGEST_NAME
 
 LONGEST_STEM = 80
 PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?: [A-Za-z0-9]+)*")
@@ -58,6 +59,9 @@ def case_text(name: str) -> str:
     """
     if not name.isprintable():
         message = f"a case needs a name that can be printed, got {name!r}"
+        raise UsageError(message)
+    if len(name) > LONGEST_NAME:
+        message = f"a case needs a name of at most {LONGEST_NAME} characters, got {len(name)}"
         raise UsageError(message)
     plain = PLAIN_NAME.fullmatch(name) and name.lower() not in NOT_TEXT
     return TEMPLATE.format(name=name if plain else json.dumps(name), stem=file_stem(name))

@@ -21,6 +21,8 @@ MAX_NODES = 1_000
 """Numbers, names and operations of a formula: SymPy stays quick, and a person can still follow."""
 MAX_DEPTH = 50
 """Levels of nesting: far below Python's recursion limit. A long sum ``a + b + c + ...`` is one level."""
+LONGEST_NAME = 200
+"""Characters of a name: it stands in each row of a report."""
 MAX_DIGITS = 50
 """Digits of a literal: a double holds 17, mpmath's references are written with 50."""
 
@@ -213,6 +215,8 @@ def name_fault(name: str) -> str:
     >>> name_fault("lambda"), name_fault("w_1")
     ('it is a keyword of Python', '')
     """
+    if len(name) > LONGEST_NAME:
+        return f"it has more than {LONGEST_NAME} characters"
     if keyword.iskeyword(name):
         return "it is a keyword of Python"
     if not name.isidentifier():
