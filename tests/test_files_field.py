@@ -203,6 +203,40 @@ def test_a_report_without_a_name_of_its_own_is_told(
     assert ["square.yaml"] == names(case.parent)
 
 
+def test_a_report_that_cannot_be_written_costs_no_other_and_not_the_table(
+    case: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that fills up, a reader that goes away: what was found is printed, what can be written is."""
+    from verify.report import atomic
+
+    locked = atomic._temporary
+
+    def full(target: Path) -> object:
+        if target.name == "page.html":
+            raise OSError(28, "No space left on device")
+        return locked(target)
+
+    monkeypatch.setattr(atomic, "_temporary", full)
+    asked = ["run", str(case), "--points", "2", "--html", "page.html", "--json", "run.json"]
+    assert 2 == main(asked)
+    printed = capsys.readouterr()
+    assert "9 PASS" in printed.out
+    assert "Wrote run.json" in printed.out
+    assert "verify: cannot write page.html: No space left on device" in printed.err
+    assert ["run.json", "square.yaml"] == names(case.parent)
+    monkeypatch.undo()
+    monkeypatch.chdir(case.parent)
+    assert 0 == main(asked)
+
+
+def test_a_folder_for_tables_is_looked_at_before_the_run(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table that nobody can write there is told at once."""
+    (case.parent / "tables").mkdir()
+    (case.parent / "tables" / "points.csv").symlink_to("points.csv")
+    assert 2 == main(["run", str(case), "--csv", "tables"])
+    assert "this link leads to itself" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------------- where cases are
 
 

@@ -210,7 +210,8 @@ def _signed(key: str, body: bytes, secret: bytes) -> bytes:
 def _read(place: Path, key: str, secret: bytes) -> Any:
     """What an entry holds, None where it is not one of ours. Raises OSError where it is no file."""
     with _opened(place, LARGEST) as (handle, found):
-        os.utime(handle if os.utime in os.supports_fd else place)  # used just now
+        with suppress(OSError):  # a disk that may only be read
+            os.utime(handle if os.utime in os.supports_fd else place)  # used just now
         held = os.read(handle, found.st_size)
     body = held[hashlib.sha256().digest_size + len(key) + 1 :]
     if not hmac.compare_digest(held, _signed(key, body, secret)):

@@ -159,12 +159,11 @@ def _add_report_options(parser: _Parser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Runs cases, writes the reports, then prints the table: who closes the pipe early still has the reports."""
+    """Runs cases, and reports what was found."""
     from dataclasses import replace
     from shlex import join
 
     from verify.reading.case_files import find_case_files
-    from verify.report.terminal import make_console, print_run
     from verify.runner import RunInterrupted, run_cases
 
     files = find_case_files(args.paths or [_default_cases()], args.pick)
@@ -180,11 +179,7 @@ def _run(args: argparse.Namespace) -> int:
         return _interrupted(stop.run, targets)
     if not (args.no_cache or said):
         _tell_cache_trouble()  # a disk that filled up meanwhile
-    run = replace(run, command=join(["verify", *args.command_line]))
-    written = _write_reports(run, targets)
-    print_run(run, make_console())
-    print("Wrote " + ", ".join(map(str, written)))
-    return run.exit_code
+    return _reported(replace(run, command=join(["verify", *args.command_line])), targets)
 
 
 def _tell_cache_trouble() -> str:
@@ -199,9 +194,11 @@ def _tell_cache_trouble() -> str:
 
 def _interrupted(run: Run, targets: list[tuple[str, Path, bool]]) -> int:
     """Reports what was done of a run that the user ended; an earlier report is not replaced by an empty one."""
-    written = _write_reports(run, targets) if run.cases else []
     from verify.report.format import plural
 
+    written, failed = _write_reports(run, targets) if run.cases else ([], [])
+    for fault in failed:
+        print(f"verify: {fault}", file=sys.stderr)
     so_far = f"{plural(len(run.cases), 'result')} so far, as incomplete, in {', '.join(map(str, written))}"
     print(f"verify: interrupted; {so_far if written else 'no results'}", file=sys.stderr)
     return INTERRUPTED
@@ -256,10 +253,13 @@ def _make_sure_of(path: Path, is_folder: bool) -> None:
 
     from verify.errors import UsageError
     from verify.report.atomic import target_of
+    from verify.report.csv import FILES
 
     target = path if is_folder else target_of(path)
     if target is None:
         return  # a pipe or a terminal
+    for name in FILES if is_folder else ():
+        target_of(path / name)
     folder = target if is_folder else target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -272,11 +272,29 @@ def _make_sure_of(path: Path, is_folder: bool) -> None:
         raise UsageError(message)
 
 
-def _write_reports(run: Run, targets: list[tuple[str, Path, bool]]) -> list[Path]:
-    """Writes each report and returns the files that were written."""
+def _reported(run: Run, targets: list[tuple[str, Path, bool]]) -> int:
+    """Writes the reports, then prints the table: who closes the pipe early still has the reports.
+
+    Raises UsageError at last where a report could not be written: the table and the other reports are there.
+    """
+    from verify.errors import UsageError
+    from verify.report.terminal import make_console, print_run
+
+    written, failed = _write_reports(run, targets)
+    print_run(run, make_console())
+    if written:
+        print("Wrote " + ", ".join(map(str, written)))
+    if failed:
+        raise UsageError("; ".join(failed))
+    return run.exit_code
+
+
+def _write_reports(run: Run, targets: list[tuple[str, Path, bool]]) -> tuple[list[Path], list[str]]:
+    """Writes each report; returns the files that were written, and why others could not be."""
     from verify.errors import UsageError
 
     written: list[Path] = []
+    failed: list[str] = []
     for kind, path, _ in targets:
         try:
             if kind == "csv":
@@ -290,10 +308,9 @@ def _write_reports(run: Run, targets: list[tuple[str, Path, bool]]) -> list[Path
                 from verify.report.json import write_json as write
             write(run, path)
             written.append(path)
-        except OSError as error:  # a disk that filled up during the run
-            message = f"cannot write the report {error.filename or path}: {error.strerror}"
-            raise UsageError(message) from error
-    return written
+        except UsageError as error:  # a disk that filled up during the run
+            failed.append(str(error))
+    return written, failed
 
 
 class _progress:  # noqa: N801  (used as a function: `with _progress(n) as tick`)
@@ -346,7 +363,6 @@ def _check(args: argparse.Namespace) -> int:
     from verify.oracle.check import check_gradient
     from verify.oracle.named import gradient_named
     from verify.reading.case_files import find_case
-    from verify.report.terminal import make_console, print_run
 
     case = find_case(args.case)
     targets = _asked_reports(args)
@@ -355,12 +371,7 @@ def _check(args: argparse.Namespace) -> int:
     if not args.forget:
         _tell_cache_trouble()
     run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get))
-    run = replace(run, command=join(["verify", *args.command_line]))
-    written = _write_reports(run, targets)
-    print_run(run, make_console())
-    if written:
-        print("Wrote " + ", ".join(map(str, written)))
-    return run.exit_code
+    return _reported(replace(run, command=join(["verify", *args.command_line])), targets)
 
 
 # ------------------------------------------------------------------------------------------------------------ show

@@ -77,6 +77,9 @@ _WHOLE = {
     ),
 }
 _PAIR_TEXT, _PAIR_WHOLE = "_entry", "_point"
+FILES = ("results.csv", "points.csv", "summary.csv")
+"""What is written."""
+
 _TRUTH = {"results": ("passes",), "points": ("own",), "summary": ("passes",)}
 
 # What is skipped in front is what spreadsheets skip: blanks, quotes, control characters and marks of no width. The
