@@ -555,6 +555,35 @@ def test_a_function_that_changes_while_its_gradient_is_judged() -> None:
     assert "another value after its gradient was called than before" in found["function changed"].sentence
 
 
+def test_what_a_function_keeps_is_no_change() -> None:
+    """A running mean is where a call begins: the same at each; one that the gradient moves is another function."""
+    kept = {"mean": 0.5}
+
+    def centred(x: Any) -> Any:
+        kept["mean"] = 0.9 * kept["mean"] + 0.1 * 2.0
+        return np.sum((x - kept["mean"]) ** 2)
+
+    def moves(x: Any) -> Any:
+        kept["mean"] += 1.0
+        return 2 * (x - 0.65)
+
+    assert findings(lambda x: 2 * (x - 0.65), centred, at=AT) == (True, {})
+    assert kept == {"mean": 0.5}
+    ok, found = findings(moves, centred, at=AT)
+    assert not ok
+    assert "function changed" in found
+
+
+def test_a_function_that_draws_numbers_has_no_gradient() -> None:
+    """It is told as such; with a seed of its own it is a function like any other."""
+    rng = np.random.default_rng(0)
+    ok, found = findings(lambda x: 2 * x, lambda x: np.sum(x**2) + rng.normal(), at=AT)
+    assert not ok
+    assert "does not repeat itself" in found["function changed"].sentence
+    seeded: Callable[..., Any] = lambda x: np.sum(x**2) + np.random.default_rng(0).normal()  # noqa: E731
+    assert findings(lambda x: 2 * x, seeded, at=AT) == (True, {})
+
+
 # -------------------------------------------------------------------------------------------------- raw exceptions (17)
 
 

@@ -17,6 +17,7 @@ from verify.foreign_call import call_foreign
 from verify.oracle.interface import Interface
 from verify.oracle.subject import Gradient, Subject
 from verify.records import CaseResult, Finding
+from verify.tracing.preserving import preserved
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -86,7 +87,8 @@ class FunctionWatch:
 
     def _run(self, given: dict[str, Any]) -> list[Array] | None:
         """What it returns, as copies of its arrays; None where it raises or returns something else."""
-        ran = call_foreign(lambda: [np.array(value) for value in _arrays(self.function(**given))])
+        with preserved(self.function):  # what it keeps between calls is a state to begin from, not one to drift in
+            ran = call_foreign(lambda: [np.array(value) for value in _arrays(self.function(**given))])
         found: list[Array] | None = ran.value
         return found
 
