@@ -61,7 +61,7 @@ def test_a_factor_is_the_number_of_entries_only_of_what_is_averaged() -> None:
 
 # ---------------------------------------------------------------------------------------------------- what was not told
 
-LOGARITHMS = {
+LOGARITHMS: dict[str, tuple[Any, Any, str]] = {
     "natural for decimal": (lambda x: 1 / x, np.log10, "2.30259 x the right one, which is ln 10"),
     "decimal for natural": (lambda x: 1 / (x * math.log(10)), np.log, "which is one over ln 10"),
     "natural for binary": (lambda x: 1 / x, np.log2, "one over ln 2"),
