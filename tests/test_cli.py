@@ -307,7 +307,7 @@ def test_check_fails_a_wrong_gradient() -> None:
     """The failure as `verify run` tells it, exit code 1; reports where they are asked for."""
     done = check("gradients:wrong", "--case", "square", "--json", "run.json", "--csv", "tables", "--seed", "3")
     assert done.returncode == 1, done.stderr
-    for word in ("FAIL gradient of x, case square", "subject", "proved", "square.yaml:4"):
+    for word in ("FAIL dx of square: your dx is ", "yours", "proved", "square.yaml:4"):
         assert word in done.stdout
     assert json.loads(Path("run.json").read_text(encoding="utf-8"))["seed"] == 3
     assert files("tables") == ["points.csv", "results.csv", "summary.csv"]

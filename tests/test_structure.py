@@ -163,6 +163,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "report",
         "report.format",
         "report.select",
+        "report.cause",
         "report.csv",
         "report.plot",
         "report.html",

@@ -11,6 +11,7 @@ import difflib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 MOST_PROBLEMS = 50
 """Faults of one text after which nothing more is looked for: whoever has mended these runs it again."""
@@ -208,7 +209,16 @@ class UsageError(VerifyError):
 
 
 class WrongGradientError(AssertionError):
-    """A gradient that does not pass; the message is the report. pytest shows it as it shows a failed assertion."""
+    """A gradient that does not pass; its first line is the cause, then comes the report.
+
+    pytest shows it as it shows a failed assertion. ``run`` is what was found, None where nothing could be judged.
+    """
+
+    __module__ = "verify"  # where it is imported from; the line of a summary has no room for more
+
+    def __init__(self, text: str, run: Any = None) -> None:
+        super().__init__(text)
+        self.run = run
 
 
 class WeakCheckWarning(UserWarning):

@@ -83,14 +83,6 @@ def failure_text(result: CaseResult) -> str:
     return "\n\n".join(blocks)
 
 
-class GradientFailedError(AssertionError):
-    """Ends a test whose gradient does not pass; carries what was found, None where it could not be judged."""
-
-    def __init__(self, text: str, run: Run | None = None) -> None:
-        super().__init__(text)
-        self.run = run
-
-
 class GradientOracle:
     """Judges gradients for one test, with the options that pytest was given; the fixture ``gradient_oracle``."""
 
@@ -107,13 +99,13 @@ class GradientOracle:
         return None if self._marked is None else self._file_of(self._marked)
 
     def __call__(self, gradient: Callable[..., Any], case: Any = None, **options: Any) -> Run:
-        """Judges a gradient as ``verify.check_gradient`` does; raises GradientFailedError where it does not pass.
+        """Judges a gradient as ``verify.check_gradient`` does; raises WrongGradientError where it does not pass.
 
         ``case`` is a case, its path (from the test's folder or from pytest's root) or its name, or a function; without
         it the marker's. Of ``options`` those of ``verify run`` come before what pytest was told by ``--verify-…``.
         """
         __tracebackhide__ = True
-        from verify.errors import VerifyError
+        from verify.errors import VerifyError, WrongGradientError
         from verify.oracle.check import check_gradient
 
         self.run = None
@@ -124,9 +116,9 @@ class GradientOracle:
             asked = check_arguments(lambda name: self._config.getoption(f"verify_{name}"), options)
             self.run = check_gradient(gradient, given, **asked)
         except VerifyError as error:
-            raise GradientFailedError(str(error)) from None
+            raise WrongGradientError(str(error)) from None
         if not self.run.ok:
-            raise GradientFailedError(run_text(self.run), self.run)
+            raise WrongGradientError(run_text(self.run), self.run)
         return self.run
 
     def _file_of(self, name: str) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from verify.errors import WrongGradientError
 from verify.records import Run
+from verify.report.cause import first_cause
 from verify.report.csv import results_frame
 from verify.report.html import render
 from verify.report.terminal import make_console, print_run
@@ -25,13 +26,14 @@ class GradientRun(Run):
     """
 
     def raise_if_wrong(self) -> GradientRun:
-        """Returns itself where everything passes. Raises WrongGradientError, with what the run prints, where not.
+        """Returns itself where everything passes. Raises WrongGradientError where not: the cause, then what it prints.
 
         >>> GradientRun(cases=(), seed=0, points=0).raise_if_wrong().ok
         True
         """
+        __tracebackhide__ = True  # pytest shows the test's own line
         if not self.ok:
-            raise WrongGradientError(f"{self.verdict}: the gradient does not pass\n\n{self}")
+            raise WrongGradientError(f"{first_cause(self)}\n\n{self}", self)
         return self
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from verify.records import PAIRS, SEVERITY, SUBJECT, VERDICTS, CaseResult, Row, Rows, VariableResult, pairs_of
+from verify.records import PAIRS, SEVERITY, SUBJECT, VERDICTS, CaseResult, Row, Rows, VariableResult, Verdict, pairs_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +59,51 @@ def failure_groups(case: CaseResult) -> list[FailureGroup]:
     groups = [group for variable in case.variables for group in _groups_of(variable, pairs_of(case.methods))]
     # A wrong value explains the gradients above it, so it is read first.
     return sorted(groups, key=lambda g: (-SEVERITY.index(g.row.verdict), g.row.quantity != "value"))
+
+
+def telling_row(variable: VariableResult) -> Row:
+    """The row that is shown of one variable of a gradient under test: of the first point that fails, else of the first.
+
+    Among the entries of that point it is the one that is farthest off, in units of what is allowed.
+
+    >>> import numpy as np
+    >>> at, none = np.array([0, 0, 1]), np.zeros(3, int)
+    >>> rows = Rows(at, np.array([0, 1, 0]), {SUBJECT: np.ones(3)}, np.ones(3), none.astype(np.int8), none == 0, none,
+    ...             none, ("",), allowed=np.ones(3), errors={SUBJECT: np.array([0.1, 0.2, 0.3])})
+    >>> telling_row(VariableResult("f", "x", "input", "gradient", (2,), "", 0, rows, 3, {}, 0, ())).entry
+    (1,)
+    """
+    import numpy as np
+
+    rows = variable.rows
+    failing = ~np.asarray(rows.passes, dtype=bool)
+    here = np.flatnonzero(failing) if failing.any() else np.arange(len(rows))
+    here = here[rows.point[here] == rows.point[here].min()]
+    errors = rows.errors.get(SUBJECT)
+    if errors is None or rows.allowed is None:
+        return variable.row(int(here[0]))
+    with np.errstate(all="ignore"):
+        off = np.nan_to_num(errors[here] / rows.allowed[here], nan=-1.0)
+    return variable.row(int(here[int(np.argmax(off))]))
+
+
+def worst_verdict(variable: VariableResult) -> str:
+    """What the rows of one variable come to: the worst verdict of those that fail; if none does, of those decided.
+
+    >>> import numpy as np
+    >>> none = np.zeros(1, int)
+    >>> rows = Rows(none, none, {}, np.ones(1), none.astype(np.int8), none == 0, none, none, ("",))
+    >>> worst_verdict(VariableResult("f", "x", "input", "gradient", (), "", 0, rows, 1, {}, 0, ()))
+    'PASS'
+    """
+    import numpy as np
+
+    rows = variable.rows
+    failing = ~np.asarray(rows.passes, dtype=bool)
+    found = [VERDICTS[code] for code in np.unique(rows.verdict[failing] if failing.any() else rows.verdict).tolist()]
+    if not failing.any() and Verdict.PASS in found:
+        found = [verdict for verdict in found if verdict not in (Verdict.IMPRECISE, Verdict.UNDECIDED)]
+    return max(found, key=SEVERITY.index).value
 
 
 def worst_rows(case: CaseResult, limit: int) -> list[Row]:

@@ -6,12 +6,14 @@ it looks like: no markup, no terminal commands.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from verify.errors import line_of, printable
 from verify.records import (
+    SUBJECT,
     CaseResult,
     Finding,
     KillScore,
@@ -23,6 +25,7 @@ from verify.records import (
     is_undecided,
     pairs_of,
 )
+from verify.report.cause import row_cause
 from verify.report.format import (
     ABSENT,
     array_text,
@@ -36,8 +39,9 @@ from verify.report.format import (
     point_literal,
     power_text,
     shape_text,
+    short,
 )
-from verify.report.select import FailureGroup, failure_groups
+from verify.report.select import FailureGroup, failure_groups, telling_row, worst_verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,6 +97,9 @@ def print_run(run: Run, console: Console, *, notes: bool = False) -> None:
     """
     if run.cases:
         console.print(_cases_table(run), soft_wrap=False)
+        console.print()
+    if SUBJECT in run.methods and any(case.variables for case in run.cases):
+        console.print(_subject_table(run), soft_wrap=False)
         console.print()
     for case in run.cases:
         for finding in case.findings:  # first: it is often why the numbers are off
@@ -188,7 +195,8 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
     >>> row = Row("square", "x", (), "gradient", 0, values, float("nan"), Verdict.FAIL, False, "they differ",
     ...           "reverse", "cases/square.yaml", 3)
     >>> print(describe_failure(row, CaseResult("square", "cases/square.yaml", seed=7)))
-    FAIL gradient of x, case square, point 0
+    FAIL dx of square: suspected: reverse
+      where     gradient of x, case square, point 0
       place     cases/square.yaml:3
       symbolic  6.0
       reverse   6.5
@@ -202,8 +210,36 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
     point = next((p for p in case_result.points if p.id == row.point), None)
     origin = f" ({line_of(point.origin)})" if point else ""
     named = f"{row.quantity} of {line_of(row.variable)}{format_entry(row.entry)}"
-    facts = [("place", place(row.file, row.line))]
-    facts += [(method, full(value)) for method, value in row.values.items()]
+    facts = [("where", f"{named}, case {line_of(row.case)}, point {row.point}{origin}")]
+    facts += [("place", place(row.file, row.line))] * bool(row.file)
+    facts += _subject_facts(row) if SUBJECT in row.values else _method_facts(row, case_result)
+    facts += [("reason", row.reason)] * bool(row.reason)
+    facts += [("diagnosis", sentence) for sentence in row.diagnosis]
+    facts.append(("seed", str(case_result.seed)))
+    if point is not None and point.note:
+        facts.append(("note", point.note))
+    wide = max(len(name) for name, _ in facts)
+    lines = [row_cause(row)]
+    lines += [f"  {name:{wide}}  {line_of(text)}" for name, text in facts]
+    lines += [f"  {line}" for line in point_literal(point, case_result).split("\n")]
+    return "\n".join(lines)
+
+
+def _subject_facts(row: Row) -> list[tuple[str, str]]:
+    """A gradient under test against the truth; what our own methods say stands in one line below."""
+    facts = [("yours", full(row.values[SUBJECT]))]
+    if row.reference == row.reference:
+        facts.append(("truth", f"{full(row.reference)}, proved to within {magnitude(row.radius)} ({row.road})"))
+    if row.allowed == row.allowed:
+        error = row.errors.get(SUBJECT, math.nan)
+        facts.append(("off by", f"{magnitude(error)}, allowed {magnitude(row.allowed)}"))
+    others = [f"{method} {full(value)}" for method, value in row.values.items() if method != SUBJECT]
+    return [*facts, *[("methods", ", ".join(others))] * bool(others)]
+
+
+def _method_facts(row: Row, case_result: CaseResult) -> list[tuple[str, str]]:
+    """What each method says, how far they are from the truth and from each other, and who is suspected."""
+    facts = [(method, full(value)) for method, value in row.values.items()]
     if row.reference == row.reference:
         facts.append(("reference", f"{full(row.reference)}, proved to within {magnitude(row.radius)} ({row.road})"))
     if row.errors:
@@ -211,20 +247,8 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
         facts.append(("allowed", f"{magnitude(row.allowed)}{_step_text(row)}"))
     if row.expected == row.expected:
         facts.append(("expected", full(row.expected)))
-    facts.append(
-        ("differ", ", ".join(f"{a}-{b} {magnitude(row.difference(a, b))}" for a, b in pairs_of(case_result.methods)))
-    )
-    facts.append(("suspect", row.suspect or "nobody"))
-    facts += [("reason", row.reason)] * bool(row.reason)
-    facts += [("diagnosis", sentence) for sentence in row.diagnosis]
-    facts.append(("seed", str(case_result.seed)))
-    if point is not None and point.note:
-        facts.append(("note", point.note))
-    wide = max(len(name) for name, _ in facts)
-    lines = [f"{row.verdict.value} {named}, case {line_of(row.case)}, point {row.point}{origin}"]
-    lines += [f"  {name:{wide}}  {line_of(text)}" for name, text in facts]
-    lines += [f"  {line}" for line in point_literal(point, case_result).split("\n")]
-    return "\n".join(lines)
+    apart = ", ".join(f"{a}-{b} {magnitude(row.difference(a, b))}" for a, b in pairs_of(case_result.methods))
+    return [*facts, ("differ", apart), ("suspect", row.suspect or "nobody")]
 
 
 def _step_text(row: Row) -> str:
@@ -342,7 +366,8 @@ def _score_texts(score: KillScore | None) -> tuple[str, ...]:
 def _cases_table(run: Run) -> Table:
     from rich.text import Text
 
-    pairs = pairs_of(run.methods)
+    # Of a gradient under test it is asked how far it is from the truth; our own methods only stand beside it.
+    pairs = () if SUBJECT in run.methods else pairs_of(run.methods)
     headings = [f"{a}-{b}" for a, b in pairs]
     scores = _SCORES if any(case.kill_score for case in run.cases) else ()
     right = ("points", "rows", "proved", "weak", *headings, *scores)
@@ -361,6 +386,31 @@ def _cases_table(run: Run) -> Table:
             *(_cells(*_score_texts(case.kill_score)) if scores else ()),
             Text(counts_text(case.counts) or ABSENT),
         )
+    return table
+
+
+def _subject_table(run: Run) -> Table:
+    """A gradient under test against the truth: a row for each variable, at other sizes where it does not pass there."""
+    from rich.text import Text
+
+    table = _table("gradient", "yours", "truth", "off by", "allowed", "verdict", right=("off by", "allowed"))
+    for number, case in enumerate(run.cases):
+        for variable in case.variables:
+            if SUBJECT not in variable.rows.values or not len(variable.rows) or (number and not variable.failed):
+                continue
+            row = telling_row(variable)
+            verdict = worst_verdict(variable)
+            name = f"d{line_of(variable.name)}{format_entry(row.entry)}"
+            size = f" of {line_of(case.name)}" if number else ""
+            is_proved = not math.isnan(row.reference)
+            truth = short(row.reference) if is_proved else short(row.values.get("central", math.nan))
+            measured = "" if is_proved or truth == ABSENT else " (measured)"
+            error = row.errors.get(SUBJECT, math.nan)
+            table.add_row(
+                *_cells(name + size, short(row.values[SUBJECT]), truth + measured, magnitude(error)),
+                *_cells(magnitude(row.allowed)),
+                Text(verdict, _STYLE[verdict] if not variable.failed else _STYLE["FAIL"]),
+            )
     return table
 
 
