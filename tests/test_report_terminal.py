@@ -99,7 +99,7 @@ def test_nothing_is_cut_off() -> None:
     text = printed(sample_run.run_of(case))
     assert reason in text
     assert name in text
-    (line,) = (line for line in text.splitlines() if "\N{HORIZONTAL ELLIPSIS}" in line)
+    (line,) = (line for line in text.splitlines() if "..." in line)
     assert line.startswith("FAIL dx of nnn")
     assert len(line) <= 120
 
@@ -118,7 +118,7 @@ def test_a_failure_names_everything() -> None:
     case = failing_case()
     text = describe_failure(next(case.failing()), case)
     for part in (
-        "FAIL dx of wrong engine: suspected: reverse: a wrong local derivative",
+        "FAIL dx of wrong engine: 2.0595697955721652 is expected, ",
         "gradient of x, case wrong engine, point 0 (at)",
         "cases/wrong_engine.yaml:5",
         "symbolic  2.0595697955721657",

@@ -9,7 +9,7 @@ import math
 
 from verify.errors import line_of
 from verify.records import SUBJECT, CaseResult, Finding, Row, Run, format_entry
-from verify.report.format import magnitude, short
+from verify.report.format import full, magnitude, short
 from verify.report.select import failure_groups
 
 LONGEST = 120
@@ -39,6 +39,9 @@ def _what(row: Row) -> str:
         return line_of(row.diagnosis[0])
     if row.suspect == SUBJECT and not math.isnan(row.reference):
         return f"yours is {short(row.values[SUBJECT])}, the truth {short(row.reference)}"
+    if not math.isnan(row.expected):
+        found = row.reference if not math.isnan(row.reference) else next(iter(row.values.values()), math.nan)
+        return f"{full(row.expected)} is expected, {full(found)} found"
     if row.suspect and row.suspect != SUBJECT:
         return f"suspected: {line_of(row.suspect)}"
     return line_of(row.reason)
@@ -48,7 +51,7 @@ def _distance(row: Row) -> str:
     """How far off a gradient under test is, or the worst of our own methods; empty where that is not known."""
     judged = [SUBJECT] if SUBJECT in row.errors else [method for method in row.errors if method != "central"]
     errors = [row.errors[method] for method in judged if not math.isnan(row.errors[method])]
-    if not errors or math.isnan(row.allowed):
+    if not errors or math.isnan(row.allowed) or not math.isnan(row.expected):
         return ""
     return f" (off by {magnitude(max(errors))}, allowed {magnitude(row.allowed)})"
 
@@ -83,9 +86,9 @@ def first_cause(run: Run) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """A text of at most so many characters, with an ellipsis where it went on.
+    """A text of at most so many characters, with dots where it went on; plain ones, for pipes.
 
-    >>> cut("one two three", 8), cut("one", 8)
-    ('one two…', 'one')
+    >>> cut("one two three", 10), cut("one", 8)
+    ('one two...', 'one')
     """
-    return text if len(text) <= most else f"{text[: max(most - 1, 0)].rstrip()}…"
+    return text if len(text) <= most else f"{text[: max(most - 3, 0)].rstrip()}..."

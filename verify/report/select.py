@@ -103,7 +103,8 @@ def worst_verdict(variable: VariableResult) -> str:
     found = [VERDICTS[code] for code in np.unique(rows.verdict[failing] if failing.any() else rows.verdict).tolist()]
     if not failing.any() and Verdict.PASS in found:
         found = [verdict for verdict in found if verdict not in (Verdict.IMPRECISE, Verdict.UNDECIDED)]
-    return max(found, key=SEVERITY.index).value
+    worst: Verdict = max(found, key=SEVERITY.index)
+    return worst.value
 
 
 def worst_rows(case: CaseResult, limit: int) -> list[Row]:
