@@ -91,6 +91,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "foreign_call",
         "tracing.places",
         "tracing.storage",
+        "tracing.excluded",
         "tracing.conditions",
         "tracing.numpy_rules",
         "tracing.tracer",

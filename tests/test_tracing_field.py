@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 
 from verify.oracle.check import check_gradient
 from verify.oracle.gradient_run import GradientRun
-from verify.records import CaseResult
+from verify.records import CaseResult, Verdict
 from verify.tracing.trace import trace, traced_or_reason
 
 RNG = np.random.default_rng(7)
@@ -323,6 +324,71 @@ def test_a_branch_that_is_followed_has_its_kink() -> None:
     assert trace(size, x=1.0).expressions == {"size": "where(x > 0, x, -x)"}
     assert check_gradient(lambda x: 0.5 + 0 * x, size, at={"x": 0.0}).ok
     assert not check_gradient(lambda x: 1.5 + 0 * x, size, at={"x": 0.0}).ok
+
+
+# ------------------------------------------------------------------------------------------ entries that are left out
+
+CAUSAL = np.tril(np.ones((3, 3), dtype=bool))
+HEADS = {"Q": RNG.normal(size=(3, 2)), "K": RNG.normal(size=(3, 2)), "V": RNG.normal(size=(3, 2))}
+
+
+def softmax(s: Any) -> Any:
+    """By rows."""
+    e = np.exp(s - s.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def chosen_by_where(s: Any, fill: float) -> Any:
+    """As most people write it."""
+    return softmax(np.where(CAUSAL, s, fill))
+
+
+def written_by_mask(s: Any, fill: float) -> Any:
+    """In place."""
+    s[~CAUSAL] = fill
+    return softmax(s)
+
+
+def added_mask(s: Any, fill: float) -> Any:
+    """As frameworks do."""
+    return softmax(s + np.triu(np.full((3, 3), fill), 1))
+
+
+def by_scipy(s: Any, fill: float) -> Any:
+    """With a function of SciPy's."""
+    return scipy.special.softmax(np.where(CAUSAL, s, fill), axis=1)
+
+
+@pytest.mark.parametrize("fill", [-np.inf, -1e30, -1e9])
+@pytest.mark.parametrize("weights", [chosen_by_where, written_by_mask, added_mask, by_scipy])
+def test_masked_attention_is_proved(weights: Callable[..., Any], fill: float) -> None:
+    """Whatever excludes the later entries; a gradient off by 1e-9 fails."""
+
+    def attention(Q: Any, K: Any, V: Any) -> Any:
+        return weights(Q @ K.T / np.sqrt(2.0), fill) @ V
+
+    def gradient(Q: Any, K: Any, V: Any, upstream: Any, factor: float = 1.0) -> Any:
+        p = softmax(np.where(CAUSAL, Q @ K.T / np.sqrt(2.0), -np.inf))
+        dp = upstream @ V.T
+        ds = p * (dp - (dp * p).sum(axis=1, keepdims=True)) / np.sqrt(2.0)
+        return ds @ K * factor, ds.T @ Q, p.T @ upstream
+
+    run = check_gradient(gradient, attention, at=HEADS)
+    assert run.ok
+    assert not is_measured(run.cases[0])
+    assert run.cases[0].counts[Verdict.UNDECIDED] == 0
+
+    def wrong(Q: Any, K: Any, V: Any, upstream: Any) -> Any:
+        return gradient(Q, K, V, upstream, 1 + 1e-9)
+
+    assert not check_gradient(wrong, attention, at=HEADS, shrink=False).ok
+
+
+def test_what_is_infinite_and_counts_is_said() -> None:
+    """A sum with an infinite entry is no number: the place, and what to do."""
+    reason = traced_or_reason(lambda x: np.sum(np.where(np.arange(3) > 0, x, np.inf)), {"x": V})
+    assert isinstance(reason, str)
+    assert "infinite number" in reason
 
 
 # -------------------------------------------------------------------------------------------------- nothing is left

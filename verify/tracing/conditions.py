@@ -13,6 +13,8 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
+from verify.tracing.excluded import has_infinite
+
 Array = NDArray[Any]
 
 NEGATIONS: Mapping[str, str] = {
@@ -102,7 +104,7 @@ class Condition(NDArrayOperatorsMixin):
 
     def choose(self, x: Any, y: Any) -> Any:
         """``x`` where it is true, ``y`` elsewhere, at every point."""
-        if not self.chooses:
+        if not self.chooses or has_infinite(x, y):
             return self.recorder.masked(self.frozen(), x, y)
         if not self.is_one_comparison:
             first, second = self.operands

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.tracing import excluded
 from verify.tracing.places import is_library
 from verify.tracing.tracer import Recorder, Tracer, has_traced
 
@@ -294,6 +295,8 @@ _SCIPY: Mapping[str, Callable[..., Any]] = {
 
 
 def _along(x: Any, op: str, axis: Any, **params: Any) -> Any:
+    if excluded.has_infinite(x):
+        return excluded.softmax(op, x, axis, **params)
     if axis is None and op != "logsumexp":
         return np.reshape(x.recorder.apply(op, [np.ravel(x)], params), x.shape)
     return x.recorder.apply(op, [x], {"axis": axis, **params})

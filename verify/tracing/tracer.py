@@ -21,7 +21,7 @@ from verify.errors import Problem, ShapeError, TraceError
 from verify.graph import GraphBuilder, Node
 from verify.interpret import call_of
 from verify.ops import Shape
-from verify.tracing import numpy_rules
+from verify.tracing import excluded, numpy_rules
 from verify.tracing.conditions import Condition, Masked, as_index, only_condition
 from verify.tracing.places import Place, assigned_names, frames_below, global_name, local_name, place_in, place_of
 from verify.tracing.storage import KNOWN, Array, Entries, Storage, known_entries
@@ -319,6 +319,10 @@ class Recorder:
 
     def masked(self, mask: Array, x: Any, y: Any) -> Any:
         """``np.where`` by a mask that is known."""
+        if excluded.has_infinite(x, y):
+            shape = np.broadcast_shapes(mask.shape, np.shape(x), np.shape(y))
+            parts = [[np.broadcast_to(part, shape) for part in self.entries_of(value)] for value in (x, y)]
+            return self.from_entries(Entries(*(np.where(mask, one, other) for one, other in zip(*parts, strict=True))))
         if not any(isinstance(value, Tracer) and not value.is_known for value in (x, y)):
             return self.fresh(np.where(mask, *(v.known() if isinstance(v, Tracer) else v for v in (x, y))))
         return self.apply("where", [np.asarray(mask, dtype=float), 0.5, x, y])
@@ -359,7 +363,20 @@ class Recorder:
             return np.asarray(operand)
         if operand.is_known:
             return operand.known()
-        position = self._positions[operand.step]
+        if operand.storage.whole is None:
+            return self._assembled(operand.entries())
+        return self._number_of(operand.step)
+
+    def _assembled(self, entries: Entries) -> Any:
+        """The values of entries of several steps."""
+        numbers = entries.numbers.astype(self.dtype)
+        for step in set(np.ravel(entries.steps).tolist()) - {KNOWN}:
+            here = entries.steps == step
+            numbers = np.where(here, np.ravel(self._number_of(step))[np.where(here, entries.positions, 0)], numbers)
+        return numbers
+
+    def _number_of(self, step: int) -> Any:
+        position = self._positions[step]
         for i in range(len(self._numbers), position + 1):
             node = self._builder.node(i)
             if i in self._at:
@@ -415,6 +432,8 @@ class Recorder:
             return self._method(ufunc, method, inputs, options)
         rest = {name: value for name, value in options.items() if name not in ("out", "where")}
         self._usual(f"np.{ufunc.__name__}", rest)
+        if excluded.has_infinite(*inputs) and ufunc.__name__ not in (*numpy_rules.COMPARISONS, *numpy_rules.FROZEN):
+            return self._written(inputs, options, excluded.elementwise(self, ufunc, inputs))
         result = numpy_rules.elementwise(self, ufunc.__name__, inputs)
         return self._written(inputs, options, result)
 
@@ -471,11 +490,15 @@ class Recorder:
 
     def function(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A NumPy function that is no ufunc."""
+        first, name = args[0] if args else None, function.__name__
+        is_apart = type(first) is Tracer and (first.is_known or first.has_infinite)
+        if is_apart and name in numpy_rules.RESHAPING:
+            return cast("Tracer", first).moved(function, args[1:], kwargs)
         if has_traced([*args, *kwargs.values()]):
+            is_cut = name not in (*numpy_rules.FROZEN, *numpy_rules.PLAIN) and excluded.has_infinite(*_arrays(args))
+            if is_cut:
+                return excluded.function(self, function, args, kwargs)
             return numpy_rules.function(self, function, args, kwargs)
-        first = args[0] if args else None
-        if isinstance(first, Tracer) and function.__name__ in numpy_rules.RESHAPING:
-            return first.moved(function, args[1:], kwargs)
         plain = [self.plain(arg) for arg in args]
         result = function(*plain, **{name: self.plain(value) for name, value in kwargs.items()})
         return self.fresh(result)
@@ -494,6 +517,11 @@ class Recorder:
         """Raises TraceError for the user's line that runs now."""
         place = place_of(frames_below(self.entry))
         raise trace_error(tried, place, remedy) from None
+
+
+def _arrays(args: Sequence[Any]) -> list[Any]:
+    """The arguments that are arrays, or numbers."""
+    return [arg for arg in args if isinstance(arg, Tracer | np.ndarray | float)]
 
 
 def as_tracer(value: Any) -> Any:
@@ -596,6 +624,18 @@ class Tracer(NDArrayOperatorsMixin):
         """Whether it depends on no input."""
         return self.storage.is_known or (self.storage.whole is None and self.entries().are_known)
 
+    @property
+    def has_infinite(self) -> bool:
+        """Whether some of its entries are infinite at every point."""
+        return self.storage.whole is None and bool(np.any(self.infinite()))
+
+    def infinite(self) -> Array:
+        """Which of its entries are infinite at every point."""
+        if self.storage.whole is not None:
+            return np.zeros(self.shape, dtype=bool)
+        entries = self.entries()
+        return np.asarray(np.isinf(entries.numbers) & (entries.steps == KNOWN))
+
     def known(self) -> Array:
         """Its numbers, where they are known."""
         return self.entries().numbers.astype(self.recorder.dtype)
@@ -650,7 +690,7 @@ class Tracer(NDArrayOperatorsMixin):
             if value.condition.key != condition.key or value.whole.shape != self.shape:
                 return False
             value = value.whole
-        elif np.ndim(value) or isinstance(value, list | tuple):
+        elif np.ndim(value) or isinstance(value, list | tuple) or excluded.has_infinite(value, self):
             return False
         index = (slice(None),) * condition.ndim + (None,) * (self.ndim - condition.ndim)
         full = condition[index] if self.ndim > condition.ndim else condition
@@ -659,7 +699,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     def __getitem__(self, index: Any) -> Any:
         condition = only_condition(index, self.ndim)
-        if condition is not None and not self.is_known:
+        if condition is not None and not self.is_known and not self.has_infinite:
             index_of = (slice(None),) * condition.ndim + (None,) * (self.ndim - condition.ndim)
             full = condition[index_of] if self.ndim > condition.ndim else condition
             return Masked(self.copy(), full if full.shape == self.shape else condition)
