@@ -49,6 +49,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "streams",
         "graph",
+        "lengths",
         "certified.matrix_bounds",
         "certified.balls",
         "interpret",

@@ -258,6 +258,18 @@ class GraphBuilder:
         """The shape of a node."""
         return self._nodes[position].shape
 
+    @property
+    def size(self) -> int:
+        """How many nodes there are so far."""
+        return len(self._nodes)
+
+    def place(self, start: int, node: Node, origin: str) -> None:
+        """What was made since ``start`` remembers the node that it stands for."""
+        self._nodes[start:] = [
+            replace(made, stage=node.stage, line=node.line, column=node.column, origin=origin)
+            for made in self._nodes[start:]
+        ]
+
     def node(self, position: int) -> Node:
         """A node as it was made."""
         return self._nodes[position]
@@ -280,10 +292,7 @@ class GraphBuilder:
         assert row.held is None, f"{node.op} holds a constant, which no graph can"
         start = len(self._nodes)
         position = row.lower(self, *operands, **{key: value for key, value in node.params.items() if key != "tie"})
-        self._nodes[start:] = [
-            replace(made, stage=node.stage, line=node.line, column=node.column, origin=node.op)
-            for made in self._nodes[start:]
-        ]
+        self.place(start, node, node.op)
         return position
 
     def _computed(self, position: int) -> int:

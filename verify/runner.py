@@ -25,6 +25,7 @@ from verify.errors import CaseError, LimitError
 from verify.gathering import Gathering, point_record
 from verify.interpret import REAL_CONSTANTS, Program, block_size
 from verify.judging.large import large_note, large_variables
+from verify.lengths import opened
 from verify.limits import case_limits, step
 from verify.methods.central import too_long
 from verify.oracle.code_constants import constants_of
@@ -430,7 +431,7 @@ def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> I
     yield own
     if not settings.points:
         return
-    program = Program(case.graph.opened())
+    program = Program(opened(case.graph))
     kinked = kink_points(case, program, settings.seed, len(own))
     if kinked is not None:
         yield kinked

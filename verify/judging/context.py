@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,11 @@ class Context:
         self.rounded_inputs = tuple(item.name for item in case.inputs if item.kind in ("real", "constant"))
         """Inputs that are numbers and not labels: a program may round them, whether they are differentiated or not."""
         self._valued = tuple(self._stages_with_value_rows())
+
+    @cached_property
+    def kink_engine(self) -> Reverse:
+        """The engine where kinks are looked for: of a length that is written out it knows the slopes at 0."""
+        return self.engine if self.opened is self.graph else Reverse(self.opened, self.variables)
 
     def note(self, sentence: str, rows: int = 1) -> None:
         """Takes note of something that a reader should know, about so many rows."""

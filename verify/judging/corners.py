@@ -10,6 +10,7 @@ accused is accused by proof, and a direction that was found badly accuses nobody
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +21,18 @@ Array = NDArray[Any]
 LONG = np.longdouble
 """Where separation is checked. Its unit roundoff enters the bound: where it is a double, less is shown."""
 
+NEAREST_STEPS = 200
+"""Steps towards the nearest point of several balls together."""
+
+TINY = float(np.finfo(float).tiny)
+
 
 def _no_spans() -> Array:
     return np.zeros((0, 0))
+
+
+def _no_owners() -> Array:
+    return np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class Corners:
     ball: Array = field(default_factory=_no_spans)
     """``(m, n)``: the start is a centre, to which any mixture of these rows is added whose weights have length 1 or
     less; empty where no length is 0."""
+    owners: Array = field(default_factory=_no_owners)
+    """``(m,)``: of several lengths the one that each row belongs to; the weights of each have length 1 or less."""
     box: bool = False
     """All that is known is a range for each entry."""
     patterns: int = 1
@@ -64,7 +76,12 @@ class Corners:
 
     def _reach(self) -> Any:
         """How far the ball reaches from its centre ``(n,)``."""
-        return np.sqrt(np.square(self.ball).sum(axis=0)) if len(self.ball) else 0.0
+        return sum((np.sqrt(np.square(ball).sum(axis=0)) for ball in self._balls()), 0.0)
+
+    def _balls(self) -> list[Array]:
+        """The rows of each length."""
+        owners = self.owners if len(self.owners) else np.zeros(len(self.ball))
+        return [self.ball[owners == owner] for owner in np.unique(owners)]
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -107,7 +124,8 @@ class Corners:
             return True
         tolerance = (self.error + slack)[known]
         if len(self.ball):
-            return not _is_beyond(gradient[known] - self.vectors[0, known], self.ball[:, known], tolerance)
+            balls = [ball[:, known] for ball in self._balls()]
+            return not _is_beyond(gradient[known] - self.vectors[0, known], balls, tolerance)
         return not _is_outside(gradient[known], self.vectors[:, known], _at(self.spans, known), tolerance)
 
 
@@ -132,23 +150,51 @@ def _is_outside(gradient: Array, vectors: Array, spans: Array, tolerance: Array)
     return False
 
 
-def _is_beyond(reached: Array, ball: Array, tolerance: Array) -> bool:
-    """Whether some direction is found along which a vector reaches farther than a ball around 0 does.
-
-    Two may show it: what is left of the vector where the rows are taken out of it, and the one along which the rows
-    reach where the vector lies in their span.
-    """
-    weights = np.linalg.lstsq(ball.T, reached, rcond=None)[0]
-    for way in (reached - weights @ ball, np.linalg.lstsq(ball, weights, rcond=None)[0]):
-        if not way.any():
+def _is_beyond(reached: Array, balls: Sequence[Array], tolerance: Array) -> bool:
+    """Whether some direction is found along which a vector reaches farther than all balls around 0 together do."""
+    for way in _ways_out(reached, balls):
+        if not way.any() or not np.isfinite(way).all():
             continue
         along = way / np.abs(way).max()
-        far, near = float(reached @ along), float(np.sqrt(np.square(ball @ along).sum()))
-        sizes = np.abs(reached) @ np.abs(along) + np.sqrt(np.square(np.abs(ball) @ np.abs(along)).sum())
-        rounding = (len(along) + len(ball) + 8) * np.finfo(float).eps * sizes
+        far, near = float(reached @ along), sum(float(np.sqrt(np.square(ball @ along).sum())) for ball in balls)
+        sizes = np.abs(reached) @ np.abs(along)
+        sizes += sum(np.sqrt(np.square(np.abs(ball) @ np.abs(along)).sum()) for ball in balls)
+        rounding = (len(along) + sum(map(len, balls)) + 8) * np.finfo(float).eps * sizes
         if far - near > np.abs(along) @ tolerance * (1 + 1e-9) + rounding:
             return True
     return False
+
+
+def _ways_out(reached: Array, balls: Sequence[Array]) -> Iterator[Array]:
+    """Directions that may show a vector to be outside.
+
+    For each ball what is left of the vector where its rows are taken out of it, and the way along which they reach
+    where the vector lies in their span: by the entries that this ball alone moves, too. Then, of several balls
+    together, the way from the nearest point that a few steps find.
+    """
+    moved = [np.any(ball != 0, axis=0) for ball in balls]
+    for number, ball in enumerate(balls):
+        others = [other for i, other in enumerate(moved) if i != number]
+        alone = moved[number] & ~np.any(others, axis=0) if others else np.ones(len(reached), dtype=bool)
+        own, part = np.where(alone, reached, 0.0), np.where(alone, ball, 0.0)
+        weights = np.linalg.lstsq(part.T, own, rcond=None)[0]
+        yield own - weights @ part
+        yield np.where(alone, np.linalg.lstsq(part, weights, rcond=None)[0], 0.0)
+    if len(balls) > 1:
+        yield _from_nearest(reached, balls)
+
+
+def _from_nearest(reached: Array, balls: Sequence[Array]) -> Array:
+    """The way to a vector from the point of a sum of balls that is nearest to it, by conditional gradients."""
+    nearest = np.zeros(len(reached))
+    for _ in range(NEAREST_STEPS):
+        way = reached - nearest
+        ends = [(ball @ way, ball) for ball in balls]
+        farthest = sum((end @ ball / max(float(np.linalg.norm(end)), TINY) for end, ball in ends), np.zeros(len(way)))
+        step = farthest - nearest
+        share = float(np.clip(step @ way / max(float(step @ step), TINY), 0.0, 1.0))
+        nearest = nearest + share * step
+    return reached - nearest
 
 
 def _is_box(offset: Array, spans: Array) -> bool:

@@ -359,8 +359,9 @@ class _Level:
         live = [site for site in self.live if site.node in moved]
         lengths = [site for site in self.lengths if site.node in moved]
         if lengths:
-            alone = len(lengths) == 1 and not live
-            return self._ball(columns, lengths[0]) if alone else self._box(columns, len(live))
+            behind = {node: set(self.graph.depends_on([node])) for node in {site.node for site in lengths}}
+            is_nested = any(other.node in behind[site.node] for site in lengths for other in lengths)
+            return self._box(columns, len(live)) if live or is_nested else self._balls(columns, lengths)
         after = {node: set(self.graph.depends_on([node])) for node in {site.node for site in live}}
         earlier = [site for site in live if any(other.node in after[site.node] for other in live)]
         last = [site for site in live if site not in set(earlier)]
@@ -456,27 +457,35 @@ class _Level:
         count = 2 ** len(last)
         return Corners(vector[None], error, outer=outer, spans=lengths, patterns=count, realised=count)
 
-    def _ball(self, columns: Sequence[tuple[int, Entry]], site: Site) -> Corners:
-        """One length of 0: its slopes by its own operands are the unit ball, and those by the columns follow.
+    def _balls(self, columns: Sequence[tuple[int, Entry]], sites: Sequence[Site]) -> Corners:
+        """Lengths of 0: the slopes of each by its own operands are the unit ball, and those by the columns follow.
 
         By the chain rule they are the weight of the length times a mixture, of length 1 at most, of the gradients of
-        its operands: all of them are subgradients, since a length is convex.
+        its operands: all of them are subgradients, since a length is convex. Of several lengths the mixtures add up,
+        which is too much where they move the same entries and some of them are subtracted.
         """
         frozen = self._frozen({})
-        weight = self.taylor.slope(self.values, site.node, site.entry, self.weights, frozen=frozen)
-        node = self.graph.nodes[site.node]
-        flat = {**frozen, site.node: {site.entry: Branch.FLAT}}
+        weights = [self.taylor.slope(self.values, s.node, s.entry, self.weights, frozen=frozen) for s in sites]
+        flat: dict[int, Mapping[Entry, Branch]] = dict(frozen)
+        for site in sites:
+            flat[site.node] = {**flat.get(site.node, {}), site.entry: Branch.FLAT}
         centre: Row = []
-        rows: list[Row] = []
+        rows: list[list[Row]] = [[] for _ in sites]
         for position, entry in columns:
             series = self.taylor.series(self.values, position, entry, frozen=flat)
             centre.append(contracted(series, self.weights))
-            rows.append([weight * tail(x) for x in measured(node, [series[i] for i in node.args], site.entry)])
-        rows = [list(row) for row in zip(*rows, strict=True)]
+            for number, site in enumerate(sites):
+                node = self.graph.nodes[site.node]
+                numbers = measured(node, [series[i] for i in node.args], site.entry)
+                rows[number].append([weights[number] * tail(x) for x in numbers])
         vector, error = _floats(centre)
-        pairs = [_floats(row) for row in rows]
-        radius = error + np.sum([inaccuracy for _, inaccuracy in pairs], axis=0)
-        return Corners(vector[None], radius, ball=np.array([row for row, _ in pairs]), patterns=0, realised=0)
+        pairs = [[_floats(list(row)) for row in zip(*part, strict=True)] for part in rows]
+        radius = error + np.sum([inaccuracy for part in pairs for _, inaccuracy in part], axis=0)
+        ball = np.array([row for part in pairs for row, _ in part])
+        owners = np.repeat(np.arange(len(pairs)), [len(part) for part in pairs])
+        moved = np.array([np.any([row != 0 for row, _ in part], axis=0) for part in pairs])
+        outer = bool(np.any(moved.sum(axis=0) > 1))
+        return Corners(vector[None], radius, outer=outer, ball=ball, owners=owners, patterns=0, realised=0)
 
     def _box(self, columns: Sequence[tuple[int, Entry]], count: int) -> Corners:
         """Many branches of which some decide others: the slopes of all patterns at once, entry by entry."""

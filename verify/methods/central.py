@@ -19,6 +19,7 @@ from verify.certified.balls import Balls
 from verify.derivative import Derivative, Unsupported
 from verify.graph import Graph
 from verify.interpret import Program, Values, branch_argument, constant_balls, dtype_of, kinked_nodes
+from verify.lengths import opened
 
 Array = NDArray[Any]
 Functional = Callable[[Values], Any]
@@ -95,7 +96,7 @@ class Central:
     """Central differences for one graph and the variables asked for."""
 
     def __init__(self, graph: Graph, variables: Sequence[str]) -> None:
-        self.graph = graph = graph.opened()
+        self.graph = graph = opened(graph)
         """The case's graph with all branches in sight, so that a step can follow one."""
         self.variables = tuple(variables)
         self.program = Program(graph)

@@ -24,6 +24,7 @@ from verify.certified.reference import Reference
 from verify.certified.taylor import precision
 from verify.derivative import Derivative, Differentiator
 from verify.interpret import Program, constant_balls, dtype_of
+from verify.lengths import opened
 from verify.methods.reverse import Edge, Replacement, Reverse
 from verify.oracle.search import search_points
 from verify.points import Batch, joined, random_points
@@ -236,7 +237,7 @@ class _Truth:
             batch_of(case, result, ids),
             random_points(case, FRESH_SEED + seed, block=0, count=FRESH_POINTS, first_id=0),
         ]
-        sides = search_points(case, Program(case.graph.opened()), FRESH_SEED + seed, 0)
+        sides = search_points(case, Program(opened(case.graph)), FRESH_SEED + seed, 0)
         return found + ([sides] if sides is not None else [])
 
     def is_equivalent(self, variant: Variant) -> bool:
