@@ -40,8 +40,8 @@ def opened(graph: Graph) -> Graph:
     """The same function with branches and lengths in sight, inside of ops and written out.
 
     >>> from verify.reading.expression import graph_from_expressions
-    >>> [node.op for node in opened(graph_from_expressions({"x": (3,)}, {"f": "sqrt(sum(x * x)) + max(x)"})).nodes][3:]
-    ['norm', 'index', 'index', 'max', 'index', 'max', 'add']
+    >>> [node.op for node in opened(graph_from_expressions({"x": (2,)}, {"f": "sqrt(sum(x * x)) + max(x)"})).nodes][3:]
+    ['norm', 'index', 'index', 'max', 'index', 'add']
     """
     return with_lengths(graph).opened()
 
