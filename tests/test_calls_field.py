@@ -728,3 +728,30 @@ def test_a_function_that_leaves_the_program_ends_nothing() -> None:
         check_gradient(lambda x: 2 * x, always, FEW, at={"x": 3.0})
     assert check_gradient(lambda x: 2 * x, unless_float, FEW, at={"x": 3.0}).ok
     assert not check_gradient(lambda x: 2.1 * x, unless_float, FEW, at={"x": 3.0}).ok
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dims": {"x": (3.5,)}}, r"dims gives x the axes \(3.5,\): write names"),
+        ({"dims": {"x": 3}}, "dims gives x the axes 3, its value has shape"),
+        ({"constants": [1]}, r"constants are the names of arguments, got \[1\]"),
+        ({"dtype": 3}, "dtype must be one of float64, float32, got 3"),
+        ({"dtype": "float16"}, "dtype must be one of float64, float32, got 'float16'"),
+        ({"upstream": np.nan}, "upstream of f is not finite"),
+    ],
+)
+def test_arguments_that_mean_nothing(options: dict[str, Any], words: str) -> None:
+    """Each is refused in a sentence, of a function too; what NumPy calls a dtype is one."""
+    gradient: Callable[..., Any] = lambda x, upstream: 2 * x * upstream  # noqa: E731
+    with pytest.raises(UsageError, match=words):
+        check_gradient(gradient, lambda x: np.sum(x**2), FEW, **{"at": AT, **options})
+    for dtype in ("float32", np.float32, np.dtype("float32")):
+        assert check_gradient(gradient, lambda x: np.sum(x**2), FEW, at=AT, dtype=dtype).ok  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("gradient", [None, 3, "backward"])
+def test_a_gradient_can_be_called(gradient: Any) -> None:
+    """What cannot is no gradient that raises."""
+    with pytest.raises(UsageError, match="expected a gradient that can be called"):
+        check_gradient(gradient, SQUARE)

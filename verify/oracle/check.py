@@ -23,7 +23,7 @@ from verify.oracle.measured import Function
 from verify.oracle.of_case import Question, judge_case, with_simplest
 from verify.oracle.of_function import judge_function
 from verify.oracle.subject import Gradient
-from verify.reading.case import Case, load_case
+from verify.reading.case import DTYPES, Case, load_case
 from verify.reading.case_files import find_case
 from verify.records import METHODS, SUBJECT, CaseResult, Finding
 from verify.runner import at_other_size, versions
@@ -111,7 +111,8 @@ def check_gradient(
         forget=settings.forget if forget is None else forget,
         variables="all",
     )
-    _check_given(asked, domain, dims, constants)
+    _check_given(asked, gradient, domain, dims, constants)
+    dtype = _dtype(dtype)
     given = points_of(at)
     if isinstance(constants, Mapping):
         given = tuple({**point, **constants} for point in given or ({},))
@@ -180,8 +181,18 @@ def _with_changes(result: CaseResult, changed: Sequence[str]) -> CaseResult:
     return replace(result, findings=(*result.findings, *found))
 
 
-def _check_given(settings: Settings, domain: Any, dims: Any, constants: Any) -> None:
+def _dtype(given: Any) -> str | None:
+    """A dtype by its name, as NumPy has it too. Raises UsageError for what nothing is computed in."""
+    name = getattr(given, "__name__", getattr(given, "name", given))
+    if name is not None and name not in DTYPES:
+        raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {given!r:.60}")
+    return None if name is None else str(name)
+
+
+def _check_given(settings: Settings, gradient: Any, domain: Any, dims: Any, constants: Any) -> None:
     """Raises UsageError for arguments of the wrong kind."""
+    if not callable(gradient):
+        raise UsageError(f"expected a gradient that can be called, got {gradient!r:.60}")
     if type(settings.points) is not int or type(settings.seed) is not int:
         raise UsageError(f"points and seed are whole numbers, got {settings.points!r} and {settings.seed!r}")
     check_settings(settings, 1)
@@ -190,6 +201,8 @@ def _check_given(settings: Settings, domain: Any, dims: Any, constants: Any) -> 
             raise UsageError(f"{name} maps arguments by name, such as {name}={{'x': ...}}, got {given!r:.60}")
     if isinstance(constants, str) or not isinstance(constants, Collection):
         raise UsageError(f"constants are names in a list, or values by name, got {constants!r:.60}")
+    if not all(isinstance(name, str) for name in constants):
+        raise UsageError(f"constants are the names of arguments, got {list(constants)!r:.60}")
 
 
 def _warn_of_weak(results: Sequence[CaseResult]) -> None:

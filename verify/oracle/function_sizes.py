@@ -125,8 +125,12 @@ def _axes(at: Mapping[str, Any], dims: Dims) -> Iterator[tuple[str, str | int, i
         if name not in at:
             raise UsageError(f"dims names {name!r}, which at does not. {did_you_mean(name, at)}".strip())
         shape = np.shape(at[name])
-        if isinstance(axes, str) or len(axes) != len(shape):
+        if isinstance(axes, str) or np.ndim(axes) != 1 or len(axes) != len(shape):
             raise UsageError(f"dims gives {name} the axes {axes!r}, its value has shape {shape}: name each axis once")
+        if not all(isinstance(axis, str) or type(axis) is int for axis in axes):
+            raise UsageError(
+                f"dims gives {name} the axes {axes!r:.60}: write names, such as ('m', 'k'), or whole numbers"
+            )
         yield from ((name, axis, size) for axis, size in zip(axes, shape, strict=True))
 
 

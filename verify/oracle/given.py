@@ -135,6 +135,8 @@ def _upstream(case: Case, given: Any) -> dict[str, Array]:
         array = _reals(g)
         if array is None:
             raise UsageError(f"upstream of {name} must be a number or an array, got {g!r:.60}")
+        if not np.all(np.isfinite(array)):
+            raise UsageError(f"upstream of {name} is not finite, and nothing can be told from what comes of it")
         if array.shape != case.graph.shape(name):
             raise UsageError(f"upstream of {name} has shape {array.shape}, {name} has {case.graph.shape(name)}")
         found[name] = array
