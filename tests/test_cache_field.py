@@ -388,6 +388,7 @@ def test_a_tag_has_one_meaning() -> None:
         ("{tmp}/shared", 0o775, "others may write to it (mode 775). Run 'chmod go-w"),
         ("{tmp}/shared", 0o757, "others may write to it (mode 757)"),
         ("~no such user/x", 0, "names nobody's folder"),
+        ("~/x", 0, "names nobody's folder"),
         ("{tmp}/a_file", 0, "is not used: "),
         ("{tmp}/a_file/x", 0, "is not used: Not a directory"),
         ("{tmp}/shared", 0o700, ""),
@@ -405,6 +406,7 @@ def test_a_cache_that_cannot_be_used_says_so_once(
 ) -> None:
     """On stderr, with what to do; the run goes on without it."""
     monkeypatch.setenv(cache.VARIABLE, given.format(tmp=tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))  # as that of the user nobody
     (tmp_path / "a_file").touch()
     if mode:
         (tmp_path / "shared").mkdir()
@@ -421,6 +423,7 @@ def test_a_cache_that_cannot_be_used_says_so_once(
     for more, count in ([], len(lines)), (["--forget"], 0):
         main([*judged, *more])  # which keeps the points that fail
         assert count == len([line for line in capsys.readouterr().err.splitlines() if "cache" in line])
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_disk_that_fills_up_is_told(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -296,10 +296,16 @@ def folder() -> Path | None:
     given = os.environ.get(VARIABLE, "")
     if given.lower() == "off":
         return None
+    if not given:
+        return platformdirs.user_cache_path("verify-gradients")
+    said = f"the cache is not used: {VARIABLE}={given} names nobody's folder. {REMEDY}"
     try:
-        return Path(given).expanduser() if given else platformdirs.user_cache_path("verify-gradients")
+        user, found = Path(given.partition(os.sep)[0]).expanduser(), Path(given).expanduser()
     except RuntimeError as error:
-        raise UnusableError(f"the cache is not used: {VARIABLE}={given} names nobody's folder. {REMEDY}") from error
+        raise UnusableError(said) from error
+    if given.startswith("~") and not user.is_dir():  # a home is not ours to make
+        raise UnusableError(said)
+    return found
 
 
 def trouble() -> str:
