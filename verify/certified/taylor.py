@@ -109,12 +109,21 @@ class Taylor:
         self._prices = tuple(price_of(graph, node) for node in graph.nodes)
         self._has_arrays = any(node.shape for node in graph.nodes)
 
-    def values(self, inputs: Mapping[str, Any], work: Work | None = None, frozen: Frozen | None = None) -> Values:
+    def values(
+        self,
+        inputs: Mapping[str, Any],
+        work: Work | None = None,
+        frozen: Frozen | None = None,
+        literal: Callable[[float], flint.arb] | None = None,
+    ) -> Values:
         """The value of every node; inputs are balls, or object arrays of them; ``frozen`` decides some branches.
 
-        Raises OutOfWorkError before a node that takes more ``work`` than is left.
+        ``literal`` gives the ball that a constant stands for, where it is not just that float. Raises OutOfWorkError
+        before a node that takes more ``work`` than is left.
         """
         values: Values = self._constants[:]
+        if literal is not None:
+            values = [None if n.value is None else literal(n.value) for n in self.graph.nodes]
         for i, name in self._real.items():
             values[i] = real_constant(name)
         for name, position in self.graph.inputs.items():

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from verify.errors import UsageError
 from verify.reading.case import Case
+from verify.tracing.numpy_rules import is_traced
+from verify.tracing.places import Place
 
-Pull = Callable[[Mapping[str, Any], Sequence[str], Callable[[Mapping[str, Any]], Any], Any], Mapping[str, Any]]
+Call = Callable[[Mapping[str, Any]], Any]
+"""The function, called with its arguments by name."""
+
+Pull = Callable[[Mapping[str, Any], Sequence[str], Call, Any], Mapping[str, Any]]
 """``pull(arguments, differentiated, call, upstream)``: a framework's gradients by name, as arrays of NumPy."""
+
+Run = Callable[[Mapping[str, Any], Call], Any]
+"""``run(arguments, call)``: what a framework's function returns, as arrays of NumPy, or as tracers."""
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
@@ -53,19 +62,12 @@ def as_gradient(
         )
 
     def gradient(*args: Any, upstream: Any = None, **named: Any) -> Any:
-        bound = signature.bind(*args, **named)
-        arguments = _by_name(bound)
+        arguments, call = arguments_of(function, signature, args, named)
         differentiated = [
             name for name, x in arguments.items() if name not in constants and np.asarray(x).dtype.kind not in "iub"
         ]
         if not differentiated:
             raise UsageError("nothing to differentiate: every argument is a constant or a whole number")
-
-        def call(values: Mapping[str, Any]) -> Any:
-            flat = list(values.values())
-            count = len(bound.args)
-            return function(*flat[:count], **dict(zip(bound.kwargs, flat[count:], strict=True)))
-
         found = pull(arguments, differentiated, call, upstream)
         if named:
             return dict(found)
@@ -78,6 +80,95 @@ def as_gradient(
     gradient.__name__ = getattr(code or function, "__name__", "gradient")
     gradient.__wrapped__ = code or function  # type: ignore[attr-defined]
     return gradient
+
+
+def as_function(
+    function: Callable[..., Any],
+    evaluate: Run,
+    replay: Run,
+    code: Callable[..., Any] | None = None,
+    signature: inspect.Signature | None = None,
+) -> Callable[..., Any]:
+    """A framework's function as one of NumPy arrays, which :func:`verify.trace` can trace.
+
+    ``evaluate`` runs it on arrays; ``replay`` runs the program that the framework writes down of it on tracers.
+
+    >>> double = as_function(lambda x: 2 * x, lambda given, call: call(given), lambda given, call: call(given))
+    >>> double(x=3.0), str(inspect.signature(double))
+    (6.0, '(x)')
+    """
+    known = signature or signature_of(function)
+
+    def called(*args: Any, **named: Any) -> Any:
+        arguments, call = arguments_of(function, known, args, named)
+        return (replay if any(map(is_traced, arguments.values())) else evaluate)(arguments, call)
+
+    called.__signature__ = known  # type: ignore[attr-defined]
+    called.takes_arrays = True  # type: ignore[attr-defined]  # whatever the code behind it is written in
+    called.__name__ = getattr(code or function, "__name__", type(function).__name__)
+    called.__module__ = getattr(code or function, "__module__", None) or __name__
+    called.__wrapped__ = code or function  # type: ignore[attr-defined]
+    return called
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A value taken apart: the paths of its leaves and their values, and how it is put together again."""
+
+    is_tree: bool
+    paths: Sequence[str]
+    values: Sequence[Any]
+    rebuilt: Callable[[Sequence[Any]], Any]
+
+
+def arguments_of(
+    function: Callable[..., Any], signature: inspect.Signature | None, args: Sequence[Any], named: Mapping[str, Any]
+) -> tuple[dict[str, Any], Call]:
+    """The arguments by name, and the function as one of such.
+
+    >>> arguments, call = arguments_of(lambda x, y: x - y, None, [5.0], {"y": 3.0})
+    >>> arguments, call(arguments)
+    ({'x': 5.0, 'y': 3.0}, 2.0)
+    """
+    bound = (signature or signature_of(function)).bind(*args, **named)
+    count, keys = len(bound.args), list(bound.kwargs)
+
+    def call(values: Mapping[str, Any]) -> Any:
+        flat = list(values.values())
+        return function(*flat[:count], **dict(zip(keys, flat[count:], strict=True)))
+
+    return _by_name(bound), call
+
+
+def structured(answer: Any, leaf: Callable[[Any], Any]) -> Any:
+    """What a function returned, with ``leaf`` of each value: one, a tuple, or a mapping; nested names are joined.
+
+    >>> structured((1, 2), abs), structured({"a": {"b": -1}}, abs)
+    ((1, 2), {'a_b': 1})
+    """
+    if not isinstance(answer, Mapping | tuple | list):
+        return leaf(answer)
+    fields = getattr(answer, "_fields", None) or range(len(answer))
+    pairs = list(answer.items()) if isinstance(answer, Mapping) else list(zip(fields, answer, strict=True))
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        inner = structured(value, leaf)
+        found |= {f"{key}_{name}": x for name, x in inner.items()} if isinstance(inner, dict) else {str(key): inner}
+    plain_rows = isinstance(answer, tuple | list) and list(found) == [str(i) for i in range(len(answer))]
+    if any(isinstance(x, tuple) for x in found.values()):
+        flat = {key: x if isinstance(x, tuple) else (x,) for key, x in found.items()}
+        return {f"{key}_{i}" if len(x) > 1 else key: v for key, x in flat.items() for i, v in enumerate(x)}
+    return tuple(found.values()) if plain_rows else found
+
+
+def place_of_function(function: Any) -> Place:
+    """File and line of a function, as far as they are known.
+
+    >>> place_of_function(abs)
+    Place(file='', line=0)
+    """
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return Place(code.co_filename, code.co_firstlineno) if code else Place()
 
 
 def _by_name(bound: inspect.BoundArguments) -> dict[str, Any]:
@@ -120,21 +211,24 @@ def check_upstreams(outputs: int, given: Sequence[Any]) -> None:
         raise UsageError(f"the function returns {outputs} arrays, and there are {len(given)} upstream gradients")
 
 
-def plain(function: Any, run: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
-    """A framework's function as one of NumPy arrays by these names: what central differences may evaluate.
+def renamed(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """A function whose arguments, in order, have these names; itself where they do.
 
-    >>> plain(abs, lambda x: np.asarray(2 * x), ["x"])(x=3.0).item()
+    >>> renamed(lambda a: 2 * a, ["x"])(x=3.0)
     6.0
     """
+    if list(signature_of(function).parameters) == list(names):
+        return function
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     signature = inspect.Signature([inspect.Parameter(name, kind) for name in names])
 
-    def evaluated(*args: Any, **named: Any) -> Any:
-        return run(*signature.bind(*args, **named).args)
+    def called(*args: Any, **named: Any) -> Any:
+        return function(*signature.bind(*args, **named).args)
 
-    evaluated.__signature__ = signature  # type: ignore[attr-defined]
-    evaluated.__name__ = getattr(function, "__name__", "function")
-    return evaluated
+    called.__signature__ = signature  # type: ignore[attr-defined]
+    called.__name__ = getattr(function, "__name__", "function")
+    called.__wrapped__ = inspect.unwrap(function)  # type: ignore[attr-defined]
+    return called
 
 
 def names_of(signature: inspect.Signature, count: int) -> list[str]:

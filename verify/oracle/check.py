@@ -16,6 +16,8 @@ from typing import Any
 
 from verify.errors import UsageError, WeakCheckWarning
 from verify.foreign_call import OF_A_CHECK, put_back
+from verify.frameworks.functions import asked_of
+from verify.oracle.forward import differing, held_against, unjudged
 from verify.oracle.given import adapted, points_of
 from verify.oracle.gradient_run import GradientRun
 from verify.oracle.line_coverage import LineCoverage
@@ -38,7 +40,7 @@ OTHERS = (
 
 def check_gradient(
     gradient: Gradient,
-    case: Case | str | Path | Function,
+    case: Case | str | Path | Function | None = None,
     settings: Settings = DEFAULT,
     *,
     at: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None,
@@ -61,11 +63,13 @@ def check_gradient(
         Takes the inputs by name or by position, as arrays of their shapes, and ``upstream`` (or ``dout``, ``dy``,
         ``grad_output``, or the case's own name of it) if its signature has it;
         several upstream gradients are tried then. Returns one array, a tuple in the order of the inputs, or a mapping
-        by name (``x``, ``dx`` or ``grad_x``), which may have stages too (``dden``).
+        by name (``x``, ``dx`` or ``grad_x``), which may have stages too (``dden``). A function of PyTorch or JAX
+        without a ``case`` stands for the framework's own gradient of it, judged against its forward alone.
     case
         A case, the path of a case file, or the name of a case that is shipped. A Python function of NumPy arrays is
         traced to a case (:func:`verify.trace`) at the points of ``at``; one that cannot be traced is a black box: its
-        gradient is judged by what central differences over many steps can tell, and the notes of the run say why.
+        gradient is judged by what central differences over many steps can tell, and the notes of the run say why. A
+        function of PyTorch's tensors or of JAX's arrays is traced as well, and needs no twin in NumPy.
     settings
         What else is asked of the run; ``points`` and ``seed`` go before it.
     at
@@ -120,8 +124,9 @@ def check_gradient(
         case = load_case(find_case(case) if isinstance(case, str) else case)
     # Who asks for no other points than the given ones knows what those cannot show.
     knows = asked.points == 0
-    if not isinstance(case, Case) and not domain and not points:
-        asked = replace(asked, points=0)
+    if not isinstance(case, Case):
+        gradient, case, given = asked_of(gradient, case, given, tuple(constants))
+        asked = asked if domain or points else replace(asked, points=0)
     lines = LineCoverage(gradient)
     if accuracy is not None and not 0 < accuracy < 1:
         raise UsageError(f"accuracy is a part of the values' size, such as 1e-9, got {accuracy!r}")
@@ -136,7 +141,7 @@ def check_gradient(
             has_sizes = asked.points and upstream is None and not isinstance(constants, Mapping)
             results = _judge_sizes(question, case, given, others=bool(has_sizes))
         else:
-            results = judge_function(question, case, given, dims)
+            results = _judge_function(question, case, given, dims)
     results[0] = _with_changes(results[0], changed)
     if knows:
         results = [_without_weaknesses(result) for result in results]
@@ -164,13 +169,25 @@ def _judge_sizes(asked: Question, case: Case, given: Sequence[Mapping[str, Any]]
             adapted(other, (), asked.domain, None, asked.constants, asked.dtype)
             for other in other_sizes(case, settings.seed, most)
         ]
+    finding = differing(asked.gradient, cases[0], [point.values for point in cases[0].own_points])
+    if finding is not None:
+        return [unjudged(cases[0], finding)]
     smaller = asked.at(at_other_size(settings))
     results = [judge_case(asked, cases[0])]
     for known in cases[1:]:
         if results[-1].problems:
             break  # it breaks a limit, and would again
         results.append(judge_case(smaller, known))
-    return with_simplest(asked, cases, results)
+    results = with_simplest(asked, cases, results)
+    return [held_against(asked.gradient, known, result) for known, result in zip(cases, results, strict=False)]
+
+
+def _judge_function(asked: Question, function: Function, given: Sequence[Any], dims: Any) -> list[CaseResult]:
+    """The function as the caller wants it looked at, unless it is another than that of the gradient."""
+    finding = differing(asked.gradient, function, given)
+    if finding is not None:
+        return [unjudged(str(getattr(function, "__name__", "function")), finding)]
+    return [held_against(asked.gradient, function, result) for result in judge_function(asked, function, given, dims)]
 
 
 def _with_changes(result: CaseResult, changed: Sequence[str]) -> CaseResult:
