@@ -48,10 +48,10 @@ def _what(row: Row) -> str:
 
 
 def _distance(row: Row) -> str:
-    """How far off a gradient under test is, or the worst of our own methods; empty where that is not known."""
+    """How far off a gradient under test is, or the worst of our own methods; empty where that is no number."""
     judged = [SUBJECT] if SUBJECT in row.errors else [method for method in row.errors if method != "central"]
     errors = [row.errors[method] for method in judged if not math.isnan(row.errors[method])]
-    if not errors or math.isnan(row.allowed) or not math.isnan(row.expected):
+    if not errors or math.isinf(max(errors)) or math.isnan(row.allowed) or not math.isnan(row.expected):
         return ""
     return f" (off by {magnitude(max(errors))}, allowed {magnitude(row.allowed)})"
 

@@ -230,8 +230,8 @@ def _subject_facts(row: Row) -> list[tuple[str, str]]:
     facts = [("yours", full(row.values[SUBJECT]))]
     if row.reference == row.reference:
         facts.append(("truth", f"{full(row.reference)}, proved to within {magnitude(row.radius)} ({row.road})"))
-    if row.allowed == row.allowed:
-        error = row.errors.get(SUBJECT, math.nan)
+    error = row.errors.get(SUBJECT, math.nan)
+    if row.allowed == row.allowed and not math.isinf(error):
         facts.append(("off by", f"{magnitude(error)}, allowed {magnitude(row.allowed)}"))
     others = [f"{method} {full(value)}" for method, value in row.values.items() if method != SUBJECT]
     return [*facts, *[("methods", ", ".join(others))] * bool(others)]
