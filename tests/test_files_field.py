@@ -19,6 +19,8 @@ from verify.cli import main
 from verify.errors import UsageError
 from verify.reading.case_files import case_files_in, find_case, find_case_files, holds_case_files
 from verify.report.atomic import ABANDONED, LONGEST_NAME, replacing, target_of, write_text
+from verify.runner import run_cases
+from verify.settings import Settings
 
 CASE = "case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n"
 
@@ -269,6 +271,22 @@ def test_all_that_is_called_like_a_case_is_found(case: Path) -> None:
     assert ["B.YAML", "c.Yml", "inner/d.yaml", "linked/g.yaml", "square.yaml"] == found
     assert 5 == len(find_case_files([here]))
     assert "B.YAML" == find_case("B", [here]).name
+
+
+def test_paths_of_all_kinds_make_one_run(case: Path, tmp_path: Path) -> None:
+    """Absolute and relative ones, with blanks in them; the run says how to repeat it."""
+    (tmp_path / "far away").mkdir()
+    for name in "abcd":
+        (tmp_path / "far away" / f"{name}.yaml").write_text(CASE, encoding="utf-8")
+    run = run_cases(find_case_files([tmp_path / "far away", case.name]), Settings(points=1))
+    assert run.ok
+    assert 5 == len(run.cases)
+    assert f"verify run '{tmp_path}/far away/a.yaml' " in run.command
+    assert (
+        f"verify run '{tmp_path}/far away' "
+        in run_cases(find_case_files([tmp_path / "far away"]), Settings(points=1)).command
+    )
+    assert 0 == main(["run", str(tmp_path / "far away"), case.name, "--points", "1", "--csv", "out"])
 
 
 @pytest.mark.parametrize("names_of_files", [["X.YAML"], ["x.yml"], ["inner/x.Yaml"]])

@@ -10,9 +10,11 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shlex import join
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,9 @@ Array = NDArray[Any]
 LARGE_POINTS = 1
 """Random points of a case that is too large to look at entry by entry."""
 
+
+MOST_NAMED = 3
+"""Case files that a run's command names one by one."""
 
 SIZE_POINTS = 8
 """Random points at another size, at most: all of them are proved."""
@@ -146,7 +151,6 @@ def _if_unchanged(path: Path, settings: Settings) -> list[CaseResult] | None:
 
 def _command(files: Sequence[Path], settings: Settings) -> str:
     methods = f" --methods {','.join(settings.methods)}" if settings.methods else ""
-    paths = " ".join(map(str, files)) if len(files) <= 3 else f"{os.path.commonpath([str(path) for path in files])}"
     budget = "" if settings.proof_work == MOST_WORK else f" --proof-work {settings.proof_work}"
     budget += "" if settings.proof_bits == MOST_BITS else f" --proof-bits {settings.proof_bits}"
     budget += " --require-proof" if settings.require_proof else ""
@@ -154,7 +158,19 @@ def _command(files: Sequence[Path], settings: Settings) -> str:
     budget += "" if settings.case_seconds == DEFAULT.case_seconds else f" --case-seconds {settings.case_seconds:g}"
     budget += " --kill-score" if settings.kill_score else ""
     budget += "" if settings.sizes is None else f" --sizes {settings.sizes}"
-    return f"verify run {paths} --points {settings.points} --seed {settings.seed}{methods}{budget}"
+    return f"verify run {_named(files)} --points {settings.points} --seed {settings.seed}{methods}{budget}"
+
+
+def _named(files: Sequence[Path]) -> str:
+    """Case files as a command names them; many by the folder that holds them, where one does.
+
+    >>> _named([Path("my cases", f"{name}.yaml") for name in "abcd"]), _named([Path("/a.yaml"), Path("b.yaml")])
+    ("'my cases'", '/a.yaml b.yaml')
+    """
+    many = [str(path) for path in files]
+    with suppress(ValueError):  # absolute and relative ones, or on two drives
+        many = [os.path.commonpath(many) or "."] if len(many) > MOST_NAMED else many
+    return join(many)
 
 
 def versions() -> dict[str, str]:
