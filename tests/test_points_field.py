@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from verify.methods.reverse import Reverse
 from verify.oracle.check import check_gradient
 from verify.points import edge_values, log_spaced, random_points, spread_points
 from verify.reading.case import Case, Domain, Input, load_case_text
 from verify.settings import Settings
+from verify.variants.kill_score import as_gradient
 
 Gradient = Callable[..., Any]
 
@@ -130,3 +132,44 @@ def test_kinks_far_away_are_found() -> None:
     assert run.ok
     kinks = [float(p.values["x"]) for p in run.cases[0].points if p.origin == "kink"]
     assert [123456.75] == kinks
+
+
+@pytest.mark.parametrize("formula", ["exp(x)", "x**2", "x/(1 + x**2)", "1/(1 + exp(-x))", "log(1 + x**2)", "relu(x)"])
+@pytest.mark.parametrize("domain", ["[-1e4, 1e4]", "(-.inf, .inf)"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_right_gradient_passes_over_a_wide_domain(formula: str, domain: str, dtype: str) -> None:
+    """Where floats end on the way nobody is accused; off by a thousandth it fails."""
+    known = case(f"f: '{formula}'", x=f"at: 1.5, domain: '{domain}', dtype: {dtype}")
+    engine = as_gradient(known, Reverse(known.graph, ("x",)))
+    run = check_gradient(engine, known, shrink=False)
+    assert run.ok, run.cases[0].findings
+    assert not check_gradient(lambda x, upstream: 1.001 * engine(x, upstream=upstream)["x"], known, shrink=False).ok
+
+
+def test_the_entries_of_a_log_spaced_array_differ() -> None:
+    """Those that are of one size too."""
+    x = np.abs(log_spaced(real(-1.0, 1.0, shape=(5,)), 8, np.random.default_rng(3)))
+    assert all(len(set(row.tolist())) == 5 for row in x)
+    close = x[::2]
+    assert np.all(close.max(axis=1) <= 10.001 * close.min(axis=1))
+
+
+# ------------------------------------------------------------------------------------------ where values come from
+
+
+def test_values_that_were_given_are_not_drawn_again() -> None:
+    """A large array says that it was given; a drawn one names its seed; 30 numbers are written out."""
+
+    def squares(x: Any) -> Any:
+        return np.sum(x**2)
+
+    def shown(size: int, **options: Any) -> str:
+        x = np.linspace(0.5, 2, size)
+        return str(check_gradient(lambda x: 2.5 * x, squares, at={"x": x}, shrink=False, **options))
+
+    assert "at = {'x': [0.5, " in shown(30)
+    assert "as it was given" in shown(40)
+    assert "gives it again" not in shown(40)
+    assert "at = {}" not in shown(40)
+    drawn = str(check_gradient(lambda W, X, upstream: (2.5 * (upstream @ X.T), W.T @ upstream), "matmul", shrink=False))
+    assert "seed 0 gives it again, as point 0 of case 'matmul'" in drawn

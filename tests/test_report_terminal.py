@@ -141,13 +141,18 @@ def test_the_point_can_be_pasted() -> None:
 
 
 def test_large_arrays_of_a_point_are_summarised() -> None:
-    """Arrays over 16 entries are a comment with seed and point; the small ones stay pasteable."""
+    """Arrays over 32 entries are a comment with seed and point; the small ones stay pasteable."""
     case = sample_run.large_case("matmul")
     text = describe_failure(case.variables[0].row(57), case)
     assert "  # W: array 5x10, " in text
     assert f"seed {sample_run.SEED} gives it again, as point 1 of case 'matmul'" in text
     at = ast.literal_eval(next(line for line in text.splitlines() if "at = " in line).split("at = ")[1])
-    assert {"upstream of D": case.points[1].values["upstream of D"].tolist()} == at
+    assert {name: case.points[1].values[name].tolist() for name in ("X", "upstream of D")} == at
+    given = replace(case.points[1], given=("W",))
+    case = replace(case, points=(case.points[0], given, *case.points[2:]))
+    text = describe_failure(case.variables[0].row(57), case)
+    assert "as it was given" in text
+    assert "gives it again" not in text
     assert "W[0, 7]" in text
 
 

@@ -390,4 +390,5 @@ def point_record(batch: Batch, p: int) -> Point:
         values=values,
         note=batch.notes[p] if batch.notes else "",
         line=batch.lines[p] if batch.lines else 0,
+        given=batch.given[p] if batch.given else (),
     )

@@ -73,6 +73,8 @@ class Batch:
     own: bool = False
     notes: Sequence[str] = ()
     lines: Sequence[int] = ()
+    given: Sequence[tuple[str, ...]] = ()
+    """Of each own point, the inputs whose values are given."""
 
     def __len__(self) -> int:
         """The number of points P."""
@@ -151,6 +153,7 @@ def own_points(case: Case, seed: int) -> Batch:
         own=True,
         notes=[point.note for point in case.own_points],
         lines=[point.line for point in case.own_points],
+        given=[tuple(point.values) for point in case.own_points],
     )
 
 
@@ -464,8 +467,8 @@ def edge_values(item: Input) -> list[tuple[float, str]]:
 def log_spaced(item: Input, count: int, rng: np.random.Generator) -> Array:
     """Values ``(count, *shape)`` of every size, down to the smallest float where the domain holds 0.
 
-    Most lie within :data:`CLOSE_DECADES` of the largest usual size. The entries of an array are of one size at every
-    other point, and each of its own at the others.
+    Most lie within :data:`CLOSE_DECADES` of the largest usual size. The entries of an array are within a decade of each
+    other at every other point, and each is of its own size at the others.
 
     >>> from verify.reading.case import Domain
     >>> x = log_spaced(Input("x", (), "real", "float64", Domain(0.0, 10.0), "uniform"), 32, np.random.default_rng(0))
@@ -477,8 +480,9 @@ def log_spaced(item: Input, count: int, rng: np.random.Generator) -> Array:
     numbers = [strata.permutation(STRATA) for _ in range(-(-count // STRATA))]
     common = (np.concatenate(numbers)[:count] + jitter.uniform(size=count)) / STRATA
     parts = np.broadcast_to(common.reshape(count, *(1,) * len(item.shape)), shape).copy()
-    if item.shape:
-        parts[1::2] = alone.uniform(size=(count // 2, *item.shape))
+    spread = alone.uniform(size=shape) if item.shape else np.zeros(shape)
+    parts[1::2] = spread[1::2] if item.shape else parts[1::2]
+    spread[1::2] = 0.0
     negative = _sizes_of(item, -1.0)
     positive = _sizes_of(item, 1.0)
     is_negative = side.uniform(size=shape) < (0.5 if positive else 1.0) if negative else np.zeros(shape, dtype=bool)
@@ -487,7 +491,8 @@ def log_spaced(item: Input, count: int, rng: np.random.Generator) -> Array:
         if knots:
             at = np.cumsum([0.0, *(weight for *_, weight in knots)])
             ends = [knots[0][0], *(high for _, high, _ in knots)]
-            values[chosen] = sign * 10 ** np.interp(parts[chosen] * at[-1], at, ends)
+            decades = np.interp(parts[chosen] * at[-1], at, ends) - spread[chosen]
+            values[chosen] = sign * 10 ** np.maximum(decades, ends[0])
     return _kept_inside(item, values.astype(item.dtype))
 
 

@@ -332,6 +332,8 @@ class Point:
     """Input name -> array of the input's shape; drawn upstream gradients are included, as ``upstream of D``."""
     note: str = ""
     line: int = 0
+    given: tuple[str, ...] = ()
+    """The inputs whose values somebody wrote down; all others are drawn from the seed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,15 @@ from verify.variants.diagnose import diagnosed
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from numpy.typing import NDArray
+
     from verify.oracle.line_coverage import LineCoverage
+
+ROOM = 2.0**-10
+"""Part of the largest float that a slope must lie within: beyond, an upstream gradient below 1 may come too late."""
+
+EXTREME_POWER = 5
+"""Inputs whose fifth power is no float are lost on the way of a formula of a few steps."""
 
 LONGEST_POINT = 64
 """Numbers of a point that a finding shows."""
@@ -154,21 +162,27 @@ def excused(findings: tuple[Finding, ...], result: CaseResult) -> tuple[Finding,
 def _not_finite(result: CaseResult) -> list[Finding]:
     """A finding for each variable whose gradient is not finite somewhere though the truth is.
 
-    It fails wherever that is, but where an input is so small that its square is none: no code is asked to do without.
+    It fails wherever that is, but where an input is so small that its square is none: no code is asked to do without;
+    nor, where one is so small or large that a few steps do that, without what our own engine cannot do in floats.
     """
     explained = {finding.variable for finding in result.findings if finding.kind in {"exception", "wrong shape"}}
-    tiny = {point.id for point in result.points if _is_tiny(point)}
+    with np.errstate(all="ignore"):
+        tiny = [point.id for point in result.points if _is_tiny(point)]
+        extreme = [point.id for point in result.points if _is_extreme(point)]
     found = []
     for variable in result.variables:
         rows = variable.rows
         if SUBJECT not in rows.values or rows.reference is None or explained & {"", variable.name}:
             continue
-        lost = ~np.isfinite(rows.values[SUBJECT]) & np.isfinite(rows.reference)
-        fails = lost & ~(rows.passes & np.isin(rows.point, list(tiny)))
+        most = float(np.finfo(variable.dtype or "float64").max)
+        lost = ~np.isfinite(rows.values[SUBJECT]) & (np.abs(rows.reference) <= most * ROOM)
+        engine = rows.values.get("reverse", np.zeros(len(rows)))
+        excused = np.isin(rows.point, tiny) | (np.isin(rows.point, extreme) & ~np.isfinite(engine))
+        fails = lost & ~(rows.passes & excused)
         if lost.any():
             row = variable.row(int(np.argmax(fails if fails.any() else lost)))
             said = f"the gradient by {variable.name} is {row.values[SUBJECT]} at point {row.point}"
-            why = "" if fails.any() else ": squares of its inputs are too small for floats there"
+            why = "" if fails.any() else ": powers of its inputs are no floats there"
             said = f"{said}, where the truth is {row.reference!r}{why}"
             found.append(Finding("not finite", variable.name, said, fails=bool(fails.any())))
     return found
@@ -176,13 +190,19 @@ def _not_finite(result: CaseResult) -> list[Finding]:
 
 def _is_tiny(point: Point) -> bool:
     """Whether a value at a point is not 0, and its square is less than floats hold."""
-    for value in point.values.values():
-        array = np.asarray(value)
-        if array.dtype.kind == "f":
-            size = np.abs(array)
-            if np.any((size > 0) & (size < np.sqrt(np.finfo(array.dtype).smallest_normal))):
-                return True
-    return False
+    return any(np.any((x > 0) & (x**2 < np.finfo(x.dtype).smallest_normal)) for x in _sizes(point))
+
+
+def _is_extreme(point: Point) -> bool:
+    """Whether some power of a value at a point is less or more than floats hold."""
+    powers = [(x[x > 0] ** EXTREME_POWER, np.finfo(x.dtype)) for x in _sizes(point)]
+    return any(np.any((power < limits.smallest_normal) | (power > limits.max)) for power, limits in powers)
+
+
+def _sizes(point: Point) -> list[NDArray[Any]]:
+    """The absolute values of the floats at a point."""
+    arrays = [np.abs(np.atleast_1d(value)) for value in point.values.values()]
+    return [array for array in arrays if array.dtype.kind == "f"]
 
 
 def with_simplest(

@@ -13,6 +13,9 @@ from verify.records import CaseResult, Point, Run, Unproved, Verdict, is_undecid
 LARGE = 16
 """Arrays of more entries than this are summarised, never printed."""
 
+PASTED = 32
+"""Numbers of an array that is written out where it is to be pasted."""
+
 ABSENT = "-"
 """Stands where a method gave no number."""
 
@@ -186,10 +189,11 @@ def point_literal(point: Point | None, case: CaseResult) -> str:
 
     if point is None:
         return f"# the point was not kept; seed {case.seed} of case {case.name!r} draws it again"
-    small = {name: value for name, value in point.values.items() if np.size(value) <= LARGE}
-    lines = ["at = {" + ", ".join(f"{ascii_safe(name)}: {literal(value)}" for name, value in small.items()) + "}"]
+    small = {name: value for name, value in point.values.items() if np.size(value) <= PASTED}
+    shown = ", ".join(f"{ascii_safe(name)}: {literal(value)}" for name, value in small.items())
+    lines = ["at = {" + shown + "}"] if small or not point.values else []
     lines += [
-        f"# {line_of(name)}: {summary_of(value)}; {origin_of_large(point, case)}"
+        f"# {line_of(name)}: {summary_of(value)}; {origin_of_large(name, point, case)}"
         for name, value in point.values.items()
         if name not in small
     ]
@@ -205,10 +209,14 @@ def ascii_safe(name: str) -> str:
     return printable(repr(name))
 
 
-def origin_of_large(point: Point, case: CaseResult) -> str:
+def origin_of_large(name: str, point: Point, case: CaseResult) -> str:
     """Where to have an array from that is too large to print.
 
-    >>> origin_of_large(Point(7, "random", False, {}), CaseResult("matmul", "cases/matmul.yaml", seed=3))
+    >>> origin_of_large("W", Point(7, "random", False, {}), CaseResult("matmul", "cases/matmul.yaml", seed=3))
     "seed 3 gives it again, as point 7 of case 'matmul'"
+    >>> origin_of_large("W", Point(0, "at", True, {}, given=("W",)), CaseResult("matmul", "cases/matmul.yaml"))
+    'as it was given'
     """
+    if name in point.given:
+        return "as it was given"
     return f"seed {case.seed} gives it again, as point {point.id} of case {ascii_safe(case.name)}"
