@@ -392,7 +392,8 @@ class _Search:
 
     def line(self, item: Input) -> Array:
         """Values of one input from end to end, dense near 0 and near the ends alike."""
-        low, high = (float(np.clip(end, -1e300, 1e300)) for end in (item.domain.low, item.domain.high))
+        most = min(1e300, float(np.finfo(item_dtype(item)).max) / 4)  # intervals of such values are floats too
+        low, high = (float(np.clip(end, -most, most)) for end in (item.domain.low, item.domain.high))
         sizes = np.geomspace(1e-3, max(abs(low), abs(high), 1e-2), LINE)
         values = np.unique(np.concatenate([-sizes, [0.0], sizes, [low, high]]).astype(item.dtype))
         inside: Array = values[item.domain.contains(values)]
