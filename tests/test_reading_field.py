@@ -19,6 +19,7 @@ import fuzz
 import numpy as np
 import pytest
 
+from verify import check_gradient
 from verify.cli import main
 from verify.errors import MOST_PROBLEMS, MOST_TOLD, CaseError, Problem, UsageError, did_you_mean, printable
 from verify.ops import OPS
@@ -424,6 +425,7 @@ def verdicts(result: CaseResult) -> set[Verdict]:
         ("std(x)", "{at: 5e-324, domain: [-1, 1]}"),
         ("norm(2 * x)", "{at: 0, domain: [-1, 1]}"),
         ("norm(x) + std(x)", "{at: -1, domain: [-2, 2]}"),
+        ("x + std(arcsinh(x))", "{at: -1, domain: [-2, 2]}"),
     ],
 )
 def test_kinks_of_inverse_functions_and_of_lengths_of_one_number_have_a_verdict(stage: str, x: str) -> None:
@@ -433,10 +435,16 @@ def test_kinks_of_inverse_functions_and_of_lengths_of_one_number_have_a_verdict(
     assert Verdict.FAIL not in verdicts(result)
 
 
+def test_what_mpmath_cannot_reach_accuses_nobody() -> None:
+    """The complementary error function of 1e300 is beyond mpmath: a verdict, no OverflowError."""
+    result = result_of(case_of("arccosh(erfc(x) / 2) + x", "{at: 1e300, domain: [-1e301, 1e301]}"), points=8)
+    assert {Verdict.UNDECIDED} <= verdicts(result)
+    assert Verdict.FAIL not in verdicts(result)
+    assert result_of(case_of("erfc(x) + x", "{at: 0.5, domain: [-2, 2]}")).passes
+
+
 def test_at_the_kink_a_wrong_slope_still_fails() -> None:
     """The norm of one number at 0 takes what is in [-1, 1], and no more (twin)."""
-    from verify import check_gradient
-
     text = "case: a\ninputs: {x: {at: 0, domain: [-1, 1]}}\nstages: {f: norm(x)}\n"
     case = load_case_text(text)
     assert check_gradient(lambda x: np.sign(x) * 1.0, case, points=8).ok
@@ -564,3 +572,34 @@ def test_the_search_can_find() -> None:
     assert 2 <= len(search.faults)
     assert "exec" in search.faults[0]
     assert "TypeError" in search.faults[1]
+
+
+# ------------------------------------------------------------------------------------------------- the same from Python
+
+
+def test_a_traced_constant_beyond_float32_is_said_and_one_within_is_judged() -> None:
+    """No KeyError and no warning: the rows say which constant it is (twin: a constant that float32 holds passes)."""
+
+    def scaled(x: Any) -> Any:
+        with np.errstate(over="ignore"):
+            return x * 1e39
+
+    one = np.float32(1.0)
+    beyond = check_gradient(lambda x: np.full_like(x, np.inf), scaled, at={"x": one}, points=4)
+    assert not beyond.ok
+    assert "the constant 1e+39 is beyond float32" in str(beyond)
+    within = check_gradient(lambda x: np.full_like(x, 1e38), lambda x: x * 1e38, at={"x": one}, points=4)
+    assert within.ok
+    assert not check_gradient(lambda x: np.full_like(x, 1.01e38), lambda x: x * 1e38, at={"x": one}, points=4).ok
+
+
+def test_a_domain_beyond_float32_is_refused_from_python_too() -> None:
+    """With the name of the argument; its neighbour is judged (twin)."""
+
+    def square(x: Any) -> Any:
+        return x * x
+
+    at = {"x": np.float32(1.0)}
+    with pytest.raises(UsageError, match=r"x: the domain .* goes beyond float32"):
+        check_gradient(lambda x: 2 * x, square, at=at, domain={"x": (0, 1e300)}, points=4)
+    assert check_gradient(lambda x: 2 * x, square, at=at, domain={"x": (0, 1e18)}, points=4).ok

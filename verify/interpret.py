@@ -194,9 +194,14 @@ def constant_values(graph: Graph, dtype: np.dtype[Any]) -> Values:
     [None, array([2.5]), None]
     """
     return [
-        np.full(1, node.value, dtype=dtype) if node.kind == "constant" and node.value is not None else None
-        for node in graph.nodes
+        _held(node.value, dtype) if node.kind == "constant" and node.value is not None else None for node in graph.nodes
     ]
+
+
+def _held(value: float, dtype: np.dtype[Any]) -> Any:
+    """A number as the dtype holds it: infinite beyond its range, which whoever judges sees."""
+    with np.errstate(over="ignore"):
+        return np.full(1, value, dtype=dtype)
 
 
 def constant_balls(graph: Graph, dtype: np.dtype[Any]) -> Values:
@@ -213,7 +218,7 @@ def constant_balls(graph: Graph, dtype: np.dtype[Any]) -> Values:
         if node.kind != "constant" or node.value is None:
             balls.append(None)
             continue
-        held = np.full(1, node.value, dtype=dtype)
+        held = _held(node.value, dtype)
         if node.op in REAL_CONSTANTS:
             balls.append(Balls.widened(held, float(np.finfo(dtype).eps) / 2))
         else:

@@ -24,12 +24,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from verify.errors import CaseError
 from verify.ops import OPS
 from verify.ops.parameters import PARAMETERS
 from verify.reading.case import load_case, load_case_text
 from verify.reading.case_files import find_case_files, shipped_cases
 from verify.reading.expression import graph_from_expressions
+from verify.records import VERDICTS, CaseResult, Verdict
 from verify.runner import run_loaded
 from verify.settings import Settings
 
@@ -247,7 +250,8 @@ class Fuzz:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                run_loaded(case, Settings(points=2, sizes=0))
+                result = run_loaded(case, Settings(points=2, sizes=0))
+            self.faults += [f"{fault}\n{text}" for fault in _nan_that_passes(result)]
         except Exception as error:  # noqa: BLE001 - whatever is raised is what is looked for
             where = error.__traceback__
             while where is not None and where.tb_next is not None:
@@ -255,6 +259,19 @@ class Fuzz:
             place = "" if where is None else f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}"
             self.faults.append(f"{type(error).__name__}: {error!s:.200} in {place}\n{text}")
         self.slowest = max(self.slowest, time.process_time() - start)
+
+
+def _nan_that_passes(result: CaseResult) -> Iterator[str]:
+    """Rows that pass without a word although a method that can do the case gave no number.
+
+    Central gives none where no step of it stays in the domain.
+    """
+    for variable in result.variables:
+        rows = variable.rows
+        passing = (rows.verdict == VERDICTS.index(Verdict.PASS)) & (rows.reason == 0)
+        for method, values in rows.values.items():
+            if method not in (*result.unsupported, "central") and np.any(np.isnan(values[passing])):
+                yield f"{variable.quantity} of {variable.name}: PASS with NaN of {method}"
 
 
 _seen: list[list[str]] = []

@@ -113,11 +113,13 @@ def audit(graph: Graph, values: Values) -> list[Finding]:
 
 
 Check = tuple[Column, Any, Any, Any]
-"""Column, what it gives, what is exact, and the size that a difference is measured by."""
+"""Column, what it gives (None if that is not known), what is exact, and what a difference is measured by."""
 
 
 def _differs(got: Any, exact: Any, scale: Any, dtype: np.dtype[Any]) -> bool:
     tolerance, largest, smallest = RANGES[dtype]
+    if got is None:
+        return False
     if not mpmath.isfinite(exact) or mpmath.im(exact) != 0 or max(abs(exact), abs(scale)) > largest:
         return False  # at the end of the domain or past the range, maybe of the terms alone: nothing is shown
     got = mpmath.mpmathify(got)
@@ -151,8 +153,8 @@ def _elementwise(
 ) -> Iterator[Check]:
     try:
         exact = row.exact(*map(mpmath.mpf, args), **static)
-    except (ZeroDivisionError, ValueError):
-        return  # mpmath's word for a pole: there is nothing to hold the columns against
+    except (ZeroDivisionError, ValueError, OverflowError):
+        return  # mpmath's word for a pole, or for what it cannot reach: there is nothing to hold the columns against
     yield "forward", y, exact, exact
     if y == 0 if row.singular is not None and not isinstance(row.singular, Jump) else _is_jump(row, args):
         return  # a length of 0 has a ball of slopes, a jump has none
@@ -205,7 +207,11 @@ def _nearest(exact: Any) -> float:
 
 
 def _number(form: Any, at: Mapping[sympy.Symbol, sympy.Float]) -> Any:
-    value = sympy.N(sympy.sympify(form, strict=True).subs(at), DIGITS)
+    """The number that a SymPy form gives, None where it is out of mpmath's reach."""
+    try:
+        value = sympy.N(sympy.sympify(form, strict=True).subs(at), DIGITS)
+    except OverflowError:
+        return None
     return mpmath.mpmathify(value) if value.is_number and value.is_real else mpmath.nan
 
 

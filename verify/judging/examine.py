@@ -191,6 +191,8 @@ class Examination:
             place = f" (stage {node.stage!r}, line {node.line})" if node.stage else ""
             if node.kind == "input":
                 return f"input {node.op!r} is not finite"
+            if node.kind == "constant":
+                return f"the constant {node.op} is beyond {self.values[position].dtype}{place}"
             for name, interval, arg in zip(OPERAND_NAMES, OPS[node.op].domain, node.args, strict=False):
                 operand = np.ravel(self._at(arg, p))
                 outside = operand[~interval.contains(operand)]

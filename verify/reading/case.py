@@ -42,7 +42,6 @@ INTEGRAL = ("integer", "label", "mask")
 RESERVED = ("note", "expect")
 """Fields of a point, which no input can be called."""
 QUANTITIES: tuple[Literal["value", "gradient"], ...] = ("value", "gradient")
-LARGEST = float(np.finfo(np.float64).max)
 LARGEST_WHOLE = 2**53
 """The whole number up to which a double holds every one."""
 _TOO_LARGE = (
@@ -424,7 +423,7 @@ class _CaseReader:
         if fields.get("domain") is None:
             return self._default_domain(path, kind, dtype, at)
         domain = Domain(*read_interval(self.source, (*path, "domain")))
-        if fault := _domain_fault(domain, kind, dtype):
+        if fault := domain_fault(domain, kind, dtype):
             raise CaseError([self.source.problem((*path, "domain"), *fault)])
         if kind not in INTEGRAL:
             return domain
@@ -668,8 +667,12 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(islice(names, 20))
 
 
-def _domain_fault(domain: Domain, kind: str, dtype: str) -> tuple[str, str] | None:
-    """Message and suggestion for a domain that an input of a kind and a dtype cannot be drawn from."""
+def domain_fault(domain: Domain, kind: str, dtype: str) -> tuple[str, str] | None:
+    """Message and suggestion for a domain that an input of a kind and a dtype cannot be drawn from; None for others.
+
+    >>> domain_fault(Domain(0.0, 1e300), "real", "float32")[0]
+    'the domain [0, 1e+300] goes beyond float32, which ends at 3.4e+38'
+    """
     largest = float(np.finfo(dtype).max)
     ends = [end for end in (domain.low, domain.high) if math.isfinite(end)]
     if any(abs(end) > largest for end in ends):

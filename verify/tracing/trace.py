@@ -17,7 +17,7 @@ from verify.errors import TraceError, UsageError, VerifyError, did_you_mean
 from verify.foreign_call import call_foreign
 from verify.graph import Graph, GraphBuilder
 from verify.interpret import Program, constant_balls, dtype_of
-from verify.reading.case import LARGEST, RESERVED, Case, Domain, Input, InputKind, OwnPoint
+from verify.reading.case import RESERVED, Case, Domain, Input, InputKind, OwnPoint, domain_fault
 from verify.reading.expression import CONSTANTS
 from verify.reading.expression_text import expression_text
 from verify.reading.syntax import name_fault
@@ -141,7 +141,8 @@ class Traced:
         moved = dict(point)
         for item in self.case.real_inputs:
             at = np.asarray(point[item.name])
-            to = (at * (1.0 + BESIDE * rng.uniform(0.5, 1.0, at.shape))).astype(at.dtype)
+            with np.errstate(over="ignore"):  # at the end of the dtype; what is infinite is in no domain
+                to = (at * (1.0 + BESIDE * rng.uniform(0.5, 1.0, at.shape))).astype(at.dtype)
             moved[item.name] = np.where(item.domain.contains(to), to, at)[()]
         return moved
 
@@ -690,13 +691,15 @@ class _Program:
     def _input(self, name: str, values: Sequence[Mapping[str, Array]], domain: Any) -> Input:
         at = [point[name] for point in values]
         kind: InputKind = "real" if name in self.call.real else "constant"
-        interval = default_domain(at) if domain is None else Domain.given(name, domain)
-        for value in at:
-            if not np.all(interval.contains(value)):
-                raise UsageError(f"{name} lies outside its domain {interval}. Move the point, or widen the domain")
         dtype = "float32" if kind == "real" and self.call.given[name].dtype == np.float32 else "float64"
         if kind == "constant":
             dtype = "float32" if self.call.dtype == np.float32 else "float64"
+        interval = default_domain(at, dtype) if domain is None else Domain.given(name, domain)
+        if fault := domain_fault(interval, kind, dtype):
+            raise UsageError(f"{name}: {fault[0]}. {fault[1]}")
+        for value in at:
+            if not np.all(interval.contains(value)):
+                raise UsageError(f"{name} lies outside its domain {interval}. Move the point, or widen the domain")
         return Input(name, at[0].shape, kind, cast("Any", dtype), interval, at[0], self.call.line)
 
 
@@ -718,7 +721,7 @@ def _decimal(value: Any) -> Array:
     return array.astype(np.float64)
 
 
-def default_domain(values: Sequence[Array]) -> Domain:
+def default_domain(values: Sequence[Array], dtype: str = "float64") -> Domain:
     """All points within 1 + |at| of each entry, as for a case file without a domain.
 
     >>> str(default_domain([np.array([1.0, -3.0])]))
@@ -729,7 +732,8 @@ def default_domain(values: Sequence[Array]) -> Domain:
         return Domain(-1.0, 1.0)  # nothing is drawn from it
     with np.errstate(over="ignore"):
         low, high = flat - 1.0 - np.abs(flat), flat + 1.0 + np.abs(flat)
-    return Domain(max(float(np.min(low)), -LARGEST), min(float(np.max(high)), LARGEST))
+    largest = float(np.finfo(dtype).max)
+    return Domain(max(float(np.min(low)), -largest), min(float(np.max(high)), largest))
 
 
 # ------------------------------------------------------------------------------------------------------ the same values
