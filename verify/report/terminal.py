@@ -280,7 +280,8 @@ def verdict_line(run: Run) -> str:
     rows = sum(variable.checked for case in run.cases for variable in case.variables)
     failing = sum(not case.passes for case in run.cases)
     unread = sum(bool(case.problems) for case in run.cases)
-    came_to = "all pass" if not failing else f"{failing} {'does' if failing == 1 else 'do'} not pass"
+    everybody = "all that were run pass" if run.left_out else "all pass"
+    came_to = everybody if not failing else f"{failing} {'does' if failing == 1 else 'do'} not pass"
     came_to += f" ({unread} could not be run)" if unread else ""
     unchanged = sum(case.unchanged for case in run.cases)
     came_to += f" ({unchanged} unchanged since {'it' if unchanged == 1 else 'they'} passed)" if unchanged else ""
