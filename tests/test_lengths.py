@@ -14,6 +14,8 @@ from verify.oracle.check import check_gradient
 from verify.reading.case import load_case_text
 from verify.reading.expression import graph_from_expressions
 from verify.records import Verdict
+from verify.runner import run_loaded
+from verify.settings import Settings
 from verify.tracing.trace import trace
 
 ZERO = np.zeros(3)
@@ -142,3 +144,20 @@ def test_what_is_no_length_is_left_alone(text: str) -> None:
     """A root of something else stays one."""
     graph = graph_from_expressions({"x": (3,)}, {"f": text})
     assert with_lengths(graph) is graph
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        "squared: sum(x * x), f: sqrt(squared)",
+        "part: x * x, f: sqrt(sum(part))",
+        "inner: 'sqrt(x[0]**2 + x[1]**2)', f: 'hypot(inner, x[2])'",
+        "p: 'x[0]', q: 'x[0]', f: 'sqrt(p * q + x[1]**2)'",
+    ],
+)
+def test_a_stage_under_a_root_has_a_gradient_of_its_own(stages: str) -> None:
+    """Moving it moves the root: away from 0 all methods agree about it too."""
+    case = load_case_text(f"{{case: f, inputs: {{x: {{at: [3, 4, 12], domain: [1, 20]}}}}, stages: {{{stages}}}}}")
+    result = run_loaded(case, Settings(points=4))
+    assert (set(case.graph.stages) | {"x"}, True) == ({v.name for v in result.variables}, result.passes)
+    assert set(result.counts) <= {Verdict.PASS}

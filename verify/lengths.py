@@ -7,7 +7,7 @@ kinks are looked for, such a root stands in the graph as what it is; everything 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from verify.graph import Graph, GraphBuilder, Node
@@ -36,28 +36,35 @@ class _Square:
     is_sum: bool = False
 
 
-def opened(graph: Graph) -> Graph:
+def opened(graph: Graph, asked: Collection[str] = ()) -> Graph:
     """The same function with branches and lengths in sight, inside of ops and written out.
+
+    Stages that are ``asked`` for keep their place between the inputs and what is made of them.
 
     >>> from verify.reading.expression import graph_from_expressions
     >>> [node.op for node in opened(graph_from_expressions({"x": (2,)}, {"f": "sqrt(sum(x * x)) + max(x)"})).nodes][3:]
     ['norm', 'index', 'index', 'max', 'index', 'add']
     """
-    return with_lengths(graph).opened()
+    return with_lengths(graph, asked).opened()
 
 
-def with_lengths(graph: Graph) -> Graph:
+def with_lengths(graph: Graph, asked: Collection[str] = ()) -> Graph:
     """The same function with a norm, or an absolute value, for each root of a sum of squares.
 
-    Inputs, stages and outputs keep their names. The graph itself where there is no such root.
+    Inputs, stages and outputs keep their names. The graph itself where there is no such root. A length goes past what
+    was squared on the way, and nothing would come of moving that: a root is none where it stands on a stage that is
+    ``asked`` for.
 
     >>> from verify.reading.expression import graph_from_expressions
     >>> [node.op for node in with_lengths(graph_from_expressions({"x": (3,)}, {"f": "(x**2)**0.5"})).nodes]
     ['x', 'power_constant', 'abs']
+    >>> in_stages = graph_from_expressions({"x": (3,)}, {"q": "sum(x * x)", "f": "sqrt(q)"})
+    >>> [with_lengths(in_stages, asked).nodes[-1].op for asked in (["x"], ["x", "q"])]
+    ['norm', 'sqrt']
     """
     if not any(_radicand(node) for node in graph.nodes):
         return graph
-    rewriting = _Rewriting(graph)
+    rewriting = _Rewriting(graph, asked)
     return rewriting.graph if rewriting.found else graph
 
 
@@ -70,8 +77,9 @@ def _radicand(node: Node) -> tuple[int, ...]:
 class _Rewriting:
     """A graph that is built again, with lengths in place of roots."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, asked: Collection[str]) -> None:
         self.old, self.builder = graph, GraphBuilder()
+        self.asked = {graph.stages[name] for name in asked if name in graph.stages}
         self.found = False
         self.at: list[int] = []
         for i, node in enumerate(graph.nodes):
@@ -103,12 +111,12 @@ class _Rewriting:
         found: list[_Square] = []
         for arg in node.args:
             inner = self.old.nodes[arg]
-            if inner.op == "hypot" and inner.kind == "op":
+            if arg in self.asked or not _radicand(inner):
+                part: list[_Square] | None = [self._of(arg)]
+            elif inner.op == "hypot":
                 part = self._of_sides(inner)
-            elif _radicand(inner):
-                part = self._squares(inner.args[0])
             else:
-                part = [self._of(arg)]
+                part = self._squares(inner.args[0])
             if part is None:
                 return None
             found += part
@@ -122,7 +130,7 @@ class _Rewriting:
     def _squares(self, position: int) -> list[_Square] | None:
         """The squares that a node is the sum of, None where it is no such sum."""
         node = self.old.nodes[position]
-        if node.kind != "op":
+        if node.kind != "op" or position in self.asked:
             return None
         if self._is_square(node):
             return [self._of(node.args[0])]
@@ -234,8 +242,8 @@ class _Rewriting:
 
     def _are_same(self, one: int, other: int) -> bool:
         """Whether two nodes are one, or entries of one that are picked alike: ``x[0] * x[0]``."""
-        if one == other:
-            return True
+        if one == other or {one, other} & self.asked:
+            return one == other
         a, b = self.old.nodes[one], self.old.nodes[other]
         is_alike = a.kind == b.kind == "op" and a.op == b.op and a.op in MOVING and a.params == b.params
         return is_alike and self._are_same(a.args[0], b.args[0])

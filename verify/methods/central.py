@@ -96,7 +96,7 @@ class Central:
     """Central differences for one graph and the variables asked for."""
 
     def __init__(self, graph: Graph, variables: Sequence[str]) -> None:
-        self.graph = graph = opened(graph)
+        self.graph = graph = opened(graph, variables)
         """The case's graph with all branches in sight, so that a step can follow one."""
         self.variables = tuple(variables)
         self.program = Program(graph)
