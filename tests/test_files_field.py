@@ -17,8 +17,12 @@ import pytest
 
 from verify.cli import main
 from verify.errors import UsageError
+from verify.oracle.check import check_gradient
+from verify.reading.case import load_case_text
 from verify.reading.case_files import case_files_in, find_case, find_case_files, holds_case_files
 from verify.report.atomic import ABANDONED, LONGEST_NAME, replacing, target_of, write_text
+from verify.report.html import write_html
+from verify.report.json import write_json
 from verify.runner import run_cases
 from verify.settings import Settings
 
@@ -321,3 +325,28 @@ def test_a_path_that_is_no_case_file_is_told(
     assert len(error) < 1000
     assert 0 == main(["run", str(case), "--points", "2", "--csv", "out"])
     assert case == find_case("square", [case.parent])  # which no other file keeps from being found
+
+
+# ------------------------------------------------------------------------------------------- what a report holds
+
+
+class WordyError(Exception):
+    """An exception with a long message."""
+
+
+@pytest.mark.parametrize("length", [10, 3_000_000])
+def test_a_report_stays_readable_whatever_an_exception_says(length: int, tmp_path: Path) -> None:
+    """Its beginning and its end are told, with the line that raised it; a short one in full."""
+
+    def gradient(x: float) -> float:
+        raise WordyError("a" + "x" * length + "z", x)
+
+    run = check_gradient(gradient, load_case_text(CASE), points=0)
+    (finding,) = run.cases[0].findings
+    assert "exception" == finding.kind
+    assert len(finding.detail) < 10_000
+    assert "WordyError" in finding.detail
+    assert "z" in finding.detail[-20:]
+    assert "in gradient" in finding.detail
+    for name, write in (("run.json", write_json), ("page.html", write_html)):
+        assert write(run, tmp_path / name).stat().st_size < 1_000_000

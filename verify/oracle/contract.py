@@ -40,6 +40,9 @@ MOST_FRAMES = 20
 LONGEST_MESSAGE = 400
 """Characters of what an exception says."""
 
+LONGEST_DETAIL = 8_000
+"""Characters of a traceback that are kept."""
+
 NOISE = 1000.0
 """How much larger than what is seen to be rounding a deviation must be."""
 
@@ -156,7 +159,7 @@ class Contract:
         while trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(PACKAGE):
             trace = trace.tb_next
         lines = traceback.TracebackException(type(error), error, trace, limit=-MOST_FRAMES, compact=True)
-        detail = "".join(lines.format()).rstrip()
+        detail = _without_its_middle("".join(lines.format()).rstrip())
         said = f"the gradient raised {in_words(error)}"
         self.tell("exception", "", f"{said} at {here}" if here else said, detail=detail)
 
@@ -258,6 +261,15 @@ def _mended(name: str, answer: Array, shape: tuple[int, ...]) -> tuple[str, Arra
     except ValueError:
         return "a gradient has the shape of what it is taken by", None
     return "NumPy would broadcast it silently, which hides the fault; a gradient has the shape of its variable", None
+
+
+def _without_its_middle(text: str) -> str:
+    """A traceback that one can read: its message, or a group of them, may have megabytes."""
+    left_out = len(text) - LONGEST_DETAIL
+    if left_out <= 0:
+        return text
+    half = LONGEST_DETAIL // 2
+    return f"{text[:half]}\n... {left_out:,} characters left out ...\n{text[-half:]}"
 
 
 def in_words(error: BaseException) -> str:
