@@ -301,6 +301,17 @@ def test_globals_are_put_back_and_told(tmp_path: Path) -> None:
     assert findings(lambda x: 2 * x, SQUARES) == (True, {})
 
 
+def test_what_an_import_sets_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is imported where it is used sets its own variables; the second call finds them set."""
+    text = "import os, warnings\nos.environ['VERIFY_IMPORTED'] = '1'\nwarnings.simplefilter('error', ImportWarning)\n"
+    (tmp_path / "sets_on_import.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("VERIFY_IMPORTED", "")
+    with warnings.catch_warnings():
+        assert call_foreign(lambda: __import__("sets_on_import")).changed == ()
+        assert os.environ["VERIFY_IMPORTED"] == "1"
+
+
 def test_what_raised_is_put_back_too() -> None:
     """The state is as before whatever the call came to."""
 
