@@ -6,7 +6,8 @@ A gradient that has one carries it as ``in_balls``::
 
 ``inputs`` and ``upstream`` are arrays by name, at one point. What is answered for is what the *formula* is worth
 without rounding. A name is left out where the program cannot be read, and where what the gradient itself answers there
-lies outside of what rounding of that program could make of it: then this is not how it is computed.
+lies outside of what rounding of that program could make of it: then this is not how it is computed. Its method
+``rounding``, called alike, says how far that rounding may put an answer off.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from verify.certified.taylor import Taylor, as_objects, precision
 from verify.errors import VerifyError
-from verify.frameworks.calling import Call, arguments_of
+from verify.frameworks.calling import Call, arguments_of, signature_of
 from verify.oracle.ball_numbers import literal_ball
 from verify.reading.case import Case
 from verify.tracing.numpy_rules import is_traced
@@ -55,15 +56,32 @@ class ReadInBalls:
         self._gradient, self._function, self._back = gradient, function, back
         self._constants, self._signature = tuple(constants), signature
         self._kept: dict[Any, tuple[Case, Taylor] | None] = {}
+        self._last: tuple[Any, dict[str, tuple[Any, Any]]] | None = None
+        """The last point that was asked for, and what was found there: each entry asks for it anew."""
 
     def __call__(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, Any]:
         """The gradients as arrays of balls, by name."""
-        arrays = {name: np.asarray(x) for name, x in inputs.items()}
+        return {name: exact for name, (exact, _) in self._at(inputs, upstream).items()}
+
+    def rounding(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, Array]:
+        """How far rounding of the program may put an answer off what the formula is worth, by name."""
+        return {name: _reach(rough) for name, (_, rough) in self._at(inputs, upstream).items()}
+
+    def _at(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        point = [(name, repr(x) if isinstance(x, str | None) else np.asarray(x).tobytes())
+                 for name, x in (*inputs.items(), *upstream.items())]  # fmt: skip
+        if self._last is None or self._last[0] != point:
+            self._last = point, self._found(inputs, upstream)
+        return self._last[1]
+
+    def _found(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Of each variable the gradients without rounding, and with more of it than the library's."""
+        arrays = {name: np.asarray(x) if isinstance(x, np.generic | int | float) else x for name, x in inputs.items()}
         seeds = [np.asarray(g) for g in upstream.values()]
-        by = [name for name, x in arrays.items() if x.dtype.kind == "f" and name not in self._constants]
+        by = [name for name, x in arrays.items() if _is_real(x) and name not in self._constants]
         held = {name: x for name, x in arrays.items() if name not in by}
-        key = (tuple((k, x.shape, str(x.dtype)) for k, x in arrays.items()), *(g.shape for g in seeds),
-               *(x.tobytes() for x in held.values()))  # fmt: skip
+        key = (tuple((name, arrays[name].shape, str(arrays[name].dtype)) for name in by), *(g.shape for g in seeds),
+               *(x.tobytes() if isinstance(x, np.ndarray) else repr(x) for x in held.values()))  # fmt: skip
         if not by:
             return {}
         if key not in self._kept:
@@ -78,15 +96,26 @@ class ReadInBalls:
         rough = self._run(case, taylor, given, unit, round(-np.log2(unit)) - SLACK_BITS)
         answers = self._answers(arrays, upstream, by)
         return {
-            name: exact[i]
+            name: (exact[i], rough[i])
             for i, name in enumerate(by)
             if name in answers and _covers(rough[i], np.asarray(answers[name]))
         }
 
     def _answers(self, arrays: Mapping[str, Any], upstream: Mapping[str, Any], by: Sequence[str]) -> Mapping[str, Any]:
         given: Any = next(iter(upstream.values())) if len(upstream) == 1 else dict(upstream)
-        found = self._gradient(*(x.copy()[()] for x in arrays.values()), upstream=given)
-        return dict(zip(by, found if isinstance(found, tuple) else (found,), strict=True))
+        whole = {name: x.copy()[()] if isinstance(x, np.ndarray) else x for name, x in arrays.items()}
+        return dict(zip(by, self._in_order(self._called(whole, given)), strict=True))
+
+    def _called(self, whole: Mapping[str, Any], upstream: Any) -> Any:
+        """The gradient itself, by name where the function has these names, else in order."""
+        if set(whole) <= set((self._signature or signature_of(self._function)).parameters):
+            return self._gradient(**whole, upstream=upstream)
+        return self._gradient(*whole.values(), upstream=upstream)
+
+    @staticmethod
+    def _in_order(found: Any) -> tuple[Any, ...]:
+        rows = found.values() if isinstance(found, Mapping) else found
+        return tuple(rows) if isinstance(found, Mapping | tuple) else (found,)
 
     def _read(
         self, arrays: Mapping[str, Array], by: Sequence[str], seeds: Sequence[Array]
@@ -95,17 +124,17 @@ class ReadInBalls:
         names = [*by, *(f"{SEED}{i}" for i in range(len(seeds)))]
 
         def program(**given: Any) -> Any:
-            whole = [given.get(name, x) for name, x in arrays.items()]
-            arguments, call = arguments_of(self._function, self._signature, whole, {})
+            whole = {name: given.get(name, x) for name, x in arrays.items()}
             moved = [given[f"{SEED}{i}"] for i in range(len(seeds))]
-            if any(map(is_traced, given.values())):
-                found = self._back(arguments, by, call, moved)
-            else:
+            if not any(map(is_traced, given.values())):
                 # What is compared with the program is the gradient itself.
                 upstream = moved[0] if len(moved) == 1 else {f"{SEED}{i}": g for i, g in enumerate(moved)}
-                found = self._gradient(*whole, upstream=upstream)
-                found = found if isinstance(found, tuple) else (found,)
-            return tuple(found)
+                return self._in_order(self._called(whole, upstream))
+            known = set(whole) <= set((self._signature or signature_of(self._function)).parameters)
+            given_so = ((), whole) if known else (tuple(whole.values()), {})
+            arguments, call = arguments_of(self._function, self._signature, *given_so)
+            own = dict(zip(whole, arguments, strict=True))
+            return tuple(self._back(arguments, [own[name] for name in by], call, moved))
 
         kind = inspect.Parameter.KEYWORD_ONLY
         program.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
@@ -125,6 +154,15 @@ class ReadInBalls:
             balls |= {name: _balls(x, lambda v: literal_ball(v, unit)) for name, x in held.items()}
             values = taylor.values(balls, literal=lambda v: literal_ball(v, unit))
             return [as_objects(values[case.graph.position(name)]) for name in case.graph.outputs]
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _reach(balls: Any) -> Array:
+    """How far two numbers inside of the same ball are apart at most."""
+    return np.array([2 * float(ball.rad()) for ball in balls.ravel()]).reshape(balls.shape)
 
 
 def _balls(array: Any, ball: Callable[[float], Any]) -> Any:

@@ -246,6 +246,7 @@ class Subject:
                 return Excuse(Cause.FORMULA_WRONG, said)
             if truth.ball == 0 or formula.rad() <= abs(truth.ball).abs_upper() * NARROW:
                 literals = 2 * float(formula.rad()) if truth.ball != 0 else 0.0
+                literals = max(literals, self._own_rounding(inputs, upstream, name, entry))
                 return Excuse(Cause.FORMULA_RIGHT, "proved: its formula is right, rounding is the cause", literals)
         return Excuse(Cause.OPAQUE)
 
@@ -306,13 +307,30 @@ class Subject:
         own_road = getattr(self.gradient, "in_balls", None)
         with precision(FORMULA_BITS):
             if own_road is not None:
-                found = own_road({key: x[0] for key, x in inputs.items()}, {key: g[0] for key, g in upstream.items()})
+                found = own_road(*self._as_called(inputs, upstream))
                 return found if isinstance(found, Mapping) else {}
             here = {key: _ball_numbers(x[0], unit) if key in real else x[0][()] for key, x in inputs.items()}
             seeds = {key: _ball_numbers(g[0], unit) for key, g in upstream.items()}
             # Whatever foreign code makes of numbers that it does not know; it may well leave the program.
             ran = call_foreign(lambda: by_variable(self.interface, self.call(here, seeds)))
             return {name: answers[0][1] for name, answers in ran.value.items()} if ran.error is None else {}
+
+    def _as_called(
+        self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the subject is called with at one point: its own inputs, with those that are held."""
+        given = {key: x[0] for key, x in inputs.items()} | dict(self.interface.held)
+        return {key: given[key] for key in self.interface.inputs}, {key: g[0] for key, g in upstream.items()}
+
+    def _own_rounding(
+        self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], name: str, entry: tuple[int, ...]
+    ) -> float:
+        """How far rounding of its own program may put an answer off, of a gradient whose ``in_balls`` knows; else 0."""
+        rounding = getattr(getattr(self.gradient, "in_balls", None), "rounding", None)
+        if rounding is None:
+            return 0.0
+        found = rounding(*self._as_called(inputs, upstream))
+        return float(found[name][entry]) if name in found else 0.0
 
     def _errors_nearby(
         self,
