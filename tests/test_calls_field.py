@@ -96,6 +96,20 @@ def test_arrays_and_lists_of_numbers_are_answers(gradient: Callable[..., Any]) -
     assert findings(gradient, SQUARES) == (True, {})
 
 
+def test_an_array_in_a_file_is_an_array(tmp_path: Path) -> None:
+    """Its operators are those of arrays; it may be a point, and an answer."""
+    x = np.memmap(tmp_path / "x.bin", dtype=np.float64, mode="w+", shape=(3,))
+    x[:] = [1.0, 2.0, 3.0]
+    kept = np.memmap(tmp_path / "g.bin", dtype=np.float64, mode="w+", shape=(3,))
+
+    def gradient(x: Any) -> Any:
+        kept[:] = 2 * x
+        return kept
+
+    for function in (SQUARES, lambda x: np.sum(x**2)):
+        assert findings(gradient, function, at={"x": x}) == (True, {})
+
+
 def test_bfloat16_keeps_too_few_digits() -> None:
     """Its dtype is of a kind of its own, which NumPy calls void."""
     ml_dtypes = pytest.importorskip("ml_dtypes")

@@ -17,6 +17,9 @@ from verify.oracle.interface import Interface
 
 Array = NDArray[Any]
 
+PLAIN = (np.ndarray, np.memmap)
+"""Arrays whose operators are those of arrays."""
+
 MOST_NESTED = 64
 """Axes that an array may have; a list nested deeper is none."""
 
@@ -169,7 +172,7 @@ def as_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Numbers:
 
 def _plain(name: str, value: Any) -> tuple[Array, tuple[Fault, ...]]:
     """The numbers of an answer as a plain array, and what that drops."""
-    if type(value) is np.ndarray or isinstance(value, np.generic):
+    if type(value) in PLAIN or isinstance(value, np.generic):
         return np.asarray(value), ()
     if isinstance(value, np.ma.MaskedArray):
         fault = Fault("wrong type", f"the gradient by {name} is a masked array: return .filled(0), or what is meant")

@@ -112,7 +112,7 @@ def _value(item: Input, given: Any, origin: str) -> Array:
 
 def _reals(given: Any) -> Array | None:
     """Numbers as an array; None for what NumPy would make one of by leaving something out: text, a mask, i."""
-    if isinstance(given, np.ndarray) and type(given) is not np.ndarray:
+    if isinstance(given, np.ndarray) and type(given) not in (np.ndarray, np.memmap):
         return None
     try:
         array = np.asarray(given)

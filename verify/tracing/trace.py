@@ -432,7 +432,7 @@ def _as_value(name: str, value: Any) -> Any:
     """Numbers and lists of them as arrays; anything else (text, None, a function) as it is."""
     if isinstance(value, str | bytes | None) or callable(value):
         return value
-    if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
         what = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
         remedy = f"{name}.filled(...)" if isinstance(value, np.ma.MaskedArray) else f"np.asarray({name})"
         raise UsageError(f"{name} is a {what}, whose operators are not those of an array: give {remedy}")
