@@ -189,7 +189,9 @@ class Taylor:
             args = node.args
             call: Any = calls[i]
             if moving is not None:
-                moving[i] = _moving(node, [moving.get(j) for j in args]) if node.shape else True
+                moving[i] = _moving(node, [moving.get(j, np.zeros(nodes[j].shape, dtype=bool)) for j in args])
+                if not moving[i].any():
+                    continue  # its value is what it was
             few = (
                 moving is not None and node.shape and OPS[node.op].elementwise and 2 * moving[i].sum() < moving[i].size
             )
@@ -209,15 +211,15 @@ class Taylor:
 
 
 def _moving(node: Node, masks: Sequence[Any]) -> NDArray[np.bool_]:
-    """The entries of a node that anything moves, from those of its operands; None stands for one that stands still."""
+    """The entries of a node that anything moves, from those of its operands."""
     row = OPS[node.op]
+    if not any(np.any(mask) for mask in masks):
+        return np.zeros(node.shape, dtype=bool)
     if row.elementwise:
-        moved = [np.broadcast_to(mask, node.shape) for mask in masks if mask is not None]
-        return np.logical_or.reduce(moved) if moved else np.ones(node.shape, dtype=bool)
-    if row.moves and row.ball is not None and all(mask is not None for mask in masks):
-        static = node.static
+        return np.asarray(np.logical_or.reduce([np.broadcast_to(mask, node.shape) for mask in masks]))
+    if row.moves and row.ball is not None:
         # An op that only moves entries moves the marks alike.
-        return np.asarray(row.ball(*masks, **static)).astype(bool)
+        return np.asarray(row.ball(*(np.asarray(mask) for mask in masks), **node.static)).astype(bool)
     return np.ones(node.shape, dtype=bool)
 
 

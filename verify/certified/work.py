@@ -86,6 +86,8 @@ def price_of(graph: Graph, node: Node) -> Price:
     row, entries = OPS[node.op], math.prod(node.shape)
     if row.elementwise:
         return Price(entries, 2048) if row.ulps <= 0.5 else Price(FUNCTION * entries, 128)
+    if row.moves:
+        return Price(entries, 2048)  # what is not picked is not read
     shapes = [graph.nodes[arg].shape for arg in node.args]
     read = max((math.prod(shape) for shape in shapes), default=entries)
     if row.implicit or row.curved:

@@ -26,7 +26,9 @@ KNOWN_LIMITS = frozenset({
 SIGN_MATTERS = frozenset({"multiply", "divide", "true_divide"})
 """Those for which the sign of the finite one does: it has to be a number that is known."""
 
-EXTREMA: Mapping[str, float] = {"maximum": -np.inf, "fmax": -np.inf, "minimum": np.inf, "fmin": np.inf}
+EXTREMA: Mapping[str, float] = {
+    "maximum": -np.inf, "fmax": -np.inf, "minimum": np.inf, "fmin": np.inf, "logaddexp": -np.inf,
+}  # fmt: skip
 """Ufuncs that choose -> the infinite number that they never choose."""
 
 REDUCTIONS: Mapping[str, float] = {"max": -np.inf, "amax": -np.inf, "min": np.inf, "amin": np.inf}

@@ -473,6 +473,73 @@ def _median(a: Any, axis: int | None = None, *, keepdims: bool = False, **_: Any
     return np.reshape(found, tuple(shape)) if keepdims else found
 
 
+def _quantile(a: Any, q: Any, axis: int | None = None, *, keepdims: bool = False, **options: Any) -> Any:
+    """Between the two sorted values that are next to it, in proportion."""
+    if set(options) - {"method"} or options.get("method", "linear") != "linear" or np.ndim(q):
+        raise TypeError("a method other than 'linear', or several quantiles")
+    shape = [1 if axis is None or i == axis % a.ndim else size for i, size in enumerate(a.shape)]
+    a, along = (np.ravel(a), 0) if axis is None else (a, axis)
+    place = float(q) * (a.shape[along] - 1)
+    low, ordered = math.floor(place), _sorted(a, axis=along)
+    below, above = (np.take(ordered, i, axis=along) for i in (low, min(low + 1, a.shape[along] - 1)))
+    found = below + (place - low) * (above - below) if place > low else below
+    return np.reshape(found, tuple(shape)) if keepdims else found
+
+
+def _apply_along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
+    """Row by row."""
+    moved = np.moveaxis(arr, axis, -1)
+    rows = np.reshape(moved, (-1, moved.shape[-1]))
+    found = [func1d(rows[i], *args, **kwargs) for i in range(rows.shape[0])]
+    front = np.reshape(np.stack(found), (*moved.shape[:-1], *np.shape(found[0])))
+    return np.moveaxis(front, -1, axis) if np.ndim(found[0]) else front
+
+
+def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+    """Sums of shifted products."""
+    n, m = np.shape(a)[0], np.shape(v)[0]
+    full: Any = sum(np.pad(a * v[j], (j, m - 1 - j)) for j in range(m))
+    if mode == "full":
+        return full
+    longest, shortest = max(n, m), min(n, m)
+    start, length = (shortest - 1, longest - shortest + 1) if mode == "valid" else ((shortest - 1) // 2, longest)
+    return full[start : start + length]
+
+
+def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, **_: Any) -> Any:
+    """The stretch is that of the traced point."""
+    place = np.searchsorted(xp, x, side="right") - 1
+    below, above = np.asarray(place) < 0, np.asarray(place) >= len(xp) - 1
+    i = np.clip(place, 0, len(xp) - 2)
+    within = fp[i] + (x - xp[i]) * ((fp[i + 1] - fp[i]) / (xp[i + 1] - xp[i]))
+    low, high = (fp[0] if left is None else left), (fp[-1] if right is None else right)
+    return np.where(below, low, np.where(above, high, within))
+
+
+def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    width = dx if x is None else np.diff(x, axis=axis if np.ndim(x) > 1 else -1)
+    front = (slice(None),) * (axis % np.ndim(y))
+    return np.sum(width * (y[(*front, slice(1, None))] + y[(*front, slice(None, -1))]) / 2.0, axis=axis)
+
+
+def _cov(m: Any, *, rowvar: bool = True, ddof: int = 1, **_: Any) -> Any:
+    rows = np.atleast_2d(m if rowvar else np.transpose(m))
+    centred = rows - np.mean(rows, axis=1, keepdims=True)
+    return np.squeeze(centred @ np.transpose(centred) / (rows.shape[1] - ddof))
+
+
+def _gradient(f: Any, *spacing: Any, axis: Any = None, **_: Any) -> Any:
+    """Central differences, one-sided at the ends."""
+    if f.ndim > 1 and axis is None:
+        raise TypeError("several axes")
+    f, step = np.moveaxis(f, axis or 0, 0), spacing[0] if spacing else 1.0
+    if np.ndim(step):
+        raise TypeError("a spacing that is no number")
+    inner = (f[2:] - f[:-2]) / (2.0 * step)
+    found = np.concatenate([(f[1:2] - f[:1]) / step, inner, (f[-1:] - f[-2:-1]) / step])
+    return np.moveaxis(found, 0, axis or 0)
+
+
 def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
     places = np.take_along_axis(np.arange(arr.size).reshape(arr.shape), as_index(indices), axis=axis)
     arr[np.unravel_index(places, arr.shape)] = values
@@ -698,6 +765,16 @@ COMPOSED: Mapping[str, Callable[..., Any]] = {
     "dsplit": _split_along(2),
     "atleast_3d": _at_least(3),
     "bincount": _bincount,
+    "quantile": _quantile,
+    "percentile": lambda a, q, **options: _quantile(a, q / 100.0, **options),
+    "apply_along_axis": _apply_along_axis,
+    "convolve": _convolve,
+    "correlate": lambda a, v, mode="valid": _convolve(a, v[::-1], mode),
+    "interp": _interp,
+    "trapezoid": _trapezoid,
+    "trapz": _trapezoid,
+    "cov": _cov,
+    "gradient": _gradient,
     "sort": _sorted,
     "median": _median,
     "take_along_axis": lambda arr, indices, axis=-1: np.ravel(arr)[

@@ -66,13 +66,25 @@ def is_library(file: str) -> bool:
     return file.startswith((*_INVISIBLE, *_LIBRARIES, _PACKAGE + os.sep, "<frozen"))
 
 
+@lru_cache(maxsize=1000)
+def global_names(code: CodeType) -> frozenset[str]:
+    """The names that a function, with all that is defined in it, looks up in its module.
+
+    >>> sorted(global_names((lambda x: np.exp(x) + len(x)).__code__))
+    ['len', 'np']
+    """
+    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
+    own = (i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    return frozenset(own).union(*map(global_names, inner))
+
+
 def place_of(frames: list[FrameType]) -> Place:
     """The innermost line that is the user's own; one of a library where there is no other.
 
     >>> place_of([])
     Place(file='', line=0)
     """
-    own = [frame for frame in frames if not frame.f_code.co_filename.startswith(_LIBRARIES)]
+    own = [frame for frame in frames if not is_library(frame.f_code.co_filename)]
     for frame in (*own, *frames):
         return Place(frame.f_code.co_filename, frame.f_lineno)
     return Place()
@@ -97,7 +109,7 @@ def place_of_traceback(traceback: TracebackType | None) -> Place:
     found = Place()
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        if not file.startswith((*_INVISIBLE, *_LIBRARIES)):
+        if not is_library(file):
             found = Place(file, traceback.tb_lineno)
         traceback = traceback.tb_next
     return found

@@ -10,12 +10,12 @@ import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import CodeType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 
-from verify.tracing.places import is_library
+from verify.tracing.places import global_names, is_library
 
 MOST_OBJECTS = 10_000
 """Objects that are looked at for one function."""
@@ -106,10 +106,6 @@ def _reached(function: FunctionType) -> Iterator[Any]:
             continue
     yield function.__defaults__
     yield function.__kwdefaults__
-    for name in _names(function.__code__):
+    for name in global_names(function.__code__):
         if name in function.__globals__:
             yield function.__globals__[name]
-
-
-def _names(code: CodeType) -> set[str]:
-    return set(code.co_names).union(*(_names(const) for const in code.co_consts if isinstance(const, CodeType)))

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from verify.tracing import excluded
-from verify.tracing.places import is_library
+from verify.tracing.places import global_names, is_library
 from verify.tracing.tracer import Recorder, Tracer, has_traced
 
 CONSTRUCTORS = frozenset({
@@ -91,8 +91,11 @@ class Shim:
             (MethodType, lambda method: MethodType(self.twin(method.__func__), self.instance(method.__self__))),
             (functools.partial, lambda part: functools.partial(self.twin(part.func), *part.args, **part.keywords)),
             (type, self._class),
+            (np.vectorize, lambda loop: self._vectorize(self.twin(loop.pyfunc))),
             (np.ufunc, lambda ufunc: _Ufunc(self.recorder, ufunc)),
         )
+        if value is np.vectorize:
+            return self._vectorize
         maker = next((maker for kind, maker in makers if isinstance(value, kind)), self._compiled)
         return maker(value)
 
@@ -124,6 +127,9 @@ class Shim:
         twin.__dict__.update(function.__dict__)
         twin.__qualname__, twin.__module__ = function.__qualname__, function.__module__
         self._twins[id(function)] = (function, twin)  # before what it refers to: it may refer to itself
+        for name in global_names(function.__code__):
+            if name in names and names[name] is function.__globals__.get(name):
+                names[name] = self.twin(names[name])
         for cell, original in zip(cells, function.__closure__ or (), strict=True):
             try:
                 cell.cell_contents = self.twin(original.cell_contents)
@@ -142,9 +148,6 @@ class Shim:
             own = {name: self._builtin(name) for name in ("max", "min", "sum")}
             names["__builtins__"] = {**known, **own, "__import__": self._import(known["__import__"])}
         names = self._twins[key][1]
-        for name in _names(function.__code__):
-            if name in names and names[name] is function.__globals__.get(name):
-                names[name] = self.twin(names[name])
         if not _only_calls(function.__code__, "float") or "float" in names:
             return names
         return {**names, "__builtins__": {**names["__builtins__"], "float": self._float}}
@@ -255,6 +258,18 @@ class Shim:
 
     # --------------------------------------------------------------------------------------------------- built in
 
+    def _vectorize(self, function: Callable[..., Any], *given: Any, **options: Any) -> Callable[..., Any]:
+        """``np.vectorize``: Python's own loop over the entries."""
+
+        def called(*args: Any) -> Any:
+            if not has_traced(list(args)) or given or options:
+                return np.vectorize(function, *given, **options)(*args)
+            arrays = [np.broadcast_to(a, np.broadcast_shapes(*map(np.shape, args))) for a in args]
+            entries = [[a[index] for a in arrays] for index in np.ndindex(arrays[0].shape)]
+            return np.reshape(self.recorder.put_together([function(*numbers) for numbers in entries]), arrays[0].shape)
+
+        return called
+
     def _builtin(self, name: str) -> Any:
         return {"max": self._largest(max, np.maximum), "min": self._largest(min, np.minimum), "sum": self._sum,
                 "float": self._float}[name]  # fmt: skip
@@ -344,13 +359,6 @@ class _Ufunc:
 def _is_own_function(value: Any) -> bool:
     function = getattr(value, "__func__", value.fget if isinstance(value, property) else value)
     return isinstance(function, FunctionType) and not is_library(function.__code__.co_filename)
-
-
-@functools.lru_cache(maxsize=1000)
-def _names(code: CodeType) -> frozenset[str]:
-    """The names that a function, with all that is defined in it, may look up."""
-    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
-    return frozenset(code.co_names).union(*map(_names, inner))
 
 
 @functools.lru_cache(maxsize=1000)

@@ -218,6 +218,8 @@ class Recorder:
         a, b = (
             o.as_number() if isinstance(o, Condition) else o.picked() if isinstance(o, Masked) else o for o in (a, b)
         )
+        if any(np.size(side) and np.all(excluded.infinite(side)) for side in (a, b)):
+            return getattr(np, name)(self.number(a), self.number(b))  # whatever finite number it is compared with
         return Condition(self, name, (a, b))
 
     def look_for(self, tracer: Tracer, frames: list[FrameType]) -> None:
