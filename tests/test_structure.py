@@ -143,6 +143,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "judging.step_records",
         "judging.conditioning",
         "judging.saved_values",
+        "judging.bounded_slopes",
         "judging.prover",
         "judging.examine",
         "judging.judge",

@@ -196,6 +196,35 @@ def test_an_infinite_answer_never_passes() -> None:
     assert {True} == {row.verdict is Verdict.UNDECIDED for row in rows if not math.isfinite(row.values[SUBJECT])}
 
 
+GUARDED = "r: sqrt(sum(v * v)), f: 'where(r < 1e-8, 1, sin(r) / r)'"
+
+
+def test_nan_where_the_function_is_smooth_fails() -> None:
+    """The value at 0 is guarded, the slope is not: the truth is not enclosed there, but values beside it tell."""
+    known = case(GUARDED, "v: {shape: [2], at: [0.3, -0.2], domain: [-1, 1]}")
+
+    def gradient(v: Any) -> Any:
+        r = np.sqrt(v @ v)
+        return (r * np.cos(r) - np.sin(r)) / r**3 * v
+
+    def guarded(v: Any) -> Any:
+        square = float(np.sum(v * v))
+        if square < 1e-2:
+            return 0 * v if square < 1e-16 else -v / 3 * (1 - square / 10 * (1 - square / 28 * (1 - square / 54)))
+        return gradient(v)
+
+    run = check_gradient(gradient, known, Settings(shrink=False))
+    assert "FAIL" == run.cases[0].status
+    assert check_gradient(guarded, known, Settings(shrink=False)).ok
+
+
+def test_nan_where_there_is_no_slope_is_nobody_s_fault() -> None:
+    """A cube root at 0: 0 / 0 is as good an answer as any."""
+    known = case("f: cbrt(x)", "x: {at: 0.3, domain: [-1, 1]}")
+    with np.errstate(all="ignore"):
+        assert check_gradient(lambda x: np.cbrt(x) / (3 * x), known, QUICK).ok
+
+
 def test_matrix_functions_pass_near_singular_matrices() -> None:
     """By inverses, as they are written; at a singular matrix NumPy raises, and there is no truth to miss."""
     known = load_case_text(

@@ -22,6 +22,7 @@ from verify.certified.balls import Balls
 from verify.certified.reference import Enclosure, Enclosures
 from verify.interpret import Values, constant_balls, dtype_of
 from verify.judging.audit import Finding, audit
+from verify.judging.bounded_slopes import has_bounded_slopes
 from verify.judging.branches import is_lost
 from verify.judging.compare import LEAST_UNITS, compare
 from verify.judging.conditioning import conditioning
@@ -66,6 +67,9 @@ MOST_PROVED_FAULTS = 64
 
 PLAIN = 2.0**20
 """Times what is allowed: an error so large is no rounding of anybody's."""
+
+MOST_WITHOUT_NUMBER = 64
+"""Rows of a variable in one batch without an answer that is a number, of which it is asked whether there is a slope."""
 
 MOST_AUDITED = 3
 """Failing points of a batch at which the op rows are held against mpmath."""
@@ -136,6 +140,21 @@ class Examination:
             self._write_undecided(p, reason, but_values=True)
         self._hold_against_expected(bounds, smooth)
         self._name_suspects()
+        if SUBJECT in context.methods:
+            self._judge_no_numbers(usable)
+
+    def _judge_no_numbers(self, usable: Array) -> None:
+        """A subject that answers no number fails where the function has slopes, though no enclosure tells them."""
+        text = self.context.texts.number
+        for block in (block for block in self.blocks if block.name in self.inputs and SUBJECT in block.values):
+            answers, verdicts = block.values[SUBJECT][self.points], block.verdict[self.points]
+            undecided = usable[:, None] & ~np.isfinite(answers) & (verdicts == CODE[Verdict.UNDECIDED])
+            for p, entry in np.argwhere(undecided)[:MOST_WITHOUT_NUMBER].tolist():
+                index = unravel(entry, self.context.graph.shape(block.name))
+                point = self._take(slice(p, p + 1))
+                if has_bounded_slopes(self.context.engine.program, *point, block.name, index):
+                    reason = f"measured: the answer is {answers[p, entry]}, and the function has slopes on both sides"
+                    block.judge((self.points[p], entry), Verdict.FAIL, False, text(reason), text(SUBJECT))
 
     def _sites(self, balls: Values, usable: Array) -> dict[int, list[Site]]:
         """The undecided branches of each usable point; ``balls`` are those of the case's own graph."""
