@@ -253,3 +253,14 @@ def test_a_limit_that_makes_no_sense_is_refused(asked: dict[str, Any]) -> None:
 
     with pytest.raises(UsageError):
         run_cases([], Settings(**asked))
+
+
+@pytest.mark.parametrize("power", ["r**2", "r**3", "r**4", "1 / (1 + r**2)**2"])
+def test_a_power_of_what_vanishes_is_proved(power: str, tmp_path: Path) -> None:
+    """Terms that cancel leave a ball around 0, and whole powers of one are as well known as of any."""
+    inputs = "x: {at: 1, domain: [0.5, 2]}, y: {at: 1, domain: [0.5, 2]}"
+    stages = f"{{r: exp(x) - exp(y), f: '{power}'}}"
+    text = f"case: minimum\ninputs: {{{inputs}}}\nstages: {stages}\n"
+    result = result_of(tmp_path, text, require_proof=True)
+    assert ((), {}) == (result.failures, dict(result.unproved))
+    assert result.passes
