@@ -47,8 +47,9 @@ def has_bounded_slopes(
     step = unit**0.25 * max(abs(x), 1.0)
     offsets = np.array([0.0, step, -step, step / SHRINK, -step / SHRINK])
     moved = {key: np.repeat(value, len(offsets), axis=0) for key, value in inputs.items()}
-    moved[name][(slice(None), *entry)] = x + offsets
-    taken = moved[name][(slice(None), *entry)].astype(np.float64) - x
+    column: Any = (slice(None), *entry)
+    moved[name][column] = x + offsets
+    taken = moved[name][column].astype(np.float64) - x
     seeds = {key: np.repeat(g, len(offsets), axis=0) for key, g in upstream.items()}
     values = np.asarray(contraction(program.graph, seeds)(program.run(moved)), dtype=np.float64)
     if values.shape != offsets.shape or not np.isfinite(values).all() or not taken[1:].all():
