@@ -198,6 +198,42 @@ def test_functions_that_are_exact_to_a_tolerance(function: Function, slope: Func
     assert "whatever the step" in next(run.cases[0].failing()).reason
 
 
+@pytest.mark.parametrize(
+    ("function", "slope", "x"), [(exp_series, math.exp, 1.0), (kepler, kepler_slope, 1.3), (sinc, sinc_slope, 5e-4)]
+)
+def test_functions_that_are_traced_and_exact_to_a_tolerance(function: Function, slope: Function, x: float) -> None:
+    """Branches are followed, and then the truth is that of the program as written; the slope on paper passes too."""
+    assert check_gradient(slope, lambda x: function(x), at={"x": x}).ok
+    assert not check_gradient(lambda x: slope(x) * 1.00001, lambda x: function(x), at={"x": x}).ok
+
+
+def test_a_function_without_jumps_excuses_nothing() -> None:
+    """Though it has branches, and the claim is nearly right."""
+
+    def function(x: Any) -> Any:
+        return x * x if x > 0 else -x * x
+
+    assert check_gradient(lambda x: 2 * abs(x), function, at={"x": 1.5}, domain={"x": (-3, 3)}).ok
+    assert not check_gradient(lambda x: 2 * abs(x) * (1 + 1e-8), function, at={"x": 1.5}, domain={"x": (-3, 3)}).ok
+
+
+def test_a_function_is_not_called_far_outside_its_domain() -> None:
+    """Where an iteration would not end; at the ends of the domain differences step over them."""
+    low: list[float] = []
+
+    def root(a: Any) -> float:
+        low.append(float(opaque(a)))
+        x = 1.0
+        while abs(x * x - a) > 1e-12:
+            x = 0.5 * (x + float(a) / x)
+        return x
+
+    options: dict[str, Any] = {"at": {"a": 2.0}, "domain": {"a": (1, 5)}, "points": 16}
+    assert check_gradient(lambda a: 0.5 / math.sqrt(a), root, **options).ok
+    assert 0.5 <= min(low) < 1.0
+    assert not check_gradient(lambda a: 0.5001 / math.sqrt(a), root, **options).ok
+
+
 def test_an_accuracy_that_is_given() -> None:
     """Noise that nobody could tell from the function otherwise; what is off by more fails still."""
 

@@ -64,6 +64,9 @@ ROUNDING = 1e-9
 NEIGHBOURS, SPREAD = 17, 0.1
 """... if its answers at so many points within this part of the variable scatter as much."""
 
+BEYOND = 0.125
+"""Part of its width by which differences may leave a domain that was given; they must at its ends."""
+
 LARGEST_UPSTREAM = 1e12
 """Upstream gradients beyond this, or below one over it, show overflow only; differences show it of the function."""
 
@@ -162,6 +165,13 @@ class _Judgement:
         self.dtype = np.result_type(*real.values())
         self.noise = max(self.measured.unit, float(np.finfo(self.dtype).eps) / 2, asked.accuracy or 0.0)
         """How far values may be off, as a part of their size; more may be measured."""
+        widths = {item.name: (item.domain, item.domain.high - item.domain.low) for item in self.case.inputs}
+        self.bounds = {
+            name: (widths[name][0].low - BEYOND * widths[name][1], widths[name][0].high + BEYOND * widths[name][1])
+            for name in asked.domain or {}
+            if math.isfinite(widths[name][1])
+        }
+        """Where the function may be called: it may not end where its arguments mean nothing."""
         self.columns = {name: _Column() for name in self.real}
         self.points: list[Point] = []
 
@@ -359,7 +369,7 @@ class _Look:
         self.rng = stream(seed, "directions of a black box", place.ids[0])
 
     def line(self, **along: Any) -> Line:
-        return Line(self.judgement.measured, self.place.inputs, self.upstream, **along)
+        return Line(self.judgement.measured, self.place.inputs, self.upstream, bounds=self.judgement.bounds, **along)
 
     @property
     def ladder(self) -> Ladder:

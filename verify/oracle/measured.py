@@ -136,10 +136,11 @@ class Line:
         *,
         entry: tuple[str, tuple[int, ...]] | None = None,
         direction: Mapping[str, Array] | None = None,
+        bounds: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
-        """``upstream`` is ``(U, N)`` for N numbers of the outputs."""
+        """``upstream`` is ``(U, N)`` for N numbers of the outputs; beyond ``bounds`` the function is not called."""
         self.measured, self.inputs, self.upstream = measured, inputs, upstream
-        self.entry, self.direction = entry, direction or {}
+        self.entry, self.direction, self.bounds = entry, direction or {}, bounds or {}
         self._known: dict[float, Array] = {}
 
     def __call__(self, number: int) -> Callable[[Any], float]:
@@ -150,8 +151,15 @@ class Line:
         key = float(at)
         if key not in self._known:
             with np.errstate(all="ignore"):
-                self._known[key] = self.upstream @ self.measured.values(self._moved(at))
+                moved = self._moved(at)
+                values = self.measured.values(moved) if self._is_inside(moved) else np.nan
+                self._known[key] = self.upstream @ np.broadcast_to(values, self.upstream.shape[1:])
         return self._known[key]
+
+    def _is_inside(self, moved: Mapping[str, Array]) -> bool:
+        names = [self.entry[0]] if self.entry is not None else self.direction
+        known = [(moved[name], *self.bounds[name]) for name in names if name in self.bounds]
+        return all(bool(np.all((low <= x) & (x <= high))) for x, low, high in known)
 
     def _moved(self, at: Any) -> dict[str, Array]:
         moved = dict(self.inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import UsageError
+from verify.judging.rows import CODE
 from verify.oracle.black_box import judge_black_box
 from verify.oracle.convention import by_name
 from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
@@ -21,7 +23,7 @@ from verify.oracle.of_case import Question, judge_case, limited, with_simplest
 from verify.points import Batch
 from verify.preparing import held_to_proof
 from verify.reading.case import Case
-from verify.records import CaseResult
+from verify.records import SUBJECT, CaseResult, Verdict
 from verify.runner import at_other_size
 from verify.settings import SUBJECT_SIZES
 from verify.tracing.preserving import preserved
@@ -29,6 +31,9 @@ from verify.tracing.trace import Traced, baked_in, trace_at, traced_or_reason
 
 MOST_TRACES = 12
 """Times that a function is traced anew where it takes other branches than at the given point."""
+
+NEARLY = 1e-3
+"""Part of the truth by which an answer may be off for the function's own tolerance to be the cause."""
 
 MOST_TOLD = 8
 """Choices of a trace that are told one by one."""
@@ -90,7 +95,36 @@ def _judge_group(asked: Question, function: Function, points: Sequence[At], *, o
         if len(here) > 1:
             traced = trace_at(function, here, asked.domain, asked.constants)
         results = _judge_traced(asked, function, here, traced)
+        inexact = _measured_where_inexact(asked, function, here, traced, results, own=own)
+        results = [inexact] if inexact is not None else results
     return results + (_judge_group(asked, function, others, own=own) if others else [])
+
+
+def _measured_where_inexact(
+    asked: Question,
+    function: Function,
+    points: Sequence[At],
+    traced: Traced,
+    results: Sequence[CaseResult],
+    *,
+    own: bool,
+) -> CaseResult | None:
+    """What differences say where a function ends a loop by a tolerance, or changes its formula; None where not it.
+
+    The trace is exact, and so is its gradient; the function is meant to be something that it comes near to only. That
+    counts where every failing row is nearly right, and where the values themselves jump by as much.
+    """
+    rows = [row for result in results for variable in result.variables for row in variable.failing()]
+    nearly = all(abs(row.values.get(SUBJECT, math.nan) - row.reference) <= NEARLY * abs(row.reference) for row in rows)
+    if not (rows and nearly and traced.choices) or any(f.fails for result in results for f in result.findings):
+        return None
+    why = f"as it is written its gradient is another by up to {NEARLY:g} of it, but it is exact to a tolerance only"
+    found = _judge_black_box(asked, function, points, why, own=own)
+    jumps = any(
+        np.any((variable.rows.verdict == CODE[Verdict.PASS]) & (variable.rows.reason > 0))
+        for variable in found.variables
+    )
+    return found if found.passes and jumps else None
 
 
 def _traced_or_reason(asked: Question, function: Function, point: At) -> Traced | str:

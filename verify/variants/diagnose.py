@@ -290,7 +290,7 @@ def _entry(number: int, shape: tuple[int, ...]) -> str:
 def _sizes(graph: Graph) -> dict[int, str]:
     """What a number may be the length of."""
     found: dict[int, str] = {}
-    averaged = {node.args[0] for node in graph.nodes if node.op in ("sum", "mean") and not node.shape}
+    averaged = {n.args[0] for n in graph.nodes if n.kind == "op" and n.op in ("sum", "mean") and not n.shape}
     for name in (*graph.inputs, *graph.stages):
         shape = graph.shape(name)
         for axis, size in enumerate(shape):
