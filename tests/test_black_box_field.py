@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from verify import UsageError, check_gradient
+from verify.oracle.measured import Line, Measured
 from verify.oracle.short_law import FINE, short_law
 from verify.oracle.step_law import step_law
 from verify.oracle.tied import Slope
@@ -199,12 +200,12 @@ def test_functions_that_are_exact_to_a_tolerance(function: Function, slope: Func
 
 
 @pytest.mark.parametrize(
-    ("function", "slope", "x"), [(exp_series, math.exp, 1.0), (kepler, kepler_slope, 1.3), (sinc, sinc_slope, 5e-4)]
+    ("function", "slope", "at"), [(exp_series, math.exp, {"x": 1.0}), (kepler, kepler_slope, {"mean": 1.3})]
 )
-def test_functions_that_are_traced_and_exact_to_a_tolerance(function: Function, slope: Function, x: float) -> None:
+def test_functions_that_are_traced_and_exact_to_a_tolerance(function: Function, slope: Function, at: Any) -> None:
     """Branches are followed, and then the truth is that of the program as written; the slope on paper passes too."""
-    assert check_gradient(slope, lambda x: function(x), at={"x": x}).ok
-    assert not check_gradient(lambda x: slope(x) * 1.00001, lambda x: function(x), at={"x": x}).ok
+    assert check_gradient(slope, function, at=at).ok
+    assert not check_gradient(lambda x: slope(x) * 1.00001, function, at=at).ok
 
 
 def test_a_function_without_jumps_excuses_nothing() -> None:
@@ -218,20 +219,16 @@ def test_a_function_without_jumps_excuses_nothing() -> None:
 
 
 def test_a_function_is_not_called_far_outside_its_domain() -> None:
-    """Where an iteration would not end; at the ends of the domain differences step over them."""
-    low: list[float] = []
-
-    def root(a: Any) -> float:
-        low.append(float(opaque(a)))
-        x = 1.0
-        while abs(x * x - a) > 1e-12:
-            x = 0.5 * (x + float(a) / x)
-        return x
-
-    options: dict[str, Any] = {"at": {"a": 2.0}, "domain": {"a": (1, 5)}, "points": 16}
-    assert check_gradient(lambda a: 0.5 / math.sqrt(a), root, **options).ok
-    assert 0.5 <= min(low) < 1.0
-    assert not check_gradient(lambda a: 0.5001 / math.sqrt(a), root, **options).ok
+    """Where an iteration might not end; without a domain nobody knows where that is."""
+    at = {"x": np.array([2.0, 3.0])}
+    measured = Measured(lambda x: x, at)
+    upstream = np.ones((1, 2))
+    bounds = {"x": (0.5, 5.5)}
+    entry = Line(measured, at, upstream, entry=("x", (0,)), bounds=bounds)(0)
+    along = Line(measured, at, upstream, direction={"x": np.array([1.0, -1.0])}, bounds=bounds)(0)
+    assert (8.0, 3.5, 5.0, 5.0) == (entry(5.0), entry(0.5), along(1.0), along(-1.5))
+    assert [True] * 4 == [math.isnan(value) for value in (entry(5.6), entry(0.4), along(2.6), along(-2.6))]
+    assert 12.0 == Line(measured, at, upstream, entry=("x", (0,)))(0)(9.0)
 
 
 def test_an_accuracy_that_is_given() -> None:
