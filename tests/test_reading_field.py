@@ -435,6 +435,18 @@ def test_kinks_of_inverse_functions_and_of_lengths_of_one_number_have_a_verdict(
     assert Verdict.FAIL not in verdicts(result)
 
 
+@pytest.mark.parametrize(
+    "stage", ["squeeze(prod(c))", "mean(tan(c / 4))", "cosh(cumsum(arcsinh(c)))", "sum(cos(2 / ravel(c)))", "norm(c * 2)",
+              "concatenate([ravel(c), ravel(2 * c)])[1]", "broadcast_to(2 * c, shape=3)[0]", "stack([c, 3 * c])[0]"]
+)  # fmt: skip
+def test_what_follows_from_a_constant_stage_is_differentiated_at_every_point(stage: str) -> None:
+    """The gradient by a stage that no input changes: its operands have as many points as its upstream gradient."""
+    text = f"case: a\ninputs: {{x: {{at: 1}}}}\nstages:\n  c: 0.5\n  f: 'sum({stage}) * x'\n"
+    result = result_of(load_case_text(text), points=3)
+    assert result.passes
+    assert {"x", "c", "f"} == {variable.name for variable in result.variables}
+
+
 def test_what_mpmath_cannot_reach_accuses_nobody() -> None:
     """The complementary error function of 1e300 is beyond mpmath: a verdict, no OverflowError."""
     result = result_of(case_of("arccosh(erfc(x) / 2) + x", "{at: 1e300, domain: [-1e301, 1e301]}"), points=8)

@@ -62,7 +62,8 @@ class Program:
         self.calls: tuple[Callable[..., Any] | None, ...] = tuple(call_of(node) for node in graph.nodes)
         self.order: tuple[int, ...] = tuple(i for i, node in enumerate(graph.nodes) if node.kind == "op")
         changing = set(graph.depends_on(graph.inputs.values()))
-        self._alone = tuple(position for position in graph.stages.values() if position not in changing)
+        alone = [position for position in graph.stages.values() if position not in changing]
+        self._alone = tuple(i for i in (*alone, *graph.depends_on(alone)) if i not in changing)
 
     def run(
         self, inputs: Mapping[str, Any], frozen: Mapping[int, Any] | None = None, constants: Values | None = None
@@ -76,7 +77,7 @@ class Program:
         for name, position in self.graph.inputs.items():
             values[position] = inputs[name]
         self._execute(values, self.order, frozen)
-        for i in self._alone:  # a stage that no input changes still has a value at every point
+        for i in self._alone:  # a stage that no input changes, and what follows from it, has a value at every point too
             points = len(next(iter(inputs.values())))
             values[i] = np.broadcast_to(values[i], (points, *self.graph.nodes[i].shape))
         return values
