@@ -54,6 +54,18 @@ VALUES = (
     "'ij'", "...", "[0, 1]", "[]", "x", "m", "(True, False)", "-x", "1j", "(1, (2, 3))", "(0, 0)", "2**70", "m*m",
 )  # fmt: skip
 """What a static parameter is tried with."""
+MOVES = (
+    "reshape({a}, shape=-1)", "expand_dims({a}, axis=0)", "stack([{a}, {a}])", "stack([x, {a}, y], axis=-1)",
+    "concatenate([W, ravel({a})])", "pad({a}, pad_width=1)", "pad(ravel({a}), pad_width=(0, 2))", "flip({a})",
+    "roll(ravel({a}), shift=1)", "broadcast_to({a}, shape=(3, 2))", "sum({a}, axis=0)", "ravel({a})[[0, 0]]",
+    "mean({a}, axis=-1, keepdims=True)", "var(W * {a}, ddof=1)", "std(W * {a}, ddof=1)", "norm(W * {a})", "ravel({a})[0]",
+    "amax(stack([{a}, {a}]), axis=0)", "cumsum(ravel({a}))", "softmax(ravel({a}), axis=0)", "logsumexp(W * {a})",
+    "stack([W, W * {a}])[:, 1]", "outer(W, ravel({a}))", "dot(W, W * {a})", "W @ (W * {a})", "det(outer(W, W) + {a})",
+    "({a})**2", "({a})**0.5", "({a})**-1", "({a})**x", "max({a}, W)", "amin(W * {a})", "inverse(diag(W) + {a})",
+    'einsum("i,i->", W, W * {a})', "max_pool(reshape(W * {a}, shape=(1, 1, 2)), size=2)", "trace(outer(W, W) * {a})",
+    "conv1d(reshape(W * {a}, shape=(1, 1, 2)), reshape(W, shape=(1, 1, 2)), padding=1)", "solve(diag(W) + {a}, W)",
+)  # fmt: skip
+"""Formulas with parameters, ``{a}`` being another formula."""
 NAMES = ("x", "y", "W", "b", "m", "pi", "e", "s0", "s1", "unknown", "\u03bb", "_", "lambda", "None")
 JUNK = (
     "(", ")", "[", "]", "{", "}", ",", ":", "*", "**", "@", "/", "//", "+", "-", "=", "==", "<", "'", '"', "#", "\\", "\n",
@@ -194,6 +206,8 @@ class Dice(random.Random):
         if self.random() < 0.3:
             sign = self.choice((" + ", " - ", " * ", " / ", " * "))
             return f"({self.smooth(depth - 1, names)}{sign}{self.smooth(depth - 1, names)})"
+        if self.random() < 0.25:
+            return self.choice(MOVES).replace("{a}", self.smooth(depth - 1, names))
         ops = [row for row in OPS.values() if not row.required and not row.variadic and row.spelling[0].isalpha()]
         row = self.choice(ops)
         name = "where" if row.spelling.startswith("where") else row.name
