@@ -79,7 +79,7 @@ def unpacked(body: bytes) -> Any:
     (length,) = LENGTH.unpack_from(body)
     start = LENGTH.size + length
     nodes = json.loads(body[LENGTH.size : start])
-    make = {**MAKERS, "array": _arrays(memoryview(body)[start:])}
+    make = {**MAKERS, "array": _arrays(bytearray(memoryview(body)[start:]))}
     values: list[Any] = []
     for node in nodes:
         if node.__class__ is list:
@@ -160,15 +160,14 @@ DTYPES = {np.dtype(code).str: np.dtype(code) for code in "?bhilqBHILQefd"}
 """What arrays of numbers may hold: truth values, whole numbers and floats."""
 
 
-def _arrays(numbers: memoryview) -> Callable[[Items], Any]:
-    """What makes arrays, one after the other, of the numbers that stand there."""
+def _arrays(numbers: bytearray) -> Callable[[Items], Any]:
+    """What makes arrays, one after the other, of the numbers that stand there; they may be written to."""
     offset = 0
 
     def array(items: Items) -> Any:
         nonlocal offset
-        dtype, *shape = items
-        made = np.ndarray(shape, DTYPES[dtype], numbers, offset).copy()
-        offset += made.nbytes + -made.nbytes % ALIGNED
+        made = np.ndarray(items[1:], DTYPES[items[0]], numbers, offset)
+        offset += -(-made.nbytes // ALIGNED) * ALIGNED
         return made
 
     return array
