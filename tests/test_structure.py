@@ -96,6 +96,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tracing.conditions",
         "tracing.numpy_rules",
         "tracing.tracer",
+        "tracing.recorder",
         "tracing.preserving",
         "tracing.shim",
         "tracing.following",

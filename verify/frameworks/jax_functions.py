@@ -26,7 +26,7 @@ from verify.frameworks.read_in_balls import ReadInBalls
 from verify.tracing import jaxpr
 from verify.tracing.numpy_rules import is_traced
 from verify.tracing.programs import UnmappedError
-from verify.tracing.tracer import trace_error
+from verify.tracing.recorder import trace_error
 
 MISSING = "JAX is not installed: pip install 'verify-gradients[jax]'"
 

@@ -25,7 +25,7 @@ from verify.frameworks.read_in_balls import ReadInBalls
 from verify.tracing import aten
 from verify.tracing.numpy_rules import is_traced
 from verify.tracing.programs import UnmappedError
-from verify.tracing.tracer import trace_error
+from verify.tracing.recorder import trace_error
 
 MISSING = "PyTorch is not installed: pip install 'verify-gradients[torch]'"
 

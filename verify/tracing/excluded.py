@@ -63,7 +63,7 @@ def has_infinite(*values: Any) -> bool:
 def elementwise(recorder: Any, ufunc: np.ufunc, operands: Sequence[Any]) -> Any:
     """A ufunc of operands of which some entries are infinite. Raises TraceError where it gives no known number.
 
-    >>> from verify.tracing.tracer import Recorder
+    >>> from verify.tracing.recorder import Recorder
     >>> recorder = Recorder(elementwise.__code__, "", np.dtype(float))
     >>> x = recorder.masked(np.array([True, False]), recorder.input("x", np.zeros(2)), -np.inf)
     >>> recorder.number(elementwise(recorder, np.exp, [x]))
@@ -164,7 +164,7 @@ def softmax(name: str, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def function(recorder: Any, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """A NumPy function of an array some entries of which are infinite. Raises TraceError where there is no rule.
 
-    >>> from verify.tracing.tracer import Recorder
+    >>> from verify.tracing.recorder import Recorder
     >>> recorder = Recorder(function.__code__, "", np.dtype(float))
     >>> x = recorder.masked(np.array([True, False]), recorder.input("x", np.ones(2)), -np.inf)
     >>> float(recorder.number(function(recorder, np.max, [x], {})))

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from verify.foreign_call import call_foreign
-from verify.tracing.tracer import Choice, Decision, Recorder, Tracer, trace_error
+from verify.tracing.recorder import Choice, Decision, Recorder, trace_error
+from verify.tracing.tracer import Tracer
 
 MOST_DECISIONS = 3
 """Branches on values, one after the other, that are followed both ways."""

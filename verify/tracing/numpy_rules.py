@@ -121,7 +121,7 @@ def is_traced(value: Any) -> bool:
 def elementwise(recorder: Any, name: str, operands: Sequence[Any]) -> Any:
     """A ufunc on tracers. Raises TraceError where there is no row for it.
 
-    >>> from verify.tracing.tracer import Recorder
+    >>> from verify.tracing.recorder import Recorder
     >>> recorder = Recorder(elementwise.__code__, "", np.dtype(float))
     >>> elementwise(recorder, "maximum", [recorder.input("x", np.ones(3)), 0.0])
     Tracer(max, shape=(3,))
@@ -168,7 +168,7 @@ def _no_op(recorder: Any, name: str) -> Any:
 def function(recorder: Any, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """A NumPy function that is no ufunc, on tracers. Raises TraceError where there is no row for it.
 
-    >>> from verify.tracing.tracer import Recorder
+    >>> from verify.tracing.recorder import Recorder
     >>> recorder = Recorder(function.__code__, "", np.dtype(float))
     >>> function(recorder, np.sum, [recorder.input("x", np.ones((3, 2)))], {"axis": 1})
     Tracer(sum, shape=(3,))
@@ -293,7 +293,7 @@ def static(value: Any) -> Any:
 def indexed(recorder: Any, a: Any, index: Any) -> Any:
     """``a[index]`` for an index that is known: numbers, slices, new axes, ``...``, arrays of integers or of booleans.
 
-    >>> from verify.tracing.tracer import Recorder
+    >>> from verify.tracing.recorder import Recorder
     >>> recorder = Recorder(indexed.__code__, "", np.dtype(float))
     >>> indexed(recorder, recorder.input("x", np.ones((3, 2))), (slice(1, None), 0))
     Tracer(index, shape=(2,))
@@ -423,7 +423,7 @@ def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
 def add_at(recorder: Any, name: str, target: Any, index: Any, values: Any = None) -> None:
     """``np.add.at``: what is named several times is added several times, one after the other.
 
-    >>> from verify.tracing.tracer import Recorder
+    >>> from verify.tracing.recorder import Recorder
     >>> recorder = Recorder(add_at.__code__, "", np.dtype(float))
     >>> target = recorder.fresh(np.zeros(3))
     >>> add_at(recorder, "add", target, np.array([2, 2]), recorder.input("x", np.array([1.0, 4.0])))

@@ -20,7 +20,8 @@ import numpy as np
 
 from verify.tracing import excluded
 from verify.tracing.places import global_names, is_library
-from verify.tracing.tracer import Recorder, Tracer, has_traced
+from verify.tracing.recorder import Recorder
+from verify.tracing.tracer import Tracer, has_traced
 
 CONSTRUCTORS = frozenset({
     "zeros", "ones", "empty", "full", "zeros_like", "ones_like", "empty_like", "full_like", "eye", "identity", "array",
@@ -71,8 +72,8 @@ class Shim:
     def twin(self, value: Any) -> Any:
         """What stands for a value in the traced function; most values stand for themselves.
 
-        >>> import verify.tracing.tracer as tracer
-        >>> shim = Shim(tracer.Recorder(Shim.twin.__code__, "", np.dtype(float)))
+        >>> import verify.tracing.recorder as recorder
+        >>> shim = Shim(recorder.Recorder(Shim.twin.__code__, "", np.dtype(float)))
         >>> shim.twin(np).zeros(3), shim.twin(3)
         (array([0., 0., 0.]), 3)
         """

@@ -25,8 +25,9 @@ from verify.streams import stream
 from verify.tracing.following import followed
 from verify.tracing.places import Place, place_of_traceback
 from verify.tracing.preserving import preserved
+from verify.tracing.recorder import Choice, Recorder, Step, trace_error
 from verify.tracing.shim import Shim
-from verify.tracing.tracer import Choice, Recorder, Step, Tracer, trace_error
+from verify.tracing.tracer import Tracer
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
