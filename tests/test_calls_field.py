@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import os
 import random
 import sys
@@ -442,6 +443,29 @@ def test_none_for_what_is_not_differentiated() -> None:
         check_gradient(lambda x, n: {"dn": 0.0}, function, at=at)
     with pytest.raises(UsageError, match=r"or say which are not differentiated: constants=\['n'\]"):
         check_gradient(lambda x, n: n * x ** (n - 1), function, at={**at, "n": 3.0})
+
+
+def opaque(x: Any, w: Any) -> Any:
+    """A function that nothing can be read of."""
+    return np.float64(sum(math.fsum([a * a * b]) for a, b in zip(x.tolist(), w.tolist(), strict=True)))
+
+
+def test_a_black_box_is_called_by_the_same_rules() -> None:
+    """Strangers are refused, other names at other places are not, and what is not finite does not pass."""
+    at, domain = {"x": np.array([1.0, 2.0]), "w": np.array([3.0, -1.0])}, {"x": (-3, 3), "w": (-3, 3)}
+
+    def right(a: Any, b: Any) -> Any:
+        return 2 * a * b, a * a
+
+    def lost(x: Any, w: Any) -> Any:
+        return np.where(x < 0, np.nan, 2 * x * w), x * x
+
+    assert findings(right, opaque, at=at, domain=domain) == (True, {})
+    assert not findings(lost, opaque, at=at, domain=domain)[0]
+    assert not findings(lambda a, b: (1.001 * 2 * a * b, a * a), opaque, at=at, domain=domain)[0]
+    with pytest.raises(UsageError, match=r"\(image was x, kernel was w\) and has no answer at any point"):
+        check_gradient(lambda image, kernel: (image[0, 0], kernel), opaque, FEW, at=at)
+    assert findings(lambda x, w: (x[0, 0], w), opaque, at=at)[1].keys() == {"exception"}
 
 
 # ------------------------------------------------------------------------------------------------------- wrong shapes

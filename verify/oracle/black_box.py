@@ -268,6 +268,7 @@ class _Judgement:
         looks = max(LEAST_LOOKS, MOST_LOOKS // max(len(others) * len(self.real), 1))
         for place in others:
             self.look(place, looks)
+        self.subject.refuse_strangers()
         for place in own[:MOST_PROBED]:
             self.subject.probe(place.inputs, place.upstreams[0])
         result = self._result(why, len(others), looks)
