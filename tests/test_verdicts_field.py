@@ -81,6 +81,7 @@ TEXTBOOK: dict[str, tuple[str, str, Gradient]] = {
     "cube root by a root": ("cbrt(x)", "[1e-300, 1e300]", lambda x: 1 / (3 * (x ** (1 / 3)) ** 2)),
     "sigmoid": ("sigmoid(x)", "[-40, 40]", lambda x: sigmoid(x) * (1 - sigmoid(x))),
     "softplus": ("log(1 + exp(x))", "[-30, 30]", lambda x: 1 - 1 / (1 + np.exp(x))),
+    "tanh by a sigmoid": ("2 / (1 + exp(-2 * x)) - 1", "[-30, 30]", lambda x: 1 - (2 / (1 + np.exp(-2 * x)) - 1) ** 2),
 }
 
 
@@ -99,7 +100,7 @@ def test_textbook_formulas_pass_though_their_tails_lose_digits(name: str) -> Non
         assert "FAIL" == check_gradient(wrong, known, QUICK).cases[0].status
 
 
-@pytest.mark.parametrize("name", ["SiLU", "sigmoid", "softplus"])
+@pytest.mark.parametrize("name", ["SiLU", "sigmoid", "softplus", "tanh by a sigmoid"])
 def test_opaque_code_is_excused_as_far_as_saved_values_round(name: str) -> None:
     """The point's own terms bound what it may lose; neighbours are not asked."""
     stage, domain, gradient = TEXTBOOK[name]

@@ -25,6 +25,9 @@ from verify.ops import OPS
 
 Array = NDArray[Any]
 
+LARGEST_LITERAL = 4.0
+"""What is added to a value that a backward pass still has from the sum: the 1 of a sigmoid, not an offset of 1e8."""
+
 STEP = 2.0**-17
 """Relative step by which a local derivative is differenced: four digits of its slope are plenty."""
 
@@ -94,13 +97,13 @@ def _slope_changes(engine: Reverse, values: Values, unit: float) -> dict[Edge, A
 def _uncertainties(graph: Graph, values: Values, unit: float) -> dict[int, Array]:
     """Node that an input changes -> how far off its saved value may be.
 
-    A stage on the way may be had from the next where that is linear in it, and saved since a curved step reads it:
-    ``e = s - 1`` from ``s = 1 + e`` before ``log(s)``, which leaves of e what rounding of s leaves. Inputs are given,
-    and what several values went into is not undone.
+    A stage on the way may be had from the next where that is linear in it, and saved since it is an output or a curved
+    step reads it: ``e = s - 1`` from ``s = 1 + e`` before ``log(s)``, which leaves of e what rounding of s leaves.
+    Inputs are given, what several values went into is not undone, and of a sum with a large number nobody starts.
     """
     changing = sorted({*graph.inputs.values(), *graph.depends_on(graph.inputs.values())})
     known = {i: unit * np.abs(np.asarray(values[i], dtype=np.float64)) for i in changing}
-    read_by_curved: set[int] = set()
+    saved = {graph.position(name) for name in graph.outputs}
     for i in reversed(changing):
         node = graph.nodes[i]
         moving = [k for k, j in enumerate(node.args) if j in known]
@@ -108,8 +111,10 @@ def _uncertainties(graph: Graph, values: Values, unit: float) -> dict[int, Array
             continue
         operands = _operands(node, values)
         curved = [k for k in moving if np.any(_bend(node, k, operands, k))]
-        read_by_curved |= {node.args[k] for k in curved}
-        if len(moving) != 1 or curved or i not in read_by_curved:
+        saved |= {node.args[k] for k in curved}
+        if len(moving) != 1 or curved or i not in saved:
+            continue
+        if any(np.abs(x).max(initial=0.0) > LARGEST_LITERAL for k, x in enumerate(operands) if k not in moving):
             continue
         (k,) = moving
         j = node.args[k]
