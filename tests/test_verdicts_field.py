@@ -281,3 +281,14 @@ def test_artificial_upstreams_do_not_decide_alone(size: float, off: float, ok: b
 
     run = check_gradient(gradient, case("f: x**2", "x: {at: 3, domain: [1, 5]}"), Settings(shrink=False))
     assert ok == all(variable.rows.passes.all() for variable in run.cases[0].variables)
+
+
+def test_lost_digits_that_pass_are_told_beside_the_headline() -> None:
+    """The headline is PASS, in words how many rows lost digits and how that is forbidden; where it is, it is no PASS."""
+    stage, _, gradient = TEXTBOOK["sigmoid"]
+    inputs = "x: {at: 34, domain: [-40, 40]}"
+    run = check_gradient(gradient, case(f"f: {stage}", inputs), QUICK)
+    assert ("PASS", "PASS", True) == (run.verdict, run.cases[0].status, run.ok)
+    assert "lost digits to rounding, which 'accuracy: relative' in the case forbids" in str(run).splitlines()[-1]
+    forbidden = check_gradient(gradient, case(f"f: {stage}", inputs, "accuracy: relative\n"), QUICK)
+    assert ("IMPRECISE", False) == (forbidden.verdict, forbidden.ok)

@@ -556,13 +556,18 @@ def is_undecided(counts: Mapping[Verdict, int]) -> bool:
 
 
 def _headline(passes: bool, cases: Sequence[CaseResult]) -> Verdict:
-    """The worst verdict of some cases; UNDECIDED only where it is what there is to say of those that pass."""
+    """The worst verdict of some cases; of those that pass UNDECIDED only where it is what there is to say.
+
+    Digits that are lost as everybody's are, so that they pass, are told beside the headline and are none.
+    """
     variables = [variable for case in cases for variable in case.variables]
     counts: Counter[Verdict] = sum((case.counts for case in cases), Counter())
     seen = {verdict for verdict, count in counts.items() if count}
     is_decided = all(variable.counts.get(Verdict.UNDECIDED, 0) < variable.checked for variable in variables)
     if passes and is_decided and not is_undecided(counts):
         seen.discard(Verdict.UNDECIDED)
+    if passes and Verdict.IMPRECISE in seen:
+        seen = seen - {Verdict.IMPRECISE} | {Verdict.PASS}
     return worst(list(seen))
 
 
@@ -595,6 +600,7 @@ class Run:
         """The worst status of all cases: a verdict, or ``ERROR`` where a case could not be run.
 
         A few undecided rows are no headline of a run that passes: more than a tenth of all are, or a whole variable.
+        IMPRECISE is one only where it does not pass.
         """
         statuses = [case.status for case in self.cases]
         if "ERROR" in statuses:
