@@ -284,7 +284,7 @@ def test_artificial_upstreams_do_not_decide_alone(size: float, off: float, ok: b
 
 
 def test_lost_digits_that_pass_are_told_beside_the_headline() -> None:
-    """The headline is PASS, in words how many rows lost digits and how that is forbidden; where it is, it is no PASS."""
+    """The headline is PASS, and in words how many rows lost digits and how that is forbidden; the twin forbids it."""
     stage, _, gradient = TEXTBOOK["sigmoid"]
     inputs = "x: {at: 34, domain: [-40, 40]}"
     run = check_gradient(gradient, case(f"f: {stage}", inputs), QUICK)
