@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from verify.errors import UsageError
+from verify.errors import TraceError, UsageError
 from verify.reading.case import Case
 from verify.tracing.numpy_rules import is_traced
 from verify.tracing.places import Place
+from verify.tracing.programs import UnmappedError
+from verify.tracing.recorder import trace_error
 
 Call = Callable[[Mapping[str, Any]], Any]
 """The function, called with its arguments by name."""
@@ -159,6 +161,19 @@ def structured(answer: Any, leaf: Callable[[Any], Any]) -> Any:
         flat = {key: x if isinstance(x, tuple) else (x,) for key, x in found.items()}
         return {f"{key}_{i}" if len(x) > 1 else key: v for key, x in flat.items() for i, v in enumerate(x)}
     return tuple(found.values()) if plain_rows else found
+
+
+def untraceable(function: Any, error: UnmappedError | TraceError) -> TraceError:
+    """Why a framework's function cannot be traced, at its own place and with no advice about NumPy.
+
+    >>> print(untraceable(abs, UnmappedError("aten.svd has no op here")).problem.message)
+    cannot be traced: abs, for aten.svd has no op here
+    """
+    place = place_of_function(function)
+    remedy = "Where it is traced, a gradient is proved; give a reference in other words, or a case."
+    if isinstance(error, TraceError):
+        return TraceError(replace(error.problem, file=place.file, line=place.line, suggestion=remedy))
+    return trace_error(f"{getattr(function, '__name__', type(function).__name__)}, for {error}", place, remedy)
 
 
 def place_of_function(function: Any) -> Place:

@@ -10,23 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import UsageError
+from verify.errors import TraceError, UsageError
 from verify.frameworks.calling import (
     Call,
     Tree,
     as_function,
     as_gradient,
     check_upstreams,
-    place_of_function,
     signature_of,
     structured,
+    untraceable,
     upstreams_of,
 )
 from verify.frameworks.read_in_balls import ReadInBalls
 from verify.tracing import jaxpr
 from verify.tracing.numpy_rules import is_traced
 from verify.tracing.programs import UnmappedError
-from verify.tracing.recorder import trace_error
 
 MISSING = "JAX is not installed: pip install 'verify-gradients[jax]'"
 
@@ -154,10 +153,8 @@ def _traced(function: Any) -> Callable[..., Any]:
 
         try:
             found = _replayed(program, list(arguments.values()))
-        except UnmappedError as error:
-            name = getattr(function, "__name__", type(function).__name__)
-            remedy = "Where it is traced, a gradient is proved; give a reference in other words, or a case."
-            raise trace_error(f"{name}, for {error}", place_of_function(function), remedy) from error
+        except (UnmappedError, TraceError) as error:
+            raise untraceable(function, error) from error
         return structured(shape[0], lambda i: None if i is None else found[i])
 
     return replay

@@ -10,22 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import UsageError
+from verify.errors import TraceError, UsageError
 from verify.frameworks.calling import (
     Call,
     Tree,
     as_function,
     as_gradient,
-    place_of_function,
     seeds_of,
     signature_of,
     structured,
+    untraceable,
 )
 from verify.frameworks.read_in_balls import ReadInBalls
 from verify.tracing import aten
 from verify.tracing.numpy_rules import is_traced
 from verify.tracing.programs import UnmappedError
-from verify.tracing.recorder import trace_error
 
 MISSING = "PyTorch is not installed: pip install 'verify-gradients[torch]'"
 
@@ -175,11 +174,8 @@ def _traced(function: Any) -> Callable[..., Any]:
         try:
             with the_library().no_grad():
                 found = _replayed(program, list(arguments.values()))
-        except UnmappedError as error:
-            remedy = "Where it is traced, a gradient is proved; give a reference in other words, or a case."
-            raise trace_error(
-                f"{_name(function)}, for {error}", place_of_function(parts_of(function)[1]), remedy
-            ) from error
+        except (UnmappedError, TraceError) as error:
+            raise untraceable(parts_of(function)[1], error) from error
         return structured(shape[0], lambda i: None if i is None else found[i])
 
     return replay

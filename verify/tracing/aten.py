@@ -739,7 +739,7 @@ def replayed(module: Any, values: Sequence[Value]) -> list[Value]:
             if isinstance(found, Tracer):
                 named.append((*_assigned(node.stack_trace or ""), found))
     _give_names(named)
-    return list(outputs) if isinstance(outputs, list) else [outputs]
+    return [number(x) for x in (outputs if isinstance(outputs, list) else [outputs])]
 
 
 def _reduced_axes(args: Sequence[Any]) -> Sequence[int] | None:

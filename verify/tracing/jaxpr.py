@@ -524,7 +524,7 @@ def replayed(closed: Any, values: Sequence[Value]) -> list[Value]:
     ...     found = replayed(jax.make_jaxpr(jax.numpy.negative)(1.0), [np.ones(())])
     ...     assert float(found[0]) == -1.0
     """
-    return Interpreter().run(closed.jaxpr, closed.consts, values)
+    return [number(x) for x in Interpreter().run(closed.jaxpr, closed.consts, values)]
 
 
 def has_row(name: str) -> bool:
