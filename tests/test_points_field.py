@@ -173,3 +173,19 @@ def test_values_that_were_given_are_not_drawn_again() -> None:
     assert "at = {}" not in shown(40)
     drawn = str(check_gradient(lambda W, X, upstream: (2.5 * (upstream @ X.T), W.T @ upstream), "matmul", shrink=False))
     assert "seed 0 gives it again, as point 0 of case 'matmul'" in drawn
+
+
+@pytest.mark.parametrize("where", [0.0, 5.0, -5.0, 2.0**-1074])
+def test_a_black_box_is_looked_at_in_these_places_too(where: float) -> None:
+    """Ends, zeros and the smallest floats: a NaN there is found, and the gradient without it passes."""
+    special = pytest.importorskip("scipy.special")
+
+    def bessel(x: Any) -> float:
+        return float(special.j0(float(x)))
+
+    def right(x: Any) -> float:
+        return -float(special.j1(float(x)))
+
+    options: dict[str, Any] = {"at": {"x": 1.3}, "domain": {"x": (-5, 5)}, "shrink": False}
+    assert check_gradient(right, bessel, **options).ok
+    assert not check_gradient(lambda x: float("nan") if float(x) == where else right(x), bessel, **options).ok

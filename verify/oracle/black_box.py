@@ -35,7 +35,7 @@ from verify.oracle.short_law import DEFINITE, Ladder, ladder_for, short_law
 from verify.oracle.step_law import Law, step_law
 from verify.oracle.subject import Subject
 from verify.oracle.tied import STEP, Key, Slope, judge_tied
-from verify.points import Batch, own_points, random_points
+from verify.points import Batch, own_points, random_points, spread_points
 from verify.reading.case import Case, Domain, Input, OwnPoint
 from verify.records import SUBJECT, VERDICTS, CaseResult, Point, Rows, Unproved, VariableResult, Verdict
 from verify.streams import stream
@@ -231,12 +231,11 @@ class _Judgement:
         if not settings.points:
             return
         constants = constants_of(self.asked.gradient, self.function)
-        program, first = Program(self.case.graph), len(self.points)
-        sought = search_points(
-            self.case, program, settings.seed, first, constants=constants, points=settings.points
-        )  # fmt: skip
-        drawn = random_points(self.case, settings.seed, 0, settings.points, first + (len(sought) if sought else 0))
-        for batch in (sought, drawn):
+        program = Program(self.case.graph)
+        spread = spread_points(self.case, settings.seed, 0, settings.points)
+        sought = search_points(self.case, program, settings.seed, 0, constants=constants, points=settings.points)
+        drawn = random_points(self.case, settings.seed, 0, settings.points, 0)
+        for batch in (spread, sought, drawn):
             for p in range(len(batch) if batch is not None else 0):
                 assert batch is not None
                 inputs, seeds = self._at(batch, p)
