@@ -447,6 +447,14 @@ def test_what_follows_from_a_constant_stage_is_differentiated_at_every_point(sta
     assert {"x", "c", "f"} == {variable.name for variable in result.variables}
 
 
+@pytest.mark.parametrize("stage", ["pad(x, pad_width=1)", "flip(x)", "roll(x, shift=1)", "squeeze(x)", "transpose(x)"])
+def test_a_number_is_moved_as_an_array_without_axes(stage: str) -> None:
+    """Where a value is lost behind it the row is held against mpmath, too (NumPy pads objects into another array)."""
+    assert result_of(case_of(stage, "{at: 1, domain: [-2, 2]}")).passes
+    text = f"case: a\ninputs: {{x: {{at: 1, domain: [-2, 2]}}}}\nstages:\n  s: '{stage}'\n  f: log(s - 2)\n"
+    assert {Verdict.UNDECIDED} <= verdicts(result_of(load_case_text(text)))
+
+
 def test_what_mpmath_cannot_reach_accuses_nobody() -> None:
     """The complementary error function of 1e300 is beyond mpmath: a verdict, no OverflowError."""
     result = result_of(case_of("arccosh(erfc(x) / 2) + x", "{at: 1e300, domain: [-1e301, 1e301]}"), points=8)

@@ -307,6 +307,11 @@ def _object_roll(a: Any, shift: Any, axis: Axis | None = None) -> Any:
     return np.roll(a, shift) if axis is None else np.roll(a, _steps(shift, axis), axis)
 
 
+def _object_pad(a: Any, pad_width: Any) -> Any:
+    """NumPy puts an object without axes into another array."""
+    return np.pad(a, pad_width) if np.ndim(a) else a
+
+
 def _object_squeeze(a: Any, axis: Axis | None = None) -> Any:
     return np.asarray(a).reshape(_squeezed_shape(np.shape(a), axis))
 
@@ -353,7 +358,7 @@ ROWS = (
     Op("concatenate", _concatenate, (_concatenate_vjp,), _object_concatenate, _object_concatenate, _joined_shape,
        "concatenate([a, b])", params=("axis",), variadic="list", elementwise=False, ulps=0.0, moves=True,
        ball=ball_forms.concatenate),
-    Op("pad", _pad, (_pad_vjp,), np.pad, np.pad, _padded_shape, "pad(a, pad_width=1)", params=("pad_width",),
+    Op("pad", _pad, (_pad_vjp,), _object_pad, _object_pad, _padded_shape, "pad(a, pad_width=1)", params=("pad_width",),
        required=("pad_width",), elementwise=False, ulps=0.0, moves=True, ball=ball_forms.pad,
        source="NumPy's pad with its default mode, constant zeros"),
     Op("flip", _flip, (lambda g, y, a, axis=None: _flip(g, axis),), np.flip, np.flip, lambda a, axis=None: a, "flip(a)",
