@@ -15,6 +15,7 @@ from verify.oracle.short_law import FINE, short_law
 from verify.oracle.step_law import step_law
 from verify.oracle.tied import Slope
 from verify.oracle.upstreams import Upstreams
+from verify.reading.case import load_case_text
 from verify.records import Verdict
 from verify.streams import stream
 
@@ -304,6 +305,33 @@ def test_a_tied_window_is_looked_at_as_a_whole(share: Function, ok: bool, shape:
     assert Verdict.SUBGRADIENT not in {
         row.verdict for v in run.cases[0].variables for row in map(v.row, range(v.checked))
     }
+
+
+@pytest.mark.parametrize(
+    ("share", "ok"),
+    [
+        (first, True),
+        (lambda largest: largest / largest.sum(), True),
+        (lambda largest: largest, False),
+        (lambda largest: largest / 2, False),
+        (lambda largest: 0 * largest, False),
+    ],
+)
+def test_more_ties_than_patterns_can_be_listed(share: Function, ok: bool) -> None:
+    """Eight windows of a case have 16 million branch patterns; entries that share one are looked at all the same."""
+    text = (
+        "{case: pool, inputs: {x: {shape: [8, 4], at: [" + ", ".join(["[1, 1, 1, 1]"] * 8) + "]}}, "
+        "stages: {f: 'amax(x, axis=1)'}}"
+    )
+
+    def gradient(x: Any, upstream: Any) -> Any:
+        return np.stack([share((row == row.max()).astype(float)) * g for row, g in zip(x, upstream, strict=True)])
+
+    run = check_gradient(gradient, load_case_text(text), points=0)
+    assert ok == run.ok, str(run)
+    assert ok == ("no subgradient" not in kinds(run))
+    run = check_gradient(gradient, lambda x: np.max(x, axis=1), at={"x": np.ones((8, 4))})
+    assert ok == run.ok, str(run)
 
 
 def test_kinks_that_bend_both_ways_accuse_nobody() -> None:

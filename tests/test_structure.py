@@ -178,6 +178,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "report.terminal",
         "oracle.of_case",
         "oracle.black_box",
+        "oracle.outer_kinks",
         "oracle.of_function",
         "oracle.gradient_run",
         "oracle.forward",

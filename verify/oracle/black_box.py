@@ -134,11 +134,14 @@ def judge_black_box(
     >>> judge_black_box(asked(lambda x: 2.01 * x), lambda x: x**2, [{"x": 3.0}], "").status
     'FAIL'
     """
-    return _Judgement(asked, function, at, own=own, repeats=repeats).result(why)
+    return Judgement(asked, function, at, own=own, repeats=repeats).result(why)
 
 
-class _Judgement:
-    """One black box while it is judged."""
+class Judgement:
+    """One black box while it is judged.
+
+    Raises UsageError for a function, a domain or an upstream gradient that does not fit.
+    """
 
     def __init__(
         self, asked: Question, function: Function, at: Sequence[Mapping[str, Any]], *, own: bool, repeats: bool
@@ -275,12 +278,7 @@ class _Judgement:
 
     def look(self, place: Place, looks: int) -> None:
         """Judges a place: so many entries of each variable one by one, and all of them along a direction."""
-        answers = [self.answers(place, seeds) for seeds in place.upstreams]
-        values = self.measured.values(place.inputs)
-        upstream = np.stack([self.measured.flat(seeds) for seeds in place.upstreams])
-        with np.errstate(all="ignore"):
-            sizes = np.abs(upstream) @ np.abs(values)
-        look = _Look(self, place, upstream, answers, sizes)
+        look, values = self.started_look(place), self.measured.values(place.inputs)
         if not self.repeats or not np.all(np.isfinite(values)):
             why = "the function is not finite here" if self.repeats else "the function does not repeat itself"
             look.leave_open(why, looks)
@@ -298,6 +296,24 @@ class _Judgement:
             column.entries.append(flat)
             column.slopes.append(slope)
             column.own.append(place.own)
+
+    def impossible(self, place: Place) -> str:
+        """What is wrong of entries that are tied at a place, in words; empty where nothing is."""
+        look = self.started_look(place)
+        for name in self.real:
+            look.entries(name, MOST_ENTRIES)
+        alone = {(number, name, flat) for number, name, flat, slope in look.rows() if slope.verdict == "wrong"}
+        look.tied()
+        wrong = [s for n, name, flat, s in look.rows() if s.verdict == "wrong" and (n, name, flat) not in alone]
+        return wrong[0].sentence.partition(": ")[2] if wrong else ""
+
+    def started_look(self, place: Place) -> _Look:
+        """A place with the gradient's answers and the sizes of the contracted values."""
+        answers = [self.answers(place, seeds) for seeds in place.upstreams]
+        upstream = np.stack([self.measured.flat(seeds) for seeds in place.upstreams])
+        with np.errstate(all="ignore"):
+            sizes = np.abs(upstream) @ np.abs(self.measured.values(place.inputs))
+        return _Look(self, place, upstream, answers, sizes)
 
     def answers(self, place: Place, seeds: Mapping[str, Array]) -> Mapping[str, Array]:
         """The gradient by each variable at one place."""
@@ -354,7 +370,7 @@ class _Look:
 
     def __init__(
         self,
-        judgement: _Judgement,
+        judgement: Judgement,
         place: Place,
         upstream: Array,
         answers: Sequence[Mapping[str, Array]],

@@ -24,6 +24,7 @@ from verify.oracle.line_coverage import LineCoverage
 from verify.oracle.measured import Function
 from verify.oracle.of_case import Question, judge_case, with_simplest
 from verify.oracle.of_function import judge_function
+from verify.oracle.outer_kinks import held_at_outer_kinks
 from verify.oracle.subject import Gradient
 from verify.reading.case import DTYPES, Case, load_case
 from verify.reading.case_files import find_case
@@ -178,6 +179,7 @@ def _judge_sizes(asked: Question, case: Case, given: Sequence[Mapping[str, Any]]
         if results[-1].problems:
             break  # it breaks a limit, and would again
         results.append(judge_case(smaller, known))
+    results[0] = held_at_outer_kinks(asked, cases[0], results[0])
     results = with_simplest(asked, cases, results)
     return [held_against(asked.gradient, known, result) for known, result in zip(cases, results, strict=False)]
 

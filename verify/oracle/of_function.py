@@ -20,6 +20,7 @@ from verify.oracle.given import adapted
 from verify.oracle.interface import Interface
 from verify.oracle.measured import Function
 from verify.oracle.of_case import Question, judge_case, limited, with_simplest
+from verify.oracle.outer_kinks import held_at_outer_kinks
 from verify.points import Batch
 from verify.preparing import held_to_proof
 from verify.reading.case import Case
@@ -155,6 +156,7 @@ def _judge_traced(asked: Question, function: Function, points: Sequence[At], tra
     (result,) = watch.told([judge_case(asked, case, interface)], asked.gradient)
     if result.problems:
         return [result]  # it breaks a limit, and would again
+    result = held_at_outer_kinks(asked, case, result, interface)
     elsewhere = list(same.elsewhere)
     (result,) = with_simplest(asked, [case], [_with_notes(result, traced)], interface)
     others, told = _judge_elsewhere(asked, function, points[0], elsewhere, traced)
