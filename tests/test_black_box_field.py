@@ -320,7 +320,7 @@ def test_a_tied_window_is_looked_at_as_a_whole(share: Function, ok: bool, shape:
 def test_more_ties_than_patterns_can_be_listed(share: Function, ok: bool) -> None:
     """Eight windows of a case have 16 million branch patterns; entries that share one are looked at all the same."""
     text = (
-        "{case: pool, inputs: {x: {shape: [8, 4], at: [" + ", ".join(["[1, 1, 1, 1]"] * 8) + "]}}, "
+        "{case: pool, inputs: {x: {shape: [8, 4], at: [" + ", ".join(str([0.5 + i] * 4) for i in range(8)) + "]}}, "
         "stages: {f: 'amax(x, axis=1)'}}"
     )
 
@@ -330,7 +330,7 @@ def test_more_ties_than_patterns_can_be_listed(share: Function, ok: bool) -> Non
     run = check_gradient(gradient, load_case_text(text), points=0)
     assert ok == run.ok, str(run)
     assert ok == ("no subgradient" not in kinds(run))
-    run = check_gradient(gradient, lambda x: np.max(x, axis=1), at={"x": np.ones((8, 4))})
+    run = check_gradient(gradient, lambda x: np.max(x, axis=1), at={"x": 0.5 + np.arange(8.0)[:, None] + np.zeros(4)})
     assert ok == run.ok, str(run)
 
 
