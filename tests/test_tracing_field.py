@@ -164,6 +164,19 @@ class Layer:
         return self._fill(x) + x
 
 
+class Scaled(Layer):
+    """A layer that is built on another."""
+
+    def _fill(self, x: Any) -> Any:
+        out = super()._fill(x)
+        out[0] *= x[1]
+        return out
+
+    def __call__(self, x: Any) -> Any:
+        """As the layers of frameworks are called."""
+        return super().forward(x) * 2.0
+
+
 LAYER = Layer()
 
 WRITTEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -179,6 +192,8 @@ WRITTEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "branching": (branching, {"x": M}),
     "newton": (newton, {"x": 2.0}),
     "a layer object": (LAYER.forward, {"x": V}),
+    "a layer that is called": (Scaled(), {"x": V}),
+    "a layer made inside": (lambda x: Scaled()(x) + x, {"x": V}),
     "pads": (lambda x: np.pad(x, 1, mode="edge") * np.pad(x, 1, constant_values=2.0), {"x": V}),
     "windows": (lambda x: np.lib.stride_tricks.sliding_window_view(x, 2).sum(axis=1), {"x": V}),
     "splits": (lambda x: np.hsplit(x, 3)[1] * np.atleast_2d(x)[0, :1], {"x": M}),

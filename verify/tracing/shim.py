@@ -154,13 +154,17 @@ class Shim:
         return {**names, "__builtins__": {**names["__builtins__"], "float": self._float}}
 
     def _class(self, kind: type) -> type:
-        """A class of the user's with twins of its methods."""
-        own = [c for c in kind.__mro__ if any(map(_is_own_function, vars(c).values()))]
+        """A class of the user's with twins of its methods, over the twins of its bases: ``super()`` finds those."""
+        own = any(_is_own_function(value) for c in kind.__mro__ for value in vars(c).values())
         if not own or issubclass(kind, BaseException | tuple) or type(kind) is not type:
             return kind
-        members = {name: self._member(value) for c in own[::-1] for name, value in vars(c).items()
-                   if _is_own_function(value)}  # fmt: skip
-        return _Twin(kind.__name__, (kind,), {**members, "__module__": kind.__module__})
+        bases = tuple(base for base in map(self.twin, kind.__bases__) if isinstance(base, _Twin))
+        twin = _Twin(kind.__name__, (*bases, kind), {"__module__": kind.__module__, "twin_of": kind})
+        self._twins[id(kind)] = (kind, twin)  # before its methods are made: they may refer to it
+        for name, value in vars(kind).items():
+            if _is_own_function(value):
+                setattr(twin, name, self._member(value))
+        return twin
 
     def _member(self, member: Any) -> Any:
         if isinstance(member, staticmethod | classmethod):
@@ -322,7 +326,7 @@ class _Twin(type):
     """The kind of a twin class: whoever is of the original class is of the twin."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return isinstance(instance, cls.__mro__[1])
+        return isinstance(instance, vars(cls)["twin_of"])
 
 
 class _Module:
