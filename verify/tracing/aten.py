@@ -563,7 +563,7 @@ def run_op(target: Any, args: Sequence[Any], options: Mapping[str, Any], meta: A
     given = [_plain(arg) for arg in args]
     try:
         found = _on_values(target, name, given, {k: _plain(x) for k, x in options.items()}, meta)
-    except (TypeError, ValueError, IndexError, KeyError, RuntimeError) as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
         raise UnmappedError(
             f"aten.{name} is not known with these arguments ({str(error).splitlines()[0][:100]})"
         ) from error

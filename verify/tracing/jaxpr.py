@@ -348,7 +348,7 @@ class Interpreter:
                 return ROWS[name](given, equation.params, shape)
             if name in WITH_EQUATION:
                 return WITH_EQUATION[name](equation, name, given)
-        except (TypeError, ValueError, IndexError, KeyError) as error:
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0][:100]
             raise UnmappedError(f"jax.lax's '{name}' is not known with these operands ({said})") from error
         raise UnmappedError(f"jax.lax has '{name}', which has no op here")
