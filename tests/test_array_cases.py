@@ -155,7 +155,7 @@ REFUSED = {
     "concatenate([W, v])": "concatenate needs arrays that differ along axis 0 alone",
     "concatenate([1, 2])": "concatenate needs arrays with at least one axis",
     "broadcast_to(W, (2, 4))": "cannot broadcast shape (2, 3) to (2, 4)",
-    "pad(W, -1)": "must not be negative",
+    "pad(W, -1)": "must be a whole number from 0 on",
     "pad(W, (1, 2, 3))": "must be a number, a pair, or a pair for each of 2 axes",
     "roll(W, (1, 2), axis=0)": "needs an axis for each of its 2 numbers",
     "squeeze(W, axis=0)": "cannot squeeze axis 0 of length 2",
@@ -177,7 +177,7 @@ REFUSED = {
     "max(W, W, axis=0)": "With one array it is a reduction: max(a, axis=...)",
     "amax(W, W)": "amax takes 1 argument, got 2",
     "softmax(W, axes=0)": "unknown parameter 'axes' of softmax. Did you mean 'axis'?",
-    "norm(W, keepdims=1)": "keepdims must be True or False",
+    "norm(W, keepdims=1)": "keepdims of norm must be True or False",
     "W[v]": "an index must be a whole number",
 }
 """Formula over W (2, 3) and v (3,) -> what is said of it."""

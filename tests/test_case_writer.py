@@ -237,6 +237,9 @@ def layer(W, x, n):
 def branch(x):
     return x if x > 0 else -x
 
+def spectrum(A):
+    return np.linalg.eigvalsh(A).sum()
+
 class Model:
     @staticmethod
     def loss(w):
@@ -275,6 +278,8 @@ def test_new_from_a_function_with_arrays(here: Path) -> None:
     assert ("a layer", "sum(h**3)", "[-5, 5]") == (case.name, case.expressions["layer"], str(case.inputs[0].domain))
     assert 0 == cli.main(["new", "--from", "traced_module:Model.loss", "--at", "w=[1, .5]"])
     assert load_case(here / "cases" / "loss.yaml").expressions == {"loss": "sum(w * w)"}
+    assert 0 == cli.main(["new", "--from", "traced_module:branch", "--at", "x=3"])
+    assert load_case(here / "cases" / "branch.yaml").expressions == {"branch": "where(x > 0, x, -x)"}
 
 
 @pytest.mark.parametrize(
@@ -295,7 +300,7 @@ def test_new_from_a_function_with_arrays(here: Path) -> None:
         (["--from", "traced_module:staged", "--at", "x=3,x=4"], "'x' twice"),
         (["--from", "traced_module:staged", "--at", "x=3,y=4", "--domain", "x=[5,6]"], "outside its domain"),
         (["--from", "traced_module:layer", "--at", "W=[[1,2],[3]],x=[1,2]", "--constants", "n=3"], "same length"),
-        (["--from", "traced_module:branch", "--at", "x=3"], "traced_module.py:12.*a branch on values.*np.where"),
+        (["--from", "traced_module:spectrum", "--at", "A=[[1,2],[2,3]]"], "traced_module.py:15.*eigvalsh"),
         (["a name", "--at", "x=3"], "belong to --from"),
         ([], "a new case needs a name"),
     ],

@@ -144,7 +144,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "judging.step_records",
         "judging.conditioning",
         "judging.saved_values",
-        "judging.bounded_slopes",
+        "judging.slopes_beside",
         "judging.prover",
         "judging.examine",
         "judging.judge",

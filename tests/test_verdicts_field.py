@@ -220,10 +220,12 @@ def test_nan_where_the_function_is_smooth_fails() -> None:
 
 
 def test_nan_where_there_is_no_slope_is_nobody_s_fault() -> None:
-    """A cube root at 0: 0 / 0 is as good an answer as any."""
+    """A cube root at 0, the length of a vector that is 0: there 0 / 0 is as good an answer as any."""
     known = case("f: cbrt(x)", "x: {at: 0.3, domain: [-1, 1]}")
+    length = case("f: norm(v)", "v: {shape: [2], at: [3, -4], domain: [-5, 5]}")
     with np.errstate(all="ignore"):
         assert check_gradient(lambda x: np.cbrt(x) / (3 * x), known, QUICK).ok
+        assert check_gradient(lambda v: v / np.sqrt(v @ v), length, QUICK).ok
 
 
 def test_matrix_functions_pass_near_singular_matrices() -> None:

@@ -22,7 +22,6 @@ from verify.certified.balls import Balls
 from verify.certified.reference import Enclosure, Enclosures
 from verify.interpret import Values, constant_balls, dtype_of
 from verify.judging.audit import Finding, audit
-from verify.judging.bounded_slopes import has_bounded_slopes
 from verify.judging.branches import is_lost
 from verify.judging.compare import LEAST_UNITS, compare
 from verify.judging.conditioning import conditioning
@@ -33,6 +32,7 @@ from verify.judging.proof import NEEDED
 from verify.judging.prover import MOST_NUMBERS, Prover
 from verify.judging.rows import CODE, Block, OpenRow, Suspicion, within
 from verify.judging.saved_values import rounding_of_saved_values
+from verify.judging.slopes_beside import has_slope
 from verify.judging.underflow import steep
 from verify.methods.central import Refined
 from verify.methods.reverse import Reverse
@@ -152,8 +152,10 @@ class Examination:
             for p, entry in np.argwhere(undecided)[:MOST_WITHOUT_NUMBER].tolist():
                 index = unravel(entry, self.context.graph.shape(block.name))
                 point = self._take(slice(p, p + 1))
-                if has_bounded_slopes(self.context.engine.program, *point, block.name, index):
-                    reason = f"measured: the answer is {answers[p, entry]}, and the function has slopes on both sides"
+                if has_slope(self.context.engine.program, *point, block.name, index):
+                    reason = (
+                        f"measured: the answer is {answers[p, entry]}; by its values beside it the function has a slope"
+                    )
                     block.judge((self.points[p], entry), Verdict.FAIL, False, text(reason), text(SUBJECT))
 
     def _sites(self, balls: Values, usable: Array) -> dict[int, list[Site]]:

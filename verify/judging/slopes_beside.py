@@ -1,8 +1,8 @@
 """Whether a function has slopes at a point at all, by what its values do beside it: a last word on answers of NaN.
 
 Where no enclosure tells the truth (a root at 0 behind a guard, a quotient of zeros that is never read), a gradient that
-answers NaN may be right, since the slope is infinite, or wrong, since the function is as smooth as can be. Its values
-on both sides tell: quotients that stay bounded while the step shrinks are slopes, and NaN is none of them.
+answers NaN may do so for want of a slope, or be wrong, since the function is as smooth as can be. Its values on both
+sides tell: quotients that stay bounded, and come together, while the step shrinks are a slope, and NaN is none.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ SHRINK = 16.0
 GROWTH = 1.5
 """Times that a quotient may grow and still be one of a function with a slope."""
 
+CLOSER = 0.5
+"""Times that both sides must come closer to each other: at a corner they keep apart."""
 
-def has_bounded_slopes(
+
+def has_slope(
     program: Program, inputs: Mapping[str, Array], upstream: Mapping[str, Array], name: str, entry: tuple[int, ...]
 ) -> bool:
-    """Whether the contracted output has bounded difference quotients on both sides of one entry, at one point (P = 1).
+    """Whether the contracted output has a slope by one entry, as its values beside one point (P = 1) show it.
 
     False too where it has no finite value beside the point: there nothing is known.
 
     >>> from verify.reading.expression import graph_from_expressions
     >>> for text in ("abs(x)", "x**2", "cbrt(x)", "log(x)"):
     ...     program = Program(graph_from_expressions({"x": ()}, {"f": text}))
-    ...     has_bounded_slopes(program, {"x": np.zeros(1)}, {"f": np.ones(1)}, "x", ())
-    True
+    ...     has_slope(program, {"x": np.zeros(1)}, {"f": np.ones(1)}, "x", ())
+    False
     True
     False
     False
@@ -54,6 +57,8 @@ def has_bounded_slopes(
     values = np.asarray(contraction(program.graph, seeds)(program.run(moved)), dtype=np.float64)
     if values.shape != offsets.shape or not np.isfinite(values).all() or not taken[1:].all():
         return False
-    quotients = np.abs((values[1:] - values[0]) / taken[1:])
+    quotients = (values[1:] - values[0]) / taken[1:]
     noise = 64 * unit * np.abs(values).max() / np.abs(taken[1:]).min()
-    return bool(np.all(quotients[2:] <= GROWTH * quotients[:2] + noise))
+    is_bounded = np.all(np.abs(quotients[2:]) <= GROWTH * np.abs(quotients[:2]) + noise)
+    wide, narrow = abs(quotients[0] - quotients[1]), abs(quotients[2] - quotients[3])
+    return bool(is_bounded and narrow <= CLOSER * wide + noise)
