@@ -154,7 +154,7 @@ class Examination:
                 point = self._take(slice(p, p + 1))
                 if has_slope(self.context.engine.program, *point, block.name, index):
                     reason = (
-                        f"measured: the answer is {answers[p, entry]}; by its values beside it the function has a slope"
+                        f"measured: the answer is {answers[p, entry]}, the function has a slope by its values beside"
                     )
                     block.judge((self.points[p], entry), Verdict.FAIL, False, text(reason), text(SUBJECT))
 
