@@ -254,7 +254,7 @@ class Gathering:
         notes = [f"{text} ({count} rows)" for text, count in self.context.notes.items()]
         lost = sum(column.counts[Verdict.IMPRECISE] - column.failed for column in self.columns.values())
         if lost > 0 and all(not column.failed for column in self.columns.values()):
-            notes.append(f"{lost} rows lost digits to rounding and pass: little is lost against the largest gradient")
+            notes.append(f"{lost} rows lost digits to rounding and pass: the terms of their own points cost as much")
         if not self.is_small:
             notes.append(f"{self.checked:,} points: kept are the rows that do not simply pass, the worst, and a sample")
         return (*notes, *self._weaknesses())
