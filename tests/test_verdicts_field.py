@@ -294,3 +294,21 @@ def test_lost_digits_that_pass_are_told_beside_the_headline() -> None:
     assert "lost digits to rounding, which 'accuracy: relative' in the case forbids" in str(run).splitlines()[-1]
     forbidden = check_gradient(gradient, case(f"f: {stage}", inputs, "accuracy: relative\n"), QUICK)
     assert ("IMPRECISE", False) == (forbidden.verdict, forbidden.ok)
+
+
+ZEROS: dict[str, Gradient] = {
+    "a quotient and a product": lambda x, upstream: upstream * (1 / 0.7) - upstream / 0.7 + 0 * x,
+    "a part and a whole": lambda x, upstream: upstream * (1 / 49) * 49 - upstream + 0 * x,
+    "a sum that is zero on paper": lambda x, upstream: upstream * (np.sum(x - x.mean()) + 0 * x),
+}
+
+
+@pytest.mark.filterwarnings("ignore::verify.errors.WeakCheckWarning")  # a gradient of 0 cannot show a wrong factor
+@pytest.mark.parametrize("name", ZEROS)
+def test_what_rounding_leaves_of_zero_passes(name: str) -> None:
+    """The truth is 0 and so is the formula; off by a millionth of a millionth it is wrong."""
+    known = case("f: 0.0 * x", "x: {shape: [3], at: [0.3, -2, 5], domain: [-9, 9]}")
+    gradient = ZEROS[name]
+    assert check_gradient(gradient, known, QUICK).ok
+    run = check_gradient(lambda x, upstream: gradient(x, upstream) + 1e-12 * upstream, known, QUICK)
+    assert "FAIL" == run.cases[0].status

@@ -56,6 +56,9 @@ ALONE = 1000.0
 NOISE = 0.5
 """Half-way between a smooth error (0) and independent ones (1); see :func:`roughness`."""
 
+MOST_OF_ZERO = 2.0**13
+"""Units roundoff of the upstream gradient that may be left of a formula which cancels to 0."""
+
 NARROW = 2.0**-40
 """A formula in balls says something where its radius, from literals alone, is at most this part of the truth."""
 
@@ -111,6 +114,8 @@ class Subject:
         self.takes_upstream = self.convention.takes_upstream
         self._in_balls: tuple[bytes, Mapping[str, Any]] | None = None
         """The last point at which the formula ran in balls, and its answer: each entry asks for it anew."""
+        self._in_floats: tuple[bytes, Mapping[str, Any]] | None = None
+        """The same at the precision of floats, where a formula cancels to 0."""
         self._nearby: tuple[bytes, Sequence[tuple[Enclosures, Derivative]]] | None = None
         """The last point whose neighbours were looked at, with the truth and the answers there."""
         self._noise: dict[str, dict[tuple[bytes, tuple[int, ...]], Excuse]] = {}
@@ -245,7 +250,11 @@ class Subject:
                 said = f"proved: its formula, without any rounding, is off by {distance:.3g}"
                 return Excuse(Cause.FORMULA_WRONG, said)
             if truth.ball == 0 or formula.rad() <= abs(truth.ball).abs_upper() * NARROW:
-                literals = 2 * float(formula.rad()) if truth.ball != 0 else 0.0
+                literals = (
+                    2 * float(formula.rad())
+                    if truth.ball != 0
+                    else self._rounding_of_zero(inputs, upstream, name, entry)
+                )
                 literals = max(literals, self._own_rounding(inputs, upstream, name, entry))
                 return Excuse(Cause.FORMULA_RIGHT, "proved: its formula is right, rounding is the cause", literals)
         return Excuse(Cause.OPAQUE)
@@ -287,15 +296,29 @@ class Subject:
         key = _key(inputs, upstream)
         if self._in_balls is None or self._in_balls[0] != key:
             self._in_balls = key, self._run_in_balls(inputs, upstream)
-        with precision(FORMULA_BITS):
-            try:
-                number = np.asarray(self._in_balls[1][name], dtype=object)[entry]
-            except (KeyError, IndexError, TypeError, ValueError):  # it did not run, or what it gave has no such entry
-                return None
-            ball = number.ball if isinstance(number, BallNumber) else number
-            return ball if isinstance(ball, arb) else arb(ball) if isinstance(ball, int | float) else None
+        return _ball_of(self._in_balls[1], name, entry)
 
-    def _run_in_balls(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> Mapping[str, Any]:
+    def _rounding_of_zero(
+        self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], name: str, entry: tuple[int, ...]
+    ) -> float:
+        """What rounding leaves of a formula whose terms cancel to 0, as in ``g * (1 / 49) * 49 - g``; 0 if it is much.
+
+        The formula runs in balls of the floats' own precision, whose radius then is that of its roundings.
+        """
+        unit = float(np.finfo(dtype_of(inputs)).eps) / 2
+        bits = 1 - math.frexp(unit)[1]
+        if self._in_floats is None or self._in_floats[0] != _key(inputs, upstream):
+            self._in_floats = _key(inputs, upstream), self._run_in_balls(inputs, upstream, bits)
+        ball = _ball_of(self._in_floats[1], name, entry)
+        if ball is None or not ball.is_finite():
+            return 0.0
+        size = max((float(np.max(np.abs(g), initial=0.0)) for g in upstream.values()), default=1.0)
+        rounding = 2 * float(ball.rad())
+        return rounding if rounding <= MOST_OF_ZERO * unit * size else 0.0
+
+    def _run_in_balls(
+        self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], bits: int = FORMULA_BITS
+    ) -> Mapping[str, Any]:
         """The subject's answer to balls at one point; nothing where its code does not run on them.
 
         A gradient that knows its formula otherwise, such as a framework's that reads its own graph, has a method
@@ -305,7 +328,7 @@ class Subject:
         unit = float(np.finfo(dtype_of(inputs)).eps) / 2
         real = self.interface.real
         own_road = getattr(self.gradient, "in_balls", None)
-        with precision(FORMULA_BITS):
+        with precision(bits):
             if own_road is not None:
                 found = own_road(*self._as_called(inputs, upstream))
                 return found if isinstance(found, Mapping) else {}
@@ -369,6 +392,17 @@ class Subject:
                 found.append((known, self.differentiate(moved, upstream)))
             self._nearby = key, found
         return self._nearby[1]
+
+
+def _ball_of(answers: Mapping[str, Any], name: str, entry: tuple[int, ...]) -> arb | None:
+    """One entry of an answer in balls, None where it did not run, or what it gave has no such entry."""
+    with precision(FORMULA_BITS):
+        try:
+            number = np.asarray(answers[name], dtype=object)[entry]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+        ball = number.ball if isinstance(number, BallNumber) else number
+        return ball if isinstance(ball, arb) else arb(ball) if isinstance(ball, int | float) else None
 
 
 def _key(inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> bytes:
