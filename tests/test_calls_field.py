@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
 from verify.cli import main
 from verify.errors import UsageError
-from verify.foreign_call import OF_A_CALL, OF_A_CHECK, call_foreign, put_back
+from verify.foreign_call import OF_A_CALL, OF_A_CHECK, Global, call_foreign, put_back
 from verify.oracle import of_case
 from verify.oracle.check import check_gradient
 from verify.reading.case import load_case_text
@@ -804,3 +805,59 @@ def test_a_gradient_can_be_called(gradient: Any) -> None:
     """What cannot is no gradient that raises."""
     with pytest.raises(UsageError, match="expected a gradient that can be called"):
         check_gradient(gradient, SQUARE)
+
+
+def test_another_bit_generator_is_put_back() -> None:
+    """With its state, and with every global that comes after it; the twin changes nothing."""
+    before, bits = np.random.get_state(), get_bit_generator()  # noqa: NPY002 - what users draw from
+
+    def slope(x: Any) -> Any:
+        np.random.rand()  # noqa: NPY002 - as users do
+        set_bit_generator(np.random.PCG64(1))
+        random.seed(3)
+        return 2 * x
+
+    drawn = random.getstate()
+    for factor, passes in ((1.0, True), (1.0001, False)):
+        run = check_gradient(lambda x, k=factor: k * slope(x), SQUARE, FEW)
+        assert run.ok is passes
+        assert {f.variable for f in run.cases[0].findings} == {"the state of random", "the state of np.random"}
+        assert get_bit_generator() is bits
+        assert random.getstate() == drawn
+        after = np.random.get_state()  # noqa: NPY002 - as above
+        assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not check_gradient(lambda x: 2 * x, SQUARE, FEW).cases[0].findings
+
+
+def test_a_user_may_draw_from_another_bit_generator() -> None:
+    """Its state is no tuple of the old kind."""
+    bits = get_bit_generator()
+    try:
+        set_bit_generator(np.random.PCG64(1))
+        changed: list[str] = []
+        with put_back(changed, OF_A_CHECK):
+            first = np.random.rand()  # noqa: NPY002 - what users draw from
+        assert changed == ["the state of np.random"]
+        assert np.random.rand() == first  # noqa: NPY002 - as above
+    finally:
+        set_bit_generator(bits)
+
+
+def test_what_cannot_be_put_back_is_told_after_the_rest_is() -> None:
+    """One global that refuses keeps no other from being put back."""
+    held, other = [1], [1]
+
+    def refuses(_: Any) -> None:
+        raise ValueError("never")
+
+    kept = (
+        Global("the first", lambda: held[0], refuses),
+        Global("the second", lambda: other[0], lambda value: other.__setitem__(0, value)),
+    )
+
+    def changes() -> None:
+        held[0] = other[0] = 2
+
+    ran = call_foreign(changes, kept=kept)
+    assert str(ran.error) == "the first was changed, and cannot be put back: ValueError: never"
+    assert (ran.changed, other) == (("the first", "the second"), [1])

@@ -10,6 +10,7 @@ import pytest
 
 from verify.errors import UsageError
 from verify.oracle.check import check_gradient
+from verify.oracle.function_sizes import points_at_other_sizes
 from verify.reading.case import load_case_text
 from verify.sizes import proposed
 
@@ -201,3 +202,28 @@ def test_a_case_has_dims_of_its_own() -> None:
     """They are not given twice."""
     with pytest.raises(UsageError, match="a case has dims of its own"):
         check_gradient(lambda W, X: (W, X), "matmul", dims={"W": ("m", "k")})
+
+
+def test_sizes_that_no_memory_holds_are_left_out_and_told() -> None:
+    """A size that is computed may be anything; a large one that is near the given one is looked at."""
+    at = {"x": np.arange(1.0, 10.0).reshape(3, 3)}
+    for wrong, factor in ((False, 2.0), (True, 2.0001)):
+        run = check_gradient(
+            lambda x, k=factor: k * x, lambda x: np.sum(x * x), at=at, dims={"x": ("m", "99999999999999*(m-n)+n")}
+        )
+        assert run.ok is not wrong
+        assert any("its arguments would have" in note for result in run.cases for note in result.notes)
+    assert any("numbers, more than" in reason for _, _, reason in points_at_other_sizes(
+        at, {"x": ("m", "99999999999999*(m-n)+n")}, None, 0))  # fmt: skip
+    found = points_at_other_sizes({"x": np.ones((2, 784))}, {"x": ("m", 784)}, None, 0)
+    assert [(len(points), reason) for _, points, reason in found] == [(2, "")] * 2
+
+
+def test_other_sizes_have_numbers_of_their_own() -> None:
+    """A user who draws from seed 0 has other numbers; the same seed gives the same ones again."""
+    at = {"x": np.ones(5)}
+    (_, drawn, _), *_ = points_at_other_sizes(at, {"x": ("m",)}, None, 0)
+    (_, again, _), *_ = points_at_other_sizes(at, {"x": ("m",)}, None, 0)
+    user = np.random.default_rng(0).standard_normal(len(drawn[0]["x"]))
+    assert not np.any(drawn[0]["x"] == user)
+    np.testing.assert_array_equal(drawn[0]["x"], again[0]["x"])

@@ -8,18 +8,20 @@ user's and not the code's, and :class:`~verify.errors.LimitError`: a call that d
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
-from verify.errors import LimitError
+from verify.errors import LimitError, UsageError
 from verify.limits import call_limits
 
 
@@ -61,14 +63,24 @@ def _filters(held: list[Any]) -> None:
     warnings.filters[:] = held  # type: ignore[index]  # a list, though typeshed calls it a sequence
 
 
-def _numpy_random() -> tuple[Any, ...]:
-    name, key, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - the state that others draw from
-    return name, np.asarray(key).tobytes(), *rest
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """What ``np.random`` draws from: its bit generator, which may be another afterwards, and the state of that."""
+
+    bits: Any
+    text: str
+    """Of the state, which holds arrays: those do not compare as one."""
+    state: Any = field(compare=False)
 
 
-def _numpy_random_back(held: tuple[Any, ...]) -> None:
-    name, key, *rest = held
-    np.random.set_state((name, np.frombuffer(key, dtype=np.uint32), *rest))  # noqa: NPY002 - as above
+def _numpy_random() -> _Drawing:
+    state = np.random.get_state(legacy=False)  # noqa: NPY002 - the state that others draw from
+    return _Drawing(get_bit_generator(), json.dumps(state, default=lambda x: x.tolist()), state)
+
+
+def _numpy_random_back(held: _Drawing) -> None:
+    set_bit_generator(held.bits)
+    np.random.set_state(held.state)  # noqa: NPY002 - as above
 
 
 def _folder() -> str:
@@ -128,6 +140,8 @@ def call_foreign(
 def put_back(changed: list[str], kept: Sequence[Global] = OF_A_CALL) -> Iterator[None]:
     """Puts globals back that differ afterwards, and adds their names to ``changed``.
 
+    Raises UsageError where one cannot be put back, after all others were.
+
     >>> names = []
     >>> with put_back(names, OF_A_CHECK):
     ...     random.seed(1)
@@ -139,7 +153,13 @@ def put_back(changed: list[str], kept: Sequence[Global] = OF_A_CALL) -> Iterator
         yield
     finally:
         has_imported = len(sys.modules) != imported
+        lost: list[str] = []
         for known, held in zip(kept, before, strict=True):
-            if known.read() != held and not (has_imported and known.is_for_imports):
-                known.put_back(held)
-                changed.append(known.name)
+            try:
+                if known.read() != held and not (has_imported and known.is_for_imports):
+                    changed.append(known.name)
+                    known.put_back(held)
+            except Exception as error:  # noqa: BLE001 - whatever foreign code left there
+                lost.append(f"{known.name} was changed, and cannot be put back: {type(error).__name__}: {error}")
+        if lost:
+            raise UsageError("; ".join(lost))

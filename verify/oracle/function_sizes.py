@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from verify.foreign_call import call_foreign
 from verify.points import drawn_values
 from verify.reading.case import Domain, Input
 from verify.sizes import proposed
+from verify.streams import stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +29,12 @@ LONGEST_AXIS = 80
 MOST_TRIED = 4096
 """Sizes that are tried for a dim that no axis has for itself."""
 
+MOST_NUMBERS = 2**20
+"""Numbers that the arguments at another size may always have together."""
+
+MOST_TIMES = 16
+"""Times the numbers of the given point that they may have where those are many."""
+
 OPERATORS: Mapping[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -38,32 +46,46 @@ OPERATORS: Mapping[type[ast.operator], Callable[[int, int], int]] = {
 
 def points_at_other_sizes(
     at: Mapping[str, Any], dims: Dims, domain: Mapping[str, Any] | None, seed: int
-) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Points at other sizes than that of ``at``: the sizes in words, and the points to try there, the best first.
+) -> Iterator[tuple[str, list[dict[str, Any]], str]]:
+    """Points at other sizes than that of ``at``: the sizes in words, the points to try there, the best first, and why
+    there are none.
 
     Floats are drawn from their domain; where there is none they are normal, and for a function that has no value
     there, near the values of ``at``. Whole numbers are among those of ``at``, and what has no dims keeps its value.
-    There is no point where an axis would have no size. Raises UsageError where dims and values do not fit.
+    There is no point where an axis would have no size, or there would be too many numbers. Raises UsageError where
+    dims and values do not fit.
 
     >>> points = points_at_other_sizes({"W": np.ones((2, 6)), "n": 3}, {"W": ("m", "3*k")}, None, seed=0)
-    >>> [(label, found[0]["W"].shape) for label, found in points]
+    >>> [(label, found[0]["W"].shape) for label, found, _ in points]
     [('m=3, k=2', (3, 6)), ('m=1, k=3', (1, 9)), ('m=3, k=3', (3, 9)), ('m=3, k=1', (3, 3)), ('m=1, k=1', (1, 3))]
     """
     sizes = _sizes(at, dims)
     for number, drawn in enumerate(proposed(", ".join(sizes), dict.fromkeys(sizes, 1), seed)):
         if drawn == sizes:
             continue
+        label = ", ".join(f"{name}={size}" for name, size in drawn.items())
         shapes = {name: tuple(_size(name, axis, drawn) for axis in axes) for name, axes in dims.items()}
+        reason = _why_impossible(at, shapes)
+        if reason:
+            yield label, [], reason
+            continue
         points = []
         for is_near in (False, True):
-            rng = np.random.default_rng([seed, number, is_near])
+            rng = stream(seed, "other sizes", number, is_near)
             point = dict(at)
             for name, shape in shapes.items():
-                if min(shape, default=1) >= 1:
-                    point[name] = _drawn(name, np.asarray(at[name]), shape, domain or {}, rng, is_near=is_near)
+                point[name] = _drawn(name, np.asarray(at[name]), shape, domain or {}, rng, is_near=is_near)
             points.append(point)
-        is_possible = all(min(shape, default=1) >= 1 for shape in shapes.values())
-        yield ", ".join(f"{name}={size}" for name, size in drawn.items()), points if is_possible else []
+        yield label, points, ""
+
+
+def _why_impossible(at: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Why nothing is drawn in these shapes, empty where it can be."""
+    if any(min(shape, default=1) < 1 for shape in shapes.values()):
+        return "an axis would have no size"
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    most = max(MOST_TIMES * sum(np.size(at[name]) for name in shapes), MOST_NUMBERS)
+    return f"its arguments would have {numbers:,} numbers, more than {most:,}" if numbers > most else ""
 
 
 def why_without_value(function: Callable[..., Any], point: Mapping[str, Any], like: Any) -> str:

@@ -16,9 +16,6 @@ Array = NDArray[Any]
 At = Mapping[str, Any]
 """One point: input -> value."""
 
-ENDS = 2
-"""Of a domain."""
-
 
 def points_of(at: Any) -> tuple[dict[str, Any], ...]:
     """The points that a caller gave, one or several. Raises UsageError for anything else.

@@ -245,10 +245,10 @@ def _judge_other_sizes(asked: Question, function: Function, at: At, dims: Dims) 
     missing: list[str] = []
     plain = by_name(function, list(at))
     own = plain(**own_arguments(at))
-    for label, drawn in points_at_other_sizes(at, dims, asked.domain, settings.seed):
+    for label, drawn, why_none in points_at_other_sizes(at, dims, asked.domain, settings.seed):
         if len(results) == most:
             break
-        reason = "an axis would have no size"
+        reason = why_none
         for candidate in drawn:
             point = _as_dtype(candidate, asked.dtype)
             reason = why_without_value(plain, point, own)

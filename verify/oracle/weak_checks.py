@@ -18,6 +18,7 @@ from verify.derivative import Differentiator
 from verify.interpret import Program, kinked_nodes
 from verify.oracle.search import branch_name, on_side
 from verify.reading.case import Case
+from verify.streams import stream
 
 Array = NDArray[Any]
 
@@ -136,7 +137,7 @@ class Special:
     ) -> bool:
         """Whether the gradient changes where an input moves a little, each entry by another amount."""
         x = inputs[name]
-        moves = np.random.default_rng(0).uniform(MOVE, 2 * MOVE, x.shape)
+        moves = stream(0, "moves").uniform(MOVE, 2 * MOVE, x.shape)
         moved = {**inputs, name: (x + moves * np.where(x == 0, 1.0, x)).astype(x.dtype)}
         with np.errstate(all="ignore"):
             before, after = (gradient.differentiate(at, upstream).gradients for at in (inputs, moved))

@@ -23,11 +23,6 @@ NEGATIONS: Mapping[str, str] = {
 }  # fmt: skip
 """Comparison, or way to put two together -> what holds where it does not."""
 
-SIGNS = {
-    "greater": ">", "greater_equal": ">=", "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!=",
-    "and": "and", "or": "or",
-}  # fmt: skip
-
 SELECTIONS: Mapping[str, tuple[str, bool]] = {
     "greater": ("where", False),
     "greater_equal": ("where_or_equal", False),

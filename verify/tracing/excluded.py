@@ -34,8 +34,6 @@ EXTREMA: Mapping[str, float] = {
 REDUCTIONS: Mapping[str, float] = {"max": -np.inf, "amax": -np.inf, "min": np.inf, "amin": np.inf}
 """The same for reductions."""
 
-SOFTMAX = ("softmax", "log_softmax", "logsumexp")
-
 
 def infinite(value: Any) -> Array:
     """Which entries of an operand are infinite at every point.

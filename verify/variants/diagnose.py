@@ -44,8 +44,6 @@ class Diagnosis:
 
     sentences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Variable that is wrong -> what is wrong with it, the simplest first."""
-    first_wrong: str = ""
-    """The first variable in backward order that is wrong, empty where no stage was answered."""
     tried: int = 0
     """How many variants were tried."""
 
@@ -90,7 +88,7 @@ def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapp
     first, sentence = _first_wrong(case.graph, known)
     if sentence and first in sentences:
         sentences[first] = [sentence, *sentences[first]]
-    return Diagnosis({name: tuple(lines) for name, lines in sentences.items()}, first if sentence else "", len(found))
+    return Diagnosis({name: tuple(lines) for name, lines in sentences.items()}, len(found))
 
 
 def diagnosed(case: Case, result: CaseResult) -> CaseResult:
