@@ -175,11 +175,15 @@ def test_answers_are_judged_where_floats_overflow_on_the_way() -> None:
 
 
 def test_answers_that_are_wrong_there_are_not_passed() -> None:
-    """The twin: 1e-3 where the truth is 0 passes nowhere; nobody is accused at points where floats have no value."""
+    """The twin: 1e-3 where the truth is 0 passes nowhere; code that cannot be read is not accused there."""
     known = case("f: 1 / (1 + exp(-x))", "x: {at: -800, domain: [-2000, -720]}")
-    run = check_gradient(lambda x: 1e-3 + 0 * x, known, QUICK)
-    assert not run.ok
-    assert {Verdict.UNDECIDED} == set(+run.cases[0].counts)
+    for gradient, verdict in (
+        (lambda x: 1e-3 + 0 * x, Verdict.FAIL),
+        (opaque(lambda x: 1e-3 + 0 * x), Verdict.UNDECIDED),
+    ):
+        run = check_gradient(gradient, known, QUICK)
+        assert not run.ok
+        assert {verdict} == set(+run.cases[0].counts)
 
 
 def test_a_weak_answer_within_what_is_allowed_passes() -> None:
@@ -194,7 +198,7 @@ def test_an_infinite_answer_never_passes() -> None:
     known = case("f: 1 / x", "x: {at: 1e-200, domain: '(0, 1]'}")
     run = check_gradient(lambda x: -1 / x / x, known, QUICK)
     rows = [v.row(i) for v in run.cases[0].variables for i in range(len(v.rows))]
-    assert {True} == {row.verdict is Verdict.UNDECIDED for row in rows if not math.isfinite(row.values[SUBJECT])}
+    assert {Verdict.UNDECIDED} == {row.verdict for row in rows if not math.isfinite(row.values[SUBJECT])}
 
 
 GUARDED = "r: sqrt(sum(v * v)), f: 'where(r < 1e-8, 1, sin(r) / r)'"
@@ -312,3 +316,50 @@ def test_what_rounding_leaves_of_zero_passes(name: str) -> None:
     assert check_gradient(gradient, known, QUICK).ok
     run = check_gradient(lambda x, upstream: gradient(x, upstream) + 1e-12 * upstream, known, QUICK)
     assert "FAIL" == run.cases[0].status
+
+
+# ---------------------------------------------------------------------------------------------- formulas that are read
+
+
+@pytest.mark.parametrize("constant", [3.0, 6.0, 12.0])
+def test_a_constant_that_is_computed_is_known_to_a_few_units(constant: float) -> None:
+    """``1 / sqrt(3)`` is rounded twice: the formula is right all the same; off by a part in 10**13 it is not."""
+    known = case(f"f: tanh(x / sqrt({constant}))", "x: {at: 15, domain: [-20, 20]}")
+
+    def gradient(x: Any, *, fault: float = 0.0) -> Any:
+        c = (1 + fault) / np.sqrt(constant)
+        y = np.tanh(c * x)
+        return c * (1 - y * y)
+
+    assert check_gradient(gradient, known, QUICK).ok
+    assert "FAIL" == check_gradient(lambda x: gradient(x, fault=1e-13), known, QUICK).cases[0].status
+
+
+def test_a_wrong_formula_fails_where_floats_overflow_too() -> None:
+    """The truth is enclosed there and the code can be read; one that is right, and overflows, is not accused."""
+    wide = "x: {at: 0.5, domain: [-1000, 1000]}"
+
+    def wrong(x: Any) -> Any:
+        return np.where(x < -710, 7.0, sigmoid(x) * (1 - sigmoid(x)))
+
+    with np.errstate(all="ignore"):
+        assert "FAIL" == check_gradient(wrong, case("f: 1 / (1 + exp(-x))", wide), QUICK).cases[0].status
+        far = case("f: sqrt(1 + x**2)", "x: {at: 0.5, domain: [-1e300, 1e300]}")
+        assert check_gradient(lambda x: x / np.sqrt(1 + x * x), far, QUICK).ok
+
+
+def test_lost_tails_of_large_gradients_pass_along_directions() -> None:
+    """More entries than are proved one by one, all in the tail: what each may lose, their sum may."""
+    tail = case("f: sum(sigmoid(x))", "x: {shape: [2100], at: 30, domain: [29, 31]}")
+    settings = Settings(points=0, shrink=False)
+
+    def gradient(x: Any) -> Any:
+        return sigmoid(x) * (1 - sigmoid(x))
+
+    def wrong(x: Any) -> Any:
+        found = gradient(x)
+        found[77] *= 1.5
+        return found
+
+    assert check_gradient(gradient, tail, settings).ok
+    assert not check_gradient(wrong, tail, settings).ok

@@ -718,9 +718,15 @@ class Examination:
 
 
 def _is_lost(block: Block, at: int) -> Array:
-    """The rows ``(n,)`` of one point that are called wrong and have an answer that is not finite, or no bound."""
+    """The rows ``(n,)`` of one point that are called wrong and have an answer that is not finite, or no bound.
+
+    A subject answers for itself: without a bound it is called wrong by its own formula alone, which no floats excuse.
+    """
+    accused: Array = _accused(block)[at]
+    if SUBJECT in block.values:
+        return np.asarray(accused & ~np.isfinite(block.values[SUBJECT][at]))
     answers = [column[at] for method, column in block.values.items() if method != "central"]
-    lost: Array = _accused(block)[at] & (~np.isfinite(np.sum(answers, axis=0)) | ~np.isfinite(block.allowed[at]))
+    lost: Array = accused & (~np.isfinite(np.sum(answers, axis=0)) | ~np.isfinite(block.allowed[at]))
     return lost
 
 

@@ -110,7 +110,7 @@ def _uncertainties(graph: Graph, values: Values, unit: float) -> dict[int, Array
         if not _is_smooth(node):
             continue
         operands = _operands(node, values)
-        curved = [k for k in moving if np.any(_bend(node, k, operands, k))]
+        curved = [k for k in moving if not _is_linear(node, k, len(moving))]
         saved |= {node.args[k] for k in curved}
         if len(moving) != 1 or curved or i not in saved:
             continue
@@ -132,6 +132,13 @@ def _is_smooth(node: Node) -> bool:
         return False
     row = OPS[node.op]
     return row.elementwise and row.kink is None and row.singular is None
+
+
+def _is_linear(node: Node, number: int, moving: int) -> bool:
+    """Whether a step is linear in one operand, so that its derivative holds no value that is saved for it."""
+    if node.op in ("multiply", "divide"):
+        return moving == 1 and (node.op == "multiply" or number == 0)
+    return node.op in ("add", "subtract", "negative", "positive")
 
 
 def _operands(node: Node, values: Values) -> list[Array]:

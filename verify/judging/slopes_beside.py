@@ -59,6 +59,8 @@ def has_slope(
         return False
     quotients = (values[1:] - values[0]) / taken[1:]
     noise = 64 * unit * np.abs(values).max() / np.abs(taken[1:]).min()
+    if not np.isfinite(quotients).all() or not np.isfinite(noise):
+        return False
     is_bounded = np.all(np.abs(quotients[2:]) <= GROWTH * np.abs(quotients[:2]) + noise)
     wide, narrow = abs(quotients[0] - quotients[1]), abs(quotients[2] - quotients[3])
     return bool(is_bounded and narrow <= CLOSER * wide + noise)

@@ -22,13 +22,16 @@ from verify.ops import ball_forms, ball_functions
 EXACT_BITS = 20
 """A literal of no more bits means itself."""
 
+COMPUTED = 4.0
+"""Units roundoff of any other: a literal has one at most, ``1 / np.sqrt(3)`` has 1.4 and ``0.1 + 0.2`` nearly two."""
+
 
 class NoFormulaError(Exception):
     """The code cannot be run on balls, or a branch of it is undecided there."""
 
 
 def literal_ball(number: float, unit: float) -> arb:
-    """A number written in code, which is known to a unit roundoff unless it is a short binary fraction.
+    """A float of the code, known to a few units roundoff unless it is a short binary fraction: it may be computed.
 
     >>> literal_ball(0.5, 2.0**-53), bool(literal_ball(0.1, 2.0**-53).is_exact())
     (0.500000000000000, False)
@@ -36,7 +39,7 @@ def literal_ball(number: float, unit: float) -> arb:
     value = float(number)
     if not math.isfinite(value) or _bits(value) <= EXACT_BITS:
         return arb(value)
-    return arb(value, abs(value) * unit)
+    return arb(value, abs(value) * unit * COMPUTED)
 
 
 def _bits(value: float) -> int:

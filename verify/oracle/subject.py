@@ -60,7 +60,8 @@ MOST_OF_ZERO = 2.0**13
 """Units roundoff of the upstream gradient that may be left of a formula which cancels to 0."""
 
 NARROW = 2.0**-40
-"""A formula in balls says something where its radius, from literals alone, is at most this part of the truth."""
+"""A formula in balls says something where its radius, from literals alone, is at most this part of the truth, or of the
+upstream gradient where the truth is 0."""
 
 MOST_NEIGHBOURHOODS = 2
 """Points of a variable whose neighbours are looked at: the truth is enclosed at each of them, and the errors of one
@@ -249,7 +250,8 @@ class Subject:
                 distance = float(abs(formula - truth.ball).abs_lower())
                 said = f"proved: its formula, without any rounding, is off by {distance:.3g}"
                 return Excuse(Cause.FORMULA_WRONG, said)
-            if truth.ball == 0 or formula.rad() <= abs(truth.ball).abs_upper() * NARROW:
+            scale = abs(truth.ball).abs_upper() if truth.ball != 0 else arb(_size_of(upstream))
+            if formula.rad() <= scale * NARROW:
                 literals = (
                     2 * float(formula.rad())
                     if truth.ball != 0
@@ -258,6 +260,15 @@ class Subject:
                 literals = max(literals, self._own_rounding(inputs, upstream, name, entry))
                 return Excuse(Cause.FORMULA_RIGHT, "proved: its formula is right, rounding is the cause", literals)
         return Excuse(Cause.OPAQUE)
+
+    def along(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], name: str, signs: Array) -> arb | None:
+        """The formula's own slope along a direction of signs ``(n,)``, None where the code does not run on balls."""
+        entries = np.ndindex(self.interface.shapes[name])
+        balls = [self._formula(inputs, upstream, name, entry) for entry in entries]
+        with precision(FORMULA_BITS):
+            if any(ball is None or not ball.is_finite() for ball in balls):
+                return None
+            return sum((ball * sign for ball, sign in zip(balls, signs.tolist(), strict=True)), arb(0))
 
     def compared(
         self,
@@ -312,7 +323,7 @@ class Subject:
         ball = _ball_of(self._in_floats[1], name, entry)
         if ball is None or not ball.is_finite():
             return 0.0
-        size = max((float(np.max(np.abs(g), initial=0.0)) for g in upstream.values()), default=1.0)
+        size = _size_of(upstream)
         rounding = 2 * float(ball.rad())
         return rounding if rounding <= MOST_OF_ZERO * unit * size else 0.0
 
@@ -392,6 +403,11 @@ class Subject:
                 found.append((known, self.differentiate(moved, upstream)))
             self._nearby = key, found
         return self._nearby[1]
+
+
+def _size_of(upstream: Mapping[str, Array]) -> float:
+    """The largest entry of all upstream gradients."""
+    return max((float(np.max(np.abs(g), initial=0.0)) for g in upstream.values()), default=1.0)
 
 
 def _ball_of(answers: Mapping[str, Any], name: str, entry: tuple[int, ...]) -> arb | None:
