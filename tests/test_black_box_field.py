@@ -145,6 +145,39 @@ def test_what_cannot_be_told_passes_at_points_that_nobody_gave() -> None:
     assert not check_gradient(lambda t: 1.01 * slope(t), squash, at={"t": 0.3}, domain={"t": (-40, 40)}).ok
 
 
+def power(exponent: float) -> Function:
+    """A power of x that no trace can follow, without values below 0."""
+    return lambda x: math.sqrt(float(str(x))) ** (2 * exponent)
+
+
+def mirrored(function: Function) -> Function:
+    """The same without values above 0."""
+    return lambda x: function(-x)
+
+
+@pytest.mark.parametrize("answer", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("x", [0.0, -0.0])
+def test_no_finite_claim_where_a_slope_is_bounded_on_one_side(x: float, answer: float) -> None:
+    """At the end of a function's domain its slope may be told by one side; at a vertical tangent there is none."""
+    for bounded in (power(1.5), power(1.0), power(2.0), lambda x: 1 + power(1.5)(x), lambda x: -power(2)(x) - 3):
+        assert step_law(bounded, x, answer).accuses
+        assert step_law(mirrored(bounded), x, answer).accuses
+        assert not step_law(bounded, x, 0.0 if bounded is not power(1.0) else 1.0).accuses
+    for steep in (power(0.5), power(0.25), power(0.9), lambda x: 1 + power(0.5)(x), lambda x: x * math.log(x or 1)):
+        assert not step_law(steep, x, answer).accuses
+
+
+def test_nan_at_an_end_that_nobody_gave() -> None:
+    """0 * inf at the end of the domain of a bounded slope fails; inf of a square root is nobody's fault there."""
+    options: dict[str, Any] = {"at": {"x": 1.0}, "domain": {"x": (0, 4)}}
+    with np.errstate(all="ignore"):
+        assert not check_gradient(lambda x: 1.5 * x / np.sqrt(x), power(1.5), **options).ok
+        assert check_gradient(lambda x: 1.5 * np.sqrt(x), power(1.5), **options).ok
+        assert check_gradient(lambda x: 0.5 / np.sqrt(x), power(0.5), **options).ok
+        assert check_gradient(lambda x: 0.5 * np.sqrt(x) / x, power(0.5), **options).ok
+        assert not check_gradient(lambda x: 0.51 / np.sqrt(x), power(0.5), **options).ok
+
+
 # -------------------------------------------------------------------------------------------- exact to a tolerance only
 
 
@@ -285,6 +318,16 @@ def first(largest: Any) -> Any:
     return alone
 
 
+def halves(largest: Any) -> Any:
+    """Equal parts."""
+    return largest / largest.sum()
+
+
+def whole(largest: Any) -> Any:
+    """The fault: everything to everyone."""
+    return largest
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 2, 2), (1, 2, 4, 4)])
 @pytest.mark.parametrize(
     ("share", "ok"),
@@ -332,6 +375,62 @@ def test_more_ties_than_patterns_can_be_listed(share: Function, ok: bool) -> Non
     assert ok == ("no subgradient" not in kinds(run))
     run = check_gradient(gradient, lambda x: np.max(x, axis=1), at={"x": 0.5 + np.arange(8.0)[:, None] + np.zeros(4)})
     assert ok == run.ok, str(run)
+
+
+@pytest.mark.parametrize(("late", "ok"), [(halves, True), (whole, False)])
+@pytest.mark.parametrize("best", [np.max, np.min])
+@pytest.mark.parametrize("windows", [3, 40])
+def test_the_last_of_many_tied_windows(windows: int, best: Function, late: Function, ok: bool) -> None:
+    """However many entries one number depends on, each is held against all that may share its kink."""
+
+    def gradient(x: Any) -> Any:
+        rows = x.reshape(windows, 4) == best(x.reshape(windows, 4), axis=1)[:, None]
+        shares = [(halves if i < windows // 2 else late)(row.astype(float)) for i, row in enumerate(rows)]
+        return np.concatenate(shares)
+
+    def function(x: Any) -> float:
+        return float(np.sum(best(opaque(x).reshape(windows, 4), axis=1)))
+
+    run = check_gradient(gradient, function, at={"x": np.ones(4 * windows)}, points=0)
+    assert ok == run.ok, str(run)
+
+
+def test_ties_that_are_not_asked_about_are_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left passes nowhere silently."""
+    options: dict[str, Any] = {"at": {"x": np.ones(4)}, "points": 0}
+    assert check_gradient(halves, lambda x: float(np.max(opaque(x))), **options).ok
+    monkeypatch.setattr("verify.oracle.tied.MOST_ASKED", 1)
+    run = check_gradient(halves, lambda x: float(np.max(opaque(x))), **options)
+    assert not run.ok
+    assert "4 entries are at kinks" in str(run)
+
+
+@pytest.mark.parametrize(("share", "ok"), [(first, True), (halves, True), (whole, False), (np.zeros_like, False)])
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.full((1, 1, 2, 2), 5000.0, dtype=np.float32),
+        np.full((1, 1, 2, 2), -3e-4, dtype=np.float32),
+        np.full((1, 1, 2, 2), 1e13),
+        np.full((1, 1, 2, 2), 1e-6),
+        np.array([[[[1.0, 1.0], [1.0, 1.000001]]]]) * 1e-6,
+    ],
+)
+def test_ties_of_any_size(x: Any, share: Function, ok: bool) -> None:
+    """Moves are a part of each entry's size: they neither vanish nor leave the branch."""
+    gradient = pool_gradient(lambda largest: share(largest).astype(x.dtype))
+    is_tie = np.count_nonzero(x == x.max()) > 1
+    run = check_gradient(gradient, pool, at={"x": x}, points=0)
+    assert (ok or (not is_tie and share is whole)) == run.ok, str(run)
+
+
+def test_entries_of_opposite_signs_share_a_kink() -> None:
+    """abs(x + y) at 0 is met only where they move to the same side, and smooth where they do not."""
+    for function, wrong in ((lambda x: abs(x[0] + x[1]), [1.0, -1.0]), (lambda x: abs(x[0] - x[1]), [1.0, 1.0])):
+        at = {"x": np.zeros(2)}
+        hidden = lambda x, f=function: float(f(opaque(x)))  # noqa: E731 - one for each
+        assert not check_gradient(constant(wrong), hidden, at=at, points=0).ok
+        assert check_gradient(constant([wrong[0], -wrong[1]]), hidden, at=at, points=0).ok
 
 
 def test_kinks_that_bend_both_ways_accuse_nobody() -> None:

@@ -32,7 +32,7 @@ from verify.oracle.measured import Function, Line, Measured
 from verify.oracle.of_case import MOST_PROBED, Question, excused
 from verify.oracle.search import search_points
 from verify.oracle.short_law import DEFINITE, Ladder, ladder_for, short_law
-from verify.oracle.step_law import Law, step_law
+from verify.oracle.step_law import Law, scales, step_law
 from verify.oracle.subject import Subject
 from verify.oracle.tied import STEP, Key, Slope, judge_tied
 from verify.points import Batch, own_points, random_points, spread_points
@@ -523,10 +523,15 @@ class _Look:
         here = self.judgement.measured.values(self.place.inputs)
         count = sum(x.size for x in self.place.inputs.values())
 
+        def size(key: Key) -> float:
+            return scales(self.place.inputs[key[0]].flat[key[1]])[-1]
+
         def outputs(key: Key) -> Array:
-            moved = {**self.place.inputs}
-            moved[key[0]] = moved[key[0]] + STEP * self.unit({key: 1.0})[key[0]]
-            changed: Array = here != self.judgement.measured.values(moved)
+            changed: Array = np.zeros(here.shape, dtype=bool)
+            for step in (STEP, -STEP):  # a tied minimum changes downwards only
+                x = self.place.inputs[key[0]]
+                moved = (x + step * self.unit({key: size(key)})[key[0]]).astype(x.dtype)
+                changed |= here != self.judgement.measured.values({**self.place.inputs, key[0]: moved})
             return changed
 
         for number, known in enumerate(self.slopes):
@@ -534,7 +539,7 @@ class _Look:
             def along(direction: Mapping[Key, float], number: int = number) -> Callable[[Any], float]:
                 return self.line(direction=self.unit(direction))(number)
 
-            judge_tied(known, along, outputs, whole=len(known) == count)
+            judge_tied(known, along, outputs, size, whole=len(known) == count)
 
     def unit(self, weights: Mapping[Key, float]) -> dict[str, Array]:
         """A direction by its entries."""

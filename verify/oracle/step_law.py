@@ -88,6 +88,9 @@ SEEN_DIGITS = 1e-3
 FACTOR_SHOWN = 1e-3
 """A claim is said to be a multiple of the slope where the factor differs by that much from 1."""
 
+SETTLED = 1e-3
+"""Part of how steep a function is beside an end that the slope there may be uncertain by."""
+
 OFF_THE_GRID = 0.7236
 """A spacing that is no power of two: steps of a staircase are then met at uneven heights."""
 
@@ -145,9 +148,9 @@ def step_law(function: Function, x: Any, claimed: float, noise: float = 0.0) -> 
     central = _best(ladders, "central")
     ladder = central.ladder if central else ladders[0]
     above, below = _best(ladders, "above"), _best(ladders, "below")
-    sides = (below, above) if above and below and _is_split(above, below) else None
+    sides = _sides_of_kink(below, above)
     claimed = float(claimed)
-    verdict, sentence = _judged(sampled, ladders, central, sides, claimed)
+    verdict, sentence = _judged(sampled, ladders, central, (below, above), claimed)
     return Law(
         x=float(sampled.x),
         claimed=claimed,
@@ -420,15 +423,19 @@ def _judged(
     sampled: _Sampled,
     ladders: Sequence[_Ladder],
     central: _Estimate | None,
-    sides: tuple[_Estimate, _Estimate] | None,
+    ends: tuple[_Estimate | None, _Estimate | None],
     claimed: float,
 ) -> tuple[Verdict, str]:
-    """The verdict on a claim and the rest of the sentence; ``sides`` are below and above, where they part."""
+    """The verdict on a claim and the rest of the sentence; ``ends`` are the estimates below and above."""
     if not math.isfinite(sampled.at(np.array([sampled.x]))[0]):
         return "undecided", f"the function has no finite value at {float(sampled.x):.6g}"
+    sides = _sides_of_kink(*ends)
     if sides is not None:
         return _at_kink(*sides, claimed)
     if central is None:
+        settled = next((end for end in ends if end is not None and _is_settled(end)), None)
+        if settled is not None and not math.isfinite(claimed):
+            return "wrong", f"{_wrong(settled, claimed)} on the one side where the function has values"
         return "undecided", "there are not enough steps at both ends of which the function has a value"
     verdict, sentence = _against(central, claimed, sampled.unit_roundoff)
     if verdict != "wrong" or not math.isfinite(claimed):
@@ -586,6 +593,25 @@ def _wrong(central: _Estimate, claimed: float) -> str:
 
 
 _ANY = "whatever the step"
+
+
+def _sides_of_kink(below: _Estimate | None, above: _Estimate | None) -> tuple[_Estimate, _Estimate] | None:
+    """The estimates of both sides, where they part."""
+    return (below, above) if above and below and _is_split(above, below) else None
+
+
+def _is_settled(end: _Estimate) -> bool:
+    """Whether a one-sided slope is bounded: far more certain than the function is steep, and no smaller step denies it.
+
+    Beside a vertical tangent the quotients grow without end.
+    """
+    which = "above" if np.any(np.isfinite(end.ladder.above)) else "below"
+    quotients, noise = end.ladder.side(which), DEVIATIONS * _SIDES[which] * end.ladder.noise / end.ladder.steps
+    away = np.abs(quotients - end.slope)[end.step :]
+    grows = np.any(away - noise[end.step :] > max(end.uncertainty, float(away[0])))
+    steepest = float(np.nanmax(np.abs(quotients), initial=0.0))
+    # Of a constant nothing is steep, and all is certain.
+    return not grows and (end.uncertainty <= SETTLED * steepest or steepest == 0)
 
 
 def _is_split(above: _Estimate, below: _Estimate) -> bool:
