@@ -363,3 +363,30 @@ def test_lost_tails_of_large_gradients_pass_along_directions() -> None:
 
     assert check_gradient(gradient, tail, settings).ok
     assert not check_gradient(wrong, tail, settings).ok
+
+
+@pytest.mark.parametrize("kink", ["max(x, 0)", "abs(x)"])
+def test_lost_tails_pass_at_corners_of_another_input_too(kink: str) -> None:
+    """The vector of all inputs is judged at a kink: what a tail may lose beside it is excused there as anywhere."""
+    known = case(f"f: '{kink} + tanh(y)'", "x: {at: 0, domain: [-3, 3]}, y: {at: 8, domain: [-12, 12]}")
+
+    def gradient(x: Any, y: Any, fault: float = 0.0) -> Any:
+        slope = (x > 0) * 1.0 if kink.startswith("max") else np.sign(x)
+        return slope, (1 - np.tanh(y) ** 2) * (1 + fault)
+
+    assert check_gradient(gradient, known, QUICK).ok
+    assert not check_gradient(lambda x, y: gradient(x, y, 1e-3), known, QUICK).ok
+
+
+def test_slopes_beyond_all_floats_are_infinite_for_everybody() -> None:
+    """At the smallest floats 1 / x and an inverse have slopes that no float holds: -inf is as right as can be."""
+    assert check_gradient(lambda x: -1 / x / x, case("f: 1 / x", "x: {at: 1, domain: [-2, 2]}"), QUICK).ok
+    matrix = case("f: inverse(A)", "A: {shape: [n, n], at: normal, domain: [-2, 2]}", "dims: {n: 2}\n")
+
+    def gradient(A: Any, upstream: Any) -> Any:
+        back = np.linalg.inv(A).T
+        return -back @ upstream @ back
+
+    with np.errstate(all="ignore"):
+        assert check_gradient(gradient, matrix, QUICK).ok
+        assert not check_gradient(lambda A, upstream: gradient(A, upstream.T), matrix, QUICK).ok

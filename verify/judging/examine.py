@@ -29,7 +29,7 @@ from verify.judging.context import Context
 from verify.judging.corners import Corners
 from verify.judging.kinks import KinkedGroup, KinkJudge, Site, kink_record, remedy, singular_nodes, undecided_sites
 from verify.judging.proof import NEEDED
-from verify.judging.prover import MOST_NUMBERS, Prover
+from verify.judging.prover import MOST_NUMBERS, SAVED, Prover
 from verify.judging.rows import CODE, Block, OpenRow, Suspicion, within
 from verify.judging.saved_values import rounding_of_saved_values
 from verify.judging.slopes_beside import has_slope
@@ -149,6 +149,8 @@ class Examination:
         for block in (block for block in self.blocks if block.name in self.inputs and SUBJECT in block.values):
             answers, verdicts = block.values[SUBJECT][self.points], block.verdict[self.points]
             undecided = usable[:, None] & ~np.isfinite(answers) & (verdicts == CODE[Verdict.UNDECIDED])
+            if "reverse" in block.values:  # what overflows for the engine too is too large for any float
+                undecided &= np.isfinite(block.values["reverse"][self.points])
             for p, entry in np.argwhere(undecided)[:MOST_WITHOUT_NUMBER].tolist():
                 index = unravel(entry, self.context.graph.shape(block.name))
                 point = self._take(slice(p, p + 1))
@@ -506,6 +508,10 @@ class Examination:
         for group in (names, *([stage] for stage in context.graph.stages if stage in gradients)):
             members = [gradients[name] for name in group]
             slack = np.concatenate([_finite(bounds[i][p] + conditioning[i][0]) for i in members])
+            if SUBJECT in context.methods and context.case.accuracy != "relative":
+                # Beside a corner as anywhere, a right backward pass may lose what rounding of saved values costs.
+                saved = self._saved_at(p)
+                slack = slack + SAVED * np.concatenate([saved[self.blocks[i].name].ravel() for i in members])
             corners = kink.corners(group)
             if group is names:
                 self._list_corners(p, group, corners, ties)
