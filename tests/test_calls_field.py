@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import math
 import os
 import random
 import sys
+import time
 import warnings
 from array import array
 from collections import namedtuple
@@ -21,8 +23,9 @@ import pytest
 from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
 from verify.cli import main
-from verify.errors import UsageError
+from verify.errors import LimitError, UsageError
 from verify.foreign_call import OF_A_CALL, OF_A_CHECK, Global, call_foreign, put_back
+from verify.limits import case_limits, step
 from verify.oracle import of_case
 from verify.oracle.check import check_gradient
 from verify.reading.case import load_case_text
@@ -861,3 +864,91 @@ def test_what_cannot_be_put_back_is_told_after_the_rest_is() -> None:
     ran = call_foreign(changes, kept=kept)
     assert str(ran.error) == "the first was changed, and cannot be put back: ValueError: never"
     assert (ran.changed, other) == (("the first", "the second"), [1])
+
+
+# --------------------------------------------------------------------------- what is called around the gradient (G, I)
+
+BRIEF = replace(FEW, call_seconds=0.3, case_seconds=2.0)
+
+
+def with_forward(forward: Callable[..., Any], factor: float = 2.0) -> Callable[..., Any]:
+    """A gradient of a square that brings the function that it is of."""
+
+    def gradient(x: Any) -> Any:
+        return factor * x
+
+    gradient.forward = forward  # type: ignore[attr-defined]
+    return gradient
+
+
+@pytest.mark.parametrize("case", [SQUARE, lambda x: x**2], ids=["case", "function"])
+def test_a_forward_that_leaves_the_program_ends_nothing(case: Any) -> None:
+    """It is refused in a sentence; one that raises where it has no value says nothing, and the gradient is judged."""
+    at = {"x": 3.0}
+    with pytest.raises(UsageError, match="the forward of its gradient, raises SystemExit at x = 3"):
+        check_gradient(with_forward(lambda x: sys.exit()), case, FEW, at=at)
+    for factor, passes in ((2.0, True), (2.0001, False)):
+        for forward in (lambda x: x**2, lambda x: 1 / 0):
+            assert check_gradient(with_forward(forward, factor), case, FEW, at=at).ok is passes
+
+
+@pytest.mark.parametrize("case", [SQUARE, lambda x: x**2], ids=["case", "function"])
+@pytest.mark.parametrize("waits", [lambda: time.sleep(30), lambda: [None for _ in iter(int, 1)]], ids=["sleep", "loop"])
+def test_a_forward_that_does_not_return(case: Any, waits: Callable[[], Any]) -> None:
+    """It is an error that names the step."""
+    run = check_gradient(with_forward(lambda x: (waits(), x**2)[1]), case, BRIEF, at={"x": 3.0})
+    (problem,) = run.cases[0].problems
+    assert run.verdict == "ERROR"
+    assert "--call-seconds) while" in problem
+    assert problem.endswith("comparing the function with the forward of its gradient")
+
+
+@pytest.mark.parametrize("at_call", [1, 2, 3, 4, 5, 6, 7])
+def test_a_function_that_does_not_return(at_call: int) -> None:
+    """Whichever call of it: traced, watched, or tried at another size."""
+    calls = itertools.count(1)  # a list would be put back between calls
+
+    def waits(x: Any) -> Any:
+        if next(calls) >= at_call:
+            time.sleep(30)
+        return np.sum(x**2)
+
+    at, dims = {"x": np.arange(1.0, 4.0)}, {"x": ("m",)}
+    run = check_gradient(lambda x: 2 * x, waits, BRIEF, at=at, dims=dims)
+    assert run.verdict == "ERROR"
+    assert any("--call-seconds) while" in problem for result in run.cases for problem in result.problems)
+
+
+def test_a_function_that_leaves_the_program_at_another_size() -> None:
+    """There it has no value, and at its own size it is judged."""
+
+    def leaves(x: Any) -> Any:
+        if len(x) != 3:
+            raise SystemExit(0)
+        return np.sum(x**2)
+
+    at, dims = {"x": np.arange(1.0, 4.0)}, {"x": ("m",)}
+    for factor, passes in ((2.0, True), (2.0001, False)):
+        run = check_gradient(lambda x, k=factor: k * x, leaves, FEW, at=at, dims=dims)
+        assert run.ok is passes
+        if passes:
+            assert any("SystemExit" in note for note in run.cases[0].notes)
+
+
+def test_time_around_cases_stands_still_within_one() -> None:
+    """Each case has all of its own."""
+
+    def work(seconds: float) -> None:
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    with case_limits(0.6, 60.0, is_around=True):
+        for _ in range(3):
+            with case_limits(0.6, 60.0):
+                work(0.3)
+        with case_limits(0.6, 60.0), pytest.raises(LimitError):
+            work(2.0)
+        work(0.2)
+        with pytest.raises(LimitError, match="while adding"), step("adding"):
+            work(2.0)

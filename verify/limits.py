@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,8 @@ class Watch:
     """Time on the clock for each call of foreign code."""
     steps: list[str] = field(default_factory=list)
     """What is being done, the innermost step last."""
+    is_around: bool = False
+    """Whether cases within it have limits of their own."""
 
     @property
     def place(self) -> str:
@@ -110,11 +112,14 @@ def _tell(watch: Watch) -> None:
 
 
 @contextmanager
-def case_limits(seconds: float, call_seconds: float, memory: int | None = None) -> Iterator[None]:
+def case_limits(
+    seconds: float, call_seconds: float, memory: int | None = None, *, is_around: bool = False
+) -> Iterator[None]:
     """Watches over one case. Raises LimitError where it takes more.
 
     ``seconds`` are of the processor, ``call_seconds`` on the clock, ``memory`` is in bytes, beyond what the process
-    has already. A case within a case is part of it.
+    has already. A case within a case is part of it; but of what ``is_around`` cases, the time stands still while one of
+    them has its own.
 
     >>> with case_limits(0.05, 60.0), step("counting"):
     ...     while True:
@@ -122,16 +127,19 @@ def case_limits(seconds: float, call_seconds: float, memory: int | None = None) 
     Traceback (most recent call last):
     verify.errors.LimitError: more than 0.05 s of processor time (--case-seconds) while counting
     """
-    if _WATCH.get() is not None:
+    outer = _WATCH.get()
+    if outer is not None and not outer.is_around:
         yield
         return
-    watch = Watch(call_seconds)
+    watch = Watch(call_seconds, is_around=is_around)
     token = _WATCH.set(watch)
     sentence = f"more than {seconds:g} s of processor time (--case-seconds)"
     try:
         with (
-            _alarm("ITIMER_PROF", "SIGPROF", seconds, lambda: f"{sentence} while {watch.place}"),
-            _end_after(seconds),
+            _alarm(
+                "ITIMER_PROF", "SIGPROF", seconds, lambda: f"{sentence} while {watch.place}", stops=outer is not None
+            ),
+            nullcontext() if is_around else _end_after(seconds),
             _at_most(memory, watch),
         ):
             yield
@@ -158,8 +166,13 @@ def call_limits() -> Iterator[None]:
 
 
 @contextmanager
-def _alarm(timer: str, signal_name: str, seconds: float, sentence: Callable[[], str]) -> Iterator[None]:
-    """Raises LimitError when a timer of the system rings; whoever used it before has it back afterwards."""
+def _alarm(
+    timer: str, signal_name: str, seconds: float, sentence: Callable[[], str], *, stops: bool = False
+) -> Iterator[None]:
+    """Raises LimitError when a timer of the system rings; whoever used it before has it back afterwards.
+
+    ``stops`` says that the time of who used it stands still meanwhile.
+    """
     if not hasattr(signal, timer) or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -182,7 +195,8 @@ def _alarm(timer: str, signal_name: str, seconds: float, sentence: Callable[[], 
         signal.setitimer(which, 0.0)
         signal.signal(number, signal.SIG_DFL if before is None else before)
         if left:
-            signal.setitimer(which, max(left - (clock() - started), 1e-6), interval)
+            passed = 0.0 if stops else clock() - started
+            signal.setitimer(which, max(left - passed, 1e-6), interval)
 
 
 @contextmanager

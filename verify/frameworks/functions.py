@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import UsageError
+from verify.foreign_call import call_foreign
 from verify.frameworks import jax_functions, torch_functions
 from verify.frameworks.calling import arguments_of
 
@@ -124,14 +125,18 @@ def _all_code(code: CodeType) -> list[CodeType]:
 def _answers_numpy(function: Any, point: At) -> bool:
     """Whether a function takes NumPy's arrays and gives them back."""
     values = {name: np.array(x)[()] if isinstance(x, np.ndarray) else x for name, x in point.items()}
-    try:
+
+    def called() -> Any:
         try:
             arguments, call = arguments_of(function, None, (), values)
         except TypeError:  # names that are not its own
             arguments, call = arguments_of(function, None, tuple(values.values()), {})
-        answer = call(arguments)
-    except Exception:  # noqa: BLE001 - a framework refuses arrays that are not its own in many ways
+        return call(arguments)
+
+    ran = call_foreign(called)
+    if ran.error is not None:  # a framework refuses arrays that are not its own in many ways
         return False
+    answer = ran.value
     leaves = list(answer.values()) if isinstance(answer, Mapping) else answer
     leaves = leaves if isinstance(leaves, list | tuple) else [leaves]
     return all(isinstance(leaf, np.ndarray | np.generic | float) for leaf in leaves)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import datetime as dt
 import time
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from verify.errors import UsageError, WeakCheckWarning
+from verify.errors import LimitError, UsageError, WeakCheckWarning
 from verify.foreign_call import OF_A_CHECK, put_back
 from verify.frameworks.functions import asked_of
+from verify.limits import case_limits, step
 from verify.oracle.forward import differing, held_against, unjudged
 from verify.oracle.given import adapted, points_of
 from verify.oracle.gradient_run import GradientRun
@@ -32,6 +34,9 @@ from verify.records import METHODS, SUBJECT, CaseResult, Finding
 from verify.runner import at_other_size, versions
 from verify.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
 from verify.sizes import other_sizes
+
+COMPARED = "comparing the function with the forward of its gradient"
+"""A step."""
 
 OTHERS = (
     "Other values, more points, or domain={'x': (low, high)} would tell more; points=0 asks for the given ones alone"
@@ -126,7 +131,7 @@ def check_gradient(
     # Who asks for no other points than the given ones knows what those cannot show.
     knows = asked.points == 0
     if not isinstance(case, Case):
-        gradient, case, given = asked_of(gradient, case, given, tuple(constants))
+        gradient, case, given = _framework_free(asked, gradient, case, given, tuple(constants))
         asked = asked if domain or points else replace(asked, points=0)
     lines = LineCoverage(gradient)
     if accuracy is not None and not 0 < accuracy < 1:
@@ -140,9 +145,11 @@ def check_gradient(
             if dims:
                 raise UsageError("a case has dims of its own; give dims with a function only")
             has_sizes = asked.points and upstream is None and not isinstance(constants, Mapping)
-            results = _judge_sizes(question, case, given, others=bool(has_sizes))
+            judge = partial(_judge_sizes, question, case, given, others=bool(has_sizes))
+            results = _within_limits(asked, case.name, case.file, judge)
         else:
-            results = _judge_function(question, case, given, dims)
+            name = str(getattr(case, "__name__", type(case).__name__))
+            results = _within_limits(asked, name, "", partial(_judge_function, question, case, given, dims))
     results[0] = _with_changes(results[0], changed)
     if knows:
         results = [_without_weaknesses(result) for result in results]
@@ -160,6 +167,32 @@ def check_gradient(
     )
 
 
+def _framework_free(
+    asked: Settings, gradient: Any, reference: Any, given: Sequence[Mapping[str, Any]], constants: tuple[str, ...]
+) -> tuple[Function, Function, tuple[dict[str, Any], ...]]:
+    """See :func:`asked_of`. Raises UsageError where the function does not return."""
+    try:
+        with (
+            case_limits(asked.case_seconds, asked.call_seconds, asked.case_memory),
+            step("telling whose function it is"),
+        ):
+            return asked_of(gradient, reference, given, constants)
+    except LimitError as error:
+        raise UsageError(str(error)) from None
+
+
+def _within_limits(asked: Settings, name: str, file: str, judge: Callable[[], list[CaseResult]]) -> list[CaseResult]:
+    """Results, where what is done around the cases breaks no limit; else an error that names the step."""
+    try:
+        with (
+            case_limits(asked.case_seconds, asked.call_seconds, asked.case_memory, is_around=True),
+            step("looking at the function around its gradient"),
+        ):
+            return judge()
+    except LimitError as error:
+        return [CaseResult(name, file, seed=asked.seed, problems=(f"{file or name}: {error}",))]
+
+
 def _judge_sizes(asked: Question, case: Case, given: Sequence[Mapping[str, Any]], *, others: bool) -> list[CaseResult]:
     """The case as the caller wants it, and at ``others`` of its sizes."""
     settings = asked.settings
@@ -170,7 +203,8 @@ def _judge_sizes(asked: Question, case: Case, given: Sequence[Mapping[str, Any]]
             adapted(other, (), asked.domain, None, asked.constants, asked.dtype)
             for other in other_sizes(case, settings.seed, most)
         ]
-    finding = differing(asked.gradient, cases[0], [point.values for point in cases[0].own_points])
+    with step(COMPARED):
+        finding = differing(asked.gradient, cases[0], [point.values for point in cases[0].own_points])
     if finding is not None:
         return [unjudged(cases[0], finding)]
     smaller = asked.at(at_other_size(settings))
@@ -186,7 +220,8 @@ def _judge_sizes(asked: Question, case: Case, given: Sequence[Mapping[str, Any]]
 
 def _judge_function(asked: Question, function: Function, given: Sequence[Any], dims: Any) -> list[CaseResult]:
     """The function as the caller wants it looked at, unless it is another than that of the gradient."""
-    finding = differing(asked.gradient, function, given)
+    with step(COMPARED):
+        finding = differing(asked.gradient, function, given)
     if finding is not None:
         return [unjudged(str(getattr(function, "__name__", "function")), finding)]
     return [held_against(asked.gradient, function, result) for result in judge_function(asked, function, given, dims)]

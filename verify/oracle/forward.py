@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.errors import UsageError
+from verify.foreign_call import call_foreign
 from verify.interpret import Program
+from verify.oracle.contract import in_words
 from verify.reading.case import Case
 from verify.records import CaseResult, Finding
 
@@ -60,17 +63,25 @@ def differing(gradient: Any, reference: Case | Function, points: Sequence[Mappin
 
 
 def _apart_at(forward: Function, reference: Case | Function, point: Mapping[str, Any]) -> str:
-    """Where the two have different values at a point, in words; empty where they agree, or one of them has none."""
-    try:
+    """Where the two have different values at a point, in words; empty where they agree, or one of them has none.
+
+    Raises UsageError where one of them would leave the program.
+    """
+
+    def values() -> tuple[list[Array], list[Array], float]:
         with np.errstate(all="ignore"):
             own = _arrays(_called(forward, point))
             if isinstance(reference, Case):
-                other, largest = _of_case(reference, point)
-            else:
-                other, largest = _of_function(reference, point)
-    except Exception:  # noqa: BLE001 - whoever judges the gradient tells what foreign code raises
-        return ""
-    return _apart(own, other, largest)
+                return own, *_of_case(reference, point)
+            return own, *_of_function(reference, point)
+
+    ran = call_foreign(values, kept=())  # the check around it tells what it changes
+    if ran.error is None:
+        return _apart(*ran.value)
+    if isinstance(ran.error, Exception):
+        return ""  # whoever judges the gradient tells what the function raises
+    said = f"the function, or the forward of its gradient, raises {in_words(ran.error)} at {_text(point)}"
+    raise UsageError(said) from ran.error
 
 
 def unjudged(case: Case | str, finding: Finding, result: CaseResult | None = None) -> CaseResult:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from verify.errors import UsageError
+from verify.foreign_call import call_foreign
 from verify.judging.rows import CODE
 from verify.oracle.black_box import judge_black_box
+from verify.oracle.contract import in_words
 from verify.oracle.convention import by_name
 from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
 from verify.oracle.function_watch import FunctionWatch, own_arguments
@@ -74,7 +76,10 @@ def _judged(asked: Question, function: Function, at: Sequence[At], dims: Dims | 
     if dims and not any(result.problems for result in results):
         passes = all(result.passes for result in results)
         settings = replace(asked.settings, shrink=asked.settings.shrink and passes)
-        results += _judge_other_sizes(asked.at(settings), function, at[0], dims)
+        others, missing = _judge_other_sizes(asked.at(settings), function, at[0], dims)
+        told = others or results[:1]  # where there is no other size, its own result says why
+        told = [replace(result, notes=(*result.notes, *missing)) for result in told]
+        results = results + told if others else told + results[1:]
     if not asked.domain and not asked.settings.points:
         results[0] = replace(results[0], notes=(*results[0].notes, NO_DOMAIN))
     return results
@@ -237,21 +242,25 @@ def _judge_black_box(asked: Question, function: Function, points: Sequence[At], 
     return held_to_proof(asked.settings, watch.told([found], asked.gradient)[0])
 
 
-def _judge_other_sizes(asked: Question, function: Function, at: At, dims: Dims) -> list[CaseResult]:
-    """A result for each other size that the function has a value at; a note says where it has none."""
+def _judge_other_sizes(
+    asked: Question, function: Function, at: At, dims: Dims
+) -> tuple[list[CaseResult], tuple[str, ...]]:
+    """A result for each other size that the function has a value at; and what is to be told of those without."""
     settings = at_other_size(asked.settings)
     most = SUBJECT_SIZES if settings.sizes is None else settings.sizes
     results: list[CaseResult] = []
     missing: list[str] = []
     plain = by_name(function, list(at))
-    own = plain(**own_arguments(at))
+    ran = call_foreign(lambda: plain(**own_arguments(at)))
+    if ran.error is not None:
+        raise UsageError(f"the function raises {in_words(ran.error)} at the given point") from ran.error
     for label, drawn, why_none in points_at_other_sizes(at, dims, asked.domain, settings.seed):
         if len(results) == most:
             break
         reason = why_none
         for candidate in drawn:
             point = _as_dtype(candidate, asked.dtype)
-            reason = why_without_value(plain, point, own)
+            reason = why_without_value(plain, point, ran.value)
             if not reason:
                 break
         if reason:
@@ -259,7 +268,7 @@ def _judge_other_sizes(asked: Question, function: Function, at: At, dims: Dims) 
             continue
         found = _judge_group(replace(asked, settings=settings, upstream=None), function, [point], own=False)
         results += [replace(result, name=f"{result.name} [{label}]") for result in found]
-    return [replace(result, notes=(*result.notes, *missing)) for result in results]
+    return results, tuple(missing)
 
 
 def _as_dtype(point: At, dtype: str | None) -> dict[str, Any]:
