@@ -91,7 +91,7 @@ class Answer:
         """Whether something else is right where the answer is."""
         good = ~self.bad
         other = np.broadcast_to(other, self.given.shape)[good]
-        return bool(close(other, self.right[good], self.right[good], self.dtype).all())
+        return bool(close(other, self.right[good], self.right, self.dtype).all())
 
 
 class Relation(NamedTuple):
