@@ -365,6 +365,32 @@ def test_lost_tails_of_large_gradients_pass_along_directions() -> None:
     assert not check_gradient(wrong, tail, settings).ok
 
 
+def masked_sigmoid(x: Any) -> Any:
+    """Without overflow, as a course has it written."""
+    z = np.zeros_like(x)
+    z[x >= 0] = np.exp(-x[x >= 0])
+    z[x < 0] = np.exp(x[x < 0])
+    top = np.ones_like(x)
+    top[x < 0] = z[x < 0]
+    return top / (1 + z)
+
+
+def test_lost_tails_of_a_masked_sigmoid_pass() -> None:
+    """What the mask chose is known as well as what is made of it, at its tie and elsewhere."""
+
+    def function(x: Any, y: Any) -> Any:
+        return masked_sigmoid(x) * np.tanh(y)
+
+    def gradient(x: Any, y: Any, upstream: Any, fault: float = 0.0) -> Any:
+        s, t = masked_sigmoid(x), np.tanh(y)
+        return upstream * s * (1 - s) * t * (1 + fault), upstream * s * (1 - t * t)
+
+    at, domain = {"x": np.array([0.0, 16.0, -3.0]), "y": np.array([8.0, 8.0, 1.0])}, {"x": (-20, 20), "y": (-12, 12)}
+    assert check_gradient(gradient, function, QUICK, at=at, domain=domain).ok
+    off = check_gradient(lambda x, y, upstream: gradient(x, y, upstream, 1e-5), function, QUICK, at=at, domain=domain)
+    assert "FAIL" == off.cases[0].status
+
+
 @pytest.mark.parametrize("kink", ["max(x, 0)", "abs(x)"])
 def test_lost_tails_pass_at_corners_of_another_input_too(kink: str) -> None:
     """The vector of all inputs is judged at a kink: what a tail may lose beside it is excused there as anywhere."""

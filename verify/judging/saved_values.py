@@ -108,6 +108,7 @@ def _uncertainties(graph: Graph, values: Values, unit: float) -> dict[int, Array
         node = graph.nodes[i]
         moving = [k for k, j in enumerate(node.args) if j in known]
         if not _is_smooth(node):
+            _choose(graph, i, moving, values, known)
             continue
         operands = _operands(node, values)
         curved = [k for k in moving if not _is_linear(node, k, len(moving))]
@@ -124,6 +125,16 @@ def _uncertainties(graph: Graph, values: Values, unit: float) -> dict[int, Array
         had = np.where(slope > 0, known[i] / slope, 0.0)
         known[j] = np.maximum(known[j], np.where(np.isfinite(had), had, 0.0))
     return known
+
+
+def _choose(graph: Graph, i: int, moving: Sequence[int], values: Values, known: dict[int, Array]) -> None:
+    """A value that a branch handed on unchanged, as by ``where`` or a maximum, is known as its result is."""
+    node = graph.nodes[i]
+    if node.kind != "op" or OPS[node.op].kink is None:
+        return
+    for j in (node.args[k] for k in moving):
+        if graph.nodes[j].shape == node.shape:
+            known[j] = np.maximum(known[j], np.where(np.equal(values[j], values[i]), known[i], 0.0))
 
 
 def _is_smooth(node: Node) -> bool:
