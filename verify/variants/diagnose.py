@@ -241,9 +241,7 @@ def _told(answer: Answer, simple: Sequence[Relation], fits: _Fits, found: Sequen
     multiple = bool(simple) and MULTIPLE in simple[0].sentence
     is_said = multiple and all(found[n].kind in ("factor", "sign") for n in best[:1])
     if told and not is_said:
-        others = len(told) - 1
-        more = f" ({others} other single {'fault gives' if others == 1 else 'faults give'} the same numbers)"
-        lines.append(f"your d{name} {told[0]}{more if others else ''}")
+        lines.append(f"your d{name} {told[0]}")
     if not lines:
         if answer.is_single:
             return [f"your d{name} is wrong in one number only, from which no rule can be told{region}"]
@@ -260,6 +258,9 @@ def _told(answer: Answer, simple: Sequence[Relation], fits: _Fits, found: Sequen
         lines[0] += region
     if int(np.count_nonzero(answer.bad)) == 1:
         lines[0] += " (seen at one point only)"
+    others = len(told) - 1
+    if others > 0 and not is_said:  # a line of its own: the first one is the cause
+        lines.append(f"{others} other single {'fault gives' if others == 1 else 'faults give'} the same numbers")
     return lines
 
 
