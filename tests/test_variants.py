@@ -253,7 +253,7 @@ def test_three_paths_and_one_assignment() -> None:
 
     line, others = said(backward, THREE_PATHS)["x"]
     assert "equals the right one without the path through `c`" in line
-    assert "1 other single fault gives the same numbers" == others
+    assert "2 other single faults give the same numbers" == others
 
     def last(x: Any) -> Any:
         return 2 * x * np.exp(x)
