@@ -54,7 +54,7 @@ def kept_points(gradient: Any, case: Case) -> list[Point]:
 
     >>> from verify.reading.case import load_case_text
     >>> case = load_case_text("{case: never failed, inputs: {x: {at: 3}}, stages: {f: x**2}}")
-    >>> kept_points(abs, case)
+    >>> kept_points(max, case)
     []
     """
     free = _free_shapes(case)

@@ -80,12 +80,13 @@ def short_law(function: Callable[[Any], float], x: Any, claimed: float, noise: f
 
     ``noise`` is how far a value of the function may be off. The function answers NaN where it has no value.
 
+    >>> import numpy as np
     >>> noise = 3 * 2.0**-53
     >>> short_law(math.exp, np.float64(1.0), math.exp(1.0), noise, FINE).agrees
     True
     >>> short_law(math.exp, np.float64(1.0), math.exp(1.0) * (1 + 1e-9), noise, FINE).agrees
     False
-    >>> short_law(lambda x: max(x, 0.0), np.float64(0.0), 0.5, noise, FINE).agrees
+    >>> bool(short_law(lambda x: max(x, 0.0), np.float64(0.0), 0.5, noise, FINE).agrees)
     False
     """
     scale = scales(x)[0]
