@@ -276,11 +276,15 @@ def test_conventions_where_a_window_ties() -> None:
         (
             "conv1d(x, w, stride=True)",
             {"x": (1, 1, 3), "w": (1, 1, 1)},
-            "stride must be a whole number or a tuple of them, got 'True'",
+            "stride of conv1d must be a whole number from 1 on, or a tuple of them, got True",
         ),
         ("conv1d(x, w, dilation=2)", {"x": (1, 1, 3), "w": (1, 1, 1)}, "unknown parameter 'dilation' of conv1d"),
         ("max_pool(x)", {"x": (1, 1, 3)}, "size"),
-        ("max_pool(x, size=0)", {"x": (1, 1, 3)}, "size of max_pool must be a whole number from 1 on, got 0"),
+        (
+            "max_pool(x, size=0)",
+            {"x": (1, 1, 3)},
+            "size of max_pool must be a whole number from 1 on, or a tuple of them, got 0",
+        ),
         ("avg_pool(x, size=4)", {"x": (1, 1, 3)}, "avg_pool: a window of 4 does not fit"),
         ("avg_pool(x, size=2)", {"x": (4, 4)}, "avg_pool needs an input (N, C, L) or (N, C, H, W), got shape (4, 4)"),
     ],

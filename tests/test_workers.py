@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -73,12 +74,28 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def _as_in_a_terminal() -> None:
+    """Signals that a parent in the background ignores, as ``nohup`` does, end a process again."""
+    for ignored in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(ignored, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux shows them")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_no_worker_outlives_its_parent(how: signal.Signals) -> None:
     """And none holds its pipes: whoever reads them sees the end."""
     command = [sys.executable, str(HERE / "worker_tasks.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+    with (
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_as_in_a_terminal,  # noqa: PLW1509 - no thread of this test holds a lock
+        ) as parent,
+        contextlib.ExitStack() as ends,
+    ):
+        ends.callback(parent.kill)  # whatever fails below, nobody waits for it
         assert parent.stdout is not None
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == 2
