@@ -16,7 +16,7 @@ from verify.certified.balls import Balls
 from verify.certified.taylor import Taylor
 from verify.graph import Graph
 from verify.judging import kinks
-from verify.judging.corners import Corners
+from verify.judging.corners import Corners, _least_distance
 from verify.judging.kinks import KinkJudge, undecided_sites
 from verify.methods.central import Central
 from verify.ops import OPS, Op
@@ -426,3 +426,9 @@ def test_at_a_jump_nothing_is_shown_and_beside_it_the_slope_is_zero() -> None:
     assert (Verdict.UNDECIDED, False) == (row.verdict, row.passes)
     assert "sign jumps here" in row.reason
     assert own("sign(x) + x", "x: {at: 0.5, domain: [0.1, 1]}", points=20).passes
+
+
+def test_slopes_that_no_float_measures_accuse_nobody() -> None:
+    """In units of what is allowed a distance may be infinite: no exception, and no direction is found in it."""
+    assert not _least_distance(np.array([[np.inf, 1.0], [0.5, -1.0]])).any()
+    assert _least_distance(np.array([[1.0, 1.0], [1.0, -1.0]])).any()

@@ -242,6 +242,8 @@ def _least_distance(points: Array) -> Array:
     from scipy.optimize import nnls  # costs 0.4 s to import, and few runs meet two kinks at once
 
     stacked = np.vstack([points.T, np.ones(len(points))])
+    if not np.isfinite(stacked).all():  # in units of a tolerance of 0 nothing is near: nothing is found
+        return np.zeros(len(points))
     try:
         weights, _ = nnls(stacked, np.append(np.zeros(points.shape[1]), 1.0), maxiter=30 * len(points))
     except RuntimeError:  # it went in circles: nothing is found
