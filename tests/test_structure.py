@@ -9,6 +9,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,194 +21,40 @@ PACKAGE = ROOT / "verify"
 TOP_LEVEL = {"verify", "cases", "tests", "reports", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"}
 HEAVY = ("numpy", "sympy", "mpmath", "flint", "pandas", "scipy", "hypothesis", "pydantic", "ruamel", "rich", "jinja2")
 
-FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "limits", "records", "report.atomic", "workers"),
-    (
-        "ops.row",
-        "ops.axes",
-        "ops.ball_forms",
-        "ops.ball_matrices",
-        "ops.ball_functions",
-        "ops.sympy_forms",
-        "ops.elementwise",
-        "ops.exponentials",
-        "ops.trigonometric",
-        "ops.special",
-        "ops.kinked",
-        "ops.products",
-        "ops.reductions",
-        "ops.shaping",
-        "ops.einsum",
-        "ops.scans",
-        "ops.extrema",
-        "ops.softmax",
-        "ops.linear_algebra",
-        "ops.convolution",
-        "ops",
-        "ops.parameters",
-    ),
-    (
-        "streams",
-        "graph",
-        "lengths",
-        "certified.matrix_bounds",
-        "certified.balls",
-        "interpret",
-        "certified.work",
-        "certified.taylor",
-        "symbolic.formula",
-        "reading.syntax",
-        "reading.expression",
-        "reading.expression_text",
-        "symbolic.symbols",
-    ),
-    (
-        "derivative",
-        "symbolic.matrix_forms",
-        "symbolic.closed_forms",
-        "symbolic.polynomials",
-        "symbolic.implicit",
-        "symbolic.pieces",
-        "symbolic",
-        "methods.symbolic",
-        "methods.reverse",
-        "methods.central",
-        "foreign",
-        "methods.torch",
-        "methods.jax",
-        "methods.autograd",
-        "methods",
-        "reading.yaml_source",
-        "reading.case_format",
-        "reading.case_values",
-        "reading.case",
-        "reading.case_files",
-        "reading.case_template",
-        "reading.case_writer",
-        "reading",
-        "emitting.texts",
-        "emitting.templates",
-        "emitting.passes",
-        "emitting",
-        "foreign_call",
-        "tracing.places",
-        "tracing.storage",
-        "tracing.excluded",
-        "tracing.conditions",
-        "tracing.numpy_rules",
-        "tracing.tracer",
-        "tracing.recorder",
-        "tracing.preserving",
-        "tracing.shim",
-        "tracing.following",
-        "tracing.trace",
-        "tracing.value_text",
-        "tracing.programs",
-        "tracing.aten",
-        "tracing.jaxpr",
-        "tracing",
-        "points",
-        "codec",
-        "cache",
-        "sizes",
-        "certified.reference",
-        "certified.step_bounds",
-        "certified",
-        "settings",
-        "oracle.ball_numbers",
-        "oracle.upstreams",
-        "oracle.interface",
-        "oracle.answers",
-        "oracle.convention",
-        "oracle.contract",
-        "oracle.code_constants",
-        "oracle.line_coverage",
-        "oracle.subject",
-        "oracle.search",
-        "oracle.step_law",
-        "oracle.short_law",
-        "oracle.tied",
-        "oracle.function_watch",
-        "oracle.measured",
-    ),
-    (
-        "judging.rows",
-        "judging.power",
-        "judging.underflow",
-        "judging.compare",
-        "judging.proof",
-        "judging.corners",
-        "judging.kinks",
-        "judging.audit",
-        "judging.branches",
-        "judging.context",
-        "judging.step_records",
-        "judging.conditioning",
-        "judging.saved_values",
-        "judging.slopes_beside",
-        "judging.prover",
-        "judging.examine",
-        "judging.judge",
-        "judging.large",
-        "judging",
-        "variants.generate",
-        "variants.side_by_side",
-        "variants.match",
-        "variants.points_again",
-        "variants.kill_score",
-        "variants.diagnose",
-        "variants",
-        "oracle.kept_points",
-        "oracle.shrink",
-        "oracle.weak_checks",
-        "judging.passes",
-        "preparing",
-        "gathering",
-        "runner",
-        "oracle.given",
-        "oracle.function_sizes",
-        "matrix",
-        "report",
-        "report.format",
-        "report.select",
-        "report.cause",
-        "report.csv",
-        "report.plot",
-        "report.html",
-        "report.json",
-        "report.terminal",
-        "oracle.of_case",
-        "oracle.black_box",
-        "oracle.outer_kinks",
-        "oracle.of_function",
-        "oracle.gradient_run",
-        "oracle.forward",
-        "frameworks.calling",
-        "frameworks.read_in_balls",
-        "frameworks.torch_functions",
-        "frameworks.jax_functions",
-        "frameworks.functions",
-        "oracle.check",
-        "oracle.named",
-        "frameworks.torch",
-        "frameworks.jax",
-        "frameworks.autograd",
-        "frameworks",
-        "oracle",
-    ),
-    ("options", "strategies", "bench", "cli", "pytest_plugin", "__main__", ""),
+FLOORS = (
+    "ground",
+    "numbers",
+    "ops",
+    "graph",
+    "case",
+    "places",
+    "symbolic",
+    "methods",
+    "truth",
+    "tracing",
+    "subjects",
+    "judging",
+    "variants",
+    "programs",
+    "running",
+    "emitting",
+    "report",
+    "oracle",
+    "frameworks",
+    "tools",
+    "doors",
 )
-"""Every module, from the ground up; "" is the package itself, the public door. A module may import the lower floors,
-and those of its own floor that stand before it."""
+"""The folders of the package from the ground up: a module imports its own folder and lower ones."""
 
-RANK = {module: (floor, place) for floor, modules in enumerate(FLOORS) for place, module in enumerate(modules)}
+GROUND = ("errors", "files", "limits", "records", "version")
+"""The files beside the folders that stand below all of them; the others are doors, above all of them."""
 
 WITHOUT_EXAMPLE = {
-    "pytest_plugin.pytest_addoption": "a hook: pytest calls it, and tests/test_pytest_plugin.py runs it",
+    "pytest_plugin.pytest_addoption": "a hook: pytest calls it, and tests/doors/test_pytest_plugin.py runs it",
     "pytest_plugin.pytest_configure": "a hook, as above",
     "pytest_plugin.pytest_collect_file": "a hook, as above",
-    "pytest_plugin.gradient_oracle": "a fixture: pytest makes it, and tests/test_pytest_plugin.py uses it",
-    "pytest_plugin.case_folders": "needs a running pytest; tests/test_pytest_plugin.py runs it",
+    "pytest_plugin.gradient_oracle": "a fixture: pytest makes it, and tests/doors/test_pytest_plugin.py uses it",
+    "pytest_plugin.case_folders": "needs a running pytest; tests/doors/test_pytest_plugin.py runs it",
 }
 """Public functions without an example in the docstring, each with the reason."""
 
@@ -218,6 +65,7 @@ def module_name(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def sources() -> dict[str, str]:
     """Every module of the package with its text."""
     return {module_name(file): file.read_text(encoding="utf-8") for file in sorted(PACKAGE.rglob("*.py"))}
@@ -245,7 +93,15 @@ def imported_from(origin: str, names: list[ast.alias]) -> list[str]:
     if origin == "verify":
         return [f"verify.{alias.name}" for alias in names]
     inner = [f"{origin}.{alias.name}" for alias in names]
-    return list(dict.fromkeys(name if name.removeprefix("verify.") in RANK else origin for name in inner))
+    return list(dict.fromkeys(name if name.removeprefix("verify.") in sources() else origin for name in inner))
+
+
+def floor(module: str) -> str:
+    """The floor of a module: its folder, or that of the files that stand in none."""
+    folder = module.split(".", maxsplit=1)[0]
+    if (PACKAGE / folder).is_dir() and folder:
+        return folder
+    return "ground" if module in GROUND else "doors"
 
 
 def import_faults(module: str, text: str) -> list[str]:
@@ -256,8 +112,8 @@ def import_faults(module: str, text: str) -> list[str]:
             faults.append(f"{module}:{line}: relative import; write it out as verify.…")
         elif name.split(".")[0] != "verify":
             outside = name.split(".")[0] not in sys.stdlib_module_names
-            if outside and not typing_only and RANK[module][0] == 0:
-                faults.append(f"{module}:{line}: floor 0 uses the standard library only, not {name}")
+            if outside and not typing_only and floor(module) == "ground":
+                faults.append(f"{module}:{line}: the ground uses the standard library only, not {name}")
         elif name != "verify.__version__":
             faults += [f"{module}:{line}: {fault}" for fault in inner_faults(module, name[len("verify.") :])]
     return faults
@@ -265,14 +121,30 @@ def import_faults(module: str, text: str) -> list[str]:
 
 def inner_faults(module: str, target: str) -> Iterator[str]:
     """What is wrong with one module of the package importing another."""
-    if target not in RANK:
-        yield f"{target!r} has no floor"
-    elif RANK[target] >= RANK[module]:
-        yield f"imports {target} from floor {RANK[target][0]}, which does not stand below it"
+    if target not in sources():
+        yield f"there is no module {target!r}"
+    elif FLOORS.index(floor(target)) > FLOORS.index(floor(module)):
+        yield f"imports {target}: {floor(target)} does not stand below {floor(module)}"
+    elif target == module:
+        yield "imports itself"
     if module.startswith("methods.") and target.startswith("methods"):
         yield f"a method imports {target}: methods are independent of each other"
-    if module.startswith("report") and not target.startswith("report") and target not in ("records", "errors"):
+    if module.startswith("report") and floor(target) not in ("report", "ground"):
         yield f"a report imports {target}: it may know the records and the errors alone"
+
+
+def circles(texts: dict[str, str]) -> list[str]:
+    """Modules that import each other, directly or in turn, and what is left of the order where one does."""
+    waits = {
+        module: {name.removeprefix("verify.") for _, name, _ in imports(text) if name.startswith("verify.")} & {*texts}
+        for module, text in texts.items()
+    }
+    while free := [module for module, others in waits.items() if not others]:
+        for module in free:
+            del waits[module]
+        for others in waits.values():
+            others.difference_update(free)
+    return sorted(waits)
 
 
 def public_definitions(text: str) -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef, bool]]:
@@ -312,9 +184,22 @@ def test_the_top_level_is_fixed() -> None:
     assert found - {"build", "dist"} == TOP_LEVEL
 
 
-def test_every_module_has_a_floor() -> None:
-    """A new file must be given its place, and a file that is gone must give it up."""
-    assert sorted(RANK) == sorted(sources())
+def test_every_folder_is_a_floor() -> None:
+    """A new folder must be given its place, and one that is gone must give it up; ground files exist."""
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == {*FLOORS} - {"ground", "doors"}
+    assert {*GROUND} <= {*sources()}
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """Within a folder too there is an order: what is understood first."""
+    assert circles(sources()) == []
+
+
+def test_a_circle_is_found() -> None:
+    """The twin of the rule above."""
+    texts = {"a": "import verify.b", "b": "def f():\n    from verify.c import x", "c": "import verify.a", "d": ""}
+    assert circles(texts) == ["a", "b", "c"]
 
 
 def test_the_methods_folder_is_the_registry() -> None:
@@ -336,20 +221,21 @@ def test_imports_run_down_the_floors(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "planted", "complaint"),
     [
-        ("graph", "from verify.reading.case import Case", "does not stand below"),
-        ("graph", "import verify.runner", "does not stand below"),
-        ("graph", "def f():\n    from verify import cli", "does not stand below"),
-        ("graph", "if TYPE_CHECKING:\n    from verify.reading.case import Case", "does not stand below"),
-        ("graph", "from verify.graph import Node", "does not stand below"),
-        ("certified.balls", "from verify.interpret import run", "does not stand below"),
-        ("graph", "from verify.nowhere import x", "has no floor"),
-        ("graph", "from verify import run_case", "has no floor"),
-        ("graph", "from . import ops", "relative import"),
+        ("graph.graph", "from verify.case.case import Case", "does not stand below"),
+        ("graph.graph", "import verify.running.runner", "does not stand below"),
+        ("graph.graph", "def f():\n    from verify import cli", "does not stand below"),
+        ("graph.graph", "if TYPE_CHECKING:\n    from verify.case.case import Case", "does not stand below"),
+        ("graph.graph", "from verify.graph.graph import Node", "imports itself"),
+        ("numbers.balls", "from verify.graph.interpret import run", "does not stand below"),
+        ("errors", "import verify.ops", "does not stand below"),
+        ("graph.graph", "from verify.nowhere import x", "there is no module"),
+        ("graph.graph", "from verify import run_case", "there is no module"),
+        ("graph.graph", "from . import ops", "relative import"),
         ("errors", "import numpy", "standard library only"),
         ("methods.central", "from verify.methods.symbolic import prepare", "independent of each other"),
         ("methods.central", "import verify.methods", "independent of each other"),
         ("report.csv", "from verify.ops import OPS", "records and the errors alone"),
-        ("report.csv", "from verify.runner import run_case", "records and the errors alone"),
+        ("report.csv", "from verify.running.runner import run_case", "records and the errors alone"),
     ],
 )
 def test_a_planted_import_is_found(module: str, planted: str, complaint: str) -> None:
@@ -360,11 +246,11 @@ def test_a_planted_import_is_found(module: str, planted: str, complaint: str) ->
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("graph", "import numpy as np\nfrom verify.ops import OPS"),
-        ("interpret", "from verify.graph import Graph"),
+        ("graph.graph", "import numpy as np\nfrom verify.ops import OPS"),
+        ("graph.interpret", "from verify.graph.graph import Graph"),
         ("records", "import math\nif TYPE_CHECKING:\n    import numpy as np"),
         ("report.csv", "from verify.records import Run\nfrom verify.errors import UsageError"),
-        ("cli", "from verify import __version__\nfrom verify.runner import run_cases"),
+        ("cli", "from verify import __version__\nfrom verify.running.runner import run_cases"),
     ],
 )
 def test_an_allowed_import_is_not_complained_about(module: str, allowed: str) -> None:

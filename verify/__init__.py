@@ -9,22 +9,22 @@
 Nothing is imported before it is asked for, so ``import verify`` costs next to nothing.
 """
 
+from verify.version import __version__
+
 TYPE_CHECKING = False  # not from typing, which would be the most expensive part of ``import verify``
 if TYPE_CHECKING:
+    from verify.case.case import Case, load_case
+    from verify.case.files import find_case, find_case_files, shipped_cases
+    from verify.case.writer import save_case
     from verify.emitting.passes import emit
     from verify.errors import CaseError, TraceError, UsageError, VerifyError, WeakCheckWarning, WrongGradientError
-    from verify.graph import Graph, GraphBuilder
+    from verify.graph.graph import Graph, GraphBuilder
     from verify.oracle.check import check_gradient
     from verify.oracle.gradient_run import GradientRun
-    from verify.reading.case import Case, load_case
-    from verify.reading.case_files import find_case, find_case_files, shipped_cases
-    from verify.reading.case_writer import save_case
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
-    from verify.runner import run_case, run_cases
-    from verify.settings import Settings
+    from verify.running.runner import run_case, run_cases
+    from verify.running.settings import Settings
     from verify.tracing.trace import trace
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Case",
@@ -58,16 +58,16 @@ __all__ = [
 
 _HOMES = {
     "verify.emitting.passes": ("emit",),
-    "verify.reading.case": ("Case", "load_case"),
-    "verify.reading.case_writer": ("save_case",),
+    "verify.case.case": ("Case", "load_case"),
+    "verify.case.writer": ("save_case",),
     "verify.errors": ("CaseError", "TraceError", "UsageError", "VerifyError", "WeakCheckWarning", "WrongGradientError"),
-    "verify.graph": ("Graph", "GraphBuilder"),
+    "verify.graph.graph": ("Graph", "GraphBuilder"),
     "verify.oracle.check": ("check_gradient",),
     "verify.oracle.gradient_run": ("GradientRun",),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
-    "verify.reading.case_files": ("find_case", "find_case_files", "shipped_cases"),
-    "verify.runner": ("run_case", "run_cases"),
-    "verify.settings": ("Settings",),
+    "verify.case.files": ("find_case", "find_case_files", "shipped_cases"),
+    "verify.running.runner": ("run_case", "run_cases"),
+    "verify.running.settings": ("Settings",),
     "verify.tracing.trace": ("trace",),
 }
 

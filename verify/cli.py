@@ -10,8 +10,8 @@ import argparse
 import os
 import sys
 
-from verify import __version__
 from verify.options import RUN_OPTIONS, SCORE_OPTIONS, add_run_options, check_arguments, positive_count, settings
+from verify.version import __version__
 
 TYPE_CHECKING = False  # typing itself would slow 'verify --help' down; checkers read the name all the same
 if TYPE_CHECKING:
@@ -163,8 +163,8 @@ def _run(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from shlex import join
 
-    from verify.reading.case_files import find_case_files
-    from verify.runner import RunInterrupted, run_cases
+    from verify.case.files import find_case_files
+    from verify.running.runner import RunInterrupted, run_cases
 
     files = find_case_files(args.paths or [_default_cases()], args.pick)
     targets = _targets(args)
@@ -184,7 +184,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _tell_cache_trouble() -> str:
     """Says on stderr why a cache is not used, where it cannot be; returns what was said."""
-    from verify.cache import trouble
+    from verify.running.cache import trouble
 
     said = trouble()
     if said:
@@ -208,7 +208,7 @@ def _default_cases() -> Path:
     """Where the cases are if nobody says; says so on stderr."""
     from pathlib import Path
 
-    from verify.reading.case_files import holds_case_files, shipped_cases
+    from verify.case.files import holds_case_files, shipped_cases
 
     here = Path("cases")
     found = here if holds_case_files(here) else shipped_cases()
@@ -252,7 +252,7 @@ def _make_sure_of(path: Path, is_folder: bool) -> None:
     import tempfile
 
     from verify.errors import UsageError
-    from verify.report.atomic import target_of
+    from verify.files import target_of
     from verify.report.csv import FILES
 
     target = path if is_folder else target_of(path)
@@ -360,9 +360,9 @@ def _check(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from shlex import join
 
+    from verify.case.files import find_case
     from verify.oracle.check import check_gradient
     from verify.oracle.named import gradient_named
-    from verify.reading.case_files import find_case
 
     case = find_case(args.case)
     targets = _asked_reports(args)
@@ -386,9 +386,9 @@ def _add_show(parser: _Parser) -> None:
 
 def _show(args: argparse.Namespace) -> int:
     """Prints the forward and backward pass at the case's first own point."""
-    from verify.reading.case_files import find_case
+    from verify.case.files import find_case
     from verify.report.terminal import make_console, print_case_passes
-    from verify.runner import run_case
+    from verify.running.runner import run_case
 
     result = run_case(find_case(args.case), settings(vars(args).get))
     if result.problems:
@@ -427,8 +427,8 @@ def _new(args: argparse.Namespace) -> int:
     """Writes a case file that runs and is explained, or that a function is traced to; never over another one."""
     from pathlib import Path
 
+    from verify.case.template import case_text, file_stem
     from verify.errors import UsageError
-    from verify.reading.case_template import case_text, file_stem
 
     if args.function:
         return _new_from_function(args)
@@ -456,9 +456,9 @@ def _new_from_function(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from pathlib import Path
 
+    from verify.case.template import file_stem
+    from verify.case.writer import save_case
     from verify.oracle.named import gradient_named
-    from verify.reading.case_template import file_stem
-    from verify.reading.case_writer import save_case
     from verify.tracing.trace import trace
     from verify.tracing.value_text import named_values
 
@@ -482,9 +482,9 @@ def _add_emit(parser: _Parser) -> None:
 
 def _emit(args: argparse.Namespace) -> int:
     """Prints a case as a Python module with its forward and backward pass."""
+    from verify.case.case import load_case
+    from verify.case.files import find_case
     from verify.emitting.passes import emit
-    from verify.reading.case import load_case
-    from verify.reading.case_files import find_case
 
     print(emit(load_case(find_case(args.case))), end="")
     return ALL_PASS
@@ -501,7 +501,7 @@ def _schema(_: argparse.Namespace) -> int:
     """Prints the JSON Schema of the case format."""
     import json
 
-    from verify.reading.case_format import json_schema
+    from verify.case.format import json_schema
 
     print(json.dumps(json_schema(), indent=2))
     return ALL_PASS
@@ -540,8 +540,8 @@ def _op_rows() -> tuple[list[str], list[list[str]]]:
 
 def _matrix() -> tuple[list[str], list[list[str]]]:
     """Headings and rows of the matrix: what came of running each op through each method."""
-    from verify.matrix import support_matrix
     from verify.records import METHODS
+    from verify.tools.support import support_matrix
 
     statuses: dict[str, dict[str, str]] = {}
     for op, method, status in support_matrix():
@@ -557,7 +557,7 @@ def _add_bench(parser: _Parser) -> None:
 
 def _bench(args: argparse.Namespace) -> int:
     """Measures the program against hand-written checks."""
-    from verify.bench import main as measure
+    from verify.tools.bench import main as measure
 
     return int(measure(args) or ALL_PASS)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from verify.settings import Settings
+    from verify.running.settings import Settings
 
 
 def count(text: str) -> int:
@@ -253,7 +253,7 @@ def settings(value_of: Callable[[str], Any]) -> Settings:
     >>> asked.points, asked.seed, asked.methods
     (8, 3, ('reverse', 'central'))
     """
-    from verify.settings import Settings
+    from verify.running.settings import Settings
 
     given = {name: value_of(name) for name in RUN_OPTIONS}
     return Settings(**{name: value for name, value in given.items() if value is not None})

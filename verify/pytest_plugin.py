@@ -45,7 +45,7 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         """Runs the case, at other sizes too; raises CaseFailedError at the first size where it does not pass."""
-        from verify.runner import run_file
+        from verify.running.runner import run_file
 
         for result in run_file(self.path, settings(lambda name: self.config.getoption(f"verify_{name}"))):
             if not result.passes:
@@ -122,7 +122,7 @@ class GradientOracle:
         return self.run
 
     def _file_of(self, name: str) -> Path:
-        from verify.reading.case_files import find_case
+        from verify.case.files import find_case
 
         for folder in (self._test_file.parent, self._config.rootpath):
             if (folder / name).is_file():

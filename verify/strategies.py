@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from verify.case.case import INTEGRAL, Case, Domain, Input, load_case_text
+from verify.case.expression import CALLABLE, graph_from_expressions
+from verify.case.syntax import MAX_DEPTH, referenced_names
 from verify.errors import ShapeError, UsageError, did_you_mean
-from verify.graph import Graph
+from verify.graph.graph import Graph
 from verify.ops import OPS, REAL, Jump, Op, Shape
-from verify.reading.case import INTEGRAL, Case, Domain, Input, load_case_text
-from verify.reading.expression import CALLABLE, graph_from_expressions
-from verify.reading.syntax import MAX_DEPTH, referenced_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

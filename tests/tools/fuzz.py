@@ -26,15 +26,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from verify.case.case import load_case, load_case_text
+from verify.case.expression import graph_from_expressions
+from verify.case.files import find_case_files, shipped_cases
 from verify.errors import CaseError
 from verify.ops import OPS
 from verify.ops.parameters import PARAMETERS
-from verify.reading.case import load_case, load_case_text
-from verify.reading.case_files import find_case_files, shipped_cases
-from verify.reading.expression import graph_from_expressions
 from verify.records import VERDICTS, CaseResult, Verdict
-from verify.runner import run_loaded
-from verify.settings import Settings
+from verify.running.runner import run_loaded
+from verify.running.settings import Settings
 
 LONGEST_MESSAGE = 10_000
 """Characters of a message."""

@@ -4,7 +4,7 @@
     python tests/tools/golden.py compare FOLDER
 
 ``make`` writes to FOLDER the rows of all shipped cases (every column, nothing that depends on time), what each planted
-fault of ``tests/planted_backward.py`` comes to with what is said of it, and the whole text of one failure of each
+fault of ``tests/tools/planted_backward.py`` comes to with what is said of it, and the whole text of one failure of each
 function there. ``compare`` does the same anew, prints what differs, and ends with 1 where something does.
 """
 
@@ -22,16 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from planted_backward import WRITTEN
+
+from verify.oracle.check import check_gradient
+from verify.report.csv import results_frame
+from verify.running.runner import run_cases
+from verify.running.settings import Settings
 
 TESTS = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(TESTS))
-
-from planted_backward import WRITTEN  # noqa: E402 - beside the tests, which are no package
-
-from verify.oracle.check import check_gradient  # noqa: E402
-from verify.report.csv import results_frame  # noqa: E402
-from verify.runner import run_cases  # noqa: E402
-from verify.settings import Settings  # noqa: E402
 
 ROWS, FAULTS, TEXTS = "results.csv", "faults.json", "texts.json"
 MOST_TOLD = 20

@@ -57,7 +57,7 @@ def function_of(operator: Any, sample: Any) -> tuple[Callable[..., Any], dict[st
 def verdict_of(operator: Any, sample: Any) -> tuple[str, str]:
     """How a sample came out, and why it was not proved."""
     from verify.frameworks.torch import gradient_of
-    from verify.frameworks.torch_functions import as_numpy
+    from verify.programs.torch_functions import as_numpy
 
     function, at = function_of(operator, sample)
     size = sum(x.size for x in at.values())

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from verify.case.case import Case
+from verify.case.expression_text import expression_text
 from verify.emitting.templates import (
     HELPERS,
     INDEXED,
@@ -23,9 +25,7 @@ from verify.emitting.templates import (
 )
 from verify.emitting.texts import PRODUCT, SIGN, SUM, held, may_share, product, summed_to, times
 from verify.errors import UsageError, line_of
-from verify.graph import Node
-from verify.reading.case import Case
-from verify.reading.expression_text import expression_text
+from verify.graph.graph import Node
 
 WIDTH = 110
 """Characters of a line, comments included."""
@@ -51,7 +51,7 @@ def emit(case: Case) -> str:
     ``backward`` takes the inputs by name and ``upstream``, and returns the gradients by name, inputs first and then
     stages. Raises UnwrittenError where an op has no text.
 
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.case.case import load_case_text
     >>> text = emit(load_case_text("{case: a, inputs: {x: {at: 3}, y: {at: 2}}, stages: {q: x + y, f: q * y}}"))
     >>> print(text[text.index("    # f = q * y"):])
         # f = q * y

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import UsageError
-from verify.frameworks.calling import as_gradient, seeds_of
+from verify.programs.calling import as_gradient, seeds_of
 
 MISSING = "autograd is not installed: pip install 'verify-gradients[autograd]'"
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from verify.case.case import Case, load_case
+from verify.case.files import find_case
 from verify.errors import UsageError
-from verify.frameworks import jax_functions
-from verify.frameworks.calling import input_names, names_of, renamed, signature_of
-from verify.frameworks.functions import flattened
-from verify.frameworks.jax_functions import as_array, as_numpy, gradient_of
 from verify.oracle.check import check_gradient
 from verify.oracle.gradient_run import GradientRun
-from verify.reading.case import Case, load_case
-from verify.reading.case_files import find_case
+from verify.programs import jax_functions
+from verify.programs.calling import input_names, names_of, renamed, signature_of
+from verify.programs.functions import flattened
+from verify.programs.jax_functions import as_array, as_numpy, gradient_of
 
 __all__ = ["check_grads", "gradient_of"]
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from verify.case.case import Case, load_case
+from verify.case.files import find_case
 from verify.errors import UsageError
-from verify.frameworks import torch_functions
-from verify.frameworks.calling import input_names, names_of, renamed
-from verify.frameworks.functions import flattened
-from verify.frameworks.torch_functions import as_array, as_numpy, gradient_of, parts_of, the_library
 from verify.oracle.check import check_gradient
 from verify.oracle.gradient_run import GradientRun
-from verify.reading.case import Case, load_case
-from verify.reading.case_files import find_case
+from verify.programs import torch_functions
+from verify.programs.calling import input_names, names_of, renamed
+from verify.programs.functions import flattened
+from verify.programs.torch_functions import as_array, as_numpy, gradient_of, parts_of, the_library
 
 __all__ = ["gradcheck", "gradient_of", "judged"]
 

@@ -18,13 +18,13 @@ import sympy
 from flint import arb
 from numpy.typing import NDArray
 
-from verify.certified.balls import Balls
-from verify.certified.taylor import entries_of, precision, seeded
-from verify.graph import Graph, GraphBuilder, Node, lowered
-from verify.interpret import Values, align
+from verify.graph.graph import Graph, GraphBuilder, Node, lowered
+from verify.graph.interpret import Values, align
+from verify.graph.taylor import entries_of, precision, seeded
 from verify.methods.reverse import unbroadcast
+from verify.numbers.ball_forms import head, tail
+from verify.numbers.balls import Balls
 from verify.ops import OPS, Jump, Op
-from verify.ops.ball_forms import head, tail
 from verify.symbolic.pieces import piece_of
 
 Array = NDArray[Any]
@@ -91,9 +91,9 @@ class Finding:
 def audit(graph: Graph, values: Values) -> list[Finding]:
     """All wrong columns among the rows that a graph uses, at the values of one point (P = 1), once each.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "exp(x) * 2"})
-    >>> from verify.interpret import Program
+    >>> from verify.graph.interpret import Program
     >>> audit(graph, Program(graph).run({"x": np.array([0.5])}))
     []
     """

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.graph import Graph, Node
-from verify.interpret import Values, branch_argument
+from verify.graph.graph import Graph, Node
+from verify.graph.interpret import Values, branch_argument
 from verify.methods.reverse import unbroadcast
 from verify.ops import OPS
 
@@ -18,8 +18,8 @@ Mask = NDArray[np.bool_]
 def is_lost(graph: Graph, values: Values) -> list[Mask]:
     """For each node whether each entry ``(P, *shape)`` has no finite value though somebody reads it.
 
-    >>> from verify.interpret import Program
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.graph.interpret import Program
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "where(x > 0, log(x), x)"})
     >>> values = Program(graph).run({"x": np.array([-2.0])})
     >>> values[2], is_lost(graph, values)[2]

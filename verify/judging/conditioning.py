@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.derivative import Derivative
+from verify.graph.derivative import Derivative
 from verify.judging.rows import RowKey
 from verify.methods.reverse import Reverse
 
@@ -36,7 +36,7 @@ def conditioning(
 
     None where there are too many entries for that, or where an answer beside a point is not finite.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> engine = Reverse(graph_from_expressions({"x": ()}, {"f": "x**3"}), ["x"])
     >>> (found,) = conditioning(engine, ["x"], [("x", "gradient")], {"x": np.array([2.0])}, {"f": np.ones(1)})
     >>> round(float(found[0, 0]), 3)

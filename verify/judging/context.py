@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.certified.reference import MOST_BITS, MOST_WORK, Reference
-from verify.certified.step_bounds import StepBounds
-from verify.certified.taylor import Taylor
-from verify.derivative import Differentiator
-from verify.graph import Graph
+from verify.case.case import Case
+from verify.graph.derivative import Differentiator
+from verify.graph.graph import Graph
+from verify.graph.taylor import Taylor
 from verify.judging.compare import LEAST_UNITS
 from verify.judging.rows import Block, RowKey, Texts
 from verify.methods.central import Central, Refined, contraction
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
 from verify.ops import OPS
-from verify.reading.case import Case
 from verify.records import SUBJECT, KinkRecord, Unproved, pairs_of, unravel
+from verify.truth.reference import MOST_BITS, MOST_WORK, Reference
+from verify.truth.step_bounds import StepBounds
 
 Array = NDArray[Any]
 
@@ -130,7 +130,7 @@ class Context:
 def rounding_nodes(graph: Graph) -> int:
     """How many nodes of a graph round: inputs, literals, and ops that only move or negate entries do not.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> rounding_nodes(graph_from_expressions({"x": (2,)}, {"f": "-x[0] * 3 + x[1]"}))
     2
     """

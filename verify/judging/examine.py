@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.certified.balls import Balls
-from verify.certified.reference import Enclosure, Enclosures
-from verify.interpret import Values, constant_balls, dtype_of
+from verify.case.case import Expected
+from verify.graph.interpret import Values, constant_balls, dtype_of
 from verify.judging.audit import Finding, audit
 from verify.judging.branches import is_lost
 from verify.judging.compare import LEAST_UNITS, compare
@@ -36,10 +35,11 @@ from verify.judging.slopes_beside import has_slope
 from verify.judging.underflow import steep
 from verify.methods.central import Refined
 from verify.methods.reverse import Reverse
+from verify.numbers.balls import Balls
 from verify.ops import OPERAND_NAMES, OPS
-from verify.points import Batch
-from verify.reading.case import Expected
+from verify.places.points import Batch
 from verify.records import SEVERITY, SUBJECT, VERDICTS, Verdict, format_entry, further_methods, unravel
+from verify.truth.reference import Enclosure, Enclosures
 
 Array = NDArray[Any]
 

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.derivative import Derivative
-from verify.graph import Graph
-from verify.interpret import Values, branch_argument, dtype_of
+from verify.case.case import Expected
+from verify.graph.derivative import Derivative
+from verify.graph.graph import Graph
+from verify.graph.interpret import Values, branch_argument, dtype_of
 from verify.judging.branches import is_lost
 from verify.judging.context import Context
 from verify.judging.examine import Examination
@@ -34,8 +35,7 @@ from verify.judging.kinks import singular_distance, singular_nodes
 from verify.judging.proof import PROVED_POINTS
 from verify.judging.rows import Block, RowKey, Suspicion, columns_of, new_block, within
 from verify.methods.central import contraction, granted_noise, usual_step
-from verify.points import Batch
-from verify.reading.case import Expected
+from verify.places.points import Batch
 from verify.records import SUBJECT
 
 Array = NDArray[Any]

@@ -23,9 +23,9 @@ import flint
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.certified.balls import Balls
-from verify.certified.reference import point_balls
-from verify.certified.taylor import (
+from verify.graph.graph import Graph, Node
+from verify.graph.interpret import Values, align, branch_argument
+from verify.graph.taylor import (
     Branch,
     Entry,
     Frozen,
@@ -37,14 +37,14 @@ from verify.certified.taylor import (
     moving_entries,
     precision,
 )
-from verify.graph import Graph, Node
-from verify.interpret import Values, align, branch_argument
 from verify.judging.corners import Corners, shortest_direction
 from verify.methods.central import Central
 from verify.methods.reverse import Reverse
+from verify.numbers.ball_forms import tail
+from verify.numbers.balls import Balls
 from verify.ops import OPS, Jump, Kink
-from verify.ops.ball_forms import tail
 from verify.records import KinkRecord, Verdict
+from verify.truth.reference import point_balls
 
 Array = NDArray[Any]
 arb = flint.arb
@@ -145,7 +145,7 @@ class KinkedGroup:
 def undecided_sites(central: Central, balls: Values, point: int) -> list[Site]:
     """The branches of one point that the balls of their arguments leave open.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": (2,)}, {"f": "relu(x)"})
     >>> central = Central(graph, ["x"])
     >>> balls = central.program.run({"x": Balls.exact(np.array([[0.0, 1.0]]))})
@@ -182,7 +182,7 @@ def _jumps_at(graph: Graph, position: int, balls: Values, point: int, entry: Ent
 def singular_nodes(graph: Graph) -> tuple[int, ...]:
     """Positions of the nodes whose op has points without slopes or branches: lengths and jumps.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> singular_nodes(graph_from_expressions({"x": ()}, {"q": "x * 2", "f": "sign(q)"}))
     (3,)
     """
@@ -192,7 +192,7 @@ def singular_nodes(graph: Graph) -> tuple[int, ...]:
 def singular_distance(graph: Graph, position: int, values: Values) -> Array:
     """How far a length is from 0, or the operand of a jump from the jump, in plain numbers ``(P, *shape)``.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "sign(x)"})
     >>> singular_distance(graph, 1, [np.array([0.0, -0.25]), None]).tolist()
     [0.0, 0.25]
@@ -218,7 +218,7 @@ def _singular_radius(graph: Graph, position: int, balls: Values) -> Any:
 def branch_balls(central: Central, balls: Values) -> dict[int, Balls]:
     """For each kinked node the ball of what decides its branch ``(P, *shape)``.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "relu(x)"})
     >>> central = Central(graph, ["x"])
     >>> branch_balls(central, central.program.run({"x": Balls.exact(np.array([2.0]))}))[1].value
@@ -501,7 +501,7 @@ class _Level:
 def measured(node: Node, operands: Sequence[Any], entry: Entry) -> list[Any]:
     """The numbers whose length one entry of a node is: one of each operand, or all along the axes of a norm.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": (2, 3)}, {"f": "norm(x, axis=0)"})
     >>> measured(graph.nodes[-1], [np.arange(6).reshape(2, 3)], (1,))
     [1, 4]
@@ -672,7 +672,7 @@ def remedy(
 
     ``point`` holds inputs and upstream gradients (P = 1), ``ops`` names what is tied, ``accepts`` judges a gradient.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "relu(x) - relu(-x)"})
     >>> point = {"x": np.zeros(1)}, {"f": np.ones(1)}
     >>> remedy(graph, ["x"], point, ["relu"], lambda gradient: gradient[0] == 1.0)

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.certified.balls import Balls
-from verify.derivative import Differentiator
-from verify.interpret import constant_balls, dtype_of
+from verify.case.case import Case
+from verify.graph.derivative import Differentiator
+from verify.graph.interpret import constant_balls, dtype_of
 from verify.judging.compare import LEAST_UNITS
 from verify.judging.context import rounding_nodes
 from verify.judging.rows import CODE, Texts, within
 from verify.methods.central import Central, contraction
 from verify.methods.reverse import Reverse
-from verify.points import Batch
-from verify.reading.case import Case
+from verify.numbers.balls import Balls
+from verify.numbers.streams import stream
+from verify.places.points import Batch
 from verify.records import PairDifference, Rows, VariableResult, Verdict, pairs_of, unravel
-from verify.streams import stream
 
 Array = NDArray[Any]
 
@@ -70,8 +70,8 @@ def large_variables(
 
     ``methods`` are those that answer for all entries; ``accused`` names the one that is under test, if there is one.
 
-    >>> from verify.points import own_points
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.places.points import own_points
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("{case: f, inputs: {x: {shape: [90], at: normal}}, stages: {f: sum(x * x)}}")
     >>> methods = {"reverse": Reverse(case.graph, ["x"])}
     >>> [(found.name, found.checked) for found in large_variables(case, ["x"], methods, [own_points(case, 0)], seed=0)]
@@ -245,7 +245,7 @@ def _largest(rows: Rows, pair: tuple[str, str], shape: tuple[int, ...]) -> PairD
 def large_note(case: Case, variables: Sequence[str], points: int) -> str:
     """What was looked at of a large case, in one sentence with counts.
 
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("{case: f, inputs: {x: {shape: [9000], at: normal}}, stages: {f: sum(x * x)}}")
     >>> large_note(case, ["x"], 2)
     'too large to look at entry by entry: at 2 points, 8 of 9,000 entries and 3 seeded directions of each variable'

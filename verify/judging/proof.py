@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from verify.certified.reference import Enclosure
+from verify.truth.reference import Enclosure
 
 PROVED_POINTS = 8
 """Random points of a case at which every row is proved, beside the case's own points."""

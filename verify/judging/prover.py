@@ -15,22 +15,22 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from verify.certified.reference import Enclosure, Enclosures
-from verify.certified.step_bounds import PointSteps
-from verify.certified.taylor import precision
-from verify.derivative import Differentiator
-from verify.interpret import Values, dtype_of
+from verify.case.case import Case
+from verify.graph.derivative import Differentiator
+from verify.graph.interpret import Values, dtype_of
+from verify.graph.taylor import precision
 from verify.judging.context import Context
 from verify.judging.power import STRONG
 from verify.judging.proof import NEEDED, Proof, prove
 from verify.judging.rows import Block
 from verify.judging.underflow import too_large, underflow
 from verify.methods.central import usual_step
-from verify.oracle.interface import Interface
-from verify.oracle.subject import Cause, Subject
-from verify.reading.case import Case
+from verify.numbers.streams import stream
 from verify.records import SUBJECT, VERDICTS, Unproved, Verdict, further_methods, unravel
-from verify.streams import stream
+from verify.subjects.interface import Interface
+from verify.subjects.subject import Cause, Subject
+from verify.truth.reference import Enclosure, Enclosures
+from verify.truth.step_bounds import PointSteps
 
 Array = NDArray[Any]
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.derivative import Derivative
-from verify.graph import Graph
+from verify.graph.derivative import Derivative
+from verify.graph.graph import Graph
 from verify.records import VERDICTS, Verdict
 
 Array = NDArray[Any]
@@ -123,7 +123,7 @@ def columns_of(key: RowKey, answers: Mapping[str, Derivative], points: int) -> d
 def new_block(key: RowKey, columns: Mapping[str, Array], graph: Graph) -> Block:
     """Rows that pass until something is found against them.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "x**2"})
     >>> bool(new_block(("x", "gradient"), {"reverse": np.ones((2, 1))}, graph).passes.all())
     True

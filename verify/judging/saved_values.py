@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.certified.balls import Balls
-from verify.graph import Graph, Node
-from verify.interpret import Values, align
+from verify.graph.graph import Graph, Node
+from verify.graph.interpret import Values, align
 from verify.methods.reverse import Contribution, Edge, Replacement, Reverse
+from verify.numbers.balls import Balls
 from verify.ops import OPS
 
 Array = NDArray[Any]
@@ -40,7 +40,7 @@ def rounding_of_saved_values(
 
     ``values`` is a finished forward pass at P points. Zero where that cannot be told.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> engine = Reverse(graph_from_expressions({"x": ()}, {"f": "sigmoid(x)"}), ["x"])
     >>> for x in (0.5, 30.0):
     ...     values = engine.program.run({"x": np.array([x])})

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.interpret import Program, dtype_of
+from verify.graph.interpret import Program, dtype_of
 from verify.methods.central import contraction
 
 Array = NDArray[Any]
@@ -35,7 +35,7 @@ def has_slope(
 
     False too where it has no finite value beside the point: there nothing is known.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> for text in ("abs(x)", "x**2", "cbrt(x)", "log(x)"):
     ...     program = Program(graph_from_expressions({"x": ()}, {"f": text}))
     ...     has_slope(program, {"x": np.zeros(1)}, {"f": np.ones(1)}, "x", ())

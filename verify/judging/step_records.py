@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.certified.reference import Enclosures
-from verify.certified.step_bounds import EntrySteps, StepBound
 from verify.judging.context import Context
-from verify.oracle.step_law import scales, step_sizes
-from verify.points import Batch
+from verify.judging.step_law import scales, step_sizes
+from verify.places.points import Batch
 from verify.records import StepLaw, unravel
 from verify.symbolic.symbols import entry_name
+from verify.truth.reference import Enclosures
+from verify.truth.step_bounds import EntrySteps, StepBound
 
 Array = NDArray[Any]
 
@@ -25,9 +25,9 @@ MOST_NUMBERS = 20_000
 def step_laws(context: Context, own: Batch) -> tuple[StepLaw, ...]:
     """One for each real input, at the first of the case's own points, for the entry with the largest gradient.
 
-    >>> from verify.reading.case import load_case
-    >>> from verify.points import own_points
-    >>> from verify.reading.case_files import shipped_cases
+    >>> from verify.case.case import load_case
+    >>> from verify.places.points import own_points
+    >>> from verify.case.files import shipped_cases
     >>> case = load_case(shipped_cases() / "notes" / "add.yaml")
     >>> [law.variable for law in step_laws(Context(case, {}), own_points(case, 0))]
     ['x', 'y']

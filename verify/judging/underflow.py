@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.certified.taylor import entries_of
-from verify.graph import Graph, Node
-from verify.interpret import align
+from verify.graph.graph import Graph, Node
+from verify.graph.interpret import align
+from verify.graph.taylor import entries_of
 from verify.ops import OPS
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def underflow(graph: Graph, floats: Sequence[Array], enclosed: Sequence[Any]) ->
     ``floats`` are the values of all nodes ``(1, *shape)``, ``enclosed`` the balls around their true values.
 
     >>> import flint
-    >>> from verify.reading.expression import graph_from_expressions
-    >>> from verify.interpret import Program
-    >>> from verify.certified.taylor import Taylor
+    >>> from verify.case.expression import graph_from_expressions
+    >>> from verify.graph.interpret import Program
+    >>> from verify.graph.taylor import Taylor
     >>> graph = graph_from_expressions({"x": ()}, {"f": "sqrt(exp(x))"})
     >>> for x in (-800.0, -80.0):
     ...     floats = Program(graph).run({"x": np.array([x])})
@@ -69,8 +69,8 @@ def too_large(floats: Sequence[Array], slopes: Sequence[flint.arb]) -> str:
 def steep(graph: Graph, floats: Sequence[Array]) -> str:
     """The first op whose local derivative is not finite in floats, empty where there is none.
 
-    >>> from verify.reading.expression import graph_from_expressions
-    >>> from verify.interpret import Program
+    >>> from verify.case.expression import graph_from_expressions
+    >>> from verify.graph.interpret import Program
     >>> graph = graph_from_expressions({"x": ()}, {"f": "1e-9 * log(x)"})
     >>> for x in (1e-310, 1e-300):
     ...     steep(graph, Program(graph).run({"x": np.array([x])}))

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from verify.derivative import Derivative, Unsupported
-from verify.foreign import Forms, library_and_forms, point_by_point, run_foreign
-from verify.graph import Graph
-from verify.interpret import dtype_of
+from verify.graph.derivative import Derivative, Unsupported
+from verify.graph.foreign import Forms, library_and_forms, point_by_point, run_foreign
+from verify.graph.graph import Graph
+from verify.graph.interpret import dtype_of
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Autograd | Unsupported:
     """The method made ready for one graph, or why it cannot do it.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> method = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
     >>> isinstance(method, Unsupported) or method.differentiate(
     ...     {"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"].tolist() == [6.0]
@@ -39,7 +39,7 @@ class Autograd:
 
     @np.errstate(all="ignore")  # non-finite values are judged, not warned about
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
-        """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
+        """Value and gradient at P points; see :class:`~verify.graph.derivative.Differentiator`."""
         return point_by_point(self._at, inputs, upstream)
 
     def _at(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.certified.balls import Balls
-from verify.derivative import Derivative, Unsupported
-from verify.graph import Graph
-from verify.interpret import Program, Values, branch_argument, constant_balls, dtype_of, kinked_nodes
-from verify.lengths import opened
+from verify.graph.derivative import Derivative, Unsupported
+from verify.graph.graph import Graph
+from verify.graph.interpret import Program, Values, branch_argument, constant_balls, dtype_of, kinked_nodes
+from verify.graph.lengths import opened
+from verify.numbers.balls import Balls
 
 Array = NDArray[Any]
 Functional = Callable[[Values], Any]
@@ -54,7 +54,7 @@ MOST_WORK = 5e7
 def prepare(graph: Graph, variables: Sequence[str]) -> Central | Unsupported:
     """The method made ready for one graph, or why it would take too long.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> central = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
     >>> gradient = central.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]
     >>> bool(abs(gradient[0] - 6.0) < 1e-8)
@@ -67,7 +67,7 @@ def prepare(graph: Graph, variables: Sequence[str]) -> Central | Unsupported:
 def too_long(graph: Graph, variables: Sequence[str]) -> str:
     """Why moving all entries one by one would take too long, empty where it would not.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> too_long(graph_from_expressions({"x": (10_000,)}, {"f": "x * x"}), ["x"])
     '10,000 entries to move one by one, through 20,000 numbers each time, take too long'
     """
@@ -105,7 +105,7 @@ class Central:
 
     @np.errstate(all="ignore")  # non-finite values are looked at by whoever judges them
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
-        """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
+        """Value and gradient at P points; see :class:`~verify.graph.derivative.Differentiator`."""
         values = self.program.run(inputs)
         named = {name: values[self.graph.position(name)] for name in (*self.graph.inputs, *self.graph.stages)}
         output = contraction(self.graph, upstream)
@@ -299,7 +299,7 @@ def granted_noise(graph: Graph, values: Mapping[str, Any], upstream: Mapping[str
     It is measured by the absolute terms of the contraction, since a sum that cancels rounds no less. ``values`` maps
     the outputs to their values.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "x**2"})
     >>> granted_noise(graph, {"f": np.array([4.0])}, {"f": np.ones(1)}).tolist()
     [1.7763568394002505e-15]
@@ -317,7 +317,7 @@ def granted_noise(graph: Graph, values: Mapping[str, Any], upstream: Mapping[str
 def contraction(graph: Graph, upstream: Mapping[str, Any]) -> Functional:
     """The sum over all outputs of output times upstream gradient, as a function of all node values.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": (2,)}, {"f": "x * 10"})
     >>> output = contraction(graph, {"f": np.array([[1.0, -1.0]])})
     >>> output(Program(graph).run({"x": np.array([[3.0, 2.0]])}))

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from verify.derivative import Derivative
-from verify.graph import Graph, Node
-from verify.interpret import Program, Values, align, block_size
+from verify.graph.derivative import Derivative
+from verify.graph.graph import Graph, Node
+from verify.graph.interpret import Program, Values, align, block_size
 from verify.ops import OPS, Shape
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Reverse:
     """The engine made ready for one graph.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> reverse = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
     >>> reverse.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]
     array([6.])
@@ -40,7 +40,7 @@ def value_and_gradient(
     ``inputs`` maps names to ``(P, *shape)``; ``upstream`` maps outputs to arrays of their shape, ones if left out.
     Long batches run in blocks that fit the cache.
 
-    >>> from verify.graph import GraphBuilder
+    >>> from verify.graph.graph import GraphBuilder
     >>> b = GraphBuilder()
     >>> x, y = b.input("x"), b.input("y")
     >>> b.name("f", b.apply("multiply", x, y))
@@ -157,14 +157,14 @@ class Reverse:
     def edges(self) -> tuple[Edge, ...]:
         """The ways that contributions take, in the order of the backward pass.
 
-        >>> from verify.reading.expression import graph_from_expressions
+        >>> from verify.case.expression import graph_from_expressions
         >>> Reverse(graph_from_expressions({"x": ()}, {"f": "x * exp(x)"}), ["x"]).edges()
         ((2, 0), (2, 1), (1, 0))
         """
         return tuple((i, pullback[0]) for i, _, _, pullbacks in self._steps for pullback in pullbacks)
 
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
-        """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`."""
+        """Value and gradient at P points; see :class:`~verify.graph.derivative.Differentiator`."""
         values = self.program.run(inputs)
         named = {name: values[self.graph.position(name)] for name in (*self.graph.inputs, *self.graph.stages)}
         return Derivative(named, self.backward(values, upstream))

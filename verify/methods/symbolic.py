@@ -16,8 +16,8 @@ from typing import Any
 import flint
 import numpy as np
 
-from verify.derivative import ClosedForm, Derivative, Unsupported
-from verify.graph import Graph
+from verify.graph.derivative import ClosedForm, Derivative, Unsupported
+from verify.graph.graph import Graph
 from verify.symbolic.closed_forms import ClosedForms
 from verify.symbolic.matrix_forms import MatrixForms
 from verify.symbolic.pieces import NotRealError, Piece, System, TooLargeError, every_op, pieces_of
@@ -27,7 +27,7 @@ from verify.symbolic.symbols import Objects
 def prepare(graph: Graph, variables: Sequence[str]) -> Symbolic | Unsupported:
     """The method made ready for one graph.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> symbolic = prepare(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x"])
     >>> symbolic.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]
     array([6.])
@@ -89,7 +89,7 @@ class Symbolic:
         return formulas
 
     def differentiate(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> Derivative:
-        """Value and gradient at P points; see :class:`~verify.derivative.Differentiator`.
+        """Value and gradient at P points; see :class:`~verify.graph.derivative.Differentiator`.
 
         Object arrays of balls give balls that hold the true values, see :func:`enclosed`.
         """

@@ -21,7 +21,7 @@ Columns, in the order in which a reader asks for them:
   judge opens it up; the engine uses the row's own forward and VJP, so that a fault in either shows.
 * ``implicit``  the value has no formula for SymPy: ``sympy`` gives the polynomial equations that it solves.
 
-Elementwise operands arrive with equal ranks (:mod:`verify.graph` aligns them), so that NumPy's broadcasting never
+Elementwise operands arrive with equal ranks (:mod:`verify.graph.graph` aligns them), so that NumPy's broadcasting never
 pairs points with rows; structural ones keep their own shapes. A structural op is a polynomial in the entries of its
 operands (a sum, a product, a move), unless it has a lowering. To add an op is to add a row to one of the files here;
 every test that loops over the table then covers it.

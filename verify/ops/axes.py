@@ -95,7 +95,7 @@ def some_entries(op: str, a: Shape, axis: tuple[int, ...] | None) -> None:
 def by_halves(builder: Any, op: str, a: int, axis: tuple[int, ...] | None, keepdims: bool) -> int:
     """The lowering of a reduction by an op of two operands: the halves of an axis are joined until one entry is left.
 
-    >>> from verify.graph import GraphBuilder
+    >>> from verify.graph.graph import GraphBuilder
     >>> b = GraphBuilder()
     >>> b.shape(by_halves(b, "multiply", b.input("x", (5, 2)), (0,), keepdims=False))
     (2,)

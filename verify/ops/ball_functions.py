@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from flint import arb, arb_series
 
-from verify.ops.ball_forms import Number, divide, either, head, log, maximum, minimum, sigmoid
+from verify.numbers.ball_forms import Number, divide, either, head, log, maximum, minimum, sigmoid
 
 _NAN = arb.nan()
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat, arb_series, ctx
 
-from verify.ops import ball_forms
+from verify.numbers import ball_forms
+from verify.numbers.ball_forms import Number
 from verify.ops.axes import per_matrix
-from verify.ops.ball_forms import Number
 
 Coefficients = list[arb_mat]
 """The coefficients of a matrix of series; a single one where nothing moves."""

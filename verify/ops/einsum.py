@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import ShapeError
-from verify.ops import ball_forms
+from verify.numbers import ball_forms
 from verify.ops.axes import same_points
 from verify.ops.row import Op, Shape
 

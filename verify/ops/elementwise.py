@@ -10,7 +10,8 @@ import mpmath
 import numpy as np
 import sympy
 
-from verify.ops import ball_forms, ball_functions, sympy_forms
+from verify.numbers import ball_forms
+from verify.ops import ball_functions, sympy_forms
 from verify.ops.row import NONNEGATIVE, NONZERO, POSITIVE, REAL, Op, elementwise_shape, exact_rational
 
 

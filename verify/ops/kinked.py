@@ -10,8 +10,9 @@ import sympy
 from flint import arb
 
 from verify.errors import ShapeError
-from verify.ops import ball_forms, ball_functions, sympy_forms
-from verify.ops.ball_forms import Number
+from verify.numbers import ball_forms
+from verify.numbers.ball_forms import Number
+from verify.ops import ball_functions, sympy_forms
 from verify.ops.row import REAL, Jump, Kink, Op, Shape, UnitBall, elementwise_shape, exact_rational
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import sympy
 
 from verify.errors import ShapeError
-from verify.ops import ball_forms
+from verify.numbers import ball_forms
 from verify.ops.axes import by_halves, count, floats_of, reduced_shape, shift, some_entries, spread
 from verify.ops.row import Op, Shape, UnitBall, by_lowering
 

@@ -7,7 +7,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from verify.ops import ball_forms
+from verify.numbers import ball_forms
 from verify.ops.axes import floats_of, reduced_shape, shift, some_entries, spread
 from verify.ops.row import Op, Shape, by_lowering
 

@@ -1,1 +1,1 @@
-"""Other people's gradients: how they are called, and how they are judged."""
+"""The oracle: judges a gradient that somebody brings, says what is wrong with it, and shows the simplest point."""

@@ -1,7 +1,7 @@
 """Gradients of functions that nobody knows: each slope is held against central differences.
 
 There is no expression to enclose, so nothing is proved here: the verdicts are *measured*. A few values settle a right
-entry (:mod:`verify.oracle.short_law`); what they leave open goes to the step law (:mod:`verify.oracle.step_law`), and
+entry (:mod:`verify.judging.short_law`); what they leave open goes to the step law (:mod:`verify.judging.step_law`), and
 what noise or truncation hides is UNDECIDED. Beside the caller's own points a gradient is looked at where one of a known
 function would be: at random points, zeros, ends of the domain, equal entries, and on both sides of the numbers in the
 code; there along random directions, and entry by entry as far as :data:`MOST_LOOKS` goes.
@@ -20,25 +20,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.case.case import Case, Domain, Input, OwnPoint
 from verify.errors import UsageError, did_you_mean
-from verify.gathering import point_record
-from verify.graph import GraphBuilder
-from verify.interpret import Program
+from verify.graph.graph import GraphBuilder
+from verify.graph.interpret import Program
 from verify.judging.rows import CODE, Texts
-from verify.oracle.code_constants import constants_of
+from verify.judging.short_law import DEFINITE, Ladder, ladder_for, short_law
+from verify.judging.step_law import Law, scales, step_law
+from verify.judging.tied import STEP, Key, Slope, judge_tied
+from verify.numbers.streams import stream
 from verify.oracle.given import adapted
-from verify.oracle.interface import Interface
-from verify.oracle.measured import Function, Line, Measured
 from verify.oracle.of_case import MOST_PROBED, Question, excused
-from verify.oracle.search import search_points
-from verify.oracle.short_law import DEFINITE, Ladder, ladder_for, short_law
-from verify.oracle.step_law import Law, scales, step_law
-from verify.oracle.subject import Subject
-from verify.oracle.tied import STEP, Key, Slope, judge_tied
-from verify.points import Batch, own_points, random_points, spread_points
-from verify.reading.case import Case, Domain, Input, OwnPoint
+from verify.places.points import Batch, own_points, random_points, spread_points
+from verify.places.search import search_points
 from verify.records import SUBJECT, VERDICTS, CaseResult, Point, Rows, Unproved, VariableResult, Verdict
-from verify.streams import stream
+from verify.running.gathering import point_record
+from verify.subjects.code_constants import constants_of
+from verify.subjects.interface import Interface
+from verify.subjects.measured import Function, Line, Measured
+from verify.subjects.subject import Subject
 from verify.tracing.trace import default_domain
 
 Array = NDArray[Any]
@@ -126,8 +126,8 @@ def judge_black_box(
     Of a function that does not repeat itself nothing can be said.
     Raises UsageError for a function or an answer that does not fit.
 
-    >>> from verify.oracle.line_coverage import LineCoverage
-    >>> from verify.settings import Settings
+    >>> from verify.subjects.line_coverage import LineCoverage
+    >>> from verify.running.settings import Settings
     >>> def asked(gradient): return Question(gradient, Settings(points=0), LineCoverage(abs))
     >>> judge_black_box(asked(lambda x: 2 * x), lambda x: x**2, [{"x": 3.0}], "").status
     'PASS'

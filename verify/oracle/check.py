@@ -15,25 +15,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from verify.case.case import DTYPES, Case, load_case
+from verify.case.files import find_case
 from verify.errors import LimitError, UsageError, WeakCheckWarning
-from verify.foreign_call import OF_A_CHECK, put_back
-from verify.frameworks.functions import asked_of
 from verify.limits import case_limits, step
 from verify.oracle.forward import differing, held_against, unjudged
 from verify.oracle.given import adapted, points_of
 from verify.oracle.gradient_run import GradientRun
-from verify.oracle.line_coverage import LineCoverage
-from verify.oracle.measured import Function
 from verify.oracle.of_case import Question, judge_case, with_simplest
 from verify.oracle.of_function import judge_function
 from verify.oracle.outer_kinks import held_at_outer_kinks
-from verify.oracle.subject import Gradient
-from verify.reading.case import DTYPES, Case, load_case
-from verify.reading.case_files import find_case
+from verify.places.sizes import other_sizes
+from verify.programs.functions import asked_of
 from verify.records import METHODS, SUBJECT, CaseResult, Finding
-from verify.runner import at_other_size, versions
-from verify.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
-from verify.sizes import other_sizes
+from verify.running.runner import at_other_size, versions
+from verify.running.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
+from verify.subjects.line_coverage import LineCoverage
+from verify.subjects.measured import Function
+from verify.subjects.subject import Gradient
+from verify.tracing.foreign_call import OF_A_CHECK, put_back
 
 COMPARED = "comparing the function with the forward of its gradient"
 """A step."""
@@ -105,7 +105,7 @@ def check_gradient(
 
     Raises CaseError for a case that cannot be read, and UsageError for arguments or answers that do not fit it.
 
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n")
     >>> check_gradient(lambda x: 2 * x, case).ok, check_gradient(lambda x: 2.000001 * x, case).verdict
     (True, 'FAIL')

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.case.case import Case
 from verify.errors import UsageError
-from verify.foreign_call import call_foreign
-from verify.interpret import Program
-from verify.oracle.contract import in_words
-from verify.reading.case import Case
+from verify.graph.interpret import Program
 from verify.records import CaseResult, Finding
+from verify.subjects.contract import in_words
+from verify.tracing.foreign_call import call_foreign
 
 Array = NDArray[Any]
 Function = Callable[..., Any]

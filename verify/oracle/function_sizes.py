@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from verify.case.case import Domain, Input
 from verify.errors import UsageError, did_you_mean
-from verify.foreign_call import call_foreign
-from verify.points import drawn_values
-from verify.reading.case import Domain, Input
-from verify.sizes import proposed
-from verify.streams import stream
+from verify.numbers.streams import stream
+from verify.places.points import drawn_values
+from verify.places.sizes import proposed
+from verify.tracing.foreign_call import call_foreign
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

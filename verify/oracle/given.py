@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.case.case import DTYPES, Case, Domain, Input, OwnPoint
 from verify.errors import UsageError, did_you_mean
-from verify.reading.case import DTYPES, Case, Domain, Input, OwnPoint
 
 Array = NDArray[Any]
 At = Mapping[str, Any]
@@ -41,7 +41,7 @@ def adapted(
 ) -> Case:
     r"""The case as the caller wants it looked at. Raises UsageError where something does not fit the case.
 
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n")
     >>> changed = adapted(case, at=[{"x": 20.0}], domain={"x": (0, 30)}, dtype="float32")
     >>> changed.own_points[0].values["x"].item(), str(changed.inputs[0].domain), changed.inputs[0].dtype

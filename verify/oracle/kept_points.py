@@ -1,9 +1,10 @@
 """Points at which a gradient failed, kept from one run to the next, which looks at them again.
 
-They stand beside what else is kept (:mod:`verify.cache`), so ``VERIFY_CACHE=off`` does without, and ``forget`` in the
-settings does for one run. A point is real inputs and upstream gradients, and nothing else: constants, labels and the
-data that a function closes over are those of the run that looks at it again, else a gradient that is right by now
-would fail for ever. What is found there is told beside the rows, which are the same in every run of one seed.
+They stand beside what else is kept (:mod:`verify.running.cache`), so ``VERIFY_CACHE=off`` does without, and
+``forget`` in the settings does for one run. A point is real inputs and upstream gradients, and nothing else: constants,
+labels and the data that a function closes over are those of the run that looks at it again, else a gradient that is
+right by now would fail for ever. What is found there is told beside the rows, which are the same in every run of one
+seed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.cache import keep, recalled, text_key
-from verify.oracle.code_constants import cells_of, unwrapped
-from verify.oracle.search import upstream_of
-from verify.reading.case import Case, OwnPoint
+from verify.case.case import Case, OwnPoint
+from verify.files import PACKAGE
+from verify.places.search import upstream_of
+from verify.running.cache import keep, recalled, text_key
+from verify.subjects.code_constants import cells_of, unwrapped
 
 Array = NDArray[Any]
 Point = dict[str, Array]
@@ -31,13 +33,11 @@ MOST_KEPT = 8
 DEEPEST = 3
 """Adapters around adapters that are looked through for the function that they adapt."""
 
-PACKAGE = Path(__file__).resolve().parent.parent
-
 
 def keep_point(gradient: Any, case: Case, values: Mapping[str, Array]) -> None:
     """Keeps what belongs to a point among the values at which a gradient failed.
 
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("{case: never failed, inputs: {x: {at: 3}}, stages: {f: x**2}}")
     >>> keep_point(abs, case, {"x": np.array(3.0)})  # nothing where the cache is off
     """
@@ -52,7 +52,7 @@ def keep_point(gradient: Any, case: Case, values: Mapping[str, Array]) -> None:
 def kept_points(gradient: Any, case: Case) -> list[Point]:
     """The points at which a gradient failed in an earlier run, as far as they fit the case and lie in its domain.
 
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("{case: never failed, inputs: {x: {at: 3}}, stages: {f: x**2}}")
     >>> kept_points(max, case)
     []
@@ -74,7 +74,7 @@ def kept_points(gradient: Any, case: Case) -> list[Point]:
 def at_kept_point(case: Case, point: Point) -> Case:
     """The case with a kept point as its only own one, and everything else as it is now.
 
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("{case: s, inputs: {x: {at: 3}, c: {kind: constant, at: 5}}, stages: {f: c * x**2}}")
     >>> {name: float(x) for name, x in at_kept_point(case, {"x": np.array(2.5)}).own_points[0].values.items()}
     {'x': 2.5, 'c': 5.0}

@@ -11,10 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from verify.errors import UsageError, did_you_mean
-from verify.foreign_call import call_foreign
-
-HERE = Path(__file__).resolve().parent.parent
-"""The package: frames in it are no business of the user's."""
+from verify.files import PACKAGE
+from verify.tracing.foreign_call import call_foreign
 
 
 def gradient_named(target: str, what: str = "gradient") -> Any:
@@ -76,7 +74,7 @@ def _their_frames(frames: TracebackType | None) -> TracebackType | None:
     while frames is not None:
         file = frames.tb_frame.f_code.co_filename
         is_python = file.startswith("<frozen importlib") or Path(file) == Path(importlib.__file__)
-        if not is_python and not Path(file).is_relative_to(HERE):
+        if not is_python and not Path(file).is_relative_to(PACKAGE):
             return frames
         frames = frames.tb_next
     return None

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from verify.case.case import Case
 from verify.errors import LimitError
 from verify.limits import case_limits
 from verify.methods.central import too_long
-from verify.oracle.interface import Interface
 from verify.oracle.kept_points import at_kept_point, kept_points
 from verify.oracle.shrink import number_text, shrunk
-from verify.oracle.subject import Gradient, Subject
-from verify.points import Batch, own_points
-from verify.reading.case import Case
+from verify.places.points import Batch, own_points
 from verify.records import SUBJECT, CaseResult, Finding, Point, Verdict, format_entry
-from verify.runner import run_loaded
-from verify.settings import Settings
+from verify.running.runner import run_loaded
+from verify.running.settings import Settings
+from verify.subjects.interface import Interface
+from verify.subjects.subject import Gradient, Subject
 from verify.variants.diagnose import diagnosed
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from verify.oracle.line_coverage import LineCoverage
+    from verify.subjects.line_coverage import LineCoverage
 
 ROOM = 2.0**-10
 """Part of the largest float that a slope must lie within: beyond, an upstream gradient below 1 may come too late."""
@@ -71,8 +71,8 @@ def judge_case(
 
     ``only`` gives the points to look at, in place of all others.
 
-    >>> from verify.oracle.line_coverage import LineCoverage
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.subjects.line_coverage import LineCoverage
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("{case: square, inputs: {x: {at: 3}}, stages: {f: x**2}}")
     >>> judge_case(Question(lambda x: 2 * x, Settings(points=2), LineCoverage(abs)), case).status
     'PASS'
@@ -83,7 +83,7 @@ def judge_case(
 def limited(asked: Question, name: str, file: str, judge: Callable[[], CaseResult]) -> CaseResult:
     """A result within the limits of one case; where it breaks one it is an error that names the step.
 
-    >>> from verify.oracle.line_coverage import LineCoverage
+    >>> from verify.subjects.line_coverage import LineCoverage
     >>> asked = Question(abs, Settings(case_seconds=0.05), LineCoverage(abs))
     >>> limited(asked, "f", "f.yaml", lambda: [None for i in iter(int, 1)]).problems
     ('f.yaml: more than 0.05 s of processor time (--case-seconds) while beginning',)
@@ -210,7 +210,7 @@ def with_simplest(
 ) -> list[CaseResult]:
     """The results of some cases, the first that does not pass with the simplest point that shows it.
 
-    >>> from verify.oracle.line_coverage import LineCoverage
+    >>> from verify.subjects.line_coverage import LineCoverage
     >>> with_simplest(Question(abs, Settings(), LineCoverage(abs)), [], [])
     []
     """

@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 
+from verify.case.case import Case
 from verify.errors import UsageError
-from verify.foreign_call import call_foreign
 from verify.judging.rows import CODE
 from verify.oracle.black_box import judge_black_box
-from verify.oracle.contract import in_words
-from verify.oracle.convention import by_name
 from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
-from verify.oracle.function_watch import FunctionWatch, own_arguments
 from verify.oracle.given import adapted
-from verify.oracle.interface import Interface
-from verify.oracle.measured import Function
 from verify.oracle.of_case import Question, judge_case, limited, with_simplest
 from verify.oracle.outer_kinks import held_at_outer_kinks
-from verify.points import Batch
-from verify.preparing import held_to_proof
-from verify.reading.case import Case
+from verify.places.points import Batch
 from verify.records import SUBJECT, CaseResult, Verdict
-from verify.runner import at_other_size
-from verify.settings import SUBJECT_SIZES
+from verify.running.preparing import held_to_proof
+from verify.running.runner import at_other_size
+from verify.running.settings import SUBJECT_SIZES
+from verify.subjects.contract import in_words
+from verify.subjects.convention import by_name
+from verify.subjects.function_watch import FunctionWatch, own_arguments
+from verify.subjects.interface import Interface
+from verify.subjects.measured import Function
+from verify.tracing.foreign_call import call_foreign
 from verify.tracing.preserving import preserved
 from verify.tracing.trace import Traced, baked_in, trace_at, traced_or_reason
 
@@ -54,8 +54,8 @@ def judge_function(asked: Question, function: Function, at: Sequence[At], dims: 
     One result where all points have the same shapes and constants, else one for each point; then one for each size.
     Raises UsageError where there is no point.
 
-    >>> from verify.oracle.line_coverage import LineCoverage
-    >>> from verify.settings import Settings
+    >>> from verify.subjects.line_coverage import LineCoverage
+    >>> from verify.running.settings import Settings
     >>> asked = Question(lambda x: 2 * x, Settings(points=0), LineCoverage(abs))
     >>> [result.status for result in judge_function(asked, lambda x: x**2, [{"x": 3.0}], None)]
     ['PASS']

@@ -3,7 +3,7 @@
 Where the corners of all patterns cannot be had, each entry is held against the smallest and the largest of its slopes,
 and a vector may pass that is no subgradient: eight windows of a maximum have 16 million patterns, and a gradient that
 sends its upstream to every tied entry is inside the bounds. The case's own program says what its slopes are along the
-tied entries together, see :mod:`verify.oracle.tied`.
+tied entries together, see :mod:`verify.judging.tied`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from verify.interpret import Program
+from verify.case.case import Case
+from verify.graph.interpret import Program
 from verify.oracle.black_box import Judgement, Place
-from verify.oracle.interface import Interface
 from verify.oracle.of_case import Question
-from verify.oracle.search import upstream_of
-from verify.oracle.subject import Subject
-from verify.reading.case import Case
+from verify.places.search import upstream_of
 from verify.records import SUBJECT, CaseResult, Finding, Point, Verdict
+from verify.subjects.interface import Interface
+from verify.subjects.subject import Subject
 
 MOST_ENTRIES = 600
 """Entries of all inputs together that are looked at one by one at such a kink."""
@@ -32,9 +32,9 @@ def held_at_outer_kinks(
 ) -> CaseResult:
     """The result, with a finding where tied entries that pass one by one are impossible together.
 
-    >>> from verify.oracle.line_coverage import LineCoverage
-    >>> from verify.reading.case import load_case_text
-    >>> from verify.settings import Settings
+    >>> from verify.subjects.line_coverage import LineCoverage
+    >>> from verify.case.case import load_case_text
+    >>> from verify.running.settings import Settings
     >>> case = load_case_text("{case: square, inputs: {x: {at: 3}}, stages: {f: x**2}}")
     >>> asked = Question(lambda x: 2 * x, Settings(), LineCoverage(abs))
     >>> held_at_outer_kinks(asked, case, CaseResult("square", "")).findings

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.derivative import Differentiator, Unsupported
+from verify.case.case import Case
 from verify.errors import CaseError
+from verify.graph.derivative import Differentiator, Unsupported
 from verify.judging.context import Context
 from verify.judging.judge import Judge
 from verify.methods import prepare
-from verify.oracle.interface import Interface
 from verify.oracle.kept_points import keep_point
-from verify.oracle.search import upstream_of
-from verify.oracle.subject import Subject
-from verify.points import Batch
-from verify.reading.case import Case
+from verify.places.points import Batch
+from verify.places.search import upstream_of
 from verify.records import SUBJECT, VERDICTS, CaseResult, Row, SimplestPoint, Verdict, format_entry, unravel
+from verify.subjects.interface import Interface
+from verify.subjects.subject import Subject
 
 Array = NDArray[Any]
 Values = dict[str, Array]
@@ -151,7 +151,7 @@ def shrunk(
     Without Hypothesis, numbers are not simplified, and a note says so. A result that passes is returned as it is.
 
     >>> from verify.oracle.check import check_gradient
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("case: square\ninputs: {x: {at: 3.7, domain: [-5, 5]}}\nstages: {f: x**2}\n")
     >>> run = check_gradient(lambda x: 3 * x if x > 2 else 2 * x, case)
     >>> run.cases[0].simplest.sentence

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from verify.errors import UsageError
+from verify.files import replacing
 from verify.records import (
     METHODS,
     PAIRS,
@@ -35,7 +36,6 @@ from verify.records import (
     pairs_of,
     unravel,
 )
-from verify.report.atomic import replacing
 from verify.report.format import shape_text
 from verify.report.select import differences
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verify.errors import printable
+from verify.files import write_text
 from verify.records import CaseResult, Point, Row, Run, StageRecord, Verdict, format_entry, pairs_of
-from verify.report.atomic import write_text
 from verify.report.format import (
     ABSENT,
     LARGE,

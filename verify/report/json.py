@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from verify.files import write_text
 from verify.records import (
     VERDICTS,
     CaseResult,
@@ -27,7 +28,6 @@ from verify.records import (
     StepLaw,
     VariableResult,
 )
-from verify.report.atomic import write_text
 from verify.report.format import caveats
 
 SCHEMA = 1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from verify.graph import Graph
+from verify.graph.graph import Graph
 from verify.ops import OPS
 from verify.symbolic.formula import Formulas, can_evaluate, differentiated, formula_text
 from verify.symbolic.symbols import (

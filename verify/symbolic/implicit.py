@@ -20,8 +20,8 @@ import numpy as np
 import sympy
 from flint import arb, arb_mat
 
+from verify.numbers.matrices import solution
 from verify.ops import Op, Shape
-from verify.ops.linear_algebra import solution
 from verify.symbolic.formula import OBJECTS, Formulas
 from verify.symbolic.polynomials import Monomials, Slopes, expanded
 

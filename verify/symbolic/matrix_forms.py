@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from verify.graph import Graph, Node
+from verify.graph.graph import Graph, Node
 from verify.ops import OPS, Shape
 from verify.symbolic.formula import Formulas, formula_text
 from verify.symbolic.symbols import needed, static_params, upstream_name

@@ -19,8 +19,8 @@ import flint
 import numpy as np
 import sympy
 
-from verify.certified.taylor import precision
-from verify.graph import Graph, lowered
+from verify.graph.graph import Graph, lowered
+from verify.graph.taylor import precision
 from verify.ops import OPS, Jump, Op, Shape, sympy_forms
 from verify.symbolic.formula import OBJECTS, Formulas, can_evaluate, differentiated, formula_text
 from verify.symbolic.implicit import MOST_UNKNOWNS, Equations
@@ -271,7 +271,7 @@ def _flattened(operands: Sequence[Any]) -> list[Any]:
 def pieces_of(graph: Graph) -> list[Piece]:
     """The graph cut at its stages, at structural ops, and wherever a value is read more than once.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": (3,)}, {"a": "exp(2 * x) + 1", "f": "sum(a)"})
     >>> [type(piece).__name__ for piece in pieces_of(graph)]
     ['Elementwise', 'Structural']
@@ -293,7 +293,7 @@ def pieces_of(graph: Graph) -> list[Piece]:
 def every_op(graph: Graph) -> list[Piece]:
     """Each op as a piece of its own.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> [piece.root for piece in every_op(graph_from_expressions({"x": ()}, {"f": "sqrt(relu(x))"}))]
     [1, 2]
     """
@@ -304,7 +304,7 @@ def every_op(graph: Graph) -> list[Piece]:
 def piece_of(graph: Graph, position: int) -> Piece:
     """One op alone as a piece, with all its operands as leaves. Raises NotRealError, TooLargeError.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "exp(x * x)"})
     >>> piece_of(graph, 2).leaves
     (1,)
@@ -442,7 +442,7 @@ def _composite(graph: Graph, position: int) -> Composite:
 class System:
     """A graph as pieces, whose partial derivatives form a sparse triangular system.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"q": "x**2", "f": "3 * q"})
     >>> system = System(graph, pieces_of(graph))
     >>> system.totals(system.forward({"x": np.array([2.0])}), {"f": np.ones(1)})[0]

@@ -10,8 +10,8 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-from verify.graph import Graph, Node
-from verify.interpret import REAL_CONSTANTS
+from verify.graph.graph import Graph, Node
+from verify.graph.interpret import REAL_CONSTANTS
 from verify.ops import OPS, Op, Shape, exact_rational
 
 Objects = NDArray[np.object_]
@@ -39,7 +39,7 @@ def entry_name(name: str, index: tuple[int, ...]) -> str:
 def upstream_name(graph: Graph, output: str) -> str:
     """How an output's upstream gradient is called: ``dD`` for D, unless the function itself uses that name.
 
-    >>> from verify.graph import GraphBuilder
+    >>> from verify.graph.graph import GraphBuilder
     >>> b = GraphBuilder()
     >>> b.name("D", b.apply("exp", b.input("x", (2,))))
     >>> upstream_name(b.build(["D"]), "D")
@@ -86,7 +86,7 @@ def static_params(node: Node) -> dict[str, Any]:
 def needed(graph: Graph, known: Mapping[int, Any], targets: Iterable[int]) -> list[int]:
     """What must still be computed for the targets, in order, when the nodes in ``known`` are had already.
 
-    >>> from verify.graph import GraphBuilder
+    >>> from verify.graph.graph import GraphBuilder
     >>> b = GraphBuilder()
     >>> b.name("f", b.apply("exp", b.apply("negative", b.input("x"))))
     >>> needed(b.build(["f"]), {0: None}, [2])
@@ -139,7 +139,7 @@ def _real_form(row: Op, operands: Sequence[sympy.Expr], static: Mapping[str, Any
 def uses(graph: Graph, node: Node, operand: Shape) -> int:
     """How often an op reads the entries of an operand, counted over all entries of its output.
 
-    >>> from verify.graph import GraphBuilder
+    >>> from verify.graph.graph import GraphBuilder
     >>> b = GraphBuilder()
     >>> b.name("D", b.apply("matmul", b.input("W", (5, 10)), b.input("X", (10, 3))))
     >>> graph = b.build(["D"])

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from verify.foreign_call import call_foreign
+from verify.tracing.foreign_call import call_foreign
 from verify.tracing.recorder import Choice, Decision, Recorder, trace_error
 from verify.tracing.tracer import Tracer
 

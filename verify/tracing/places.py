@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-_INVISIBLE = (str(Path(np.__file__).parent), str(Path(__file__).parent))
+from verify.files import PACKAGE
+
+_INVISIBLE = (str(Path(np.__file__).parent), str(PACKAGE / "tracing"))
 """Folders whose frames say nothing about the user's code: NumPy and the tracer itself."""
-_PACKAGE = str(Path(__file__).parent.parent)
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
@@ -63,7 +64,7 @@ def is_library(file: str) -> bool:
     >>> is_library(dis.__file__), is_library("model.py")
     (True, False)
     """
-    return file.startswith((*_INVISIBLE, *_LIBRARIES, _PACKAGE + os.sep, "<frozen"))
+    return file.startswith((*_INVISIBLE, *_LIBRARIES, str(PACKAGE) + os.sep, "<frozen"))
 
 
 @lru_cache(maxsize=1000)

@@ -15,8 +15,8 @@ from typing import Any, NoReturn, cast
 import numpy as np
 
 from verify.errors import Problem, ShapeError, TraceError
-from verify.graph import GraphBuilder, Node
-from verify.interpret import call_of
+from verify.graph.graph import GraphBuilder, Node
+from verify.graph.interpret import call_of
 from verify.ops import Shape
 from verify.tracing import excluded, numpy_rules
 from verify.tracing.conditions import Condition, Masked

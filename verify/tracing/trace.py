@@ -12,17 +12,17 @@ from typing import Any, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.certified.balls import Balls
+from verify.case.case import RESERVED, Case, Domain, Input, InputKind, OwnPoint, domain_fault
+from verify.case.expression import CONSTANTS
+from verify.case.expression_text import expression_text
+from verify.case.syntax import name_fault
 from verify.errors import TraceError, UsageError, VerifyError, did_you_mean
-from verify.foreign_call import call_foreign
-from verify.graph import Graph, GraphBuilder
-from verify.interpret import Program, constant_balls, dtype_of
-from verify.reading.case import RESERVED, Case, Domain, Input, InputKind, OwnPoint, domain_fault
-from verify.reading.expression import CONSTANTS
-from verify.reading.expression_text import expression_text
-from verify.reading.syntax import name_fault
-from verify.streams import stream
+from verify.graph.graph import Graph, GraphBuilder
+from verify.graph.interpret import Program, constant_balls, dtype_of
+from verify.numbers.balls import Balls
+from verify.numbers.streams import stream
 from verify.tracing.following import followed
+from verify.tracing.foreign_call import call_foreign
 from verify.tracing.places import Place, place_of_traceback
 from verify.tracing.preserving import preserved
 from verify.tracing.recorder import Choice, Recorder, Step, trace_error

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from verify.interpret import call_of
+from verify.graph.interpret import call_of
 from verify.ops import Shape
 from verify.tracing import excluded, numpy_rules
 from verify.tracing.conditions import Condition, Masked, as_index, only_condition

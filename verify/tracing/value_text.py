@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from verify.case.yaml_source import parse_source
 from verify.errors import CaseError, UsageError
-from verify.reading.yaml_source import parse_source
 
 _NAME = re.compile(r"\s*(\w+)\s*=(.*)", re.DOTALL)
 

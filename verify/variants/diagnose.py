@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.graph import Graph
+from verify.case.case import Case
+from verify.graph.graph import Graph
 from verify.judging.examine import NOT_PROVED
 from verify.methods.reverse import Reverse
-from verify.points import Batch
-from verify.reading.case import Case
+from verify.places.points import Batch
 from verify.records import SUBJECT, VERDICTS, CaseResult, Rows, VariableResult, Verdict
 from verify.variants.generate import KINDS, Variant, variants
 from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, Relation, close, relations
@@ -54,8 +54,8 @@ def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapp
     ``answers`` maps variables to gradients ``(P, *shape)``, ``wrong`` to bool arrays of the same shapes that mark the
     entries that do not pass. What is right counts as well: a fault that explains one answer must not spoil another.
 
-    >>> from verify.points import random_points
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.places.points import random_points
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("case: c\ninputs: {x: {at: 3}, y: {at: 2}}\nstages: {f: x * exp(x) + y**2}\n")
     >>> batch = random_points(case, seed=0, block=0, count=8, first_id=0)
     >>> answers = {"x": np.exp(batch.inputs["x"]), "y": 2 * batch.inputs["y"]}
@@ -95,7 +95,7 @@ def diagnosed(case: Case, result: CaseResult) -> CaseResult:
     r"""The record of a gradient that was judged, with what is wrong with it in words; the same where nothing is.
 
     >>> from verify.oracle.check import check_gradient
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("case: square\ninputs: {x: {at: 3}}\nstages: {f: x**2}\n")
     >>> run = check_gradient(lambda x: x, case)
     >>> diagnosed(case, run.cases[0]).variables[0].diagnosis[0]

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.graph import Graph
-from verify.interpret import Values
+from verify.graph.graph import Graph
+from verify.graph.interpret import Values
 from verify.methods.reverse import Contribution, Edge, Replacement, Reverse, unbroadcast
 from verify.ops import OPS
 
@@ -140,7 +140,7 @@ class _Span:
 def shown(graph: Graph, position: int) -> str:
     """A node as the case writes it, or where that is long what and where it is.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> graph = graph_from_expressions({"x": ()}, {"f": "exp(x) * x"})
     >>> shown(graph, 1), shown(graph, 2)
     ('exp(x)', 'f')
@@ -181,7 +181,7 @@ def variants(engine: Reverse, values: Values) -> list[Variant]:
     ``engine`` must keep the gradients of all stages; ``values`` is a finished forward pass at some points, by which it
     is seen what a stage's expression is.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> engine = Reverse(graph_from_expressions({"x": (), "y": ()}, {"f": "x * y"}), ["x", "y", "f"])
     >>> found = variants(engine, engine.program.run({"x": np.array([3.0]), "y": np.array([-4.0])}))
     >>> found[0].kind, found[0].sentence("x")

@@ -19,17 +19,17 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from verify.certified.balls import Balls
-from verify.certified.reference import Reference
-from verify.certified.taylor import precision
-from verify.derivative import Derivative, Differentiator
-from verify.interpret import Program, constant_balls, dtype_of
-from verify.lengths import opened
+from verify.case.case import Case
+from verify.graph.derivative import Derivative, Differentiator
+from verify.graph.interpret import Program, constant_balls, dtype_of
+from verify.graph.lengths import opened
+from verify.graph.taylor import precision
 from verify.methods.reverse import Edge, Replacement, Reverse
-from verify.oracle.search import search_points
-from verify.points import Batch, joined, random_points
-from verify.reading.case import Case
+from verify.numbers.balls import Balls
+from verify.places.points import Batch, joined, random_points
+from verify.places.search import search_points
 from verify.records import CaseResult, KillScore, VariableResult
+from verify.truth.reference import Reference
 from verify.variants.generate import Variant, variants
 from verify.variants.points_again import batch_of
 from verify.variants.side_by_side import gradients_of
@@ -55,7 +55,7 @@ MARGIN = 1e-6
 class Faulty:
     """The engine with a fault in it, as a method.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> engine = Reverse(graph_from_expressions({"x": ()}, {"f": "x**2"}), ["x", "f"])
     >>> faulty = Faulty(engine, {(1, 0): lambda right: -right.sent})
     >>> faulty.differentiate({"x": np.array([3.0])}, {"f": np.ones(1)}).gradients["x"]
@@ -76,7 +76,7 @@ class Faulty:
 def as_gradient(case: Case, faulty: Differentiator) -> Callable[..., dict[str, Array]]:
     """A faulty engine as a gradient that is handed in: called point by point, by position, with ``upstream``.
 
-    >>> from verify.reading.case import load_case_text
+    >>> from verify.case.case import load_case_text
     >>> case = load_case_text("{case: square, inputs: {x: {at: 3}}, stages: {f: x**2}}")
     >>> float(as_gradient(case, Reverse(case.graph, case.variables))(3.0, upstream=1.0)["x"])
     6.0
@@ -100,10 +100,10 @@ def kill_score(
     ``is_caught`` runs the case with a faulty reverse mode and says whether it fails; few variants need that. None
     where no row of the run was proved, so that there is nothing to hold variants against.
 
-    >>> from verify.reading.case import load_case
-    >>> from verify.reading.case_files import shipped_cases
-    >>> from verify.runner import run_loaded
-    >>> from verify.settings import Settings
+    >>> from verify.case.case import load_case
+    >>> from verify.case.files import shipped_cases
+    >>> from verify.running.runner import run_loaded
+    >>> from verify.running.settings import Settings
     >>> case = load_case(shipped_cases() / "notes" / "multiply_add.yaml")
     >>> score = kill_score(case, run_loaded(case, Settings(points=4)), lambda faulty: False)
     >>> score.caught == score.variants - score.equivalent, score.survivors

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verify.points import Batch
-from verify.reading.case import Case
+from verify.case.case import Case
+from verify.places.points import Batch
 from verify.records import CaseResult
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def batch_of(case: Case, result: CaseResult, ids: NDArray[Any]) -> Batch:
     """Some points of a record, by id, with inputs and upstream gradients as the run had them.
 
-    >>> from verify.reading.case import load_case
-    >>> from verify.reading.case_files import shipped_cases
-    >>> from verify.runner import run_loaded
-    >>> from verify.settings import Settings
+    >>> from verify.case.case import load_case
+    >>> from verify.case.files import shipped_cases
+    >>> from verify.running.runner import run_loaded
+    >>> from verify.running.settings import Settings
     >>> case = load_case(shipped_cases() / "notes" / "add.yaml")
     >>> batch_of(case, run_loaded(case, Settings(points=2)), np.array([0])).inputs["x"]
     array([3.])

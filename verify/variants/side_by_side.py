@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.interpret import Values
+from verify.graph.interpret import Values
 from verify.methods.reverse import Contribution, Edge, Replacement, Reverse
 from verify.variants.generate import Variant
 
@@ -31,7 +31,7 @@ def gradients_of(
 
     ``values`` is a finished forward pass at the P points, ``upstream`` their upstream gradients.
 
-    >>> from verify.reading.expression import graph_from_expressions
+    >>> from verify.case.expression import graph_from_expressions
     >>> from verify.variants.generate import variants
     >>> engine = Reverse(graph_from_expressions({"x": ()}, {"f": "x**3"}), ["x", "f"])
     >>> values = engine.program.run({"x": np.array([2.0])})

@@ -1,0 +1,163 @@
+"""Lengths that are written out: at 0 the unit ball is their set of slopes, however they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from verify.case.case import load_case_text
+from verify.case.expression import graph_from_expressions
+from verify.graph.interpret import Program
+from verify.graph.lengths import with_lengths
+from verify.oracle.check import check_gradient
+from verify.records import Verdict
+from verify.running.runner import run_loaded
+from verify.running.settings import Settings
+from verify.tracing.trace import trace
+
+ZERO = np.zeros(3)
+INSIDE = ([0.0, 0.0, 0.0], [0.6, 0.0, 0.8], [0.3, -0.4, 0.5])
+OUTSIDE = ([1.0, 1.0, 1.0], [0.6, 0.0, 0.8 + 1e-6])
+
+
+def always(slope: Any) -> Callable[..., Any]:
+    """A gradient that is the same everywhere."""
+    return lambda x: np.array(slope, dtype=float) + 0.0 * x
+
+
+LENGTHS: dict[str, Callable[..., Any]] = {
+    "sum of products": lambda x: np.sqrt(np.sum(x * x)),
+    "sum of squares": lambda x: np.sqrt((x**2).sum()),
+    "product with itself": lambda x: np.sqrt(x @ x),
+    "power of a half": lambda x: np.dot(x, x) ** 0.5,
+    "einsum": lambda x: np.sqrt(np.einsum("i,i->", x, x)),
+    "entry by entry": lambda x: np.sqrt(x[0] ** 2 + x[1] * x[1] + np.square(x[2])),
+    "sum of Python": lambda x: sum(v * v for v in x) ** 0.5,
+    "scaled": lambda x: np.sqrt(4 * np.sum(x * x)) / 2,
+    "root of the mean": lambda x: np.sqrt(np.mean(x * x)) * np.sqrt(3.0),
+    "with its axis": lambda x: np.sum(np.sqrt(np.sum(x**2, axis=0, keepdims=True))),
+    "of a product": lambda x: np.sqrt(np.sum((np.eye(3) @ x) ** 2)),
+    "hypot of hypot": lambda x: np.hypot(np.hypot(x[0], x[1]), x[2]),
+    "in two parts": lambda x: np.sqrt(np.sum(x[:2] ** 2) + x[2] ** 2),
+    "norm": np.linalg.norm,
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_a_length_has_a_unit_ball(name: str) -> None:
+    """What is in it passes, what is longer fails, by a little too; nothing is undecided."""
+    for slope in INSIDE:
+        run = check_gradient(always(slope), LENGTHS[name], at={"x": ZERO}, points=0)
+        assert (run.ok, run.cases[0].counts[Verdict.UNDECIDED]) == (True, 0), slope
+    for slope in OUTSIDE:
+        run = check_gradient(always(slope), LENGTHS[name], at={"x": ZERO}, points=0, shrink=False)
+        assert (run.ok, run.cases[0].counts[Verdict.UNDECIDED]) == (False, 0), slope
+
+
+ABSOLUTE: dict[str, Callable[..., Any]] = {
+    "abs": lambda x: np.sum(np.abs(x)),
+    "root of the square": lambda x: np.sum(np.sqrt(x**2)),
+    "power of a half": lambda x: np.sum((x**2) ** 0.5),
+    "the larger of both": lambda x: np.sum(np.maximum(x, -x)),
+    "a choice": lambda x: np.sum(np.where(x > 0, x, -x)),
+}
+
+
+@pytest.mark.parametrize("name", ABSOLUTE)
+def test_an_absolute_value_has_all_slopes_between(name: str) -> None:
+    """From -1 to 1, entry by entry."""
+    for slope in ([0.0, 0.0, 0.0], [1.0, 1.0, -1.0], [0.5, 0.0, 1.0]):
+        assert check_gradient(always(slope), ABSOLUTE[name], at={"x": ZERO}, points=0).ok
+    wrong = [0.5, 1.000001, 0.0]
+    assert not check_gradient(always(wrong), ABSOLUTE[name], at={"x": ZERO}, points=0, shrink=False).ok
+
+
+def rows(x: Any) -> Any:
+    """The lengths of rows, added up."""
+    return np.sum(np.sqrt((x * x).sum(axis=1)))
+
+
+@pytest.mark.parametrize(
+    ("x", "right", "wrong"),
+    [
+        ([[0, 0], [0, 0]], [[0.6, 0.8], [0, 1]], [[0.6, 0.8], [0.1, 1]]),
+        ([[3, 4], [0, 0]], [[0.6, 0.8], [0, 1]], [[0.6, 0.8], [0.1, 1]]),
+        ([[3, 4], [0, 0]], [[0.6, 0.8], [0, 0]], [[0.6, 0.9], [0, 0]]),
+    ],
+)
+def test_several_lengths_have_a_ball_each(x: Any, right: Any, wrong: Any) -> None:
+    """Each row is judged by its own, whatever the others are."""
+    at = {"x": np.array(x, dtype=float)}
+    assert check_gradient(always(right), rows, at=at, points=0).ok
+    assert not check_gradient(always(wrong), rows, at=at, points=0, shrink=False).ok
+
+
+def test_lengths_of_the_same_entries_add_up() -> None:
+    """Twice a norm reaches twice as far, and a norm of a part is added to that of the whole."""
+
+    def both(x: Any) -> Any:
+        return np.sqrt(np.sum(x * x)) + np.sqrt(np.sum(x[:1] ** 2) + x[1] ** 2)
+
+    assert check_gradient(always([1.2, 1.6, 0.0]), both, at={"x": ZERO}, points=0).ok
+    assert not check_gradient(always([1.2, 1.7, 0.0]), both, at={"x": ZERO}, points=0, shrink=False).ok
+    assert not check_gradient(always([0.0, 0.0, 1.1]), both, at={"x": ZERO}, points=0, shrink=False).ok
+
+
+def test_the_square_of_a_length_is_smooth() -> None:
+    """Its slope at 0 is 0, and nothing else."""
+
+    def square(x: Any) -> Any:
+        return np.sqrt(np.sum(x * x)) ** 2
+
+    assert check_gradient(lambda x: 0.0 * x, square, at={"x": ZERO}, points=0).ok
+    assert not check_gradient(lambda x: 0.0 * x + 1e-6, square, at={"x": ZERO}, points=0, shrink=False).ok
+
+
+@pytest.mark.parametrize("text", ["sqrt(sum(x*x))", "sum(x**2)**0.5", "sqrt(x[0]**2 + x[1]**2 + x[2]**2)"])
+def test_a_case_file_has_lengths_too(text: str) -> None:
+    """The same for expressions."""
+    case = load_case_text(f"case: t\ninputs:\n  x: {{at: [0, 0, 0]}}\nstages:\n  f: '{text}'\n")
+    assert check_gradient(always(INSIDE[1]), case, points=0).ok
+    assert not check_gradient(always(OUTSIDE[1]), case, points=0, shrink=False).ok
+
+
+@pytest.mark.parametrize("name", [*LENGTHS, *(f"abs: {name}" for name in ABSOLUTE)])
+def test_the_graph_with_lengths_is_the_same_function(name: str) -> None:
+    """Values are the same up to rounding, stages keep their names."""
+    function = ABSOLUTE[name[5:]] if name.startswith("abs: ") else LENGTHS[name]
+    at = np.array([0.3, -1.2, 2.0])
+    graph = trace(function, x=at).graph
+    again = with_lengths(graph)
+    assert graph.stages.keys() == again.stages.keys()
+    inputs = {"x": at[None]} | {key: np.eye(3)[None] for key in graph.inputs if key != "x"}
+    first, second = (Program(g).run(inputs)[g.position(g.outputs[0])] for g in (graph, again))
+    np.testing.assert_allclose(second, first, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "text", ["sqrt(x[0] * x[1])", "sqrt(sum(x))", "sqrt(sum(x * x) + 1)", "sqrt(sum(x * x) - x[0]**2)"]
+)
+def test_what_is_no_length_is_left_alone(text: str) -> None:
+    """A root of something else stays one."""
+    graph = graph_from_expressions({"x": (3,)}, {"f": text})
+    assert with_lengths(graph) is graph
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        "squared: sum(x * x), f: sqrt(squared)",
+        "part: x * x, f: sqrt(sum(part))",
+        "inner: 'sqrt(x[0]**2 + x[1]**2)', f: 'hypot(inner, x[2])'",
+        "p: 'x[0]', q: 'x[0]', f: 'sqrt(p * q + x[1]**2)'",
+    ],
+)
+def test_a_stage_under_a_root_has_a_gradient_of_its_own(stages: str) -> None:
+    """Moving it moves the root: away from 0 all methods agree about it too."""
+    case = load_case_text(f"{{case: f, inputs: {{x: {{at: [3, 4, 12], domain: [1, 20]}}}}, stages: {{{stages}}}}}")
+    result = run_loaded(case, Settings(points=4))
+    assert (set(case.graph.stages) | {"x"}, True) == ({v.name for v in result.variables}, result.passes)
+    assert set(result.counts) <= {Verdict.PASS}

@@ -1,0 +1,110 @@
+"""Workers: whatever ends one is the error of its case alone, and none outlives its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import worker_tasks
+from worker_tasks import Settings, act
+
+from verify.records import CaseResult
+from verify.running.workers import Workers
+
+HERE = Path(__file__).parents[1] / "tools"
+
+
+def results(*names: str, jobs: int = 2) -> dict[str, CaseResult]:
+    """What workers make of some files, by the names of the results, an error with an exclamation mark."""
+    found = list(Workers(act, Settings(), jobs).results([Path(name) for name in names]))
+    return {f"{result.name}{'!' if result.problems else ''}": result for result in found}
+
+
+def test_a_worker_that_ends_is_the_error_of_its_case() -> None:
+    """Killed, gone by itself, or out of its time: what was finished stays, everybody else goes on."""
+    names = ["good-1", "killed-1", "good-2", "left-1", "killed-2", "busy-1", "good-3"]
+    found = results(*names)
+    accidents = {name for name in names if not name.startswith("good")}
+    assert {name for name in found if name.endswith("!")} == {f"{name}!" for name in accidents}
+    assert set(names) <= found.keys()
+    assert {f"{name} again" for name in names if name not in accidents} <= found.keys()
+    assert "killed (SIGKILL), perhaps for want of memory, while acting killed-1" in found["killed-1!"].problems[0]
+    assert "exit code 3 while acting left-1" in found["left-1!"].problems[0]
+    assert "0.5 s of processor time (--case-seconds) while acting busy-1" in found["busy-1!"].problems[0]
+
+
+def test_five_random_kills_lose_nothing() -> None:
+    """From outside, at any time: each file has its results, or an error in their place."""
+    rng, kills = random.Random(5), 0  # noqa: S311 - no secret
+    workers = Workers(act, Settings(), 2)
+    names = [f"good-{number}" for number in range(12)]
+    finished: list[str] = []
+    errors: list[str] = []
+    for result in workers.results([Path(name) for name in names]):
+        (errors if result.problems else finished).append(result.name)
+        if kills < 5 and rng.random() < 0.5:
+            os.kill(rng.choice(workers.pids), signal.SIGKILL)
+            kills += 1
+    assert kills == 5
+    assert len(errors) <= kills
+    assert {f"{name} again" for name in names} - set(finished) <= {f"{name} again" for name in errors}
+
+
+def test_workers_that_never_begin_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end without cases, and no loop without one."""
+    monkeypatch.setattr("verify.running.workers.MOST_STILLBORN", 1)
+    monkeypatch.setattr("verify.running.workers._serve", worker_tasks.main)
+    found = results("good-1", "good-2", jobs=1)
+    assert {"good-1!", "good-2!"} == found.keys()
+    assert "no worker could be started" in found["good-1!"].problems[0]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no mere zombie, which waits for an init that may never come."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _as_in_a_terminal() -> None:
+    """Signals that a parent in the background ignores, as ``nohup`` does, end a process again."""
+    for ignored in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(ignored, signal.SIG_DFL)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux shows them")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_no_worker_outlives_its_parent(how: signal.Signals) -> None:
+    """And none holds its pipes: whoever reads them sees the end."""
+    command = [sys.executable, str(HERE / "worker_tasks.py")]
+    with (
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_as_in_a_terminal,  # noqa: PLW1509 - no thread of this test holds a lock
+        ) as parent,
+        contextlib.ExitStack() as ends,
+    ):
+        ends.callback(parent.kill)  # whatever fails below, nobody waits for it
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(map(is_running, pids))
+        parent.send_signal(how)
+        rest, told = parent.communicate(timeout=60)
+    for _ in range(100):
+        if not any(map(is_running, pids)):
+            break
+        time.sleep(0.05)
+    assert not any(map(is_running, pids))
+    assert ("", "") == (rest, told)

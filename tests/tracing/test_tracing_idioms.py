@@ -1,0 +1,241 @@
+"""Functions as people's files have them: each is traced, and the graph's gradient is that of the function."""
+
+# ruff: noqa: D103 - each function is an idiom, and its name says which
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+
+from verify.methods.reverse import Reverse
+from verify.oracle.check import check_gradient
+from verify.places.points import own_points
+from verify.records import Verdict
+from verify.tracing.trace import Traced, traced_or_reason
+
+RNG = np.random.default_rng(11)
+
+
+def normal(*shape: int) -> Any:
+    return RNG.normal(size=shape)
+
+
+def convolution(x: Any, w: Any, b: Any) -> Any:
+    n, f, size = x.shape[0], w.shape[0], w.shape[2]
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="constant")
+    rows = padded.shape[2] - size + 1
+    out = np.zeros((n, f, rows, rows))
+    for k in range(n):
+        for c in range(f):
+            for i in range(rows):
+                for j in range(rows):
+                    out[k, c, i, j] = np.sum(padded[k, :, i : i + size, j : j + size] * w[c]) + b[c]
+    return out
+
+
+def columns(x: Any, w: Any) -> Any:
+    cols = np.zeros((4, 4))
+    for i in range(2):
+        for j in range(2):
+            cols[:, i * 2 + j] = x[i : i + 2, j : j + 2].reshape(-1)
+    return (w.reshape(1, -1) @ cols).reshape(2, 2)
+
+
+def pool_by_place(x: Any) -> Any:
+    out = np.zeros((2, 2))
+    for i in range(2):
+        for j in range(2):
+            window = x[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].reshape(-1)
+            out[i, j] = window[window.argmax()]
+    return out
+
+
+def recurrent(x: Any, h0: Any, W: Any) -> Any:
+    h, previous = np.zeros((3, 2)), h0
+    for t in range(3):
+        previous = np.tanh(x[t] + previous.dot(W))
+        h[t, :] = previous
+    return h
+
+
+def gates(a: Any) -> Any:
+    def sigmoid(x: Any) -> Any:
+        positive, negative = x >= 0, x < 0
+        z = np.zeros_like(x)
+        z[positive], z[negative] = np.exp(-x[positive]), np.exp(x[negative])
+        top = np.ones_like(x)
+        top[negative] = z[negative]
+        return top / (1 + z)
+
+    i, f, o, g = np.hsplit(a, 4)
+    c = sigmoid(f) * 0.5 + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c)
+
+
+def hinge(W: Any, X: Any, y: Any) -> Any:
+    dW, loss = np.zeros(W.shape), 0.0
+    for i in range(X.shape[0]):
+        scores = X[i].dot(W)
+        for j in range(W.shape[1]):
+            margin = scores[j] - scores[y[i]] + 1
+            if j != y[i] and margin > 0:
+                loss += margin
+                dW[:, j] += X[i]
+    return loss / X.shape[0] + 0.1 * np.sum(W * W)
+
+
+def cross_entropy(x: Any, y: Any) -> Any:
+    p = np.exp(x - x.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    hot = np.zeros_like(x)
+    hot[np.arange(3), y] = 1
+    d = p.copy()
+    d[np.arange(3), y] -= 1
+    return -np.sum(hot * np.log(p + 1e-12)) / 3
+
+
+def elu(x: Any) -> Any:
+    out = x.copy()
+    out[x < 0] = np.exp(x[x < 0]) - 1
+    return out
+
+
+def cosine(x: Any) -> Any:
+    lengths, found = np.sqrt((x**2).sum(axis=1)), np.zeros((3, 3))
+    for i in range(3):
+        for j in range(3):
+            found[i, j] = x[i].dot(x[j]) / (lengths[i] * lengths[j])
+    return found
+
+
+def running(x: Any) -> Any:
+    out, total = np.empty(4), 0.0
+    for i, value in enumerate(x):
+        total = 0.9 * total + value
+        out[i] = total
+    return out
+
+
+def swapped(x: Any) -> Any:
+    y = x.copy()
+    y[[0, 1]] = y[[1, 0]]
+    y[:, 0], y[:, 1] = y[:, 1].copy(), y[:, 0].copy()
+    return y * x
+
+
+def largest(x: Any) -> Any:
+    best = -np.inf
+    for value in x:
+        if value > best:  # noqa: PLR1730 - as people write it
+            best = value
+    return best
+
+
+def log_sum(x: Any) -> Any:
+    total = -np.inf
+    for value in x:
+        total = np.logaddexp(total, value)
+    return total
+
+
+def option(S: Any, K: Any, T: Any) -> Any:
+    d1 = (math.log(S / K) + 0.07 * T) / (0.2 * math.sqrt(T))
+    return S * 0.5 * (1 + math.erf(d1 / math.sqrt(2))) - K * math.exp(-0.05 * T) * scipy.special.ndtr(d1 - 0.2)
+
+
+def guarded(x: Any) -> Any:
+    try:
+        return np.log(x).sum()
+    except ValueError:
+        return x.sum()
+
+
+def parameters(x: Any, p: Any) -> Any:
+    h = p["W"] @ x + p["b"][0]
+    return np.maximum(h, 0) if p["act"] == "relu" else h
+
+
+Idiom = tuple[Callable[..., Any], dict[str, Any]]
+
+SHORT: list[Idiom] = [
+    (convolution, {"x": normal(1, 2, 3, 3), "w": normal(2, 2, 3, 3), "b": normal(2)}),
+    (columns, {"x": normal(3, 3), "w": normal(2, 2)}),
+    (pool_by_place, {"x": normal(4, 4)}),
+    (recurrent, {"x": normal(3, 2), "h0": normal(2), "W": normal(2, 2)}),
+    (gates, {"a": normal(2, 8)}),
+    (hinge, {"W": normal(3, 3), "X": normal(4, 3), "y": np.array([0, 2, 1, 1])}),
+    (cross_entropy, {"x": normal(3, 4), "y": np.array([1, 0, 3])}),
+    (elu, {"x": normal(5)}),
+    (cosine, {"x": normal(3, 2)}),
+    (running, {"x": normal(4)}),
+    (swapped, {"x": normal(3, 4)}),
+    (largest, {"x": normal(3)}),
+    (log_sum, {"x": normal(4)}),
+    (option, {"S": 100.0, "K": 95.0, "T": 1.5}),
+    (guarded, {"x": np.abs(normal(3))}),
+    (parameters, {"x": normal(3), "p": {"W": normal(3, 3), "b": [normal(3)], "act": "relu"}}),
+]
+FUNCTIONS: dict[str, Idiom] = {getattr(function, "__name__", ""): (function, at) for function, at in SHORT}
+LINES: dict[str, Idiom] = {
+    "row by row": (lambda x: np.apply_along_axis(lambda r: np.sum(r**2), 1, x), {"x": normal(2, 3)}),
+    "entry by entry": (np.vectorize(lambda v: v * v if v > 0 else -v), {"x": normal(2)}),
+    "quantile": (lambda x: np.percentile(x, 30) + np.quantile(x, 0.5), {"x": normal(6)}),
+    "interpolated": (lambda x: np.interp(x, np.linspace(-3, 3, 7), np.linspace(-3, 3, 7) ** 2), {"x": normal(4)}),
+    "convolved": (lambda x: np.convolve(x, np.array([1.0, 2.0, 1.0]), mode="same"), {"x": normal(5)}),
+    "differences": (lambda x: np.gradient(x) + np.trapezoid(x**2), {"x": normal(5)}),
+    "covariance": (lambda x: np.cov(x.T), {"x": normal(4, 2)}),
+    "a sign and a logarithm": (lambda A: np.prod(np.linalg.slogdet(A)), {"A": normal(3, 3)}),
+    "a table of flags": (lambda x: x * (np.arange(4)[:, None] > np.arange(3)), {"x": normal(4, 3)}),
+}
+IDIOMS = FUNCTIONS | LINES
+
+
+@pytest.mark.parametrize("name", IDIOMS)
+def test_an_idiom_is_traced_to_the_same_function(name: str) -> None:
+    """The engine's gradient of the graph is that of central differences of the function itself."""
+    function, at = IDIOMS[name]
+    traced = traced_or_reason(function, at)
+    assert isinstance(traced, Traced), traced
+    case, batch = traced.case, own_points(traced.case, 0)
+    names = [item.name for item in case.real_inputs]
+    found = Reverse(case.graph, names).differentiate(batch.inputs, batch.upstream).gradients
+    upstream = batch.upstream[case.graph.outputs[0]][0]
+    for variable in names:
+        for index in np.ndindex(np.shape(at[variable])):
+            ends = []
+            for step in (1e-5, -1e-5):
+                moved = np.array(at[variable], dtype=float)
+                moved[index] += step
+                given = {**at, variable: moved[()]}
+                value = function(*given.values()) if isinstance(function, np.vectorize) else function(**given)
+                ends.append(np.sum(value * upstream))
+            assert found[variable][(0, *index)] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-6)
+
+
+def test_a_convolution_in_loops_is_proved_entry_by_entry() -> None:
+    """What an entry does not reach costs nothing: all rows are proved, and one that is off by 1e-9 fails."""
+    at = {"x": normal(2, 2, 4, 4), "w": normal(2, 2, 3, 3), "b": normal(2)}
+
+    def backward(x: Any, w: Any, b: Any, upstream: Any, factor: float = 1.0) -> Any:
+        padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        dpadded, dw = np.zeros_like(padded), np.zeros_like(w)
+        for k, c, i, j in np.ndindex(upstream.shape):
+            dw[c] += padded[k, :, i : i + 3, j : j + 3] * upstream[k, c, i, j]
+            dpadded[k, :, i : i + 3, j : j + 3] += w[c] * upstream[k, c, i, j]
+        dw[0, 0, 0, 0] *= factor
+        return dpadded[:, :, 1:-1, 1:-1], dw, upstream.sum(axis=(0, 2, 3)) + 0 * b
+
+    run = check_gradient(backward, convolution, at=at)
+    assert run.ok
+    assert run.cases[0].counts[Verdict.UNDECIDED] == 0
+    assert sum(variable.proved for variable in run.cases[0].variables) == sum(map(np.size, at.values()))
+
+    def wrong(x: Any, w: Any, b: Any, upstream: Any) -> Any:
+        return backward(x, w, b, upstream, 1 + 1e-9)
+
+    run = check_gradient(wrong, convolution, at=at, shrink=False)
+    assert [("w", (0, 0, 0, 0))] == [(row.variable, row.entry) for row in run.cases[0].failing()]

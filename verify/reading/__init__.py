@@ -1,1 +1,0 @@
-"""From text to a case: YAML with places, formulas through a whitelist, a format that is checked, a graph."""

@@ -1,0 +1,1 @@
+"""One case or many: settings, what is prepared once, what is kept between runs, processes."""

@@ -1,0 +1,483 @@
+"""Cases x points x methods: reads case files, runs them, and gathers what was found into records."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+import math
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from shlex import join
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.case.case import Case, load_case
+from verify.errors import CaseError, LimitError
+from verify.graph.derivative import Differentiator
+from verify.graph.interpret import REAL_CONSTANTS, Program, block_size
+from verify.graph.lengths import opened
+from verify.judging.large import large_note, large_variables
+from verify.limits import case_limits, step
+from verify.methods.central import too_long
+from verify.places.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points, spread_points
+from verify.places.search import search_points
+from verify.places.sizes import other_sizes
+from verify.records import (
+    METHODS,
+    SUBJECT,
+    CaseResult,
+    Finding,
+    Run,
+    Unproved,
+    Verdict,
+)
+from verify.running.cache import keep, recalled, text_key
+from verify.running.gathering import Gathering, point_record
+from verify.running.preparing import asked_in_vain, held_to_proof, prepared_methods, variables_of
+from verify.running.settings import DEFAULT, USUAL_SIZES, Settings, check_settings
+from verify.running.workers import Workers
+from verify.subjects.code_constants import constants_of
+from verify.subjects.interface import Interface
+from verify.subjects.subject import Subject
+from verify.truth.reference import MOST_BITS, MOST_WORK
+from verify.variants.kill_score import as_gradient, kill_score
+
+Array = NDArray[Any]
+
+
+LARGE_POINTS = 1
+"""Random points of a case that is too large to look at entry by entry."""
+
+
+MOST_NAMED = 3
+"""Case files that a run's command names one by one."""
+
+SIZE_POINTS = 8
+"""Random points at another size, at most: all of them are proved."""
+
+
+# --------------------------------------------------------------------------------------------------- running cases
+
+
+def run_cases(
+    files: Sequence[Path],
+    settings: Settings,
+    *,
+    jobs: int = 1,
+    fail_fast: bool = False,
+    on_result: Callable[[CaseResult], None] | None = None,
+) -> Run:
+    """Runs case files, ``jobs`` at a time, and gathers the results in the order of the files.
+
+    ``fail_fast`` stops after the first case that does not pass; ``on_result`` is told of each as it is finished.
+    Raises UsageError for a method that does not exist or settings out of range.
+
+    >>> from verify.case.files import find_case_files, shipped_cases
+    >>> run = run_cases(find_case_files([shipped_cases() / "notes"], pick="neuron"), Settings(points=2))
+    >>> run.exit_code, [case.status for case in run.cases]
+    (0, ['PASS'])
+    """
+    check_settings(settings, jobs)
+    started = time.perf_counter()
+    results: list[CaseResult] = []
+
+    def run(*, is_interrupted: bool = False) -> Run:
+        order = {str(path): number for number, path in enumerate(files)}
+        missing = len(order.keys() - {result.file for result in results})
+        return Run(
+            cases=tuple(sorted(results, key=lambda result: order.get(result.file, len(order)))),
+            seed=settings.seed,
+            points=settings.points,
+            methods=settings.methods or METHODS,
+            versions=versions(),
+            command=_command(files, settings),
+            started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - started,
+            left_out=missing or int(is_interrupted),  # where each has a result, the last lacks other sizes
+        )
+
+    try:
+        for result in _results(files, settings, jobs):
+            results.append(result)
+            if on_result is not None:
+                on_result(result)
+            if fail_fast and not result.passes:
+                break
+    except KeyboardInterrupt:
+        raise RunInterrupted(run(is_interrupted=True)) from None
+    return run()
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run that the user interrupted; carries what was done until then."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(f"interrupted: {run.left_out} cases were not run")
+        self.run = run
+
+
+def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[CaseResult]:
+    """The results of all sizes of all files, as they come."""
+    # A limit on memory is kept by a process that may end: libraries end theirs where memory is refused.
+    if settings.case_memory is None and (jobs == 1 or len(files) <= 1):
+        for path in files:
+            yield from each_size(path, settings)
+        return
+    changed = []
+    for path in files:
+        found = _if_unchanged(path, settings)
+        if found is None:
+            changed.append(path)
+        else:
+            yield from found
+    yield from Workers(each_size, settings, jobs).results(changed)
+
+
+def _if_unchanged(path: Path, settings: Settings) -> list[CaseResult] | None:
+    try:
+        return unchanged(path, settings)
+    except Exception:  # noqa: BLE001 - whoever runs the case meets it too, and tells
+        return None
+
+
+def _command(files: Sequence[Path], settings: Settings) -> str:
+    methods = f" --methods {','.join(settings.methods)}" if settings.methods else ""
+    budget = "" if settings.proof_work == MOST_WORK else f" --proof-work {settings.proof_work}"
+    budget += "" if settings.proof_bits == MOST_BITS else f" --proof-bits {settings.proof_bits}"
+    budget += " --require-proof" if settings.require_proof else ""
+    budget += "" if settings.case_memory is None else f" --case-memory {settings.case_memory}"
+    budget += "" if settings.case_seconds == DEFAULT.case_seconds else f" --case-seconds {settings.case_seconds:g}"
+    budget += " --kill-score" if settings.kill_score else ""
+    budget += "" if settings.sizes is None else f" --sizes {settings.sizes}"
+    return f"verify run {_named(files)} --points {settings.points} --seed {settings.seed}{methods}{budget}"
+
+
+def _named(files: Sequence[Path]) -> str:
+    """Case files as a command names them; many by the folder that holds them, where one does.
+
+    >>> _named([Path("my cases", f"{name}.yaml") for name in "abcd"]), _named([Path("/a.yaml"), Path("b.yaml")])
+    ("'my cases'", '/a.yaml b.yaml')
+    """
+    many = [str(path) for path in files]
+    with suppress(ValueError):  # absolute and relative ones, or on two drives
+        many = [os.path.commonpath(many) or "."] if len(many) > MOST_NAMED else many
+    return join(many)
+
+
+def versions() -> dict[str, str]:
+    """The versions of what the numbers depend on.
+
+    >>> sorted(versions())
+    ['flint', 'mpmath', 'numpy', 'python', 'sympy']
+    """
+    found = {"python": platform.python_version()}
+    for name in ("numpy", "sympy", "mpmath", "flint"):
+        found[name] = importlib.import_module(name).__version__
+    return found
+
+
+def run_case(path: str | Path, settings: Settings = DEFAULT) -> CaseResult:
+    """Runs one case file. A case that cannot be read is a result with its problems, never an exception.
+
+    >>> run_case(Path("nowhere.yaml"), Settings()).status
+    'ERROR'
+    """
+    started = time.perf_counter()
+
+    def run() -> CaseResult:
+        with step("reading the case"):
+            case = load_case(path)
+        result = run_loaded(case, settings, started)
+        return replace(result, findings=(*_shadowing(case), *result.findings))
+
+    return guarded(Path(path).stem, str(path), settings, run)
+
+
+def guarded(name: str, file: str, settings: Settings, run: Callable[[], CaseResult]) -> CaseResult:
+    """A result within the limits of one case; whatever ends it is an error of this case alone.
+
+    >>> guarded("f", "f.yaml", Settings(), lambda: 1 / 0).problems
+    ('f.yaml: this program failed on the case; the case is not to blame. Please report it with the file: ...',)
+    """
+    try:
+        with case_limits(settings.case_seconds, settings.call_seconds, settings.case_memory):
+            return run()
+    except CaseError as error:
+        problems = error.told()
+    except LimitError as error:
+        problems = (f"{file}: {error}",)
+    except (Exception, SystemExit) as fault:  # noqa: BLE001 - one case never stops the others, whatever is wrong
+        problems = (_own_fault(file, fault),)
+    return CaseResult(name, file, seed=settings.seed, problems=problems)
+
+
+def _shadowing(case: Case) -> Iterator[Finding]:
+    """Names of the case that formulas no longer read as the numbers they usually are."""
+    for name, line in case.shadowed.items():
+        number = f"{REAL_CONSTANTS[name]:.6g}"
+        said = f"{case.file}:{line} gives the name '{name}' to something else, so that no formula can mean {number}"
+        yield Finding("shadowed constant", name, f"{said}. Rename it if one does", fails=False)
+
+
+def run_file(path: str | Path, settings: Settings = DEFAULT) -> list[CaseResult]:
+    """Runs one case file at its own sizes and, where it has ``dims``, at small other ones: a result for each.
+
+    >>> from verify.case.files import shipped_cases
+    >>> [result.name for result in run_file(shipped_cases() / "notes" / "matmul.yaml", Settings(points=1, sizes=1))]
+    ['matmul', 'matmul [m=4, k=2, n=3]']
+    """
+    return list(each_size(path, settings))
+
+
+def each_size(path: str | Path, settings: Settings) -> Iterator[CaseResult]:
+    """The results of :func:`run_file`, each as it is finished.
+
+    >>> [result.status for result in each_size("nowhere.yaml", Settings())]
+    ['ERROR']
+    """
+    found: list[CaseResult] = []
+    try:
+        known = unchanged(path, settings)
+        key, stamp = _run_key(path, settings), _stamp(path)
+        for result in _run_sizes(path, settings) if known is None else known:
+            found.append(result)
+            yield result
+        # A file that is written to meanwhile may hold another case by now, or have held one for a moment.
+        is_same = (key, stamp) == (_run_key(path, settings), _stamp(path))
+        if known is None and is_same and all(map(_is_settled, found)):
+            keep(key, found)
+    except Exception as fault:  # noqa: BLE001 - such as a file that was removed in the middle
+        problems = (_own_fault(str(path), fault),)
+        yield CaseResult(Path(path).stem, str(path), seed=settings.seed, problems=problems)
+
+
+def unchanged(path: str | Path, settings: Settings) -> list[CaseResult] | None:
+    """What was found when a case file was last run, where it passed and nothing has changed since; else None.
+
+    >>> unchanged("nowhere.yaml", Settings(cached=True)) is None
+    True
+    """
+    found = recalled(_run_key(path, settings))
+    if not isinstance(found, list) or not found or not all(map(_is_settled, found)):
+        return None
+    return [replace(result, unchanged=True) for result in found]
+
+
+def _is_settled(result: Any) -> bool:
+    """Whether a case need not be run again; what was out of time may be decided next time."""
+    return isinstance(result, CaseResult) and result.passes and not result.counts[Verdict.UNDECIDED]
+
+
+def _stamp(path: str | Path) -> tuple[int, ...]:
+    """What changes whenever a file is written to; empty where there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _run_key(path: str | Path, settings: Settings) -> str:
+    """What a run of a case file depends on; empty where it may depend on more, or is to be run in any case."""
+    if not settings.cached or not set(settings.methods or METHODS) <= set(METHODS):
+        return ""
+    try:
+        return text_key("run", str(path), Path(path).read_text(encoding="utf-8"), repr(settings))
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _run_sizes(path: str | Path, settings: Settings) -> Iterator[CaseResult]:
+    own = run_case(path, settings)
+    yield own
+    most = USUAL_SIZES if settings.sizes is None else settings.sizes
+    if own.problems or not settings.points or not most or not _has_dims(path):
+        return
+    smaller = at_other_size(settings)
+    for case in other_sizes(load_case(path), settings.seed, most):
+        run = partial(run_loaded, case, smaller)
+        yield guarded(case.name, case.file, settings, run)
+
+
+def at_other_size(settings: Settings) -> Settings:
+    """What is asked for at another size: a few points, all of which are proved.
+
+    >>> at_other_size(Settings()).points
+    8
+    """
+    return replace(settings, points=min(settings.points, SIZE_POINTS), kill_score=False)
+
+
+def _has_dims(path: str | Path) -> bool:
+    """Whether a case file may have dims; it is read again only then."""
+    return "dims" in Path(path).read_text(encoding="utf-8")
+
+
+def _own_fault(file: str, fault: BaseException) -> str:
+    """What nobody foresaw: a file that went away, or a fault of this program, with its place for whoever reports it."""
+    if isinstance(fault, OSError):
+        return f"{file}: {fault.strerror or fault}{f': {fault.filename}' if fault.filename else ''}"
+    where = traceback.extract_tb(fault.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return (
+        f"{file}: this program failed on the case; the case is not to blame. Please report it with the file: "
+        f"{type(fault).__name__} in {place}: {fault}"
+    )
+
+
+def run_loaded(
+    case: Case,
+    settings: Settings,
+    started: float | None = None,
+    subject: Subject | None = None,
+    *,
+    reverse: Differentiator | None = None,
+    only: Batch | None = None,
+) -> CaseResult:
+    """Runs one case that is in memory; a ``subject`` is judged beside the methods.
+
+    ``reverse`` takes the place of the engine among them: one with a planted fault, to see whether it is caught.
+    ``only`` gives the points to look at, in place of all others.
+
+    >>> from verify.case.files import shipped_cases
+    >>> run_loaded(load_case(shipped_cases() / "notes" / "add.yaml"), Settings(points=2)).points_checked
+    3
+    """
+    started = time.perf_counter() if started is None else started
+    if too_long(case.graph, variables_of(case, settings, subject)):
+        with step("looking at a large case along directions"):
+            return held_to_proof(settings, _run_large(case, settings, started, subject, only))
+    gathering = Gathering(case, settings, subject, reverse)
+    if not gathering.is_small:
+        _keep_memory()
+    with step("looking at the case's own points and at kinks"):
+        small = _small_batches(case, settings, subject) if only is None else iter([only])
+        for batch in small:
+            part = batch if subject is None else subject.judged_at(batch)
+            if len(part):
+                gathering.judge(part)
+    with step("looking at random points"):
+        for batch in _random_batches(case, settings, gathering.checked) if only is None else ():
+            part = batch if subject is None else subject.judged_at(batch)
+            if len(part):
+                gathering.add(part)
+        gathering.finish()
+    with step("going through the stages and the steps of central differences"):
+        result = held_to_proof(settings, gathering.result(time.perf_counter() - started))
+    if not settings.kill_score:
+        return result
+    with step("planting faults"):
+        return _scored(case, settings, result, started)
+
+
+def _scored(case: Case, settings: Settings, result: CaseResult, started: float) -> CaseResult:
+    """The result with its kill score; a fault that the proved points do not show is planted into a run of its own."""
+    again = replace(settings, kill_score=False, shrink=False, require_proof=False)
+
+    def is_caught(faulty: Differentiator) -> bool:
+        if not run_loaded(case, again, reverse=faulty).passes:
+            return True
+        # What differs at ties and corners alone shows where a gradient that is handed in is looked at.
+        subject = Subject(Interface.of(case), as_gradient(case, faulty))
+        return not run_loaded(case, again, subject=subject).passes
+
+    score = kill_score(case, result, is_caught, settings.seed)
+    return replace(result, kill_score=score, seconds=time.perf_counter() - started)
+
+
+def _run_large(
+    case: Case, settings: Settings, started: float, subject: Subject | None, only: Batch | None = None
+) -> CaseResult:
+    """A case that is too large to look at entry by entry, see :mod:`verify.judging.large`."""
+    variables = variables_of(case, settings, subject)
+    others = tuple(name for name in settings.methods or METHODS if name != "central")
+    methods, unsupported = prepared_methods(case, replace(settings, methods=others), variables)
+    if subject is not None:
+        methods = {SUBJECT: subject, **methods}
+    batches = [own_points(case, settings.seed)]
+    drawn = min(settings.points, LARGE_POINTS)
+    if drawn:
+        batches.append(random_points(case, settings.seed, 0, drawn, len(case.own_points)))
+    batches = batches if only is None else [only]
+    if subject is not None:
+        batches = [part for part in map(subject.judged_at, batches) if len(part)]
+    count = sum(map(len, batches))
+    accused = SUBJECT if subject is not None else ""
+    found = tuple(large_variables(case, variables, methods, batches, settings.seed, accused))
+    return CaseResult(
+        name=case.name,
+        file=case.file,
+        source=case.source,
+        function=tuple(case.expressions.items()),
+        outputs=case.graph.outputs,
+        variables=found,
+        points=tuple(point_record(batch, p) for batch in batches for p in range(len(batch))),
+        seed=settings.seed,
+        points_checked=count,
+        methods=(*methods, "central"),
+        unsupported=unsupported,
+        failures=asked_in_vain(settings, unsupported),
+        notes=(large_note(case, variables, count),),
+        unproved={Unproved.TOO_LARGE: sum(variable.checked for variable in found)},
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _keep_memory() -> None:
+    """Has the C library keep the memory of a long run's many small arrays.
+
+    It gives freed memory back to the kernel above a threshold, which it raises when a large array is freed; without
+    this, every block's arrays would be mapped anew, which takes as long as computing them.
+    """
+    np.ones(2**21)
+
+
+def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> Iterator[Batch]:
+    """Own points, points on kinks, and for a subject those where its code or the expression may change its mind."""
+    own = own_points(case, settings.seed)
+    yield own
+    if not settings.points:
+        return
+    program = Program(opened(case.graph))
+    kinked = kink_points(case, program, settings.seed, len(own))
+    if kinked is not None:
+        yield kinked
+    if subject is None:
+        return
+    first_id = len(own) + (len(kinked) if kinked is not None else 0)
+    spread = spread_points(case, settings.seed, first_id, settings.points)
+    if spread is not None:
+        yield spread
+        first_id += len(spread)
+    literals = [node.value for node in case.graph.nodes if node.kind == "constant" and node.value]
+    constants = tuple(dict.fromkeys((*constants_of(subject.gradient), *literals)))
+    found = search_points(
+        case,
+        program,
+        settings.seed,
+        first_id,
+        kinks=kinked,
+        constants=constants,
+        points=settings.points,
+    )
+    if found is not None:
+        yield found
+
+
+def _random_batches(case: Case, settings: Settings, first_id: int) -> Iterator[Batch]:
+    """Random points in blocks that fit the cache."""
+    size = block_size(case.graph)
+    for number in range(math.ceil(settings.points / RANDOM_BLOCK)):
+        count = min(RANDOM_BLOCK, settings.points - number * RANDOM_BLOCK)
+        drawn = random_points(case, settings.seed, number, count, first_id + number * RANDOM_BLOCK)
+        for start in range(0, count, size):
+            yield drawn.part(slice(start, start + size))

@@ -1,0 +1,1 @@
+"""Beside the verdicts: the bench, and the table of which method supports which op."""

@@ -1,0 +1,1 @@
+"""The certified reference: values and gradients enclosed in balls, and bounds for the step of central differences."""
