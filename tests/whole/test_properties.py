@@ -1,6 +1,7 @@
 """Properties that hold for every case: random formulas, graphs, points and texts through all methods and the judge.
 
-Examples are the same in every run, so that a failure is news about the code; tests/tools/campaign.py looks for new ones.
+Examples are the same in every run, so that a failure is news about the code; tests/tools/campaign.py looks for
+new ones.
 """
 
 from __future__ import annotations
