@@ -362,7 +362,7 @@ def _check(args: argparse.Namespace) -> int:
 
     from verify.case.files import find_case
     from verify.oracle.check import check_gradient
-    from verify.oracle.named import gradient_named
+    from verify.oracle.dotted_name import gradient_named
 
     case = find_case(args.case)
     targets = _asked_reports(args)
@@ -458,7 +458,7 @@ def _new_from_function(args: argparse.Namespace) -> int:
 
     from verify.case.template import file_stem
     from verify.case.writer import save_case
-    from verify.oracle.named import gradient_named
+    from verify.oracle.dotted_name import gradient_named
     from verify.tracing.trace import trace
     from verify.tracing.value_text import named_values
 

@@ -26,7 +26,7 @@ from verify.case.case import load_case_text
 from verify.cli import main
 from verify.errors import LimitError, UsageError
 from verify.limits import case_limits, step
-from verify.oracle import of_case
+from verify.oracle import case_check
 from verify.oracle.check import check_gradient
 from verify.records import Finding
 from verify.running.settings import Settings
@@ -730,7 +730,7 @@ def test_what_is_not_finite_never_passes_where_the_truth_is(lost: float, x: floa
     (variable,) = result.variables
     rows = replace(variable.rows, passes=np.ones(len(variable.rows), dtype=bool))
     passing = replace(result, variables=(replace(variable, rows=rows),), findings=())
-    assert fails == [finding.fails for finding in of_case._not_finite(passing)]
+    assert fails == [finding.fails for finding in case_check._not_finite(passing)]
 
 
 def test_no_slope_is_no_slope_to_miss() -> None:

@@ -29,8 +29,8 @@ from verify.judging.short_law import DEFINITE, Ladder, ladder_for, short_law
 from verify.judging.step_law import Law, scales, step_law
 from verify.judging.tied import STEP, Key, Slope, judge_tied
 from verify.numbers.streams import stream
-from verify.oracle.given import adapted
-from verify.oracle.of_case import MOST_PROBED, Question, excused
+from verify.oracle.case_check import MOST_PROBED, Question, excused
+from verify.oracle.overrides import adapted
 from verify.places.points import Batch, own_points, random_points, spread_points
 from verify.places.search import search_points
 from verify.records import SUBJECT, VERDICTS, CaseResult, Point, Rows, Unproved, VariableResult, Verdict

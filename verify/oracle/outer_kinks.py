@@ -17,7 +17,7 @@ import numpy as np
 from verify.case.case import Case
 from verify.graph.interpret import Program
 from verify.oracle.black_box import Judgement, Place
-from verify.oracle.of_case import Question
+from verify.oracle.case_check import Question
 from verify.places.search import upstream_of
 from verify.records import SUBJECT, CaseResult, Finding, Point, Verdict
 from verify.subjects.interface import Interface

@@ -23,7 +23,7 @@ from verify.places.points import Batch
 from verify.records import SUBJECT, VERDICTS, CaseResult, Rows, VariableResult, Verdict
 from verify.variants.generate import KINDS, Variant, variants
 from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, Relation, close, relations
-from verify.variants.points_again import batch_of
+from verify.variants.recorded_points import batch_of
 from verify.variants.side_by_side import gradients_of
 
 Array = NDArray[Any]

@@ -31,7 +31,7 @@ from verify.places.search import search_points
 from verify.records import CaseResult, KillScore, VariableResult
 from verify.truth.reference import Reference
 from verify.variants.generate import Variant, variants
-from verify.variants.points_again import batch_of
+from verify.variants.recorded_points import batch_of
 from verify.variants.side_by_side import gradients_of
 
 Array = NDArray[Any]

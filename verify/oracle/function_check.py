@@ -14,10 +14,10 @@ from verify.case.case import Case
 from verify.errors import UsageError
 from verify.judging.rows import CODE
 from verify.oracle.black_box import judge_black_box
+from verify.oracle.case_check import Question, judge_case, limited, with_simplest
 from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
-from verify.oracle.given import adapted
-from verify.oracle.of_case import Question, judge_case, limited, with_simplest
 from verify.oracle.outer_kinks import held_at_outer_kinks
+from verify.oracle.overrides import adapted
 from verify.places.points import Batch
 from verify.records import SUBJECT, CaseResult, Verdict
 from verify.running.preparing import held_to_proof
