@@ -1,4 +1,4 @@
-"""Ten case files as a newcomer would write them from the README alone: they run unchanged, and fail where wrong."""
+"""Ten case files as a newcomer would write them from the document alone: they run unchanged, and fail where wrong."""
 
 from __future__ import annotations
 

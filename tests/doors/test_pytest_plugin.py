@@ -15,7 +15,7 @@ from verify.running.settings import Settings
 
 pytest_plugins = ["pytester"]
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).resolve().parents[2] / "verify" / "oracle" / "README.md").read_text(encoding="utf-8")
 
 RIGHT = """\
 case: square
@@ -391,8 +391,8 @@ def test_square(gradient_oracle):
     judged(pytester, test).assert_outcomes(passed=1)
 
 
-def test_the_tests_of_the_readme_run(pytester: pytest.Pytester) -> None:
-    """A test file copied out of the README passes, and fails where a term of its gradient is missing."""
+def test_the_tests_of_the_document_run(pytester: pytest.Pytester) -> None:
+    """A test file copied out of the document passes, and fails where a term of its gradient is missing."""
     (text,) = re.findall(r"```python\n([^`]*gradient_oracle.*?)```", README, re.DOTALL)
     pytester.makepyfile(test_own=text)
     run(pytester).assert_outcomes(passed=2)

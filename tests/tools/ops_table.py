@@ -1,6 +1,6 @@
-"""The README's table of ops and methods, made from the matrix that runs each op through each method.
+"""The table of ops and methods, made from the matrix that runs each op through each method.
 
-``python tests/tools/ops_table.py`` writes it anew; ``tests/doors/test_matrix.py`` holds the README against it.
+``python tests/tools/ops_table.py`` writes it anew; ``tests/doors/test_matrix.py`` holds cases/OPS.md against it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from verify.ops import OPS
 from verify.records import METHODS
 from verify.tools.support import YES, Support, support_matrix
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "cases" / "OPS.md"
 BEGIN, END = "<!-- ops:begin -->\n", "<!-- ops:end -->"
 COMMAND = "python tests/tools/ops_table.py"
 
@@ -30,11 +30,11 @@ def table(cells: Sequence[Support]) -> str:
 
 
 def shown(text: str) -> str:
-    """The table that a README has now."""
+    """The table that a document has now."""
     return text.partition(BEGIN)[2].partition(END)[0]
 
 
 if __name__ == "__main__":
-    text = README.read_text(encoding="utf-8")
+    text = DOCUMENT.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    README.write_text(before + BEGIN + table(support_matrix()) + END + rest.partition(END)[2], encoding="utf-8")
+    DOCUMENT.write_text(before + BEGIN + table(support_matrix()) + END + rest.partition(END)[2], encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 from verify.case.case import Case, load_case
 from verify.case.files import find_case_files, shipped_cases
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "cases" / "README.md"
 FILES = find_case_files([shipped_cases()])
 
 
@@ -22,7 +22,7 @@ def library() -> dict[Path, Case]:
 
 
 def folders_in(text: str) -> dict[str, int]:
-    """The folders of the README's table with the number of cases that it says each has."""
+    """The folders of the table in cases/README.md with the number of cases that it says each has."""
     _, _, section = text.partition("## The cases that come with it\n")
     rows = re.findall(r"^\| `(\w+)` \| .{20,} \| (\d+) \|$", section.partition("\n## ")[0], flags=re.MULTILINE)
     return {folder: int(count) for folder, count in rows}
@@ -33,7 +33,7 @@ def repeated(names: list[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def test_the_readme_explains_every_folder_and_counts_its_cases() -> None:
+def test_the_document_explains_every_folder_and_counts_its_cases() -> None:
     """A line for each folder, no more and no fewer."""
     assert Counter(path.parent.name for path in FILES) == folders_in(README.read_text(encoding="utf-8"))
 

@@ -3,7 +3,7 @@
 Everything that is compared runs in this one process, interleaved, several times, and is quoted as the median and as
 the median of the ratios pair by pair, because machines are noisy and ratios are not. Whole processes are timed from
 outside in the same way. ``verify bench --out FILE`` writes command, commit, machine and numbers as JSON, and
-:func:`markdown_table` makes of it the table in the README.
+:func:`markdown_table` makes of it the table in reports/README.md.
 """
 
 from __future__ import annotations
@@ -332,7 +332,7 @@ def _commit() -> str:
 
 
 def markdown_table(report: dict[str, Any]) -> str:
-    """The README's table from what ``--out`` wrote.
+    """The document's table from what ``--out`` wrote.
 
     >>> print(markdown_table({"figures": [{"name": "a", "value": 2.0, "unit": "x", "target": "at most 3",
     ...                                    "reached": True, "note": ""}]}))

@@ -1,8 +1,10 @@
-"""The README keeps its word: its cases run, its outputs are real, its commands and lists are complete."""
+"""The documents keep their word: cases and programs run, outputs are real, links lead somewhere, lists are complete."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -15,14 +17,23 @@ from verify.running.runner import run_case
 from verify.running.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CASES = {text.splitlines()[0]: text for text in re.findall(r"```yaml\n(case: .*?)```", README, re.DOTALL)}
-OUTPUTS = re.findall(r"<!-- output: verify (.*?) -->\n```(?:text)?\n(.*?)```", README, re.DOTALL)
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for folder in (".", "cases", "reports", "tests", "verify", "verify/*")
+    for path in sorted(ROOT.glob(f"{folder}/*.md"))
+}
+README = DOCUMENTS["README.md"]
+EVERYTHING = "\n".join(DOCUMENTS.values())
+CASES = {text.splitlines()[0]: text for text in re.findall(r"```yaml\n(case: .*?)```", EVERYTHING, re.DOTALL)}
+OUTPUTS = re.findall(r"<!-- output: verify (.*?) -->\n```(?:text)?\n(.*?)```", EVERYTHING, re.DOTALL)
+PROGRAMS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in DOCUMENTS.items()}
+SHOWN = re.findall(r"<!-- output: the block above -->\n```text\n(.*?)```", README, re.DOTALL)
+OPTIONAL = ("torch", "jax", "autograd")
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_its_cases_pass(name: str, tmp_path: Path) -> None:
-    """A case file copied out of the README runs unchanged."""
+    """A case file copied out of a document runs unchanged."""
     path = tmp_path / "case.yaml"
     path.write_text(CASES[name], encoding="utf-8")
     result = run_case(path, Settings(points=8))
@@ -34,6 +45,36 @@ def test_it_shows_cases_outputs_and_a_failing_check() -> None:
     assert len(CASES) >= 7
     assert len(OUTPUTS) == 3
     assert "FAIL" in OUTPUTS[1][1]
+    assert sum(len(programs) for programs in PROGRAMS.values()) >= 8
+
+
+def test_the_readme_is_a_first_screen() -> None:
+    """At most 200 lines: what is more stands beside what it is about."""
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("name", [name for name, programs in PROGRAMS.items() if programs])
+def test_its_programs_run(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every block of Python in a document, one after the other; those of a framework where it is installed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cases").symlink_to(shipped_cases())
+    missing = [f"import {module}" for module in OPTIONAL if importlib.util.find_spec(module) is None]
+    here = [text for text in PROGRAMS[name] if not any(line in text for line in missing)]
+    program = tmp_path / "program.py"
+    program.write_text("\n".join(here), encoding="utf-8")
+    runpy.run_path(str(program))
+    printed = capsys.readouterr().out
+    for text in SHOWN if name == "README.md" else ():
+        assert skeleton(text) in skeleton(printed)
+
+
+def test_its_links_lead_somewhere() -> None:
+    """From the folder that the document stands in."""
+    for name, text in DOCUMENTS.items():
+        targets = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+        assert [target for target in targets if not (ROOT / name).parent.joinpath(target).exists()] == [], name
 
 
 @pytest.mark.parametrize(("command", "shown"), OUTPUTS)
@@ -69,7 +110,7 @@ def test_it_has_both_commands(name: str) -> None:
 
 def test_it_lists_every_op() -> None:
     """Whoever writes a case from the README alone can use each op."""
-    assert [op.name for op in OPS.values() if f"`{op.spelling}`" not in README] == []
+    assert [op.name for op in OPS.values() if f"`{op.spelling}`" not in DOCUMENTS["cases/README.md"]] == []
 
 
 def test_it_lists_every_field_of_a_case() -> None:
@@ -77,7 +118,7 @@ def test_it_lists_every_field_of_a_case() -> None:
     from verify.case.format import CaseFields, ExpectFields, InputFields
 
     fields = [*CaseFields.model_fields, *InputFields.model_fields, *ExpectFields.model_fields]
-    assert [name for name in fields if f"`{name}`" not in README] == []
+    assert [name for name in fields if f"`{name}`" not in DOCUMENTS["cases/README.md"]] == []
 
 
 def test_it_lists_every_command_and_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,5 +128,5 @@ def test_it_lists_every_command_and_option(capsys: pytest.CaptureFixture[str]) -
         with pytest.raises(SystemExit):
             cli.main([name, "--help"])
         flags |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-        assert f"`verify {name}" in README
-    assert [flag for flag in sorted(flags - {"--help"}) if f"`{flag}" not in README] == []
+        assert f"`verify {name}" in DOCUMENTS["reports/README.md"]
+    assert [flag for flag in sorted(flags - {"--help"}) if f"`{flag}" not in DOCUMENTS["reports/README.md"]] == []
