@@ -6,6 +6,7 @@ Each rule is tried on planted faults too, so that a rule that stopped biting is 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -189,6 +190,13 @@ def test_every_folder_is_a_floor() -> None:
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert folders == {*FLOORS} - {"ground", "doors"}
     assert {*GROUND} <= {*sources()}
+
+
+def test_the_document_shows_the_same_house() -> None:
+    """verify/README.md has one line for each floor, from the top."""
+    document = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    table = document.partition("| folder | what stands there |\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [*reversed(FLOORS)]
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
