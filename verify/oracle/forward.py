@@ -7,7 +7,6 @@ functions differ the run does not pass, and no gradient is judged.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from verify.graph.interpret import Program
 from verify.records import CaseResult, Finding
 from verify.subjects.contract import in_words
 from verify.tracing.foreign_call import call_foreign
+from verify.tracing.function_call import by_name, outputs_of, own_arguments
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -70,7 +70,7 @@ def _apart_at(forward: Function, reference: Case | Function, point: Mapping[str,
 
     def values() -> tuple[list[Array], list[Array], float]:
         with np.errstate(all="ignore"):
-            own = _arrays(_called(forward, point))
+            own = _outputs(forward, point)
             if isinstance(reference, Case):
                 return own, *_of_case(reference, point)
             return own, *_of_function(reference, point)
@@ -119,21 +119,14 @@ def held_against(gradient: Any, reference: Case | Function, result: CaseResult) 
     return result if finding is None else unjudged(result.name, finding, result)
 
 
-def _called(function: Function, point: Mapping[str, Any]) -> Any:
-    """By name where the function has these names, else in order."""
-    values = {name: np.array(x)[()] if isinstance(x, np.ndarray) else x for name, x in point.items()}
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return function(*values.values())
-    by_name = all(
-        name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY for name in values
-    )
-    return function(**values) if by_name else function(*values.values())
+def _outputs(function: Function, point: Mapping[str, Any]) -> list[Array]:
+    """The arrays of floats that a function returns at a point."""
+    returned = by_name(function, list(point))(**own_arguments(point))
+    return [np.asarray(value) for value in outputs_of(returned).values()]
 
 
 def _of_function(function: Function, point: Mapping[str, Any]) -> tuple[list[Array], float]:
-    values = _arrays(_called(function, point))
+    values = _outputs(function, point)
     given = [np.asarray(x) for x in point.values()]
     return values, _largest([*values, *(x for x in given if x.dtype.kind == "f")])
 
@@ -147,13 +140,6 @@ def _of_case(case: Case, point: Mapping[str, Any]) -> tuple[list[Array], float]:
 
 def _largest(arrays: Sequence[Array]) -> float:
     return max((float(np.max(np.abs(x), initial=0.0, where=np.isfinite(x))) for x in arrays), default=0.0)
-
-
-def _arrays(answer: Any) -> list[Array]:
-    """The arrays of real numbers among what a function returned, in order."""
-    rows = list(answer.values()) if isinstance(answer, Mapping) else answer
-    rows = list(rows) if isinstance(rows, tuple | list) else [rows]
-    return [np.asarray(x) for x in rows if x is not None and np.asarray(x).dtype.kind == "f"]
 
 
 def _apart(own: Sequence[Array], other: Sequence[Array], largest: float) -> str:

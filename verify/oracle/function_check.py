@@ -24,11 +24,11 @@ from verify.running.preparing import held_to_proof
 from verify.running.runner import at_other_size
 from verify.running.settings import SUBJECT_SIZES
 from verify.subjects.contract import in_words
-from verify.subjects.convention import by_name
-from verify.subjects.function_watch import FunctionWatch, own_arguments
+from verify.subjects.function_watch import FunctionWatch
 from verify.subjects.interface import Interface
 from verify.subjects.measured import Function
 from verify.tracing.foreign_call import call_foreign
+from verify.tracing.function_call import by_name, own_arguments
 from verify.tracing.preserving import preserved
 from verify.tracing.trace import Traced, baked_in, trace_at, traced_or_reason
 

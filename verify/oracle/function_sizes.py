@@ -16,6 +16,7 @@ from verify.numbers.streams import stream
 from verify.places.points import drawn_values
 from verify.places.sizes import proposed
 from verify.tracing.foreign_call import call_foreign
+from verify.tracing.function_call import outputs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,25 +101,13 @@ def why_without_value(function: Callable[..., Any], point: Mapping[str, Any], li
         ran = call_foreign(lambda: function(**point))
     if ran.error is not None:
         return f"{type(ran.error).__name__}: {ran.error}"
-    value = ran.value
-    for part, known in zip(_parts(value), _parts(like), strict=False):
+    values, wanted = (list(map(np.asarray, outputs_of(returned).values())) for returned in (ran.value, like))
+    for part, known in zip(values, wanted, strict=False):
         if part.ndim != known.ndim or (known.size and not part.size):
             return f"its value has shape {part.shape}"
         if np.all(np.isfinite(known)) and not np.all(np.isfinite(part)):
             return "its value is not finite"
     return ""
-
-
-def _parts(value: Any) -> list[NDArray[Any]]:
-    """The arrays of floats that a function returned: one, or several."""
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else [value]
-    arrays = []
-    for part in parts:
-        try:
-            arrays.append(np.asarray(part, dtype=np.float64))
-        except (TypeError, ValueError):  # no array: whoever judges the function says so
-            arrays.append(np.zeros(()))
-    return arrays
 
 
 def _sizes(at: Mapping[str, Any], dims: Dims) -> dict[str, int]:

@@ -21,7 +21,8 @@ from verify.case.case import Case, OwnPoint
 from verify.files import PACKAGE
 from verify.places.search import upstream_of
 from verify.running.cache import keep, recalled, text_key
-from verify.subjects.code_constants import cells_of, unwrapped
+from verify.subjects.code_constants import unwrapped
+from verify.tracing.code_objects import closure_of
 
 Array = NDArray[Any]
 Point = dict[str, Array]
@@ -111,7 +112,7 @@ def _places(function: Any, deepest: int) -> Iterator[str]:
             if code.co_name == "<lambda>":
                 yield str(list(code.co_positions()))
             return
-        for held in cells_of(inner) if deepest else ():
+        for held in closure_of(inner).values() if deepest else ():
             yield from _places(held, deepest - 1)
         return
     if callable(function):

@@ -12,15 +12,16 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from types import CodeType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from verify.errors import UsageError
 from verify.programs import jax_functions, torch_functions
-from verify.programs.calling import arguments_of
+from verify.tracing.code_objects import closure_of, codes_of
 from verify.tracing.foreign_call import call_foreign
+from verify.tracing.function_call import by_name, own_arguments, parts_of
 
 FRAMEWORKS: Mapping[str, ModuleType] = {"torch": torch_functions, "jax": jax_functions}
 """Name of the library -> what can be done with its functions."""
@@ -90,11 +91,10 @@ def _used_by(function: Any, depth: int) -> set[str]:
     except ValueError:
         return set()
     function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if not isinstance(code, CodeType) or depth == 0:
+    if not isinstance(function, FunctionType) or depth == 0:
         return set()
-    known = {**getattr(function, "__globals__", {}), **_cells(function, code)}
-    names = {name for inner in _all_code(code) for name in (*inner.co_names, *inner.co_freevars)}
+    known = {**function.__globals__, **closure_of(function)}
+    names = {name for inner in codes_of(function.__code__) for name in (*inner.co_names, *inner.co_freevars)}
     found: set[str] = set()
     for name in names & set(known):
         value = known[name]
@@ -108,38 +108,12 @@ def _used_by(function: Any, depth: int) -> set[str]:
     return {"jax" if name == "jaxlib" else name for name in found} & set(FRAMEWORKS)
 
 
-def _cells(function: Any, code: CodeType) -> dict[str, Any]:
-    found = {}
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    return found
-
-
-def _all_code(code: CodeType) -> list[CodeType]:
-    return [code, *(inner for c in code.co_consts if isinstance(c, CodeType) for inner in _all_code(c))]
-
-
 def _answers_numpy(function: Any, point: At) -> bool:
     """Whether a function takes NumPy's arrays and gives them back."""
-    values = {name: np.array(x)[()] if isinstance(x, np.ndarray) else x for name, x in point.items()}
-
-    def called() -> Any:
-        try:
-            arguments, call = arguments_of(function, None, (), values)
-        except TypeError:  # names that are not its own
-            arguments, call = arguments_of(function, None, tuple(values.values()), {})
-        return call(arguments)
-
-    ran = call_foreign(called)
-    if ran.error is not None:  # a framework refuses arrays that are not its own in many ways
-        return False
-    answer = ran.value
-    leaves = list(answer.values()) if isinstance(answer, Mapping) else answer
-    leaves = leaves if isinstance(leaves, list | tuple) else [leaves]
-    return all(isinstance(leaf, np.ndarray | np.generic | float) for leaf in leaves)
+    plain = by_name(function, list(point))
+    ran = call_foreign(lambda: parts_of(plain(**own_arguments(point))))
+    # A framework refuses arrays that are not its own in many ways.
+    return ran.error is None and all(isinstance(part, np.ndarray | np.generic | float) for part in ran.value.values())
 
 
 # ---------------------------------------------------------------------------------------------------- trees of values

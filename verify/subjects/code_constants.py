@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from verify.tracing.code_objects import closure_of, codes_of
+
 MOST_FUNCTIONS = 32
 """Functions that are read for one gradient."""
 
@@ -110,33 +112,7 @@ def _referenced(function: FunctionType) -> Iterator[Any]:
     """What a function takes from its module, its closure and its attributes by name."""
     for code in codes_of(function.__code__):
         yield from (function.__globals__[name] for name in code.co_names if name in function.__globals__)
-    yield from cells_of(function)
-
-
-def codes_of(code: CodeType) -> Iterator[CodeType]:
-    """A piece of code and every piece that is defined inside it.
-
-    >>> [code.co_name for code in codes_of((lambda x: [y for y in x]).__code__)][0]
-    '<lambda>'
-    """
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from codes_of(constant)
-
-
-def cells_of(function: FunctionType) -> Iterator[Any]:
-    """What a function closes over.
-
-    >>> def scaled(factor): return lambda x: factor * x
-    >>> list(cells_of(scaled(3)))
-    [3]
-    """
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not yet filled: a name that is bound later
-            continue
+    yield from closure_of(function).values()
 
 
 def _read_values(function: FunctionType, found: _Found) -> None:

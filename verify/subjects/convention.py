@@ -7,7 +7,6 @@ where that is the one parameter left over.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,29 +100,6 @@ def convention(interface: Interface, gradient: Callable[..., Any]) -> Convention
         shapes = ", ".join(f"{name} {shape}" for name, shape in interface.outputs.items())
         raise UsageError(f"the output is an array ({shapes}): the gradient needs a parameter 'upstream'")
     return made
-
-
-def by_name(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
-    """A function that may be called by these names, though it itself takes positions only, as builtins and ufuncs do.
-
-    >>> import math
-    >>> by_name(math.hypot, ["x", "y"])(x=3.0, y=4.0)
-    5.0
-    """
-    try:
-        kinds = {p.kind for p in inspect.signature(function).parameters.values()}
-    except (TypeError, ValueError):  # a builtin without a signature
-        kinds = {inspect.Parameter.POSITIONAL_ONLY}
-    if not kinds & {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}:
-        return function
-
-    def called(**given: Any) -> Any:
-        return function(*(given[name] for name in names))
-
-    called.__name__ = str(getattr(function, "__name__", type(function).__name__))
-    if hasattr(function, "__code__"):
-        functools.update_wrapper(called, function)
-    return called
 
 
 def _source(name: str, seeds: Mapping[str, str]) -> Source:

@@ -5,7 +5,6 @@ None of that is the gradient's fault, and a gradient that calls the function doe
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from verify.records import CaseResult, Finding
 from verify.subjects.interface import Interface
 from verify.subjects.subject import Gradient, Subject
 from verify.tracing.foreign_call import call_foreign
+from verify.tracing.function_call import outputs_of, own_arguments
 from verify.tracing.preserving import preserved
 
 Array = NDArray[Any]
@@ -88,38 +88,9 @@ class FunctionWatch:
     def _run(self, given: dict[str, Any]) -> list[Array] | None:
         """What it returns, as copies of its arrays; None where it raises or returns something else."""
         with preserved(self.function):  # what it keeps between calls is a state to begin from, not one to drift in
-            ran = call_foreign(lambda: [np.array(value) for value in _arrays(self.function(**given))])
+            ran = call_foreign(lambda: [np.array(value) for value in outputs_of(self.function(**given)).values()])
         found: list[Array] | None = ran.value
         return found
-
-
-def own_arguments(point: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments that a call may write to, and the caller's own stay as they are.
-
-    >>> at = {"x": np.ones(2)}
-    >>> own_arguments(at)["x"] is at["x"]
-    False
-    """
-    return {name: _own(value) for name, value in point.items()}
-
-
-def _own(value: Any) -> Any:
-    if isinstance(value, np.ndarray | float):
-        return np.array(value)[()]
-    if not isinstance(value, list | tuple | dict):
-        return value
-    own = call_foreign(lambda: copy.deepcopy(value))
-    copied = value if own.error is not None else own.value  # what cannot be copied is handed on, as everybody does
-    is_numbers = call_foreign(lambda: np.asarray(copied).dtype.kind in "fiub").value
-    return np.array(copied) if is_numbers else copied
-
-
-def _arrays(returned: Any) -> list[Any]:
-    if isinstance(returned, Mapping):
-        return [value for value in returned.values() if isinstance(value, np.ndarray | np.generic | float)]
-    if isinstance(returned, tuple | list):
-        return [value for value in returned if isinstance(value, np.ndarray | np.generic | float)]
-    return [returned]
 
 
 def _differ(one: Any, other: Any) -> bool:

@@ -19,7 +19,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 from verify.files import PACKAGE
-from verify.subjects.code_constants import codes_of, python_functions
+from verify.subjects.code_constants import python_functions
+from verify.tracing.code_objects import codes_of
 
 MOST_EVENTS = 500_000
 """Lines that are seen to run, over all calls (some 0.1 s); after them calls are not traced any more."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from verify.case.syntax import name_fault
 from verify.errors import UsageError, VerifyError
-from verify.subjects.function_watch import own_arguments
 from verify.tracing.foreign_call import Outcome, call_foreign
+from verify.tracing.function_call import outputs_of, own_arguments, parts_of
 from verify.tracing.places import place_of_traceback
 
 Array = NDArray[Any]
@@ -95,17 +95,9 @@ class Measured:
 
     def _items(self, returned: Any) -> dict[str, Array]:
         """The arrays of floats among what was returned, by key; a cache beside them is left out, as in a trace."""
-        if isinstance(returned, Mapping):
-            pairs = {str(key): value for key, value in returned.items()}
-        elif isinstance(returned, tuple | list):
-            fields = getattr(returned, "_fields", None)
-            pairs = {(fields[i] if fields else str(i)): value for i, value in enumerate(returned)}
-        else:
-            return {"": self._array(returned)}
-        numbers = np.ndarray | np.generic | float | complex
-        is_output = {key: isinstance(value, numbers) or key in self._keys for key, value in pairs.items()}
-        arrays = {key: self._array(value) for key, value in pairs.items() if is_output[key]}
-        return {key: array for key, array in arrays.items() if array.dtype.kind == "f" or key in self._keys}
+        parts = parts_of(returned)
+        wanted = {key for key in parts if not key or key in self._keys} | set(outputs_of(returned, "fc"))
+        return {key: self._array(value) for key, value in parts.items() if key in wanted}
 
     def _array(self, value: Any) -> Array:
         array = np.array(value)  # the function may write to its own again

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from verify.files import PACKAGE
+from verify.tracing.code_objects import codes_of
 
 _INVISIBLE = (str(Path(np.__file__).parent), str(PACKAGE / "tracing"))
 """Folders whose frames say nothing about the user's code: NumPy and the tracer itself."""
@@ -74,9 +75,8 @@ def global_names(code: CodeType) -> frozenset[str]:
     >>> sorted(global_names((lambda x: np.exp(x) + len(x)).__code__))
     ['len', 'np']
     """
-    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
-    own = (i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
-    return frozenset(own).union(*map(global_names, inner))
+    instructions = (i for piece in codes_of(code) for i in dis.get_instructions(piece))
+    return frozenset(i.argval for i in instructions if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
 
 
 def place_of(frames: list[FrameType]) -> Place:

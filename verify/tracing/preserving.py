@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.tracing.code_objects import closure_of
 from verify.tracing.places import global_names, is_library
 
 MOST_OBJECTS = 10_000
@@ -99,11 +100,7 @@ def _reached(function: FunctionType) -> Iterator[Any]:
     """What the code of a function can look up: its closure, its defaults, and the globals that it names."""
     if is_library(function.__code__.co_filename):
         return
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # nothing is in it yet
-            continue
+    yield from closure_of(function).values()
     yield function.__defaults__
     yield function.__kwdefaults__
     for name in global_names(function.__code__):

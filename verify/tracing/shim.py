@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from verify.tracing import excluded
+from verify.tracing.code_objects import codes_of
 from verify.tracing.places import global_names, is_library
 from verify.tracing.recorder import Recorder
 from verify.tracing.tracer import Tracer, has_traced
@@ -369,6 +370,5 @@ def _is_own_function(value: Any) -> bool:
 @functools.lru_cache(maxsize=1000)
 def _only_calls(code: CodeType, name: str) -> bool:
     """Whether a function, with all that is defined in it, calls a global name and does nothing else with it."""
-    loads = [i for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL" and i.argval == name]
-    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
-    return all("NULL" in i.argrepr for i in loads) and all(_only_calls(c, name) for c in inner)
+    instructions = (i for piece in codes_of(code) for i in dis.get_instructions(piece))
+    return all("NULL" in i.argrepr for i in instructions if i.opname == "LOAD_GLOBAL" and i.argval == name)

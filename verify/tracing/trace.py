@@ -23,6 +23,7 @@ from verify.numbers.balls import Balls
 from verify.numbers.streams import stream
 from verify.tracing.following import followed
 from verify.tracing.foreign_call import call_foreign
+from verify.tracing.function_call import outputs_of, takes_order
 from verify.tracing.places import Place, place_of_traceback
 from verify.tracing.preserving import preserved
 from verify.tracing.recorder import Choice, Recorder, Step, trace_error
@@ -322,13 +323,9 @@ class _Call:
 
     def _fit(self) -> bool:
         """Whether the arguments are passed by position. Raises UsageError where they do not fit the function."""
-        try:
-            signature = inspect.signature(self.function)
-        except (TypeError, ValueError):
-            return True  # a builtin without a signature
-        parameters = signature.parameters.values()
-        if any(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in parameters):
+        if takes_order(self.function):
             return True
+        signature = inspect.signature(self.function)
         try:
             signature.bind(**self.given)
         except TypeError as error:
@@ -357,7 +354,7 @@ class _Call:
         def run() -> dict[str, Array]:
             given = self.arrays(point)
             with np.errstate(all="ignore"), preserved(self.function, *self._handed_on()):
-                return {key: np.array(value) for key, value in _items(self(given))}
+                return {key: np.array(value) for key, value in outputs_of(self(given)).items()}
 
         ran = call_foreign(run, ours=(VerifyError,))
         if ran.error is not None:
@@ -384,7 +381,7 @@ class _Call:
                 name: recorder.input(name, value) if name in self.real else _handed_on(recorder, value)
                 for name, value in self.given.items()
             }
-            return _items(_run(twin, given, positional=self.positional))
+            return list(outputs_of(_run(twin, given, positional=self.positional)).items())
 
         with preserved(self.function, *self._handed_on()):
             ran = call_foreign(lambda: followed(recorder, run), ours=(VerifyError,))
@@ -460,24 +457,6 @@ def _as_value(name: str, value: Any) -> Any:
 
 def _is_real(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
-
-
-def _items(returned: Any) -> list[tuple[str, Any]]:
-    """The arrays among what a function returned, by key; a cache in a tuple beside them is left out."""
-    if isinstance(returned, Mapping):
-        pairs = [(str(key), value) for key, value in returned.items()]
-    elif isinstance(returned, tuple | list):
-        fields = getattr(returned, "_fields", None)
-        pairs = [(fields[i] if fields else str(i), value) for i, value in enumerate(returned)]
-    else:
-        pairs = [("", returned)]
-    return [(key, value) for key, value in pairs if _is_output(value)]
-
-
-def _is_output(value: Any) -> bool:
-    if isinstance(value, Tracer):
-        return True
-    return isinstance(value, np.ndarray | np.generic | float) and np.asarray(value).dtype.kind == "f"
 
 
 # --------------------------------------------------------------------------------------------- recording to a graph
