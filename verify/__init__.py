@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from verify.graph.graph import Graph, GraphBuilder
     from verify.oracle.check import check_gradient
     from verify.oracle.gradient_run import GradientRun
+    from verify.oracle.layers import check_layer, check_loss
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
     from verify.running.runner import run_case, run_cases
     from verify.running.settings import Settings
@@ -45,6 +46,8 @@ __all__ = [
     "WrongGradientError",
     "__version__",
     "check_gradient",
+    "check_layer",
+    "check_loss",
     "emit",
     "find_case",
     "find_case_files",
@@ -64,6 +67,7 @@ _HOMES = {
     "verify.graph.graph": ("Graph", "GraphBuilder"),
     "verify.oracle.check": ("check_gradient",),
     "verify.oracle.gradient_run": ("GradientRun",),
+    "verify.oracle.layers": ("check_layer", "check_loss"),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
     "verify.case.files": ("find_case", "find_case_files", "shipped_cases"),
     "verify.running.runner": ("run_case", "run_cases"),

@@ -105,16 +105,38 @@ class GradientOracle:
         it the marker's. Of ``options`` those of ``verify run`` come before what pytest was told by ``--verify-…``.
         """
         __tracebackhide__ = True
-        from verify.errors import VerifyError, WrongGradientError
         from verify.oracle.check import check_gradient
 
-        self.run = None
-        try:
+        def judge(**asked: Any) -> Run:
             given = self.case if case is None else self._file_of(case) if isinstance(case, str) else case
             if given is None:
                 raise pytest.UsageError(NO_CASE)
+            return check_gradient(gradient, given, **asked)
+
+        return self._judged(judge, **options)
+
+    def layer(self, forward: Any, backward: Callable[..., Any] | None = None, **arguments: Any) -> Run:
+        """Judges a forward and its backward as ``verify.check_layer`` does; raises WrongGradientError likewise."""
+        __tracebackhide__ = True
+        from verify.oracle.layers import check_layer
+
+        return self._judged(check_layer, forward, backward, **arguments)
+
+    def loss(self, loss: Callable[..., Any], **arguments: Any) -> Run:
+        """Judges a loss that returns its gradient too, as ``verify.check_loss`` does; raises likewise."""
+        __tracebackhide__ = True
+        from verify.oracle.layers import check_loss
+
+        return self._judged(check_loss, loss, **arguments)
+
+    def _judged(self, judge: Callable[..., Run], *given: Any, **options: Any) -> Run:
+        __tracebackhide__ = True
+        from verify.errors import VerifyError, WrongGradientError
+
+        self.run = None
+        try:
             asked = check_arguments(lambda name: self._config.getoption(f"verify_{name}"), options)
-            self.run = check_gradient(gradient, given, **asked)
+            self.run = judge(*given, **asked)
         except VerifyError as error:
             raise WrongGradientError(str(error)) from None
         if not self.run.ok:

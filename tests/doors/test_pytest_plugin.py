@@ -399,3 +399,20 @@ def test_the_tests_of_the_document_run(pytester: pytest.Pytester) -> None:
     assert "(1 - out) * out" in text
     pytester.makepyfile(test_own=text.replace("(1 - out) * out", "(1 - out)"))
     run(pytester).assert_outcomes(passed=1, failed=1)
+
+
+def test_layers_and_losses(pytester: pytest.Pytester) -> None:
+    """One line in a test: right passes, wrong fails with the finding."""
+    pytester.makepyfile("""
+        import numpy as np
+        X = np.array([1.0, -2.0])
+
+        def test_layer(gradient_oracle):
+            assert gradient_oracle.layer(lambda x: (x**2, x), lambda d, x: 2 * d * x, x=X).ok
+
+        def test_loss(gradient_oracle):
+            gradient_oracle.loss(lambda x: (np.sum(x**2), x), x=X)
+        """)
+    result = run(pytester)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*WrongGradientError*1/2*"])

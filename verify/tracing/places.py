@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,16 @@ def is_library(file: str) -> bool:
     (True, False)
     """
     return file.startswith((*_INVISIBLE, *_LIBRARIES, str(PACKAGE) + os.sep, "<frozen"))
+
+
+def is_users(function: FunctionType) -> bool:
+    """Whether a function is the user's own, or one of ours that stands for it and says so by ``__wrapped__``.
+
+    >>> is_users(lambda: 0), is_users(is_library)
+    (True, False)
+    """
+    file = function.__code__.co_filename
+    return not is_library(file) or (hasattr(function, "__wrapped__") and Path(file).is_relative_to(PACKAGE))
 
 
 @lru_cache(maxsize=1000)

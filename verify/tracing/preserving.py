@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from verify.tracing.code_objects import closure_of
-from verify.tracing.places import global_names, is_library
+from verify.tracing.places import global_names, is_library, is_users
 
 MOST_OBJECTS = 10_000
 """Objects that are looked at for one function."""
@@ -98,7 +98,7 @@ def _is_users(value: Any) -> bool:
 
 def _reached(function: FunctionType) -> Iterator[Any]:
     """What the code of a function can look up: its closure, its defaults, and the globals that it names."""
-    if is_library(function.__code__.co_filename):
+    if not is_users(function):
         return
     yield from closure_of(function).values()
     yield function.__defaults__

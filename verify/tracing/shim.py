@@ -20,7 +20,7 @@ import numpy as np
 
 from verify.tracing import excluded
 from verify.tracing.code_objects import codes_of
-from verify.tracing.places import global_names, is_library
+from verify.tracing.places import global_names, is_library, is_users
 from verify.tracing.recorder import Recorder
 from verify.tracing.tracer import Tracer, has_traced
 
@@ -102,8 +102,7 @@ class Shim:
         return maker(value)
 
     def _python_function(self, function: FunctionType) -> Any:
-        own = not is_library(function.__code__.co_filename)
-        return self._function(function) if own else self._compiled(function)
+        return self._function(function) if is_users(function) else self._compiled(function)
 
     def _compiled(self, value: Any) -> Any:
         """A function of a library, or anything else."""
@@ -364,7 +363,7 @@ class _Ufunc:
 
 def _is_own_function(value: Any) -> bool:
     function = getattr(value, "__func__", value.fget if isinstance(value, property) else value)
-    return isinstance(function, FunctionType) and not is_library(function.__code__.co_filename)
+    return isinstance(function, FunctionType) and is_users(function)
 
 
 @functools.lru_cache(maxsize=1000)

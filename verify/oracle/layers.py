@@ -1,0 +1,344 @@
+"""Layers and losses as people write them: a forward with a cache, a backward that takes it, a loss with its gradient.
+
+``out, cache = forward(x, w, b)`` and ``dx, dw, db = backward(dout, cache)`` are the two halves of one gradient. The
+forward alone, without its cache, is the function; the two together are the gradient that is judged.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from verify.case.case import Case
+from verify.errors import UsageError
+from verify.oracle.check import check_gradient
+from verify.oracle.gradient_run import GradientRun
+from verify.records import CaseResult, Finding
+from verify.running.settings import DEFAULT, Settings
+from verify.tracing.foreign_call import call_foreign
+
+Function = Callable[..., Any]
+
+OPTIONS = frozenset(inspect.signature(check_gradient).parameters) - {"gradient", "case", "settings", "at", "constants"}
+"""What is no argument of a layer, unless it is given by ``at``."""
+
+
+def check_layer(
+    forward: Any,
+    backward: Function | None = None,
+    settings: Settings = DEFAULT,
+    *,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    reference: Function | Case | str | None = None,
+    at: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> GradientRun:
+    """Judges a pair of passes: ``out, cache = forward(...)`` and ``gradients = backward(dout, cache)``.
+
+    Parameters
+    ----------
+    forward
+        Takes ``arguments`` by name and returns a tuple whose last item is the cache, whatever that is; those before it
+        are outputs. Or an object that has ``forward`` and ``backward``, which keeps its cache itself.
+    backward
+        Takes an upstream gradient for each output and then the cache. Returns one array, a tuple in the order of the
+        arguments that are floats (as many of them as it has gradients: arrays go before numbers), or a mapping by name.
+        It is called twice with one cache: where the first call changes it, that is a finding.
+    settings
+        As of :func:`~verify.oracle.check.check_gradient`.
+    vary
+        Argument -> values that are tried one after the other, each with every other: strides, modes, window sizes. A
+        list of dictionaries among ``arguments`` means the same.
+    reference
+        What the forward is held against: a function of the same arguments, or a case, by its name too.
+    at
+        Arguments of the forward by name, where one is called as an option is.
+    arguments
+        Of the forward, by name: one point; and whatever :func:`~verify.oracle.check.check_gradient` may be asked for:
+        ``domain``, ``points``, ``upstream``, ``dims``. Without ``dims``, axes of one size are taken for the same axis,
+        and other sizes are tried where the forward has a value.
+
+    Raises UsageError for arguments that the forward does not take.
+
+    >>> def affine(x, w, b):
+    ...     return x @ w + b, (x, w)
+    >>> def affine_backward(dout, cache):
+    ...     x, w = cache
+    ...     return dout @ w.T, x.T @ dout, dout.sum(axis=0)
+    >>> x, w, b = np.ones((2, 3)), np.full((3, 4), 0.5), np.zeros(4)
+    >>> check_layer(affine, affine_backward, x=x, w=w, b=b).ok
+    True
+    >>> check_layer(affine, lambda dout, cache: (dout @ cache[1].T, cache[0].T @ dout, dout.sum()), x=x, w=w, b=b).ok
+    False
+    """
+    if backward is None:
+        forward, backward = _halves(forward)
+    return _check(_Pair(forward, backward), arguments, at or {}, vary or {}, reference, settings)
+
+
+def check_loss(
+    loss: Function,
+    settings: Settings = DEFAULT,
+    *,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    reference: Function | Case | str | None = None,
+    at: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> GradientRun:
+    """Judges a function that returns its value and its gradient together: ``loss, dx = softmax_loss(x, y)``.
+
+    The first item is the function, those after it are its gradients, in the order of the arguments that are floats;
+    SciPy's ``fun`` with ``jac=True`` is one of these. All else is as in :func:`check_layer`.
+
+    >>> def squares(w, x, y):
+    ...     error = x @ w - y
+    ...     return np.sum(error**2), 2 * x.T @ error
+    >>> point = {"w": np.array([1.0, 2.0]), "x": np.eye(2), "y": np.array([0.5, -1.0])}
+    >>> check_loss(squares, **point).ok
+    True
+    >>> check_loss(lambda w, x, y: (np.sum((x @ w - y) ** 2), x.T @ (x @ w - y)), **point).ok
+    False
+    """
+    return _check(_Loss(loss), arguments, at or {}, vary or {}, reference, settings)
+
+
+@dataclass
+class _Loss:
+    """A function with its gradients behind it, as something that has a value and a gradient."""
+
+    whole: Function
+    used_up: str = ""
+    """What a second call with the same cache came to, where that is something else."""
+
+    @property
+    def named(self) -> Function:
+        """The function of the user that has the arguments."""
+        return self.whole
+
+    def outputs(self, returned: Any) -> Any:
+        """The value alone."""
+        if not isinstance(returned, tuple | list) or len(returned) < 2:
+            raise UsageError(f"{_name(self.whole)} returns no pair of a value and its gradient, got {returned!r:.60}")
+        return returned[0]
+
+    def gradients(self, returned: Any, upstream: Any) -> Any:
+        """The gradients, by arguments in order, or a mapping, for upstream gradients of 1."""
+        rest = returned[1:]
+        found = rest[0] if len(rest) == 1 else tuple(rest)
+        scale = np.asarray(upstream)
+        if isinstance(found, Mapping):
+            return {name: scale * part for name, part in found.items()}
+        return tuple(scale * part for part in found) if isinstance(found, tuple) else scale * np.asarray(found)
+
+
+@dataclass
+class _Pair(_Loss):
+    """A forward and its backward."""
+
+    backward: Function = field(default=lambda: None)
+
+    def __init__(self, forward: Function, backward: Function) -> None:
+        super().__init__(forward)
+        self.backward = backward
+
+    def outputs(self, returned: Any) -> Any:
+        """All but the cache."""
+        if not isinstance(returned, tuple) or not returned[1:]:
+            return returned
+        return returned[0] if len(returned) == 2 else returned[:-1]
+
+    def gradients(self, returned: Any, upstream: Any) -> Any:
+        """What the backward answers, which must answer the same with the same cache once more."""
+        has_cache = isinstance(returned, tuple) and len(returned) > 1
+        several = has_cache and len(returned) > 2
+        received = [np.array(part) for part in (upstream if several else [upstream])]
+        cache = returned[-1:] if has_cache else ()
+        first = self.backward(*(upstream if several else [upstream]), *cache)
+        kept = copy.deepcopy(first)
+        again = call_foreign(lambda: self.backward(*received, *cache))
+        if again.error is not None:
+            self.used_up = f"raises {type(again.error).__name__}: {again.error}"
+        elif not _same(kept, again.value):
+            self.used_up = "has another answer"
+        return kept
+
+
+def _check(
+    layer: _Loss,
+    given: Mapping[str, Any],
+    at: Mapping[str, Any],
+    vary: Mapping[str, Sequence[Any]],
+    reference: Any,
+    settings: Settings,
+) -> GradientRun:
+    """The layer at each of its variants: one run, with the results of all."""
+    options = {name: value for name, value in given.items() if name in OPTIONS}
+    arguments = {name: value for name, value in given.items() if name not in OPTIONS} | dict(at)
+    started = time.perf_counter()
+    _bound(layer.named, arguments, vary)
+    runs = [
+        _named(_check_one(layer, point, reference, settings, options), label)
+        for point, label in _variants(arguments, vary)
+    ]
+    cases = tuple(case for run in runs for case in run.cases)
+    return replace(runs[0], cases=cases, seconds=time.perf_counter() - started)
+
+
+def _check_one(
+    layer: _Loss, point: Mapping[str, Any], reference: Any, settings: Settings, options: Mapping[str, Any]
+) -> GradientRun:
+    name = _name(layer.named)
+    reals = [key for key, value in point.items() if _is_real(value)]
+    variables = _variables(layer, point, reals)
+    signature = inspect.Signature(
+        [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in (*point, "upstream")]
+    )
+
+    forward, outputs = layer.named, layer.outputs  # as variables of the closure: who traces follows those
+
+    def value(**given: Any) -> Any:
+        return outputs(forward(**{**point, **given}))
+
+    def gradient(upstream: Any, **given: Any) -> Any:
+        returned = layer.named(**{**point, **given})
+        layer.outputs(returned)
+        return _by_name(layer.gradients(returned, upstream), variables)
+
+    value.__name__ = gradient.__name__ = name
+    value.__wrapped__ = forward  # type: ignore[attr-defined]
+    value.__signature__ = signature.replace(parameters=list(signature.parameters.values())[:-1])  # type: ignore[attr-defined]
+    gradient.__signature__ = signature  # type: ignore[attr-defined]
+    asked = {"constants": [key for key in point if key not in variables], **options}
+    layer.used_up = ""
+    if reference is None or callable(reference):
+        if reference is None and "dims" not in asked:
+            asked["dims"] = _dims(point, variables)
+        if reference is not None:
+            gradient.forward = value  # type: ignore[attr-defined]
+        run = check_gradient(gradient, reference or value, settings, at=point, **asked)
+    else:
+        gradient.forward = value  # type: ignore[attr-defined]
+        run = check_gradient(gradient, reference, settings, **{**asked, "constants": ()})
+    if not layer.used_up:
+        return run
+    said = f"the backward pass {layer.used_up} when it is called again with the same cache: the first call changes it"
+    first = replace(run.cases[0], findings=(*run.cases[0].findings, Finding("cache changed", "", said, fails=True)))
+    return replace(run, cases=(first, *run.cases[1:]))
+
+
+def _variables(layer: _Loss, point: Mapping[str, Any], reals: Sequence[str]) -> list[str]:
+    """Which arguments the layer has gradients of: all floats, or as many as it answers, arrays before numbers."""
+
+    def answered() -> Any:
+        returned = layer.named(**copy.deepcopy(dict(point)))
+        outputs = layer.outputs(returned)
+        ones = tuple(np.ones(np.shape(part)) for part in outputs) if isinstance(outputs, tuple) else None
+        return layer.gradients(returned, np.ones(np.shape(outputs)) if ones is None else ones)
+
+    ran = call_foreign(answered, ours=(UsageError,))
+    if isinstance(ran.value, Mapping):
+        named = [name for name in reals if {name, f"d{name}", f"grad_{name}"} & {*ran.value}]
+        return named or list(reals)
+    count = len(ran.value) if isinstance(ran.value, tuple | list) else 1
+    if ran.error is not None or count >= len(reals):
+        return list(reals)
+    arrays = [name for name in reals if np.ndim(point[name])]
+    return (arrays if len(arrays) >= count else list(reals))[:count]
+
+
+def _by_name(answer: Any, variables: Sequence[str]) -> Any:
+    """A tuple of gradients by the names of their arguments; what does not fit is judged as it is."""
+    if isinstance(answer, list):
+        answer = tuple(answer)
+    parts = answer if isinstance(answer, tuple) else (answer,)
+    parts = tuple(part for part in parts if part is not None) if len(parts) > len(variables) else parts
+    if isinstance(answer, Mapping) or len(parts) != len(variables):
+        return answer
+    return dict(zip(variables, parts, strict=True))
+
+
+def _variants(arguments: Mapping[str, Any], vary: Mapping[str, Sequence[Any]]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each point of the product of what varies, and what it is called; the user's own objects are not handed on."""
+    lists = {
+        name: value
+        for name, value in arguments.items()
+        if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value)
+    } | dict(vary)
+    for chosen in itertools.product(*lists.values()):
+        varied = dict(zip(lists, chosen, strict=True))
+        label = ", ".join(f"{name}={part}" for name, part in varied.items())
+        yield copy.deepcopy({**arguments, **varied}), label
+
+
+def _dims(point: Mapping[str, Any], variables: Sequence[str]) -> dict[str, tuple[str | int, ...]] | None:
+    """Axes by name: those of one size have one name, those of size 1 are left as they are."""
+    arrays = {
+        name: np.shape(value) for name, value in point.items() if isinstance(value, np.ndarray) and np.ndim(value)
+    }
+    if not any(size > 1 for name in variables for size in arrays.get(name, ())):
+        return None
+    return {name: tuple(f"n{size}" if size > 1 else size for size in shape) for name, shape in arrays.items()}
+
+
+def _halves(layer: Any) -> tuple[Function, Function]:
+    """The two halves of an object that keeps its cache in itself, each time a fresh copy of it."""
+    if not callable(getattr(layer, "forward", None)) or not callable(getattr(layer, "backward", None)):
+        raise UsageError("check_layer needs forward and backward, or an object that has both")
+    names = list(inspect.signature(layer.forward).parameters)
+
+    def forward(**arguments: Any) -> tuple[Any, Any]:
+        own = copy.deepcopy(layer)
+        returned = own.forward(**arguments)
+        return (*(returned if isinstance(returned, tuple) else (returned,)), own)
+
+    def backward(*upstream_and_layer: Any) -> Any:
+        *upstream, own = upstream_and_layer
+        return own.backward(*upstream)
+
+    forward.__name__ = type(layer).__name__
+    forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    )
+    return forward, backward
+
+
+def _bound(function: Function, arguments: Mapping[str, Any], vary: Mapping[str, Any]) -> None:
+    """Raises UsageError where the function does not take these arguments."""
+    try:
+        inspect.signature(function).bind(**dict.fromkeys({**arguments, **vary}))
+    except TypeError as error:
+        raise UsageError(f"{_name(function)}: {error}; give the forward's arguments by name") from None
+    except ValueError:  # no signature: the call will tell
+        return
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two answers are the same to the bit."""
+    if isinstance(one, Mapping):
+        return isinstance(other, Mapping) and {*one} == {*other} and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple | list):
+        return isinstance(other, tuple | list) and len(one) == len(other) and all(map(_same, one, other))
+    return one is other or bool(np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f"))
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, float | list | np.ndarray | np.floating) and np.asarray(value).dtype.kind == "f"
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _named(run: GradientRun, label: str) -> GradientRun:
+    """The run of a variant, with the variant in the names of its results."""
+    if not label:
+        return run
+    renamed: list[CaseResult] = [replace(case, name=f"{case.name} [{label}]") for case in run.cases]
+    return replace(run, cases=tuple(renamed))
