@@ -405,14 +405,43 @@ class StepLaw:
     sentence: str
 
 
+class FindingKind(StrEnum):
+    """What a finding is about.
+
+    >>> FindingKind.NOT_LINEAR.value
+    'not linear'
+    """
+
+    INPUT_MUTATED = "input mutated"
+    UPSTREAM_MUTATED = "upstream mutated"
+    ALIASED_INPUT = "output aliases an input"
+    WRONG_SHAPE = "wrong shape"
+    WRONG_DTYPE = "wrong dtype"
+    WRONG_TYPE = "wrong type"
+    AMBIGUOUS_ANSWER = "ambiguous answer"
+    NOT_LINEAR = "not linear"
+    NOT_DETERMINISTIC = "not deterministic"
+    NOT_FINITE = "not finite"
+    """Where the truth is."""
+    EXCEPTION = "exception"
+    FAILED_BEFORE = "failed before"
+    """At a point at which it failed in an earlier run."""
+    GLOBAL_STATE = "global state"
+    FUNCTION_WRITES = "function writes"
+    FUNCTION_CHANGED = "function changed"
+    FUNCTIONS_DIFFER = "functions differ"
+    """The gradient's own forward is another function than the reference."""
+    NO_SUBGRADIENT = "no subgradient"
+    """Entries that are tied are possible one by one and not together."""
+    SHADOWED_CONSTANT = "shadowed constant"
+    """A name of the case that a formula would read as a number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something about a case or a gradient under test that no single number shows."""
 
-    kind: str
-    """``input mutated``, ``upstream mutated``, ``output aliases an input``, ``wrong shape``, ``wrong dtype``,
-    ``wrong type``, ``ambiguous answer``, ``not linear``, ``not deterministic``, ``not finite``, ``exception``,
-    ``failed before``, ``global state``, ``function writes``, ``function changed`` or ``shadowed constant``."""
+    kind: FindingKind
     variable: str
     """What it concerns; empty for the gradient as a whole. Of ``global state``, what was changed."""
     sentence: str

@@ -109,7 +109,7 @@ def test_a_broken_promise_is_a_finding_of_its_own(kind: str) -> None:
     """It is named, told in words, and decides."""
     gradient, words, fails = FINDINGS[kind]
     run = check_gradient(gradient, ROW, FEW)
-    findings = {finding.kind: finding for finding in run.cases[0].findings}
+    findings = {finding.kind.value: finding for finding in run.cases[0].findings}
     assert words in findings[kind].sentence
     assert (fails, not fails) == (findings[kind].fails, run.ok)
     assert f"{kind}: " in str(run)

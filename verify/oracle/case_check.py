@@ -16,7 +16,7 @@ from verify.methods.central import too_long
 from verify.oracle.kept_points import at_kept_point, kept_points
 from verify.oracle.shrink import number_text, shrunk
 from verify.places.points import Batch, own_points
-from verify.records import SUBJECT, CaseResult, Finding, Point, Verdict, format_entry
+from verify.records import SUBJECT, CaseResult, Finding, FindingKind, Point, Verdict, format_entry
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
 from verify.subjects.interface import Interface
@@ -129,7 +129,7 @@ def _looked_at_again(asked: Question, case: Case, result: CaseResult, subject: S
             what = row.variable + format_entry(row.entry)
             said = f"the gradient by {what} is {row.values[SUBJECT]!r}, the truth is {row.reference!r}"
             sentence = f"at a point at which it failed in an earlier run ({where}) {said}"
-            findings.append(Finding("failed before", row.variable, sentence, fails=True, detail=row.reason))
+            findings.append(Finding(FindingKind.FAILED_BEFORE, row.variable, sentence, fails=True, detail=row.reason))
     count = f"{len(points)} point{'s' if len(points) > 1 else ''} at which it failed in an earlier run"
     note = f"looked at {count} too, beside the rows (forget=True leaves them out)"
     return replace(result, findings=(*result.findings, *findings), notes=(*result.notes, note))
@@ -153,7 +153,7 @@ def excused(findings: tuple[Finding, ...], result: CaseResult) -> tuple[Finding,
         return findings
     return tuple(
         replace(f, fails=False, sentence=f"{f.sentence}, where the truth is undecided too")
-        if f.kind == "exception"
+        if f.kind == FindingKind.EXCEPTION
         else f
         for f in findings
     )
@@ -165,7 +165,11 @@ def _not_finite(result: CaseResult) -> list[Finding]:
     It fails wherever that is, but where an input is so small that its square is none: no code is asked to do without;
     nor, where one is so small or large that a few steps do that, without what our own engine cannot do in floats.
     """
-    explained = {finding.variable for finding in result.findings if finding.kind in {"exception", "wrong shape"}}
+    explained = {
+        finding.variable
+        for finding in result.findings
+        if finding.kind in {FindingKind.EXCEPTION, FindingKind.WRONG_SHAPE}
+    }
     with np.errstate(all="ignore"):
         tiny = [point.id for point in result.points if _is_tiny(point)]
         extreme = [point.id for point in result.points if _is_extreme(point)]
@@ -184,7 +188,7 @@ def _not_finite(result: CaseResult) -> list[Finding]:
             said = f"the gradient by {variable.name} is {row.values[SUBJECT]} at point {row.point}"
             why = "" if fails.any() else ": powers of its inputs are no floats there"
             said = f"{said}, where the truth is {row.reference!r}{why}"
-            found.append(Finding("not finite", variable.name, said, fails=bool(fails.any())))
+            found.append(Finding(FindingKind.NOT_FINITE, variable.name, said, fails=bool(fails.any())))
     return found
 
 

@@ -27,7 +27,7 @@ from verify.oracle.outer_kinks import held_at_outer_kinks
 from verify.oracle.overrides import adapted, points_of
 from verify.places.sizes import other_sizes
 from verify.programs.functions import asked_of
-from verify.records import METHODS, SUBJECT, CaseResult, Finding
+from verify.records import METHODS, SUBJECT, CaseResult, Finding, FindingKind
 from verify.running.runner import at_other_size, versions
 from verify.running.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
 from verify.subjects.line_coverage import LineCoverage
@@ -229,9 +229,11 @@ def _judge_function(asked: Question, function: Function, given: Sequence[Any], d
 
 def _with_changes(result: CaseResult, changed: Sequence[str]) -> CaseResult:
     """A result with a finding for each global that is not as it was when the check began."""
-    known = {finding.variable for finding in result.findings if finding.kind == "global state"}
+    known = {finding.variable for finding in result.findings if finding.kind == FindingKind.GLOBAL_STATE}
     said = "the gradient, or the function, changes {} for the whole process; it was put back after the check"
-    found = [Finding("global state", name, said.format(name), fails=False) for name in changed if name not in known]
+    found = [
+        Finding(FindingKind.GLOBAL_STATE, name, said.format(name), fails=False) for name in changed if name not in known
+    ]
     return replace(result, findings=(*result.findings, *found))
 
 

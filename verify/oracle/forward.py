@@ -17,16 +17,13 @@ from numpy.typing import NDArray
 from verify.case.case import Case
 from verify.errors import UsageError
 from verify.graph.interpret import Program
-from verify.records import CaseResult, Finding
+from verify.records import CaseResult, Finding, FindingKind
 from verify.subjects.contract import in_words
 from verify.tracing.foreign_call import call_foreign
 from verify.tracing.function_call import by_name, outputs_of, own_arguments
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
-
-KIND = "functions differ"
-"""Of the finding."""
 
 FAR = {"float64": 1e-9, "float32": 1e-4, "float16": 3e-2}
 """How far two values of one function may be apart, as a part of the largest value on the way."""
@@ -58,7 +55,7 @@ def differing(gradient: Any, reference: Case | Function, points: Sequence[Mappin
         found = _apart_at(forward, reference, point)
         if found:
             said = f"the functions differ: {found} at {_text(point)}; no gradient was judged"
-            return Finding(KIND, "", said, fails=True)
+            return Finding(FindingKind.FUNCTIONS_DIFFER, "", said, fails=True)
     return None
 
 
@@ -87,7 +84,7 @@ def _apart_at(forward: Function, reference: Case | Function, point: Mapping[str,
 def unjudged(case: Case | str, finding: Finding, result: CaseResult | None = None) -> CaseResult:
     """What is left of a case where the functions differ: the finding, and no rows.
 
-    >>> unjudged("f", Finding(KIND, "", "the functions differ", fails=True)).status
+    >>> unjudged("f", Finding(FindingKind.FUNCTIONS_DIFFER, "", "the functions differ", fails=True)).status
     'FAIL'
     """
     if result is not None:

@@ -19,7 +19,7 @@ from verify.graph.interpret import Program
 from verify.oracle.black_box import Judgement, Place
 from verify.oracle.case_check import Question
 from verify.places.search import upstream_of
-from verify.records import SUBJECT, CaseResult, Finding, Point, Verdict
+from verify.records import SUBJECT, CaseResult, Finding, FindingKind, Point, Verdict
 from verify.subjects.interface import Interface
 from verify.subjects.subject import Subject
 
@@ -55,7 +55,9 @@ def held_at_outer_kinks(
         wrong = judgement.impossible(_place(case, point, takes=judgement.subject.takes_upstream))
         if wrong:
             said = f"at the kink of point {point.id} ({point.origin}) the gradient is no subgradient: {wrong}"
-            return replace(result, findings=(*result.findings, Finding("no subgradient", "", said, fails=True)))
+            return replace(
+                result, findings=(*result.findings, Finding(FindingKind.NO_SUBGRADIENT, "", said, fails=True))
+            )
     return result
 
 

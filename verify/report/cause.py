@@ -59,7 +59,8 @@ def _distance(row: Row) -> str:
 def finding_cause(finding: Finding, case_result: CaseResult) -> str:
     """The same of a finding beside the numbers.
 
-    >>> finding_cause(Finding("wrong dtype", "x", "dx is float32", True), CaseResult("f", "f.yaml"))
+    >>> from verify.records import FindingKind
+    >>> finding_cause(Finding(FindingKind.WRONG_DTYPE, "x", "dx is float32", True), CaseResult("f", "f.yaml"))
     'FAIL f: wrong dtype: dx is float32'
     """
     return cut(f"FAIL {line_of(case_result.name)}: {finding.kind}: {line_of(finding.sentence)}", LONGEST)

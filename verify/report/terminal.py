@@ -321,7 +321,8 @@ def _whole_case_lines(case: CaseResult) -> list[str]:
 def describe_finding(finding: Finding, case_result: CaseResult) -> str:
     """What was found out about a gradient beside its numbers, in plain text, its traceback indented.
 
-    >>> print(describe_finding(Finding("wrong dtype", "x", "dx is float32", True), CaseResult("f", "f.yaml")))
+    >>> from verify.records import FindingKind
+    >>> print(describe_finding(Finding(FindingKind.WRONG_DTYPE, "x", "dx is float32", True), CaseResult("f", "f.yaml")))
     FAIL f: wrong dtype: dx is float32
     """
     word = "FAIL" if finding.fails else "NOTE"

@@ -36,6 +36,7 @@ from verify.records import (
     SUBJECT,
     CaseResult,
     Finding,
+    FindingKind,
     Run,
     Unproved,
     Verdict,
@@ -225,7 +226,7 @@ def _shadowing(case: Case) -> Iterator[Finding]:
     for name, line in case.shadowed.items():
         number = f"{REAL_CONSTANTS[name]:.6g}"
         said = f"{case.file}:{line} gives the name '{name}' to something else, so that no formula can mean {number}"
-        yield Finding("shadowed constant", name, f"{said}. Rename it if one does", fails=False)
+        yield Finding(FindingKind.SHADOWED_CONSTANT, name, f"{said}. Rename it if one does", fails=False)
 
 
 def run_file(path: str | Path, settings: Settings = DEFAULT) -> list[CaseResult]:

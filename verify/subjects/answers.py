@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import UsageError, did_you_mean
+from verify.records import Finding, FindingKind
 from verify.subjects.interface import Interface
 
 Array = NDArray[Any]
@@ -28,20 +29,11 @@ PREFIXES = ("", "d", "grad_")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """Why an answer is not what it would be taken for: a finding about one variable."""
-
-    kind: str
-    sentence: str
-    fails: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Numbers:
-    """An answer as an array of float64, with the faults that it has."""
+    """An answer as an array of float64, with what is wrong with it."""
 
     array: Array
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Finding, ...] = ()
 
 
 def by_variable(interface: Interface, answer: Any) -> dict[str, list[tuple[str, Any]]]:
@@ -163,24 +155,25 @@ def as_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Numbers:
             "c": "the imaginary part would be lost. Return the real part, if that is the gradient",
             "O": "its entries are Python objects, not floats. Write np.asarray(..., dtype=float)",
         }[kind]
-        fault = Fault("wrong dtype", f"the gradient by {name} is {array.dtype}: {lost}")
+        fault = Finding(FindingKind.WRONG_DTYPE, name, f"the gradient by {name} is {array.dtype}: {lost}", fails=True)
         with np.errstate(all="ignore"):
             floats = array.real if kind == "c" else array
             return Numbers(np.array(floats, dtype=np.float64), (*faults, fault))
     raise _no_array(name, value, f"its type is {array.dtype}" if kind != "O" else "")
 
 
-def _plain(name: str, value: Any) -> tuple[Array, tuple[Fault, ...]]:
+def _plain(name: str, value: Any) -> tuple[Array, tuple[Finding, ...]]:
     """The numbers of an answer as a plain array, and what that drops."""
     if type(value) in PLAIN or isinstance(value, np.generic):
         return np.asarray(value), ()
     if isinstance(value, np.ma.MaskedArray):
-        fault = Fault("wrong type", f"the gradient by {name} is a masked array: return .filled(0), or what is meant")
+        said = f"the gradient by {name} is a masked array: return .filled(0), or what is meant"
+        fault = Finding(FindingKind.WRONG_TYPE, name, said, fails=True)
         return np.ma.filled(value.astype(np.float64), np.nan), (fault,)
     if isinstance(value, np.ndarray):
         what = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
         said = f"the gradient by {name} is a {what}, whose operators are not those of an array: return np.asarray(...)"
-        return np.array(value.view(np.ndarray)), (Fault("wrong type", said),)
+        return np.array(value.view(np.ndarray)), (Finding(FindingKind.WRONG_TYPE, name, said, fails=True),)
     if hasattr(value, "units"):
         raise _no_array(name, value, "it has units")
     if isinstance(value, int | float | Sequence) or hasattr(value, "__array__"):
@@ -188,7 +181,7 @@ def _plain(name: str, value: Any) -> tuple[Array, tuple[Fault, ...]]:
     if not hasattr(value, "__float__"):
         raise _no_array(name, value, "")
     said = f"the gradient by {name} is a {type(value).__name__}, the function computes in floats"
-    return np.asarray(float(value)), (Fault("wrong dtype", said, fails=False),)
+    return np.asarray(float(value)), (Finding(FindingKind.WRONG_DTYPE, name, said, fails=False),)
 
 
 def _from_sequence(name: str, value: Any) -> Array:
@@ -219,9 +212,10 @@ def _no_array(name: str, value: Any, why: str) -> UsageError:
     )
 
 
-def _other_float(name: str, found: np.dtype[Any], dtype: np.dtype[Any]) -> tuple[Fault, ...]:
+def _other_float(name: str, found: np.dtype[Any], dtype: np.dtype[Any]) -> tuple[Finding, ...]:
     """A dtype that is not that of the function; one with fewer digits fails."""
     if found == dtype:
         return ()
     loses = found.kind == "V" or (found.kind == "f" and bool(np.finfo(found).eps > np.finfo(dtype).eps))
-    return (Fault("wrong dtype", f"the gradient by {name} is {found}, the function computes in {dtype}", loses),)
+    said = f"the gradient by {name} is {found}, the function computes in {dtype}"
+    return (Finding(FindingKind.WRONG_DTYPE, name, said, fails=loses),)

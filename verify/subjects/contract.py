@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from verify.files import PACKAGE
 from verify.numbers.streams import stream
-from verify.records import Finding
+from verify.records import Finding, FindingKind
 from verify.tracing.foreign_call import call_foreign
 
 Array = NDArray[Any]
@@ -53,54 +53,51 @@ class Contract:
 
     findings: list[Finding] = field(default_factory=list)
 
-    def tell(self, kind: str, variable: str, sentence: str, *, fails: bool = True, detail: str = "") -> None:
+    def tell(self, finding: Finding) -> None:
         """Keeps a finding, unless one of its kind is known of the variable.
 
         >>> contract = Contract()
-        >>> contract.tell("wrong dtype", "x", "dx is float32")
-        >>> contract.tell("wrong dtype", "x", "dx is float32 here too")
+        >>> contract.tell(Finding(FindingKind.WRONG_DTYPE, "x", "dx is float32", True))
+        >>> contract.tell(Finding(FindingKind.WRONG_DTYPE, "x", "dx is float32 here too", True))
         >>> [finding.sentence for finding in contract.findings]
         ['dx is float32']
         """
-        if not any((known.kind, known.variable) == (kind, variable) for known in self.findings):
-            self.findings.append(Finding(kind, variable, sentence, fails, detail))
+        if not any((known.kind, known.variable) == (finding.kind, finding.variable) for known in self.findings):
+            self.findings.append(finding)
 
-    def watch_writes(self, what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        """Whether a call wrote to what it was given; ``what`` is ``input`` or ``upstream``.
+    def watch_writes(self, kind: FindingKind, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Whether a call wrote to what it was given: its inputs, or its upstream gradients.
 
         >>> contract = Contract()
-        >>> contract.watch_writes("input", {"x": np.array([3.0])}, {"x": np.array([0.0])})
+        >>> contract.watch_writes(FindingKind.INPUT_MUTATED, {"x": np.array([3.0])}, {"x": np.array([0.0])})
         >>> print(contract.findings[0].sentence)
         the gradient writes to its input 'x': entry [0] was 3.0 and is 0.0 after the call. Let it work on a copy
         """
-        for name, old in before.items():
-            new = np.asarray(after[name])
-            if new.shape != np.shape(old) or new.dtype != np.asarray(old).dtype:
-                now = f"is {new.dtype} of shape {new.shape} after the call"
-                said = f"the gradient changes its {what} '{name}' itself: it was {np.asarray(old).dtype} of shape "
-                self.tell(f"{what} mutated", name, f"{said}{np.shape(old)} and {now}. Let it work on a copy")
+        what = "input" if kind is FindingKind.INPUT_MUTATED else "upstream"
+        for name, given in before.items():
+            old, new = np.asarray(given), np.asarray(after[name])
+            if new.shape != old.shape or new.dtype != old.dtype:
+                was, now = (f"{x.dtype} of shape {x.shape}" for x in (old, new))
+                did = f"changes its {what} '{name}' itself: it was {was} and is {now} after the call"
+            elif changed := first_change(old, new):
+                did = f"writes to its {what} '{name}': {changed} after the call"
+            else:
                 continue
-            changed = ~_same(np.asarray(old), new)
-            if changed.any():
-                entry = tuple(np.argwhere(changed)[0].tolist())
-                place = f"entry {list(entry)}" if entry else "it"
-                was, now = np.asarray(old)[entry].item(), new[entry].item()
-                said = f"the gradient writes to its {what} '{name}': {place} was {was} and is {now} after the call"
-                self.tell(f"{what} mutated", name, f"{said}. Let it work on a copy")
+            self.tell(Finding(kind, name, f"the gradient {did}. Let it work on a copy", fails=True))
 
     def watch_memory(self, name: str, answer: Array, given: Mapping[str, Any]) -> None:
         """Whether one answer shares memory with what was given.
 
         >>> contract, x = Contract(), np.ones(3)
         >>> contract.watch_memory("x", x[:2], {"x": x})
-        >>> [(finding.kind, finding.fails) for finding in contract.findings]
+        >>> [(finding.kind.value, finding.fails) for finding in contract.findings]
         [('output aliases an input', False)]
         """
         for other, value in given.items():
             if isinstance(value, np.ndarray) and answer.size and np.may_share_memory(answer, value):
                 said = f"the gradient by {name} shares its memory with the argument '{other}'"
                 why = "whoever adds to it in place changes both. Return a copy"
-                self.tell("output aliases an input", name, f"{said}: {why}", fails=False)
+                self.tell(Finding(FindingKind.ALIASED_INPUT, name, f"{said}: {why}", fails=False))
 
     def answered_twice(self, name: str, keys: Sequence[str]) -> None:
         """A mapping with two answers for one variable: neither is the gradient before somebody says which.
@@ -112,7 +109,7 @@ class Contract:
         """
         which = " and ".join(repr(key) for key in keys)
         said = f"the gradient answers twice for {name}, as {which}: return the one that is its gradient, and no other"
-        self.tell("ambiguous answer", name, said)
+        self.tell(Finding(FindingKind.AMBIGUOUS_ANSWER, name, said, fails=True))
 
     def changed(self, names: Sequence[str]) -> None:
         """Globals that a call changed, and that were put back.
@@ -124,7 +121,7 @@ class Contract:
         """
         for name in names:
             said = f"the gradient changes {name} for the whole process; it was put back after the call"
-            self.tell("global state", name, said, fails=False)
+            self.tell(Finding(FindingKind.GLOBAL_STATE, name, said, fails=False))
 
     def fitted(self, name: str, answer: Array, shape: tuple[int, ...]) -> Array:
         """The answer in the shape that it should have; a finding, and NaN if nothing can be made of it, in another.
@@ -141,7 +138,7 @@ class Contract:
             return answer
         said = f"the gradient by {name} has shape {answer.shape}, {name} has shape {shape}"
         remedy, mended = _mended(name, answer, shape)
-        self.tell("wrong shape", name, f"{said}: {remedy}")
+        self.tell(Finding(FindingKind.WRONG_SHAPE, name, f"{said}: {remedy}", fails=True))
         return np.full(shape, np.nan) if mended is None else mended
 
     def raised(self, error: BaseException, here: str) -> None:
@@ -161,7 +158,7 @@ class Contract:
         lines = traceback.TracebackException(type(error), error, trace, limit=-MOST_FRAMES, compact=True)
         detail = _without_its_middle("".join(lines.format()).rstrip())
         said = f"the gradient raised {in_words(error)}"
-        self.tell("exception", "", f"{said} at {here}" if here else said, detail=detail)
+        self.tell(Finding(FindingKind.EXCEPTION, "", f"{said} at {here}" if here else said, fails=True, detail=detail))
 
     # -------------------------------------------------------------------------------------- what further calls can show
 
@@ -179,7 +176,7 @@ class Contract:
                 entry = tuple(np.argwhere(~_same(first[name], second[name]))[0].tolist())
                 one, other = first[name][entry].item(), second[name][entry].item()
                 said = f"the gradient by {name} does not repeat itself: the same call gave {one}, then {other}"
-                self.tell("not deterministic", name, said)
+                self.tell(Finding(FindingKind.NOT_DETERMINISTIC, name, said, fails=True))
         if by:
             self._probe_linearity(call, upstream, first)
 
@@ -204,8 +201,9 @@ class Contract:
                 continue
             noise = noise or _noise(call, other, second)
             if off > NOISE * noise.get(name, np.inf):
-                said = "doubling upstream and adding another should do so to it"
-                self.tell("not linear", name, f"the gradient by {name} is not linear in upstream: {said}")
+                said = f"the gradient by {name} is not linear in upstream: "
+                said += "doubling upstream and adding another should do so to it"
+                self.tell(Finding(FindingKind.NOT_LINEAR, name, said, fails=True))
 
 
 def _noise(
@@ -230,6 +228,19 @@ def _noise(
 
 def _times(factor: float, upstream: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.asarray(factor * g).astype(g.dtype) for name, g in upstream.items()}
+
+
+def first_change(old: Array, new: Array) -> str:
+    """The first entry that differs between two arrays of one shape, in words; empty where none does.
+
+    >>> first_change(np.zeros(2), np.array([0.0, 3.0]))
+    'entry [1] was 0.0 and is 3.0'
+    """
+    places = np.argwhere(~_same(old, new))
+    if not len(places):
+        return ""
+    entry = tuple(places[0].tolist())
+    return f"{f'entry {list(entry)}' if entry else 'it'} was {old[entry].item()} and is {new[entry].item()}"
 
 
 def _same(a: Array, b: Array) -> Any:

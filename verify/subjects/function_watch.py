@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.records import CaseResult, Finding
+from verify.records import CaseResult, Finding, FindingKind
+from verify.subjects.contract import first_change
 from verify.subjects.interface import Interface
 from verify.subjects.subject import Gradient, Subject
 from verify.tracing.foreign_call import call_foreign
@@ -21,9 +22,6 @@ from verify.tracing.preserving import preserved
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
-
-MUTATED = "input mutated"
-"""What a gradient is told of that writes to its arguments."""
 
 ORDER = 1000.0
 """Units roundoff of the largest value that the order of a sum may make."""
@@ -35,7 +33,7 @@ class FunctionWatch:
     >>> state = [1.0]
     >>> watch = FunctionWatch(lambda x: state[0] * x, {"x": np.float64(3.0)})
     >>> state[0] = 2.0
-    >>> [finding.kind for finding in watch.findings()]
+    >>> [finding.kind.value for finding in watch.findings()]
     ['function changed']
     """
 
@@ -57,19 +55,30 @@ class FunctionWatch:
             said = (
                 "the function does not repeat itself: the same call gives another value, so there is no gradient of it"
             )
-            found.append(Finding("function changed", "", f"{said}. Fix its seed, or what it keeps between calls", True))
+            found.append(
+                Finding(FindingKind.FUNCTION_CHANGED, "", f"{said}. Fix its seed, or what it keeps between calls", True)
+            )
         elif self.value is not None and not _is_same(self.value, self._run(own_arguments(self.point))):
             said = (
                 "the function gives another value after its gradient was called than before: they share what it changes"
             )
-            found.append(Finding("function changed", "", f"{said}. Let each call work on a copy", True))
+            found.append(Finding(FindingKind.FUNCTION_CHANGED, "", f"{said}. Let each call work on a copy", True))
         return tuple(found)
 
     def told(self, results: Sequence[CaseResult], gradient: Gradient) -> list[CaseResult]:
         """Results with these findings, and without those about the gradient that only calls the function."""
-        own = self._own_writes(gradient) if any(f.kind == MUTATED for r in results for f in r.findings) else set()
+        own = (
+            self._own_writes(gradient)
+            if any(f.kind is FindingKind.INPUT_MUTATED for r in results for f in r.findings)
+            else set()
+        )
         kept = [
-            replace(r, findings=tuple(f for f in r.findings if f.kind != MUTATED or f.variable not in own))
+            replace(
+                r,
+                findings=tuple(
+                    f for f in r.findings if f.kind is not FindingKind.INPUT_MUTATED or f.variable not in own
+                ),
+            )
             for r in results
         ]
         kept[0] = replace(kept[0], findings=(*kept[0].findings, *self.findings()))
@@ -119,9 +128,6 @@ def _is_near(one: Array, other: Array) -> bool:
 def _written(name: str, before: Any, after: Array) -> Finding:
     said = f"the function writes to its argument '{name}'"
     old = np.asarray(before)
-    if old.shape == after.shape:
-        entry = tuple(np.argwhere(old != after)[0].tolist())
-        said += (
-            f": {'it' if not entry else f'entry {list(entry)}'} was {old[entry]} and is {after[entry]} after the call"
-        )
-    return Finding("function writes", name, f"{said}. It was given copies; let it work on one itself", fails=False)
+    changed = f": {first_change(old, after)} after the call" if old.shape == after.shape else ""
+    remedy = "It was given copies; let it work on one itself"
+    return Finding(FindingKind.FUNCTION_WRITES, name, f"{said}{changed}. {remedy}", fails=False)

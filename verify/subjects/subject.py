@@ -23,6 +23,7 @@ from verify.graph.interpret import dtype_of
 from verify.graph.taylor import precision
 from verify.numbers.streams import stream
 from verify.places.points import Batch
+from verify.records import FindingKind
 from verify.subjects.answers import as_numbers, by_variable
 from verify.subjects.ball_numbers import BallNumber
 from verify.subjects.contract import Contract, in_words
@@ -154,10 +155,12 @@ class Subject:
         labels = self.convention.labels
         kept, given = ({labels.get(name, name): g for name, g in gs.items()} for gs in (upstream, seeds))
         own = set(self.interface.upstream.values()) & set(labels.values())
-        self.contract.watch_writes("input", {name: x for name, x in inputs.items() if name not in own}, here)
-        self.contract.watch_writes("upstream", kept, given)
+        self.contract.watch_writes(
+            FindingKind.INPUT_MUTATED, {name: x for name, x in inputs.items() if name not in own}, here
+        )
+        self.contract.watch_writes(FindingKind.UPSTREAM_MUTATED, kept, given)
         arrays = {name: x for name, x in self.interface.held.items() if isinstance(x, np.ndarray)}
-        self.contract.watch_writes("input", arrays, held)
+        self.contract.watch_writes(FindingKind.INPUT_MUTATED, arrays, held)
         # What was returned is foreign too: to read it is to call its methods.
         read = call_foreign(lambda: self._read(called.value, {**here, **given}, inputs), ours=(VerifyError,), kept=())
         if read.error is not None:
@@ -180,7 +183,7 @@ class Subject:
             value = answers[0][1]
             numbers = as_numbers(name, value, inputs[name].dtype if name in inputs else dtype_of(inputs))
             for fault in numbers.faults:
-                self.contract.tell(fault.kind, name, fault.sentence, fails=fault.fails)
+                self.contract.tell(fault)
             if isinstance(value, np.ndarray):
                 self.contract.watch_memory(name, value, given)
             found[name] = self.contract.fitted(name, numbers.array, self.interface.shapes[name])
