@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,8 +130,53 @@ def format_entry(entry: tuple[int, ...]) -> str:
     return f"[{', '.join(map(str, entry))}]" if entry else ""
 
 
+Real = TypeVar("Real")
+Truth = TypeVar("Truth")
+Judged = TypeVar("Judged")
+Text = TypeVar("Text")
+
+NO_NUMBER: Any = math.nan
+NO_TEXT: Any = ""
+PASSED: Any = Verdict.PASS
+TRUE: Any = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns(Generic[Real, Truth, Judged, Text]):
+    """What is said of a row, the one list of it: of a single row, of the rows of a variable, of rows being judged.
+
+    Whoever copies, joins, writes or reads rows goes through these fields, by the kind that each is annotated with.
+    """
+
+    values: Mapping[str, Real] = field(default_factory=dict)
+    """By method; NaN where that method gave none."""
+    expected: Real = NO_NUMBER
+    """The figure of the case file, NaN where there is none."""
+    reference: Real = NO_NUMBER
+    """The middle of the certified enclosure of the truth, NaN where the row was not proved."""
+    radius: Real = NO_NUMBER
+    """How far the truth may be from it, in the unit of the row."""
+    allowed: Real = NO_NUMBER
+    """What a method may be off by, in the unit of the row; NaN where the row was not looked at closely."""
+    step_error: Real = NO_NUMBER
+    """What central may be off by on top of ``allowed``, because of its step."""
+    errors: Mapping[str, Real] = field(default_factory=dict)
+    """By method: no less than its distance from the truth, in the unit of the row; NaN where it was not proved."""
+    road: Text = NO_TEXT
+    """How the reference was had: ``symbolic+taylor``, ``taylor``, ``taylor, 3 directions``; empty if it was not."""
+    verdict: Judged = PASSED
+    passes: Truth = TRUE
+    reason: Text = NO_TEXT
+    suspect: Text = NO_TEXT
+    """Who is probably wrong, in a few words; empty where nobody is accused."""
+
+
+COLUMNS: Mapping[str, str] = {column.name: str(column.type) for column in fields(Columns)}
+"""The columns by name, with the kind of each: one of the four above, or a mapping from methods to numbers."""
+
+
 @dataclass(frozen=True, slots=True)
-class Row:
+class Row(Columns[float, bool, Verdict, str]):
     """One entry of one gradient at one point: what every method says of it, and what it came to."""
 
     case: str
@@ -141,29 +186,8 @@ class Row:
     quantity: Literal["gradient", "value"]
     point: int
     """Id of the point: its position in ``CaseResult.points``' ``id`` fields."""
-    values: Mapping[str, float]
-    """By method; NaN where that method gave none."""
-    expected: float
-    """The figure of the case file, NaN where there is none."""
-    verdict: Verdict
-    passes: bool
-    reason: str
-    suspect: str
-    """Who is probably wrong, in a few words; empty where nobody is accused."""
     file: str
     line: int
-    reference: float = math.nan
-    """The middle of the certified enclosure of the truth, NaN where the row was not proved."""
-    radius: float = math.nan
-    """How far the truth may be from it, in the unit of the row."""
-    allowed: float = math.nan
-    """What a method may be off by, in the unit of the row; NaN where the row was not looked at closely."""
-    step_error: float = math.nan
-    """What central may be off by on top of ``allowed``, because of its step."""
-    errors: Mapping[str, float] = field(default_factory=dict)
-    """By method: no less than its distance from the truth, in the unit of the row; empty where it was not proved."""
-    road: str = ""
-    """How the reference was had: ``symbolic+taylor``, ``taylor``, ``taylor, 3 directions``; empty if it was not."""
     diagnosis: tuple[str, ...] = ()
     """Of a row that does not pass: what is wrong with the variable's gradient, as far as it is known."""
 
@@ -173,38 +197,18 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows of one variable, column by column; every array has length R."""
+class Rows(Columns["FloatArray", "BoolArray", "NDArray[np.int8]", "IntArray"]):
+    """The rows of one variable, column by column; every array has length R.
+
+    Verdicts are positions in :data:`VERDICTS`, texts positions in ``texts``.
+    """
 
     point: IntArray
     """Point ids (see :class:`Point`)."""
     entry: IntArray
     """Flat C-order index into the variable's shape; 0 for a scalar."""
-    values: Mapping[str, FloatArray]
-    """By method name; NaN where that method gave none."""
-    expected: FloatArray
-    """The case file's own figure, NaN where there is none."""
-    verdict: NDArray[np.int8]
-    """Positions in :data:`VERDICTS`."""
-    passes: BoolArray
-    reason: IntArray
-    """Positions in ``texts``."""
-    suspect: IntArray
-    """Positions in ``texts``."""
-    texts: tuple[str, ...]
-    """The sentences that ``reason`` and ``suspect`` point at; position 0 is the empty string."""
-    reference: FloatArray | None = None
-    """The middle of the certified enclosure of the truth, NaN where a row was not proved; None where none was."""
-    radius: FloatArray | None = None
-    """How far the truth may be from ``reference``, in the unit of the row."""
-    allowed: FloatArray | None = None
-    """What a method may be off by, in the unit of the row; NaN where a row was not looked at closely."""
-    step_error: FloatArray | None = None
-    """What central may be off by on top of ``allowed``, because of its step."""
-    errors: Mapping[str, FloatArray] = field(default_factory=dict)
-    """By method: no less than its distance from the truth, in the unit of the row; NaN where it was not proved."""
-    road: IntArray | None = None
-    """How the reference was had, as positions in ``texts``."""
+    texts: tuple[str, ...] = ("",)
+    """The sentences that ``reason``, ``suspect`` and ``road`` point at; position 0 is the empty string."""
 
     def __len__(self) -> int:
         """The number of rows R."""
@@ -273,36 +277,23 @@ class VariableResult:
     def row(self, i: int) -> Row:
         """Row number ``i`` of those that were kept, as an object."""
         rows = self.rows
-        return Row(
-            case=self.case,
-            variable=self.name,
-            entry=unravel(int(rows.entry[i]), self.shape),
-            quantity=self.quantity,
-            point=int(rows.point[i]),
-            values={method: float(column[i]) for method, column in rows.values.items()},
-            expected=float(rows.expected[i]),
-            verdict=VERDICTS[int(rows.verdict[i])],
-            passes=bool(rows.passes[i]),
-            reason=rows.texts[int(rows.reason[i])],
-            suspect=rows.texts[int(rows.suspect[i])],
-            file=self.file,
-            line=self.line,
-            reference=_at(rows.reference, i),
-            radius=_at(rows.radius, i),
-            allowed=_at(rows.allowed, i),
-            step_error=_at(rows.step_error, i),
-            errors={method: float(column[i]) for method, column in rows.errors.items()},
-            road="" if rows.road is None else rows.texts[int(rows.road[i])],
-            diagnosis=() if rows.passes[i] else self.diagnosis,
-        )
+        told = {name: _single(kind, getattr(rows, name), i, rows.texts) for name, kind in COLUMNS.items()}
+        entry = unravel(int(rows.entry[i]), self.shape)
+        diagnosis = () if rows.passes[i] else self.diagnosis
+        where = self.case, self.name, entry, self.quantity, int(rows.point[i]), self.file, self.line
+        return Row(*where, diagnosis, **told)
 
     def failing(self) -> Iterator[Row]:
         """The kept rows that do not pass."""
         return (self.row(i) for i in range(len(self.rows)) if not self.rows.passes[i])
 
 
-def _at(column: FloatArray | None, i: int) -> float:
-    return math.nan if column is None else float(column[i])
+def _single(kind: str, column: Any, i: int, texts: Sequence[str]) -> Any:
+    """One entry of a column of this kind, as a single row has it."""
+    if isinstance(column, Mapping):
+        return {method: float(numbers[i]) for method, numbers in column.items()}
+    value = column[i].item()
+    return {"Text": texts, "Judged": VERDICTS}[kind][value] if kind in ("Text", "Judged") else value
 
 
 def unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -30,16 +30,9 @@ def rows(reference: list[float], allowed: list[float], error: list[float], entry
     return Rows(
         none,
         none if entry is None else np.array(entry),
-        {},
-        np.full(count, np.nan),
-        none.astype(np.int8),
-        none == 0,
-        none,
-        none,
-        ("",),
-        np.array(reference),
-        np.where(np.isfinite(reference), 0.0, np.inf),
-        np.array(allowed),
+        reference=np.array(reference),
+        radius=np.where(np.isfinite(reference), 0.0, np.inf),
+        allowed=np.array(allowed),
         errors={"reverse": np.array(error), "central": np.full(count, 0.5)},
     )
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from verify import check_gradient, cli
-from verify.records import VERDICTS, CaseResult, Rows, Run, Unproved, VariableResult, Verdict
+from verify.judging.rows import table
+from verify.records import CaseResult, Run, Unproved, VariableResult, Verdict
 from verify.report.json import document
 from verify.report.terminal import verdict_line
 from verify.running import runner
@@ -87,9 +88,8 @@ def test_work_is_the_same_however_often_it_is_counted(tmp_path: Path) -> None:
 
 def rows_with(undecided: int, total: int, variable: str = "x", **told: Any) -> CaseResult:
     """A case with so many undecided rows, which pass."""
-    verdict = np.array([VERDICTS.index(Verdict.UNDECIDED)] * undecided + [0] * (total - undecided), dtype=np.int8)
-    none = np.zeros(total, dtype=np.int64)
-    rows = Rows(none, none, {}, np.full(total, np.nan), verdict, none == 0, none, none, ("",))
+    verdicts = [Verdict.UNDECIDED] * undecided + [Verdict.PASS] * (total - undecided)
+    rows = table([{"point": 0, "entry": 0, "verdict": verdict} for verdict in verdicts])
     counts = Counter({Verdict.UNDECIDED: undecided, Verdict.PASS: total - undecided})
     found = VariableResult("f", variable, "input", "gradient", (), "f.yaml", 1, rows, total, counts, 0, ())
     return CaseResult("f", "f.yaml", variables=(found,), **told)

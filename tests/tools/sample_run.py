@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from verify.judging.rows import blank
 from verify.records import (
     METHODS,
     PAIRS,
@@ -62,17 +63,15 @@ def rows_of(
     told = codes != VERDICTS.index(Verdict.PASS)
     if passes is None:
         passes = np.isin(codes, [VERDICTS.index(v) for v in SEVERITY[:3]])
-    return Rows(
-        point=np.asarray(point, np.int64),
-        entry=np.asarray(entry, np.int64),
-        values={m: np.broadcast_to(np.asarray(v, float), count).copy() for m, v in values.items()},
-        expected=np.broadcast_to(np.asarray(expected, float), count).copy(),
-        verdict=codes,
-        passes=np.broadcast_to(np.asarray(passes, bool), count).copy(),
-        reason=np.where(told, 1, 0),
-        suspect=np.where(told, 2, 0),
-        texts=("", reason, suspect),
-    )
+    columns = blank((count,)) | {
+        "values": {m: np.broadcast_to(np.asarray(v, float), count).copy() for m, v in values.items()},
+        "expected": np.broadcast_to(np.asarray(expected, float), count).copy(),
+        "verdict": codes,
+        "passes": np.broadcast_to(np.asarray(passes, bool), count).copy(),
+        "reason": np.where(told, 1, 0),
+        "suspect": np.where(told, 2, 0),
+    }
+    return Rows(np.asarray(point, np.int64), np.asarray(entry, np.int64), ("", reason, suspect), **columns)
 
 
 def variable_of(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -22,7 +22,7 @@ from verify.graph.derivative import Differentiator
 from verify.graph.interpret import constant_balls, dtype_of
 from verify.judging.compare import LEAST_UNITS
 from verify.judging.context import rounding_nodes
-from verify.judging.rows import CODE, Texts, within
+from verify.judging.rows import table, within
 from verify.methods.central import Central, contraction
 from verify.methods.reverse import Reverse
 from verify.numbers.balls import Balls
@@ -44,18 +44,12 @@ ENOUGH_STEPS = 2
 
 @dataclass(slots=True)
 class _Column:
-    """What was found of one variable: lists by row."""
+    """What was found of one variable, row by row."""
 
     name: str
     shape: tuple[int, ...]
-    points: list[int]
-    entries: list[int]
-    values: dict[str, list[float]]
-    verdicts: list[Verdict]
-    reasons: list[int]
-    suspects: list[int]
-    allowed: list[float]
-    steps: list[float]
+    methods: tuple[str, ...]
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 def large_variables(
@@ -94,7 +88,6 @@ class _Look:
         self.engine = Reverse(case.graph, variables)
         self.central = Central(case.graph, variables)
         self.growth = LEAST_UNITS + rounding_nodes(case.graph)
-        self.texts = Texts()
         self.columns: dict[str, tuple[_Column, _Column]] = {}
         self.chosen: dict[str, tuple[Array, Array]] = {}
         names = (*methods, "central")
@@ -105,7 +98,7 @@ class _Look:
             sample = np.sort(rng.choice(count, min(SAMPLED, count), replace=False))
             self.chosen[name] = sample, rng.choice([-1.0, 1.0], (DIRECTIONS, *shape))
             along = f"{name} along {DIRECTIONS} seeded directions"
-            self.columns[name] = _new_column(name, shape, names), _new_column(along, (DIRECTIONS,), names)
+            self.columns[name] = _Column(name, shape, names), _Column(along, (DIRECTIONS,), names)
 
     @np.errstate(all="ignore")
     def at(self, batch: Batch, p: int) -> None:
@@ -148,15 +141,20 @@ class _Look:
         self, column: _Column, point: int, entry: int, said: Mapping[str, float], allowed: float, step: float
     ) -> None:
         verdict, reason, suspect = self._judged(said, allowed, step)
-        column.points.append(point)
-        column.entries.append(entry)
-        for method, values in column.values.items():
-            values.append(said.get(method, math.nan))
-        column.verdicts.append(verdict)
-        column.reasons.append(self.texts.number(reason))
-        column.suspects.append(self.texts.number(suspect))
-        column.allowed.append(allowed)
-        column.steps.append(step)
+        is_own = point < len(self.case.own_points)
+        column.rows.append(
+            {
+                "point": point,
+                "entry": entry,
+                "values": {method: said.get(method, math.nan) for method in column.methods},
+                "verdict": verdict,
+                "passes": verdict is Verdict.PASS or (verdict is Verdict.UNDECIDED and not is_own),
+                "reason": reason,
+                "suspect": suspect,
+                "allowed": allowed,
+                "step_error": step,
+            }
+        )
 
     def _judged(self, said: Mapping[str, float], allowed: float, step: float) -> tuple[Verdict, str, str]:
         """Verdict, reason and suspect of one row: every pair agrees, or somebody is off.
@@ -192,24 +190,7 @@ class _Look:
                 yield self._record(name, column)
 
     def _record(self, name: str, column: _Column) -> VariableResult:
-        case, count = self.case, len(column.points)
-        passes = np.array([verdict is Verdict.PASS for verdict in column.verdicts], dtype=bool)
-        passes |= np.array([verdict is Verdict.UNDECIDED for verdict in column.verdicts]) & (
-            np.array(column.points) >= len(case.own_points)
-        )
-        rows = Rows(
-            point=np.array(column.points, dtype=np.int64),
-            entry=np.array(column.entries, dtype=np.int64),
-            values={method: np.array(values) for method, values in column.values.items()},
-            expected=np.full(count, np.nan),
-            verdict=np.array([CODE[verdict] for verdict in column.verdicts], dtype=np.int8),
-            passes=passes,
-            reason=np.array(column.reasons, dtype=np.int64),
-            suspect=np.array(column.suspects, dtype=np.int64),
-            texts=self.texts.all(),
-            allowed=np.array(column.allowed),
-            step_error=np.array(column.steps),
-        )
+        case, rows = self.case, table(column.rows)
         role = "output" if name in case.graph.outputs else "stage" if name in case.graph.stages else "input"
         return VariableResult(
             case=case.name,
@@ -220,16 +201,12 @@ class _Look:
             file=case.file,
             line=case.lines.get(name, 0),
             rows=rows,
-            checked=count,
-            counts=Counter(column.verdicts),
-            failed=int(np.count_nonzero(~passes)),
-            differences=tuple(_largest(rows, pair, column.shape) for pair in pairs_of(column.values)),
+            checked=len(rows),
+            counts=Counter(row["verdict"] for row in column.rows),
+            failed=int(np.count_nonzero(~rows.passes)),
+            differences=tuple(_largest(rows, pair, column.shape) for pair in pairs_of(column.methods)),
             dtype=str(np.result_type(*(item.dtype for item in case.inputs))),
         )
-
-
-def _new_column(name: str, shape: tuple[int, ...], methods: Sequence[str]) -> _Column:
-    return _Column(name, shape, [], [], {method: [] for method in methods}, [], [], [], [], [])
 
 
 def _largest(rows: Rows, pair: tuple[str, str], shape: tuple[int, ...]) -> PairDifference:

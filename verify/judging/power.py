@@ -58,13 +58,11 @@ def strength(rows: Rows, entries: int) -> Strength:
     answer that is wrong already, what is allowed stands for e.
 
     >>> none = np.zeros(1, dtype=np.int64)
-    >>> rows = Rows(none, none, {}, np.ones(1), none, none == 0, none, none, ("",), reference=np.array([2.0]),
-    ...             radius=np.zeros(1), allowed=np.array([2e-15]), errors={"reverse": np.array([0.0])})
+    >>> rows = Rows(none, none, reference=np.array([2.0]), radius=np.zeros(1), allowed=np.array([2e-15]),
+    ...             errors={"reverse": np.array([0.0])})
     >>> strength(rows, 1)
     Strength(proved=1, weak=0, strong=1, power=1e-15)
     """
-    if rows.reference is None or rows.radius is None or rows.allowed is None:
-        return Strength()
     errors = [column for method, column in rows.errors.items() if method != "central"] or [np.zeros(len(rows))]
     known = np.isfinite(rows.reference) & np.isfinite(rows.radius) & np.isfinite(rows.allowed)
     if rows.errors:  # what was enclosed too widely was held against nobody

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from verify.graph.derivative import Derivative
 from verify.graph.graph import Graph
-from verify.records import VERDICTS, Verdict
+from verify.records import COLUMNS, METHODS, VERDICTS, Columns, Rows, Verdict
 
 Array = NDArray[Any]
 
@@ -37,52 +37,49 @@ class Texts:
         return tuple(self._numbers)
 
 
-@dataclass(slots=True)
-class Block:
+KINDS: Mapping[str, tuple[type[np.generic], Any]] = {
+    "Real": (np.float64, np.nan),
+    "Truth": (np.bool_, True),
+    "Judged": (np.int8, CODE[Verdict.PASS]),
+    "Text": (np.int64, 0),
+}
+"""What a column of each kind holds, and what it holds of rows that nothing was found of: they pass."""
+
+
+def blank(shape: tuple[int, ...]) -> dict[str, Any]:
+    """All columns of rows that nothing was found of.
+
+    >>> blank((2,))["reference"], blank((2,))["passes"].all()
+    (array([nan, nan]), np.True_)
+    """
+    made = ((name, KINDS.get(kind)) for name, kind in COLUMNS.items())
+    return {name: {} if kind is None else np.full(shape, kind[1], kind[0]) for name, kind in made}
+
+
+def each(column: Any, change: Callable[[Array], Array]) -> Any:
+    """A column that is changed; of one that has an array for each method, every array.
+
+    >>> each({"reverse": 1, "central": 2}, lambda x: x + 1)
+    {'reverse': 2, 'central': 3}
+    """
+    if isinstance(column, Mapping):
+        return {method: change(numbers) for method, numbers in column.items()}
+    return change(column)
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Columns[Array, Array, Array, Array]):
     """All rows of one variable at P points: arrays ``(P, n)``, n entries of the variable in C order."""
 
     name: str
     quantity: Literal["gradient", "value"]
-    values: dict[str, Array]
-    verdict: Array
-    passes: Array
-    reason: Array
-    suspect: Array
-    expected: Array
-    reference: Array
-    """The middle of the certified enclosure, NaN where none was asked for."""
-    radius: Array
-    """How far the truth may be from it."""
-    allowed: Array
-    """What a float method may be off by, NaN where the row was not looked at closely."""
     step: Array
     """The step of central that gave its answer where the usual one did not, NaN elsewhere."""
-    step_error: Array
-    """What central may be off by on top of ``allowed``."""
-    errors: dict[str, Array]
-    """By method: no less than its distance from the truth, NaN where the row was not proved."""
-    road: Array
-    """Number of the text that says how the reference was had."""
 
     def rows(self, where: tuple[Array, Array]) -> Block:
         """Some rows, every column now of length R."""
-        return Block(
-            self.name,
-            self.quantity,
-            {method: column[where] for method, column in self.values.items()},
-            self.verdict[where],
-            self.passes[where],
-            self.reason[where],
-            self.suspect[where],
-            self.expected[where],
-            self.reference[where],
-            self.radius[where],
-            self.allowed[where],
-            self.step[where],
-            self.step_error[where],
-            {method: column[where] for method, column in self.errors.items()},
-            self.road[where],
-        )
+        taken = {name: each(getattr(self, name), lambda column: column[where]) for name in (*COLUMNS, "step")}
+        return replace(self, **taken)
 
     def judge(self, where: tuple[Any, ...], verdict: Verdict, passes: Any, reason: int, suspect: int = 0) -> None:
         """Writes one judgement to some rows."""
@@ -129,22 +126,50 @@ def new_block(key: RowKey, columns: Mapping[str, Array], graph: Graph) -> Block:
     True
     """
     shape = next((column.shape for column in columns.values()), (0, math.prod(graph.shape(key[0]))))
-    return Block(
-        *key,
-        {method: column.copy() for method, column in columns.items()},
-        verdict=np.zeros(shape, dtype=np.int8),
-        passes=np.ones(shape, dtype=bool),
-        reason=np.zeros(shape, dtype=np.int64),
-        suspect=np.zeros(shape, dtype=np.int64),
-        expected=np.full(shape, np.nan),
-        reference=np.full(shape, np.nan),
-        radius=np.full(shape, np.nan),
-        allowed=np.full(shape, np.nan),
-        step=np.full(shape, np.nan),
-        step_error=np.full(shape, np.nan),
-        errors={method: np.full(shape, np.nan) for method in columns},
-        road=np.zeros(shape, dtype=np.int64),
-    )
+    told = {
+        "values": {method: column.copy() for method, column in columns.items()},
+        "errors": {method: np.full(shape, np.nan) for method in columns},
+    }
+    return Block(*key, step=np.full(shape, np.nan), **blank(shape) | told)
+
+
+def joined(blocks: Sequence[Block], point: Array, entry: Array, texts: tuple[str, ...]) -> Rows:
+    """Rows of blocks, one block after the other, with the ids of their points and their entries.
+
+    >>> joined([], np.zeros(0, int), np.zeros(0, int), ("",)).values
+    {'symbolic': array([], dtype=float64), 'reverse': array([], dtype=float64), 'central': array([], dtype=float64)}
+    """
+    columns = blank((len(point),))
+    for name in COLUMNS if blocks else ():
+        first = getattr(blocks[0], name)
+        if isinstance(first, Mapping):
+            columns[name] = {m: np.concatenate([getattr(block, name)[m] for block in blocks]) for m in first}
+        else:
+            columns[name] = np.concatenate([getattr(block, name) for block in blocks])
+    absent = {method: np.full(len(point), np.nan) for method in METHODS}
+    columns["values"] = absent | columns["values"]
+    return Rows(point, entry, texts, **columns)
+
+
+def table(said: Sequence[Mapping[str, Any]]) -> Rows:
+    """Rows that were found one by one, each with its point, its entry and what is known of its columns.
+
+    >>> table([{"point": 7, "entry": 0, "values": {"central": 2.0}, "reason": "measured"}]).texts
+    ('', 'measured')
+    """
+    texts = Texts()
+    codes: dict[str, Callable[[Any], Any]] = {"Judged": CODE.__getitem__, "Text": texts.number}
+
+    def column(name: str, start: Array) -> Any:
+        code = codes.get(COLUMNS[name], lambda value: value)
+        if COLUMNS[name] in KINDS:
+            return np.array([code(row[name]) if name in row else start[i] for i, row in enumerate(said)], start.dtype)
+        methods = dict.fromkeys(method for row in said for method in row.get(name, ()))
+        return {method: np.array([row[name].get(method, np.nan) for row in said], np.float64) for method in methods}
+
+    columns = {name: column(name, start) for name, start in blank((len(said),)).items()}
+    point, entry = (np.array([row[name] for row in said], np.int64) for name in ("point", "entry"))
+    return Rows(point, entry, texts.all(), **columns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from verify.case.case import Case, Domain, Input, OwnPoint
 from verify.errors import UsageError, did_you_mean
 from verify.graph.graph import GraphBuilder
 from verify.graph.interpret import Program
-from verify.judging.rows import CODE, Texts
+from verify.judging.rows import table
 from verify.judging.short_law import DEFINITE, Ladder, ladder_for, short_law
 from verify.judging.step_law import Law, scales, step_law
 from verify.judging.tied import STEP, Key, Slope, judge_tied
@@ -569,32 +569,22 @@ class _Look:
 
 
 def _rows(column: _Column) -> Rows:
-    texts = Texts()
-    verdicts = [VERDICT_OF[slope.verdict] for slope in column.slopes]
-    reasons = [
-        texts.number(f"measured: {slope.sentence}" if slope.verdict != "right" else "")
-        for v, slope in zip(verdicts, column.slopes, strict=True)
-    ]
-    accused, count = texts.number(SUBJECT), len(verdicts)
-    passes = [
-        v in {Verdict.PASS, Verdict.SUBGRADIENT, Verdict.CONVENTION} or (v is Verdict.UNDECIDED and not own)
-        for v, own in zip(verdicts, column.own, strict=True)
-    ]
-    return Rows(
-        point=np.array(column.points, dtype=np.int64),
-        entry=np.array(column.entries, dtype=np.int64),
-        values={
-            SUBJECT: np.array([slope.claimed for slope in column.slopes]),
-            "central": np.array([slope.estimate for slope in column.slopes]),
-        },
-        expected=np.full(count, np.nan),
-        verdict=np.array([CODE[v] for v in verdicts], dtype=np.int8),
-        passes=np.array(passes, dtype=bool),
-        reason=np.array(reasons, dtype=np.int64),
-        suspect=np.array([accused if v is Verdict.FAIL else 0 for v in verdicts], dtype=np.int64),
-        texts=texts.all(),
-        allowed=np.array([slope.uncertainty for slope in column.slopes]),
-    )
+    return table([_row(*found) for found in zip(column.points, column.entries, column.slopes, column.own, strict=True)])
+
+
+def _row(point: int, entry: int, slope: Slope, own: bool) -> dict[str, Any]:
+    verdict = VERDICT_OF[slope.verdict]
+    passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT, Verdict.CONVENTION}
+    return {
+        "point": point,
+        "entry": entry,
+        "values": {SUBJECT: slope.claimed, "central": slope.estimate},
+        "verdict": verdict,
+        "passes": passes or (verdict is Verdict.UNDECIDED and not own),
+        "reason": f"measured: {slope.sentence}" if slope.verdict != "right" else "",
+        "suspect": SUBJECT if verdict is Verdict.FAIL else "",
+        "allowed": slope.uncertainty,
+    }
 
 
 def _is_usual(upstream: Array) -> bool:

@@ -176,7 +176,7 @@ def _not_finite(result: CaseResult) -> list[Finding]:
     found = []
     for variable in result.variables:
         rows = variable.rows
-        if SUBJECT not in rows.values or rows.reference is None or explained & {"", variable.name}:
+        if SUBJECT not in rows.values or explained & {"", variable.name}:
             continue
         most = float(np.finfo(variable.dtype or "float64").max)
         lost = ~np.isfinite(rows.values[SUBJECT]) & (np.abs(rows.reference) <= most * ROOM)

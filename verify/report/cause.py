@@ -23,8 +23,8 @@ def row_cause(row: Row) -> str:
     """What is wrong with a row that does not pass, in one line of at most 120 characters.
 
     >>> from verify.records import Verdict
-    >>> row = Row("square", "x", (0,), "gradient", 0, {"subject": 3.0}, float("nan"), Verdict.FAIL, False, "proved",
-    ...           "subject", "", 0, reference=6.0, allowed=1.8e-14, errors={"subject": 3.0})
+    >>> row = Row("square", "x", (0,), "gradient", 0, "", 0, values={"subject": 3.0}, verdict=Verdict.FAIL,
+    ...           passes=False, suspect="subject", reference=6.0, allowed=1.8e-14, errors={"subject": 3.0})
     >>> row_cause(row)
     'FAIL dx[0] of square: yours is 3, the truth 6 (off by 3, allowed 1.8e-14)'
     """

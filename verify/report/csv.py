@@ -351,10 +351,10 @@ def _proved_columns(variable: VariableResult) -> dict[str, Any]:
         "radius": rows.radius,
         "allowed": rows.allowed,
         "step_error": rows.step_error,
-        "road": None if rows.road is None else (rows.road, rows.texts),
+        "road": (rows.road, rows.texts),
     }
     held = [column for method, column in rows.errors.items() if method != "central"]
-    if held and rows.reference is not None:
+    if held:
         columns["error"] = np.fmax.reduce(held)
         with np.errstate(all="ignore"):
             ulp = np.spacing(np.abs(rows.reference).astype(variable.dtype)).astype(np.float64)

@@ -205,7 +205,7 @@ def _rows(rows: Rows) -> dict[str, Any]:
         "allowed": plain(rows.allowed),
         "step_error": plain(rows.step_error),
         "errors": {method: plain(column) for method, column in rows.errors.items()},
-        "road": None if rows.road is None else [rows.texts[code] for code in rows.road.tolist()],
+        "road": [rows.texts[code] for code in rows.road.tolist()],
         "verdict": [names[code] for code in rows.verdict.tolist()],
         "passes": plain(rows.passes),
         "reason": [rows.texts[code] for code in rows.reason.tolist()],

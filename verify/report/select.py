@@ -38,8 +38,7 @@ def differences(rows: Rows, pairs: Sequence[tuple[str, str]] = PAIRS) -> Mapping
 
     >>> import numpy as np
     >>> none = np.zeros(1, int)
-    >>> values = {"symbolic": np.ones(1), "reverse": np.array([3.0])}
-    >>> rows = Rows(none, none, values, np.ones(1), np.zeros(1, np.int8), none == 0, none, none, ("",))
+    >>> rows = Rows(none, none, values={"symbolic": np.ones(1), "reverse": np.array([3.0])})
     >>> [d.tolist() for d in differences(rows).values()]
     [[2.0], [nan], [nan]]
     """
@@ -66,10 +65,9 @@ def telling_row(variable: VariableResult) -> Row:
 
     Among the entries of that point it is the one that is farthest off, in units of what is allowed.
 
-    >>> import numpy as np
-    >>> at, none = np.array([0, 0, 1]), np.zeros(3, int)
-    >>> rows = Rows(at, np.array([0, 1, 0]), {SUBJECT: np.ones(3)}, np.ones(3), none.astype(np.int8), none == 0, none,
-    ...             none, ("",), allowed=np.ones(3), errors={SUBJECT: np.array([0.1, 0.2, 0.3])})
+    >>> from verify.judging.rows import table
+    >>> rows = table([{"point": p, "entry": i, "allowed": 1.0, "errors": {SUBJECT: error}}
+    ...               for p, i, error in ((0, 0, 0.1), (0, 1, 0.2), (1, 0, 0.3))])
     >>> telling_row(VariableResult("f", "x", "input", "gradient", (2,), "", 0, rows, 3, {}, 0, ())).entry
     (1,)
     """
@@ -80,7 +78,7 @@ def telling_row(variable: VariableResult) -> Row:
     here = np.flatnonzero(failing) if failing.any() else np.arange(len(rows))
     here = here[rows.point[here] == rows.point[here].min()]
     errors = rows.errors.get(SUBJECT)
-    if errors is None or rows.allowed is None:
+    if errors is None:
         return variable.row(int(here[0]))
     with np.errstate(all="ignore"):
         off = np.nan_to_num(errors[here] / rows.allowed[here], nan=-1.0)
@@ -92,7 +90,7 @@ def worst_verdict(variable: VariableResult) -> str:
 
     >>> import numpy as np
     >>> none = np.zeros(1, int)
-    >>> rows = Rows(none, none, {}, np.ones(1), none.astype(np.int8), none == 0, none, none, ("",))
+    >>> rows = Rows(none, none, verdict=none.astype(np.int8), passes=none == 0)
     >>> worst_verdict(VariableResult("f", "x", "input", "gradient", (), "", 0, rows, 1, {}, 0, ()))
     'PASS'
     """

@@ -192,8 +192,8 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
 
     >>> from verify.records import Verdict
     >>> values = {"symbolic": 6.0, "reverse": 6.5, "central": 6.0}
-    >>> row = Row("square", "x", (), "gradient", 0, values, float("nan"), Verdict.FAIL, False, "they differ",
-    ...           "reverse", "cases/square.yaml", 3)
+    >>> row = Row("square", "x", (), "gradient", 0, "cases/square.yaml", 3, values=values, verdict=Verdict.FAIL,
+    ...           passes=False, reason="they differ", suspect="reverse")
     >>> print(describe_failure(row, CaseResult("square", "cases/square.yaml", seed=7)))
     FAIL dx of square: suspected: reverse
       where     gradient of x, case square, point 0
@@ -259,7 +259,7 @@ def describe_group(group: FailureGroup, case_result: CaseResult) -> str:
     """The worst row of a group in plain text, and how many more there are like it.
 
     >>> from verify.records import Verdict
-    >>> row = Row("square", "x", (), "gradient", 0, {}, 6.0, Verdict.FAIL, False, "", "", "cases/square.yaml", 3)
+    >>> row = Row("square", "x", (), "gradient", 0, "square.yaml", 3, expected=6.0, verdict=Verdict.FAIL, passes=False)
     >>> print(describe_group(FailureGroup(row, 4, 1, 4), CaseResult("square", "square.yaml")).splitlines()[-1])
       and 3 rows more like it, the worst is shown (1 entry, 4 points in all)
     """

@@ -233,7 +233,11 @@ class _Parts(NamedTuple):
 
 def _record(kind: type[Any]) -> _Parts:
     names = [field.name for field in fields(kind)]
-    return _Parts(kind, lambda x: [getattr(x, name) for name in names], partial(_spread, kind))
+    return _Parts(
+        kind,
+        lambda x: [getattr(x, name) for name in names],
+        lambda items: kind(**dict(zip(names, items, strict=True))),
+    )
 
 
 PARTS: Mapping[str, _Parts] = {

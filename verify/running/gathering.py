@@ -16,6 +16,7 @@ from verify.judging.context import Context
 from verify.judging.judge import Judge
 from verify.judging.power import Strength, strength
 from verify.judging.rows import CODE, Block, RowKey
+from verify.judging.rows import joined as joined_rows
 from verify.judging.step_records import step_laws
 from verify.methods.symbolic import Symbolic
 from verify.places.points import RANDOM_BLOCK, Batch, joined, own_points
@@ -321,37 +322,10 @@ class Gathering:
 
 
 def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:
-    blocks = column.kept
-    length = sum(map(len, column.kept_ids))
+    def flat(arrays: list[Array]) -> Array:
+        return np.concatenate([np.zeros(0, np.int64), *arrays])
 
-    def joined_as(arrays: list[Array], dtype: Any) -> Array:
-        return np.concatenate(arrays).astype(dtype) if arrays else np.zeros(0, dtype=dtype)
-
-    return Rows(
-        point=joined_as(column.kept_ids, np.int64),
-        entry=joined_as(column.kept_entries, np.int64),
-        values={
-            method: joined_as([block.values[method] for block in blocks], np.float64)
-            if blocks and method in blocks[0].values
-            else np.full(length, np.nan)
-            for method in (*METHODS, *(m for m in (blocks[0].values if blocks else ()) if m not in METHODS))
-        },
-        expected=joined_as([block.expected for block in blocks], np.float64),
-        verdict=joined_as([block.verdict for block in blocks], np.int8),
-        passes=joined_as([block.passes for block in blocks], np.bool_),
-        reason=joined_as([block.reason for block in blocks], np.int64),
-        suspect=joined_as([block.suspect for block in blocks], np.int64),
-        texts=texts,
-        reference=joined_as([block.reference for block in blocks], np.float64),
-        radius=joined_as([block.radius for block in blocks], np.float64),
-        allowed=joined_as([block.allowed for block in blocks], np.float64),
-        step_error=joined_as([block.step_error for block in blocks], np.float64),
-        errors={
-            method: joined_as([block.errors[method] for block in blocks], np.float64)
-            for method in (blocks[0].errors if blocks else ())
-        },
-        road=joined_as([block.road for block in blocks], np.int64),
-    )
+    return joined_rows(column.kept, flat(column.kept_ids), flat(column.kept_entries), texts)
 
 
 def _chosen(case: Case, subject: Subject) -> list[str]:

@@ -183,7 +183,7 @@ class _ProvedRows:
 
 def _proved_rows(result: CaseResult) -> _ProvedRows | None:
     """The rows that were held against the truth, and passed; at kinks there are none."""
-    gradients = [v for v in result.variables if v.quantity == "gradient" and v.rows.reference is not None]
+    gradients = [v for v in result.variables if v.quantity == "gradient"]
     known = {v.name: _is_proved(v) for v in gradients}
     ids = sorted({int(i) for v in gradients for i in v.rows.point[known[v.name]]})
     if not ids:
