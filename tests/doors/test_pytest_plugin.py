@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from verify.case.case import Case
 from verify.pytest_plugin import failure_text
 from verify.records import CaseResult
 from verify.running import runner
@@ -109,7 +110,7 @@ def test_a_fault_of_the_program_is_told_as_one(project: pytest.Pytester, monkeyp
     def crash(*_: object) -> None:
         raise RuntimeError("out of cheese")
 
-    monkeypatch.setattr("verify.running.runner.run_case", crash)
+    monkeypatch.setattr("verify.running.runner.run_loaded", crash)
     result = run(project)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*the case is not to blame*RuntimeError in test_pytest_plugin.py:*: out of cheese*"])
@@ -208,13 +209,13 @@ def test_several_processes(project: pytest.Pytester) -> None:
 def test_options_reach_the_runner(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Points, seed and methods are handed on; the defaults are those of ``verify run``."""
     seen = []
-    real = runner.run_case
+    real = runner.run_loaded
 
-    def remember(path: Path, settings: Settings) -> CaseResult:
+    def remember(case: Case, settings: Settings, started: float) -> CaseResult:
         seen.append(settings)
-        return real(path, settings)
+        return real(case, settings, started)
 
-    monkeypatch.setattr(runner, "run_case", remember)
+    monkeypatch.setattr(runner, "run_loaded", remember)
     project.runpytest_inprocess("cases").assert_outcomes(passed=1)
     run(project, "--verify-seed=7", "--verify-methods=symbolic,reverse,central", "cases")
     assert seen == [Settings(), Settings(4, 7, ("symbolic", "reverse", "central"))]

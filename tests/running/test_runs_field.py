@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from verify import check_gradient, cli
+from verify.case.case import Case
 from verify.judging.rows import table
 from verify.records import CaseResult, Run, Unproved, VariableResult, Verdict
 from verify.report.json import document
@@ -196,26 +197,26 @@ def test_a_call_that_does_not_return_is_an_error(function: Any) -> None:
     assert check_gradient(lambda x: 2 * x, function, Settings(call_seconds=5.0), at={"x": 3.0}).ok
 
 
-def test_a_file_that_goes_away_and_a_foreign_exception_are_errors_of_their_case(
+def test_a_file_is_read_once_and_a_foreign_exception_is_an_error_of_its_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Removed between two looks, or raised where nobody thought of it: the others are run."""
+    """Removed while its case runs, it is run at all sizes; what nobody thought of stops no other case."""
     sized = "case: sized\ndims: {n: 3}\ninputs: {x: {shape: [n], at: normal}}\nstages: {f: sum(x * x)}\n"
     gone, good = tmp_path / "gone.yaml", written(tmp_path, "good")[0]
     gone.write_text(sized, encoding="utf-8")
-    real = runner.run_case
+    real, read = runner.load_case_text, []
 
-    def run_and_remove(path: Path, settings: Settings) -> CaseResult:
-        result = real(path, settings)
-        if path == gone:
-            gone.unlink()
-        return result
+    def read_and_remove(text: str, file: str) -> Case:
+        read.append(file)
+        gone.unlink(missing_ok=True)
+        return real(text, file)
 
-    monkeypatch.setattr(runner, "run_case", run_and_remove)
-    run = run_cases([gone, good], Settings(points=2))
-    assert ["PASS", "ERROR", "PASS"] == [case.status for case in run.cases]
-    assert f"{gone}: No such file or directory" in run.cases[1].problems[0]
-    monkeypatch.setattr(runner, "load_case", lambda path: {}[path])
+    monkeypatch.setattr(runner, "load_case_text", read_and_remove)
+    run = run_cases([gone, good], Settings(points=2, sizes=1))
+    assert ["PASS", "PASS", "PASS"] == [case.status for case in run.cases]
+    assert [str(gone), str(good)] == read
+    assert "there is no such file" in run_file(gone, Settings(points=2))[0].problems[0]
+    monkeypatch.setattr(runner, "load_case_text", lambda _, file: {}[file])
     assert "this program failed on the case" in run_file(good, Settings(points=2))[0].problems[0]
 
 

@@ -200,9 +200,14 @@ class Source:
 
 
 def read_source(path: str | Path) -> Source:
-    """A YAML file as data with places. Raises CaseError with every problem of the file as YAML.
+    """A YAML file as data with places. Raises CaseError with every problem of the file as YAML."""
+    return parse_source(source_text(path), str(path))
 
-    >>> read_source("nowhere.yaml")
+
+def source_text(path: str | Path) -> str:
+    """The text of a YAML file. Raises CaseError where it cannot be read, is too large, or no UTF-8.
+
+    >>> source_text("nowhere.yaml")
     Traceback (most recent call last):
     verify.errors.CaseError: nowhere.yaml: there is no such file. Check the path.
     """
@@ -219,13 +224,12 @@ def read_source(path: str | Path) -> Source:
         message = f"the file is larger than {MAX_BYTES:,} bytes"
         raise CaseError([Problem(message, file, suggestion="Let large arrays be drawn with 'at: normal'.")])
     try:
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         message = f"the file is not UTF-8 (byte 0x{raw[error.start]:02x})"
         raise CaseError([Problem(message, file, line, column, suggestion="Save it as UTF-8.")]) from None
-    return parse_source(text, file)
 
 
 def _unreadable(file: str, error: OSError | ValueError) -> Problem:

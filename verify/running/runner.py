@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.case.case import Case, load_case
+from verify.case.case import Case, load_case_text
+from verify.case.yaml_source import source_text
 from verify.errors import CaseError, LimitError
 from verify.graph.derivative import Differentiator
 from verify.graph.interpret import REAL_CONSTANTS, Program, block_size
@@ -135,19 +136,12 @@ def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[C
         return
     changed = []
     for path in files:
-        found = _if_unchanged(path, settings)
+        found = unchanged(path, settings)
         if found is None:
             changed.append(path)
         else:
             yield from found
     yield from Workers(each_size, settings, jobs).results(changed)
-
-
-def _if_unchanged(path: Path, settings: Settings) -> list[CaseResult] | None:
-    try:
-        return unchanged(path, settings)
-    except Exception:  # noqa: BLE001 - whoever runs the case meets it too, and tells
-        return None
 
 
 def _command(files: Sequence[Path], settings: Settings) -> str:
@@ -192,15 +186,23 @@ def run_case(path: str | Path, settings: Settings = DEFAULT) -> CaseResult:
     >>> run_case(Path("nowhere.yaml"), Settings()).status
     'ERROR'
     """
-    started = time.perf_counter()
+    result, _ = _own_size(path, settings)
+    return result
+
+
+def _own_size(path: str | Path, settings: Settings, text: str | None = None) -> tuple[CaseResult, Case | None]:
+    """The result of a case file at its own sizes, and the case if it could be read; ``text`` is what the file holds."""
+    started, read = time.perf_counter(), []
 
     def run() -> CaseResult:
         with step("reading the case"):
-            case = load_case(path)
+            case = load_case_text(source_text(path) if text is None else text, str(path))
+        read.append(case)
         result = run_loaded(case, settings, started)
         return replace(result, findings=(*_shadowing(case), *result.findings))
 
-    return guarded(Path(path).stem, str(path), settings, run)
+    result = guarded(Path(path).stem, str(path), settings, run)
+    return result, read[0] if read else None
 
 
 def guarded(name: str, file: str, settings: Settings, run: Callable[[], CaseResult]) -> CaseResult:
@@ -247,18 +249,22 @@ def each_size(path: str | Path, settings: Settings) -> Iterator[CaseResult]:
     """
     found: list[CaseResult] = []
     try:
-        known = unchanged(path, settings)
-        key, stamp = _run_key(path, settings), _stamp(path)
-        for result in _run_sizes(path, settings) if known is None else known:
+        text = source_text(path)
+        key = _run_key(path, text, settings)
+        known = _unchanged(key)
+        for result in _run_sizes(path, text, settings) if known is None else known:
             found.append(result)
             yield result
-        # A file that is written to meanwhile may hold another case by now, or have held one for a moment.
-        is_same = (key, stamp) == (_run_key(path, settings), _stamp(path))
-        if known is None and is_same and all(map(_is_settled, found)):
+        if known is None and all(map(_is_settled, found)):
             keep(key, found)
-    except Exception as fault:  # noqa: BLE001 - such as a file that was removed in the middle
-        problems = (_own_fault(str(path), fault),)
-        yield CaseResult(Path(path).stem, str(path), seed=settings.seed, problems=problems)
+    except CaseError as error:
+        yield _unrun(path, settings, error.told())
+    except Exception as fault:  # noqa: BLE001 - what a library raises where nobody foresaw it
+        yield _unrun(path, settings, (_own_fault(str(path), fault),))
+
+
+def _unrun(path: str | Path, settings: Settings, problems: tuple[str, ...]) -> CaseResult:
+    return CaseResult(Path(path).stem, str(path), seed=settings.seed, problems=problems)
 
 
 def unchanged(path: str | Path, settings: Settings) -> list[CaseResult] | None:
@@ -267,7 +273,14 @@ def unchanged(path: str | Path, settings: Settings) -> list[CaseResult] | None:
     >>> unchanged("nowhere.yaml", Settings(cached=True)) is None
     True
     """
-    found = recalled(_run_key(path, settings))
+    try:
+        return _unchanged(_run_key(path, source_text(path), settings)) if settings.cached else None
+    except Exception:  # noqa: BLE001 - whoever runs the case meets it too, and tells
+        return None
+
+
+def _unchanged(key: str) -> list[CaseResult] | None:
+    found = recalled(key)
     if not isinstance(found, list) or not found or not all(map(_is_settled, found)):
         return None
     return [replace(result, unchanged=True) for result in found]
@@ -278,33 +291,21 @@ def _is_settled(result: Any) -> bool:
     return isinstance(result, CaseResult) and result.passes and not result.counts[Verdict.UNDECIDED]
 
 
-def _stamp(path: str | Path) -> tuple[int, ...]:
-    """What changes whenever a file is written to; empty where there is none."""
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _run_key(path: str | Path, settings: Settings) -> str:
+def _run_key(path: str | Path, text: str, settings: Settings) -> str:
     """What a run of a case file depends on; empty where it may depend on more, or is to be run in any case."""
     if not settings.cached or not set(settings.methods or METHODS) <= set(METHODS):
         return ""
-    try:
-        return text_key("run", str(path), Path(path).read_text(encoding="utf-8"), repr(settings))
-    except (OSError, UnicodeDecodeError):
-        return ""
+    return text_key("run", str(path), text, repr(settings))
 
 
-def _run_sizes(path: str | Path, settings: Settings) -> Iterator[CaseResult]:
-    own = run_case(path, settings)
+def _run_sizes(path: str | Path, text: str, settings: Settings) -> Iterator[CaseResult]:
+    own, read = _own_size(path, settings, text)
     yield own
     most = USUAL_SIZES if settings.sizes is None else settings.sizes
-    if own.problems or not settings.points or not most or not _has_dims(path):
+    if own.problems or read is None or not settings.points or not most:
         return
     smaller = at_other_size(settings)
-    for case in other_sizes(load_case(path), settings.seed, most):
+    for case in other_sizes(read, settings.seed, most):
         run = partial(run_loaded, case, smaller)
         yield guarded(case.name, case.file, settings, run)
 
@@ -318,15 +319,8 @@ def at_other_size(settings: Settings) -> Settings:
     return replace(settings, points=min(settings.points, SIZE_POINTS), kill_score=False)
 
 
-def _has_dims(path: str | Path) -> bool:
-    """Whether a case file may have dims; it is read again only then."""
-    return "dims" in Path(path).read_text(encoding="utf-8")
-
-
 def _own_fault(file: str, fault: BaseException) -> str:
-    """What nobody foresaw: a file that went away, or a fault of this program, with its place for whoever reports it."""
-    if isinstance(fault, OSError):
-        return f"{file}: {fault.strerror or fault}{f': {fault.filename}' if fault.filename else ''}"
+    """What nobody foresaw: a fault of this program, with its place for whoever reports it."""
     where = traceback.extract_tb(fault.__traceback__)[-1]
     place = f"{Path(where.filename).name}:{where.lineno}"
     return (
@@ -350,6 +344,7 @@ def run_loaded(
     ``only`` gives the points to look at, in place of all others.
 
     >>> from verify.case.files import shipped_cases
+    >>> from verify.case.case import load_case
     >>> run_loaded(load_case(shipped_cases() / "notes" / "add.yaml"), Settings(points=2)).points_checked
     3
     """
