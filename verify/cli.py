@@ -11,6 +11,7 @@ import os
 import sys
 
 from verify.options import RUN_OPTIONS, SCORE_OPTIONS, add_run_options, check_arguments, positive_count, settings
+from verify.report.formats import FORMATS, asked_targets, make_sure_of, usual_targets, write_reports
 from verify.version import __version__
 
 TYPE_CHECKING = False  # typing itself would slow 'verify --help' down; checkers read the name all the same
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from verify.records import CaseResult, Run
+    from verify.report.formats import Target
 
 ALL_PASS, SOME_FAIL, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
@@ -153,9 +155,8 @@ def _add_run(parser: _Parser) -> None:
 
 
 def _add_report_options(parser: _Parser) -> None:
-    parser.add_argument("--csv", metavar="DIR", help="write results.csv, points.csv and summary.csv here")
-    parser.add_argument("--html", metavar="FILE", help="write the report as one self-contained page")
-    parser.add_argument("--json", metavar="FILE", help="write everything as JSON")
+    for name, kind in FORMATS.items():
+        parser.add_argument(f"--{name}", metavar="DIR" if kind.files else "FILE", help=kind.told)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -168,8 +169,7 @@ def _run(args: argparse.Namespace) -> int:
 
     files = find_case_files(args.paths or [_default_cases()], args.pick)
     targets = _targets(args)
-    for _, path, is_folder in targets:
-        _make_sure_of(path, is_folder)
+    make_sure_of(targets)
     said = "" if args.no_cache else _tell_cache_trouble()
     try:
         with _progress(len(files)) as tick:
@@ -192,11 +192,11 @@ def _tell_cache_trouble() -> str:
     return said
 
 
-def _interrupted(run: Run, targets: list[tuple[str, Path, bool]]) -> int:
+def _interrupted(run: Run, targets: list[Target]) -> int:
     """Reports what was done of a run that the user ended; an earlier report is not replaced by an empty one."""
     from verify.report.format import plural
 
-    written, failed = _write_reports(run, targets) if run.cases else ([], [])
+    written, failed = write_reports(run, targets) if run.cases else ([], [])
     for fault in failed:
         print(f"verify: {fault}", file=sys.stderr)
     so_far = f"{plural(len(run.cases), 'result')} so far, as incomplete, in {', '.join(map(str, written))}"
@@ -216,63 +216,15 @@ def _default_cases() -> Path:
     return found
 
 
-def _asked_reports(args: argparse.Namespace) -> list[tuple[str, Path, bool]]:
-    """What was asked for by name: the format, where, and whether that is a folder. Raises UsageError for no name."""
-    from pathlib import Path
-
-    from verify.errors import UsageError
-
-    asked = [("csv", args.csv, True), ("html", args.html, False), ("json", args.json, False)]
-    named = [report for report in asked if report[1] is not None]
-    for kind, place, is_folder in named:
-        if not place:
-            raise UsageError(f"--{kind} needs the name of a {'folder' if is_folder else 'file'}, and got an empty one")
-    if args.html and args.json and Path(args.html).resolve() == Path(args.json).resolve():
-        raise UsageError(f"--html and --json both name {args.json}, and one would replace the other. Name two files")
-    return [(kind, Path(place), is_folder) for kind, place, is_folder in named]
+def _targets(args: argparse.Namespace) -> list[Target]:
+    """What a run writes: what was asked for, or else what is usual."""
+    asked = asked_targets(vars(args))
+    if args.reports is None and asked:
+        return asked
+    return asked + usual_targets("reports" if args.reports is None else args.reports)
 
 
-def _targets(args: argparse.Namespace) -> list[tuple[str, Path, bool]]:
-    """What a run writes: what was asked for, or else the tables and the page."""
-    from pathlib import Path
-
-    from verify.errors import UsageError
-
-    targets = _asked_reports(args)
-    if args.reports == "":
-        raise UsageError("--reports needs the name of a folder, and got an empty one")
-    if args.reports or not targets:
-        folder = Path(args.reports or "reports")
-        targets += [("csv", folder, True), ("html", folder / "index.html", False)]
-    return targets
-
-
-def _make_sure_of(path: Path, is_folder: bool) -> None:
-    """Makes the folder that a report goes to. Raises UsageError where the report could not be written."""
-    import tempfile
-
-    from verify.errors import UsageError
-    from verify.files import target_of
-    from verify.report.csv import FILES
-
-    target = path if is_folder else target_of(path)
-    if target is None:
-        return  # a pipe or a terminal
-    for name in FILES if is_folder else ():
-        target_of(path / name)
-    folder = target if is_folder else target.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        message = f"cannot write to the report folder {folder}: {error.strerror}. Give another, or make it writable"
-        raise UsageError(message) from error
-    if not is_folder and target.is_dir():
-        message = f"cannot write the report {path}: it is a folder. Give a file name, such as {path / 'index.html'}"
-        raise UsageError(message)
-
-
-def _reported(run: Run, targets: list[tuple[str, Path, bool]]) -> int:
+def _reported(run: Run, targets: list[Target]) -> int:
     """Writes the reports, then prints the table: who closes the pipe early still has the reports.
 
     Raises UsageError at last where a report could not be written: the table and the other reports are there.
@@ -280,37 +232,13 @@ def _reported(run: Run, targets: list[tuple[str, Path, bool]]) -> int:
     from verify.errors import UsageError
     from verify.report.terminal import make_console, print_run
 
-    written, failed = _write_reports(run, targets)
+    written, failed = write_reports(run, targets)
     print_run(run, make_console())
     if written:
         print("Wrote " + ", ".join(map(str, written)))
     if failed:
         raise UsageError("; ".join(failed))
     return run.exit_code
-
-
-def _write_reports(run: Run, targets: list[tuple[str, Path, bool]]) -> tuple[list[Path], list[str]]:
-    """Writes each report; returns the files that were written, and why others could not be."""
-    from verify.errors import UsageError
-
-    written: list[Path] = []
-    failed: list[str] = []
-    for kind, path, _ in targets:
-        try:
-            if kind == "csv":
-                from verify.report.csv import write_csv
-
-                written += write_csv(run, path)
-                continue
-            if kind == "html":
-                from verify.report.html import write_html as write
-            else:
-                from verify.report.json import write_json as write
-            write(run, path)
-            written.append(path)
-        except UsageError as error:  # a disk that filled up during the run
-            failed.append(str(error))
-    return written, failed
 
 
 class _progress:  # noqa: N801  (used as a function: `with _progress(n) as tick`)
@@ -365,9 +293,8 @@ def _check(args: argparse.Namespace) -> int:
     from verify.oracle.dotted_name import gradient_named
 
     case = find_case(args.case)
-    targets = _asked_reports(args)
-    for _, path, is_folder in targets:
-        _make_sure_of(path, is_folder)
+    targets = asked_targets(vars(args))
+    make_sure_of(targets)
     if not args.forget:
         _tell_cache_trouble()
     run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get))

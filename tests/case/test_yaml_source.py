@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from verify.case.yaml_source import MAX_BYTES, MAX_DEPTH, parse_source, read_source
+from verify.case.yaml_source import MAX_BYTES, MAX_DEPTH, parse_source, source_text
 from verify.errors import CaseError, Problem
 
 
@@ -157,7 +157,7 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     path = tmp_path / "large.yaml"
     path.write_text("# " + "x" * MAX_BYTES, encoding="utf-8")
     with pytest.raises(CaseError, match="larger than 100,000 bytes"):
-        read_source(path)
+        source_text(path)
 
 
 def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes("a: 1\nb: \u00e9\n".encode("latin-1"))
     with pytest.raises(CaseError) as caught:
-        read_source(path)
+        source_text(path)
     problem = caught.value.problems[0]
     assert (2, 4, "the file is not UTF-8 (byte 0xe9)") == (problem.line, problem.column, problem.message)
 
@@ -173,9 +173,9 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
 def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:
     """What is no readable file is a problem of the file as a whole."""
     with pytest.raises(CaseError, match="this is a folder, expected a case file"):
-        read_source(tmp_path)
+        source_text(tmp_path)
     with pytest.raises(CaseError, match="there is no such file"):
-        read_source(tmp_path / "none.yaml")
+        source_text(tmp_path / "none.yaml")
 
 
 def test_long_lines_are_cut_in_messages() -> None:

@@ -26,7 +26,8 @@ from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.oracle.check import check_gradient
 from verify.records import CaseResult, Verdict, pairs_of
-from verify.report.csv import read_results, read_summary, write_csv
+from verify.report.csv import read_results, read_summary
+from verify.report.csv import write as write_csv
 from verify.report.html import render
 from verify.report.terminal import describe_failure
 from verify.running.runner import run_cases, run_loaded

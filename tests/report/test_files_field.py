@@ -21,8 +21,8 @@ from verify.cli import main
 from verify.errors import UsageError
 from verify.files import ABANDONED, LONGEST_NAME, replacing, target_of, write_text
 from verify.oracle.check import check_gradient
-from verify.report.html import write_html
-from verify.report.json import write_json
+from verify.report.html import write as write_html
+from verify.report.json import write as write_json
 from verify.running.runner import run_cases
 from verify.running.settings import Settings
 

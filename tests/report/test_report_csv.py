@@ -25,7 +25,9 @@ from verify.report.csv import (
     restore,
     results_frame,
     summary_frame,
-    write_csv,
+)
+from verify.report.csv import (
+    write as write_csv,
 )
 
 TABLES: tuple[tuple[Callable[[Path], pd.DataFrame], Callable[[Run], pd.DataFrame]], ...] = (

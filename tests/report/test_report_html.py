@@ -14,7 +14,8 @@ import sample_run
 
 from verify.errors import UsageError, printable
 from verify.records import METHODS, CaseResult, Run
-from verify.report.html import FEWEST_ROWS, MOST_ROWS, array, difference, number, render, write_html
+from verify.report.html import FEWEST_ROWS, MOST_ROWS, array, difference, number, render
+from verify.report.html import write as write_html
 
 VOID = {"meta", "br"}
 KNOWN = {

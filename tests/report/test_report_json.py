@@ -12,7 +12,8 @@ import sample_run
 
 from verify.errors import UsageError
 from verify.records import VERDICTS, CaseResult, Run
-from verify.report.json import SCHEMA, plain, write_json
+from verify.report.json import SCHEMA, plain
+from verify.report.json import write as write_json
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ import pytest
 
 from verify.case.files import find_case_files
 from verify.records import METHODS, Run
-from verify.report.csv import read_points, read_results, read_summary, write_csv
-from verify.report.html import write_html
+from verify.report.csv import read_points, read_results, read_summary
+from verify.report.csv import write as write_csv
+from verify.report.html import write as write_html
 from verify.running.runner import run_cases
 from verify.running.settings import Settings
 

@@ -17,7 +17,8 @@ from verify.methods.reverse import Reverse
 from verify.oracle.check import check_gradient
 from verify.places.points import random_points
 from verify.records import CaseResult, Run
-from verify.report.csv import read_summary, write_csv
+from verify.report.csv import read_summary
+from verify.report.csv import write as write_csv
 from verify.report.html import render
 from verify.report.json import document
 from verify.report.terminal import make_console, print_run

@@ -25,7 +25,7 @@ from verify.case.values import (
     shape_text,
     value_at,
 )
-from verify.case.yaml_source import Key, Keys, Source, parse_source, read_source
+from verify.case.yaml_source import Key, Keys, Source, parse_source, source_text
 from verify.errors import CaseError, FullError, Problems, UsageError, did_you_mean, shortened
 from verify.graph.graph import Graph, GraphBuilder
 from verify.ops import OPS, Shape
@@ -211,7 +211,7 @@ def load_case(path: str | Path) -> Case:
     ...
     verify.errors.CaseError: nowhere.yaml: there is no such file. Check the path.
     """
-    return _read(read_source(path))
+    return load_case_text(source_text(path), str(path))
 
 
 def load_case_text(text: str, file: str = "<text>") -> Case:

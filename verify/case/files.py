@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from verify.case.yaml_source import read_source
+from verify.case.yaml_source import parse_source, source_text
 from verify.errors import CaseError, UsageError, did_you_mean
 from verify.files import PACKAGE
 
@@ -157,7 +157,7 @@ def _file_names(file: Path) -> set[str]:
 def _case_name(file: Path) -> str:
     """A broken case can still be found by its file's name, and is then shown with what is wrong."""
     try:
-        data = read_source(file).data
+        data = parse_source(source_text(file)).data
     except CaseError:
         return file.stem
     name = data.get("case") if isinstance(data, dict) else None

@@ -199,11 +199,6 @@ class Source:
         return (*found, self.lines.place(i))
 
 
-def read_source(path: str | Path) -> Source:
-    """A YAML file as data with places. Raises CaseError with every problem of the file as YAML."""
-    return parse_source(source_text(path), str(path))
-
-
 def source_text(path: str | Path) -> str:
     """The text of a YAML file. Raises CaseError where it cannot be read, is too large, or no UTF-8.
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from verify.errors import UsageError
 from verify.files import replacing
 from verify.records import (
+    COLUMNS,
     METHODS,
-    PAIRS,
     VERDICTS,
     CaseResult,
     Point,
@@ -53,48 +53,34 @@ MOST_ENTRIES = 1024
 KILL_SCORE = ("variants", "equivalent", "caught", "survive_allclose")
 """Columns of the summary about the case as a whole, the same in each of its rows; -1 where nobody asked."""
 
-_TEXT = {
-    "results": ("case", "variable", "quantity", "entry", "origin", "road", "verdict", "reason", "suspect", "file"),
-    "points": ("case", "origin", "note", "input", "shape", "entry", "file"),
-    "summary": (
-        *("case", "variable", "quantity", "role", "shape", "form", "verdict", "reason", "diagnosis", "file"),
-        *(f"{a}_{b}_entry" for a, b in PAIRS),  # and those of the run's further methods, see `_kinds`
-    ),
-}
-_WHOLE = {
-    "results": ("point", "line", "seed"),
-    "points": ("point",),
-    "summary": (
-        "checked",
-        "failed",
-        "proved",
-        "weak",
-        "line",
-        "seed",
-        *KILL_SCORE,
-        *VERDICTS,
-        *(f"{a}_{b}_point" for a, b in PAIRS),
-    ),
-}
-_PAIR_TEXT, _PAIR_WHOLE = "_entry", "_point"
-FILES = ("results.csv", "points.csv", "summary.csv")
-"""What is written."""
+_TEXTS = (
+    *("case", "variable", "quantity", "role", "shape", "form", "origin", "note", "input", "entry"),
+    *("verdict", "road", "reason", "suspect", "diagnosis", "file"),
+)
+_WHOLE = ("point", "line", "seed", "checked", "failed", "proved", "weak", *KILL_SCORE, *map(str, VERDICTS))
+_OF_PAIR = {"": "float64", "_point": "int64", "_entry": "str"}
+"""What the summary says of a pair of methods: the largest difference, and where it is."""
 
-_TRUTH = {"results": ("passes",), "points": ("own",), "summary": ("passes",)}
+_KIND = dict.fromkeys(_TEXTS, "str") | dict.fromkeys(_WHOLE, "int64") | dict.fromkeys(("own", "passes"), "bool")
+"""What a column holds, whatever the file; all others are floats."""
+
+_MISSING: Mapping[str, Any] = {"int64": 0, "bool": False, "float64": float("nan")}
+
+_OF_ROW = tuple(name for name, kind in COLUMNS.items() if not kind.startswith("Mapping"))
 
 # What is skipped in front is what spreadsheets skip: blanks, quotes, control characters and marks of no width. The
 # wide forms of the four signs count as the signs themselves in some of them.
 _FORMULA = re.compile("[\\s'\"\x00-\x20\x7f\u200b-\u200f\ufeff]*?[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
-def write_csv(run: Run, folder: str | Path) -> list[Path]:
+def write(run: Run, folder: str | Path) -> list[Path]:
     """Writes the three files into a folder, each whole or not at all, and returns their paths.
 
     Raises UsageError where the folder cannot be made or written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     [path.name for path in write_csv(Run(cases=(), seed=0, points=64), folder)]
+    ...     [path.name for path in write(Run(cases=(), seed=0, points=64), folder)]
     ['results.csv', 'points.csv', 'summary.csv']
     """
     frames = {"results": results_frame(run), "points": points_frame(run), "summary": summary_frame(run)}
@@ -108,7 +94,7 @@ def read_results(folder: str | Path) -> pd.DataFrame:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = write_csv(Run(cases=(), seed=0, points=64), folder)
+    ...     _ = write(Run(cases=(), seed=0, points=64), folder)
     ...     str(read_results(folder)["symbolic"].dtype)
     'float64'
     """
@@ -120,7 +106,7 @@ def read_points(folder: str | Path) -> pd.DataFrame:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = write_csv(Run(cases=(), seed=0, points=64), folder)
+    ...     _ = write(Run(cases=(), seed=0, points=64), folder)
     ...     list(read_points(folder).columns)
     ['case', 'point', 'origin', 'own', 'note', 'input', 'shape', 'entry', 'value', 'file']
     """
@@ -132,7 +118,7 @@ def read_summary(folder: str | Path) -> pd.DataFrame:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = write_csv(Run(cases=(), seed=0, points=64), folder)
+    ...     _ = write(Run(cases=(), seed=0, points=64), folder)
     ...     str(read_summary(folder)["passes"].dtype)
     'bool'
     """
@@ -173,14 +159,12 @@ def results_frame(run: Run) -> pd.DataFrame:
     0
     """
     extra = sorted({m for c in run.cases for v in c.variables for m in v.rows.values} - set(METHODS))
-    pairs = [f"{a}_{b}" for a, b in _pairs(run)]
-    proved = ("reference", "radius", "error", "allowed", "step_error")
-    floats = (*METHODS, *extra, *pairs, "expected", *proved, *(f"{m}_ulps" for m in (*METHODS, *extra)))
-    order = ("case", "variable", "quantity", "entry", "point", "origin", *floats, "road")
-    columns = _Columns((*order, "verdict", "passes", "reason", "suspect", "file", "line", "seed"), "results")
+    methods, pairs = (*METHODS, *extra), (f"{a}_{b}" for a, b in _pairs(run))
+    first = ("case", "variable", "quantity", "entry", "point", "origin", *methods, *pairs)
+    columns = _Columns((*first, *_OF_ROW, "error", *(f"{method}_ulps" for method in methods), "file", "line", "seed"))
     for case in run.cases:
         for variable in case.variables:
-            columns.add(len(variable.rows), _result_columns(case, variable, floats))
+            columns.add(len(variable.rows), _result_columns(case, variable))
         for verdict, reason in whole_case_rows(case):
             named = {"case": case.name, "reason": reason, "verdict": verdict, "file": case.file, "seed": case.seed}
             columns.add(1, {**named, "point": -1, "passes": verdict == Verdict.UNDECIDED})
@@ -193,7 +177,7 @@ def points_frame(run: Run) -> pd.DataFrame:
     >>> len(points_frame(Run(cases=(), seed=0, points=64)))
     0
     """
-    columns = _Columns(("case", "point", "origin", "own", "note", "input", "shape", "entry", "value", "file"), "points")
+    columns = _Columns(("case", "point", "origin", "own", "note", "input", "shape", "entry", "value", "file"))
     for case in run.cases:
         for point in case.points:
             for name, value in point.values.items():
@@ -207,14 +191,12 @@ def summary_frame(run: Run) -> pd.DataFrame:
     >>> len(summary_frame(Run(cases=(), seed=0, points=64)))
     0
     """
-    pairs = [f"{a}_{b}{part}" for a, b in _pairs(run) for part in ("", _PAIR_WHOLE, _PAIR_TEXT)]
-    order = ("case", "variable", "quantity", "role", "shape", "form", "checked", *VERDICTS, "failed", "verdict")
-    last = ("file", "line", "seed")
-    columns = _Columns(
-        (*order, *("passes", "proved", "weak", "power"), *pairs, "reason", "diagnosis", *KILL_SCORE, *last), "summary"
-    )
+    pairs = (f"{a}_{b}{part}" for a, b in _pairs(run) for part in _OF_PAIR)
+    first = ("case", "variable", "quantity", "role", "shape", "form", "checked", *VERDICTS, "failed", "verdict")
+    last = ("reason", "diagnosis", *KILL_SCORE, "file", "line", "seed")
+    columns = _Columns((*first, "passes", "proved", "weak", "power", *pairs, *last))
     for case in run.cases:
-        nowhere = {f"{a}_{b}{_PAIR_WHOLE}": -1 for a, b in _pairs(run)}
+        nowhere = {f"{a}_{b}_point": -1 for a, b in _pairs(run)}
         nowhere |= {name: -1 if case.kill_score is None else getattr(case.kill_score, name) for name in KILL_SCORE}
         for variable in case.variables:
             columns.add(1, {**nowhere, **_summary_row(case, variable)})
@@ -242,12 +224,10 @@ def whole_case_rows(case: CaseResult) -> list[tuple[str, str]]:
 class _Columns:
     """Columns gathered in pieces. Text is kept as codes into one table, so that a million rows are arrays only."""
 
-    def __init__(self, order: Sequence[str], file: str) -> None:
-        self._order = order
-        self._text, self._whole = _kinds(file, order)
-        self._truth = frozenset(_TRUTH[file])
+    def __init__(self, names: Sequence[str]) -> None:
+        self._kinds = {name: _kind_of(name) for name in names}
         self._codes: dict[str, int] = {"": 0}
-        self._pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in order}
+        self._pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
 
     def code(self, text: str) -> int:
         """The number of a text in the table of texts."""
@@ -257,14 +237,12 @@ class _Columns:
         """Appends ``count`` rows; a scalar is repeated, texts come as a scalar or as (codes, texts)."""
         import numpy as np
 
-        for name in self._order:
+        for name, kind in self._kinds.items():
             value = values.get(name)
-            if name in self._text:
+            if kind == "str":
                 piece = self._text_piece(count, "" if value is None else value)
             else:
-                kind, missing = self._kind(name)
-                piece = np.empty(count, dtype=kind)
-                piece[...] = missing if value is None else value
+                piece = np.full(count, _MISSING[kind] if value is None else value, dtype=kind)
             self._pieces[name].append(piece)
 
     def _text_piece(self, count: int, value: Any) -> NDArray[np.int32]:
@@ -277,11 +255,6 @@ class _Columns:
         piece: NDArray[np.int32] = table[codes]
         return piece
 
-    def _kind(self, name: str) -> tuple[str, Any]:
-        if name in self._whole:
-            return "int64", 0
-        return ("bool", False) if name in self._truth else ("float64", float("nan"))
-
     def frame(self) -> pd.DataFrame:
         """The columns in order as a DataFrame."""
         import numpy as np
@@ -289,10 +262,10 @@ class _Columns:
 
         data: dict[str, Any] = {}
         for name, pieces in self._pieces.items():
-            kind = "int32" if name in self._text else self._kind(name)[0]
-            joined = np.concatenate(pieces) if pieces else np.empty(0, dtype=kind)
-            data[name] = self._categories(joined) if name in self._text else joined
-        return pd.DataFrame(data, columns=list(self._order))
+            kind = self._kinds[name]
+            joined = np.concatenate([np.empty(0, dtype="int32" if kind == "str" else kind), *pieces])
+            data[name] = self._categories(joined) if kind == "str" else joined
+        return pd.DataFrame(data, columns=list(self._kinds))
 
     def _categories(self, codes: NDArray[np.int32]) -> pd.Categorical:
         import numpy as np
@@ -303,12 +276,10 @@ class _Columns:
         return pd.Categorical.from_codes(compact.tolist(), categories=pd.Index([texts[i] for i in used], dtype="str"))
 
 
-def _kinds(file: str, columns: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """The columns of a file that hold text, and those that hold whole numbers; a run may have further pairs."""
-    pairs = [name for name in columns if file == "summary"]
-    text = {*_TEXT[file], *(name for name in pairs if name.endswith(_PAIR_TEXT))}
-    whole = {*map(str, _WHOLE[file]), *(name for name in pairs if name.endswith(_PAIR_WHOLE))}
-    return frozenset(text), frozenset(whole)
+def _kind_of(name: str) -> str:
+    """What a column holds; some are about a pair of methods that only one run had."""
+    ending = next((part for part in _OF_PAIR if part and name.endswith(part)), "")
+    return _KIND.get(name) or _OF_PAIR[ending]
 
 
 def _pairs(run: Run) -> tuple[tuple[str, str], ...]:
@@ -318,48 +289,40 @@ def _pairs(run: Run) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _result_columns(case: CaseResult, variable: VariableResult, floats: Sequence[str]) -> dict[str, Any]:
+def _result_columns(case: CaseResult, variable: VariableResult) -> dict[str, Any]:
     rows = variable.rows
-    found: dict[str, Any] = {name: rows.values[name] for name in floats if name in rows.values}
-    found |= {f"{a}_{b}": column for (a, b), column in differences(rows, pairs_of(case.methods)).items()}
-    found |= {name: column for name, column in _proved_columns(variable).items() if name in (*floats, "road")}
-    return found | {
+    words: dict[str, Sequence[str]] = {"Text": rows.texts, "Judged": VERDICTS}
+    told = {name: getattr(rows, name) for name in _OF_ROW}
+    told |= {name: (told[name], words[COLUMNS[name]]) for name in _OF_ROW if COLUMNS[name] in words}
+    return {
+        **rows.values,
+        **{f"{a}_{b}": column for (a, b), column in differences(rows, pairs_of(case.methods)).items()},
+        **told,
+        **_error_columns(variable),
         "case": case.name,
         "variable": variable.name,
         "quantity": variable.quantity,
         "entry": _entry_texts(variable),
         "point": rows.point,
         "origin": _origins(case, rows.point),
-        "expected": rows.expected,
-        "verdict": (rows.verdict, [verdict.value for verdict in VERDICTS]),
-        "passes": rows.passes,
-        "reason": (rows.reason, rows.texts),
-        "suspect": (rows.suspect, rows.texts),
         "file": variable.file,
         "line": variable.line,
         "seed": case.seed,
     }
 
 
-def _proved_columns(variable: VariableResult) -> dict[str, Any]:
-    """What is known of the proved rows: ``error`` is that of the worst method but central, which has its own bound."""
+def _error_columns(variable: VariableResult) -> dict[str, Any]:
+    """Of the proved rows ``error``, that of the worst method but central, which has its own bound; and units of it."""
     import numpy as np
 
     rows = variable.rows
-    columns: dict[str, Any] = {
-        "reference": rows.reference,
-        "radius": rows.radius,
-        "allowed": rows.allowed,
-        "step_error": rows.step_error,
-        "road": (rows.road, rows.texts),
-    }
     held = [column for method, column in rows.errors.items() if method != "central"]
-    if held:
-        columns["error"] = np.fmax.reduce(held)
-        with np.errstate(all="ignore"):
-            ulp = np.spacing(np.abs(rows.reference).astype(variable.dtype)).astype(np.float64)
-            columns |= {f"{method}_ulps": column / ulp for method, column in rows.errors.items()}
-    return {name: column for name, column in columns.items() if column is not None}
+    if not held:
+        return {}
+    with np.errstate(all="ignore"):
+        ulp = np.spacing(np.abs(rows.reference).astype(variable.dtype)).astype(np.float64)
+        units = {f"{method}_ulps": column / ulp for method, column in rows.errors.items()}
+    return {"error": np.fmax.reduce(held), **units}
 
 
 def _entry_texts(variable: VariableResult) -> tuple[NDArray[np.int64], list[str]]:
@@ -391,26 +354,11 @@ def _add_input(columns: _Columns, case: CaseResult, point: Point, name: str, val
 
 
 def _summary_row(case: CaseResult, variable: VariableResult) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "case": case.name,
-        "variable": variable.name,
-        "quantity": variable.quantity,
-        "role": variable.role,
-        "shape": shape_text(variable.shape),
-        "form": variable.form,
-        "checked": variable.checked,
-        **{verdict.value: variable.counts.get(verdict, 0) for verdict in VERDICTS},
-        "failed": variable.failed,
-        "verdict": variable.verdict.value,
-        "passes": variable.passes,
-        "proved": variable.proved,
-        "weak": variable.weak,
-        "power": variable.power,
-        "diagnosis": "; ".join(variable.diagnosis),
-        "file": variable.file,
-        "line": variable.line,
-        "seed": case.seed,
-    }
+    counted = ("checked", "failed", "proved", "weak", "power", "passes", "verdict")
+    row = {name: getattr(variable, name) for name in ("quantity", "role", "form", "file", "line", *counted)}
+    row |= {"case": case.name, "variable": variable.name, "shape": shape_text(variable.shape), "seed": case.seed}
+    row |= {verdict.value: variable.counts.get(verdict, 0) for verdict in VERDICTS}
+    row["diagnosis"] = "; ".join(variable.diagnosis)
     for difference in variable.differences:
         pair = "_".join(difference.pair)
         row[pair] = difference.largest
@@ -436,11 +384,10 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
     path = folder / f"{name}.csv"
     try:
         header = list(pd.read_csv(path, nrows=0).columns)
-        text, whole = _kinds(name, header)
+        kinds = {column: _kind_of(column) for column in ("case", *header[1:])}  # every file of ours begins so
+        text = [column for column, kind in kinds.items() if kind == "str"]
+        floats = [column for column, kind in kinds.items() if kind == "float64"]
         # Not as categories: those turn texts that all look like numbers into numbers.
-        kinds = dict.fromkeys(text, "str")
-        kinds |= dict.fromkeys(whole, "int64") | dict.fromkeys(_TRUTH[name], "bool")
-        floats = [column for column in header if column not in kinds]
         frame = pd.read_csv(path, dtype=kinds | dict.fromkeys(floats, "str"), keep_default_na=False)
         # Not every pandas parses a float to the nearest double by default; float of Python and NumPy does.
         numbers = {column: frame[column].to_numpy(object).astype("float64") for column in floats}

@@ -83,14 +83,14 @@ class _Section:
         ]
 
 
-def write_html(run: Run, path: str | Path) -> Path:
+def write(run: Run, path: str | Path) -> Path:
     """Writes the run as one HTML file, whole or not at all, and returns its path.
 
     Raises UsageError where the file cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_html(Run(cases=(), seed=0, points=64), Path(folder, "index.html")).read_text()[:15]
+    ...     write(Run(cases=(), seed=0, points=64), Path(folder, "index.html")).read_text()[:15]
     '<!doctype html>'
     """
     return write_text(path, render(run))

@@ -1,0 +1,135 @@
+"""The formats that a run can be written in: one line here and one file beside it for each.
+
+The command line makes an option of every line. This file is loaded by ``verify --help``: it imports nothing until a
+report is written.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing itself takes longer to import than this file; checkers read the name all the same
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from verify.records import Run
+
+
+class Format:
+    """A format: what its option says, the function ``(run, path)`` that writes it, and where.
+
+    ``files`` are the names of what is written to a folder; a format without writes one file. ``usual`` is where in the
+    folder of reports it goes if nobody asks for a format; None for one that is not written then.
+    """
+
+    def __init__(self, told: str, module: str, *, files: tuple[str, ...] = (), usual: str | None = None) -> None:
+        self.told, self.module, self.files, self.usual = told, module, files, usual
+
+    def write(self, run: Run, path: Path) -> list[Path]:
+        """Writes a run there; returns the files. Raises UsageError where it cannot be written."""
+        import importlib
+
+        importlib.import_module(self.module).write(run, path)
+        return [path / name for name in self.files] or [path]
+
+
+FORMATS: Mapping[str, Format] = {
+    "csv": Format(
+        "write results.csv, points.csv and summary.csv here",
+        "verify.report.csv",
+        files=("results.csv", "points.csv", "summary.csv"),
+        usual="",
+    ),
+    "html": Format("write the report as one self-contained page", "verify.report.html", usual="index.html"),
+    "json": Format("write everything as JSON", "verify.report.json"),
+}
+"""By the name of the option."""
+
+Target = tuple[Format, "Path"]
+"""A report that is to be written, and where."""
+
+
+def asked_targets(named: Mapping[str, str | None]) -> list[Target]:
+    """The reports that were asked for by name. Raises UsageError for an empty name, or one that is given twice.
+
+    >>> [str(path) for _, path in asked_targets({"csv": None, "html": "page.html"})]
+    ['page.html']
+    """
+    from pathlib import Path
+
+    from verify.errors import UsageError
+
+    asked = {kind: place for kind, place in named.items() if kind in FORMATS and place is not None}
+    seen: dict[Path, str] = {}
+    for kind, place in asked.items():
+        is_folder = bool(FORMATS[kind].files)
+        if not place:
+            raise UsageError(f"--{kind} needs the name of a {'folder' if is_folder else 'file'}, and got an empty one")
+        first = kind if is_folder else seen.setdefault(Path(place).resolve(), kind)
+        if first != kind:
+            message = f"--{first} and --{kind} both name {place}, and one would replace the other. Name two files"
+            raise UsageError(message)
+    return [(FORMATS[kind], Path(place)) for kind, place in asked.items()]
+
+
+def usual_targets(folder: str) -> list[Target]:
+    """The reports that are written to a folder if nobody asks for others. Raises UsageError for an empty name.
+
+    >>> [path.name for _, path in usual_targets("reports")]
+    ['reports', 'index.html']
+    """
+    from pathlib import Path
+
+    from verify.errors import UsageError
+
+    if not folder:
+        raise UsageError("--reports needs the name of a folder, and got an empty one")
+    return [(kind, Path(folder) / kind.usual) for kind in FORMATS.values() if kind.usual is not None]
+
+
+def make_sure_of(targets: list[Target]) -> None:
+    """Makes the folders that reports go to. Raises UsageError where a report could not be written.
+
+    >>> make_sure_of(usual_targets("/dev/null"))
+    Traceback (most recent call last):
+    verify.errors.UsageError: cannot write to the report folder /dev/null: File exists. Give another, or make it writable
+    """
+    import tempfile
+
+    from verify.errors import UsageError
+    from verify.files import target_of
+
+    for kind, path in targets:
+        target = path if kind.files else target_of(path)
+        if target is None:
+            continue  # a pipe or a terminal
+        for name in kind.files:
+            target_of(path / name)
+        folder = target if kind.files else target.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            message = f"cannot write to the report folder {folder}: {error.strerror}. Give another, or make it writable"
+            raise UsageError(message) from error
+        if not kind.files and target.is_dir():
+            message = f"cannot write the report {path}: it is a folder. Give a file name, such as {path / 'index.html'}"
+            raise UsageError(message)
+
+
+def write_reports(run: Run, targets: list[Target]) -> tuple[list[Path], list[str]]:
+    """Writes each report; returns the files that were written, and why others could not be.
+
+    >>> from verify.records import Run
+    >>> write_reports(Run(cases=(), seed=0, points=64), [])
+    ([], [])
+    """
+    from verify.errors import UsageError
+
+    written: list[Path] = []
+    failed: list[str] = []
+    for kind, path in targets:
+        try:
+            written += kind.write(run, path)
+        except UsageError as error:  # a disk that filled up during the run
+            failed.append(str(error))
+    return written, failed
