@@ -91,7 +91,8 @@ def make_sure_of(targets: list[Target]) -> None:
 
     >>> make_sure_of(usual_targets("/dev/null"))
     Traceback (most recent call last):
-    verify.errors.UsageError: cannot write to the report folder /dev/null: File exists. Give another, or make it writable
+    ...
+    verify.errors.UsageError: cannot write to the report folder /dev/null: File exists. Give another, or make ...
     """
     import tempfile
 
