@@ -43,6 +43,8 @@ LENGTHS: dict[str, Callable[..., Any]] = {
     "hypot of hypot": lambda x: np.hypot(np.hypot(x[0], x[1]), x[2]),
     "in two parts": lambda x: np.sqrt(np.sum(x[:2] ** 2) + x[2] ** 2),
     "norm": np.linalg.norm,
+    "factors in and out": lambda x: np.sqrt(np.sum(4 * x * x)) / 2,
+    "sum with itself, both negated": lambda x: np.sqrt(np.sum(-x * -x)),
 }
 
 
@@ -63,6 +65,11 @@ ABSOLUTE: dict[str, Callable[..., Any]] = {
     "power of a half": lambda x: np.sum((x**2) ** 0.5),
     "the larger of both": lambda x: np.sum(np.maximum(x, -x)),
     "a choice": lambda x: np.sum(np.where(x > 0, x, -x)),
+    "factors": lambda x: np.sum(np.sqrt(4 * x * x) / 2),
+    "fourth root": lambda x: np.sum((x**4) ** 0.25),
+    "its sign": lambda x: np.sum(x * np.sign(x)),
+    "its sign, scaled": lambda x: np.sum(3 * x * np.sign(2 * x) / 3),
+    "square of abs": lambda x: np.sum(np.sqrt(np.abs(x) ** 2)),
 }
 
 
@@ -73,6 +80,82 @@ def test_an_absolute_value_has_all_slopes_between(name: str) -> None:
         assert check_gradient(always(slope), ABSOLUTE[name], at={"x": ZERO}, points=0).ok
     wrong = [0.5, 1.000001, 0.0]
     assert not check_gradient(always(wrong), ABSOLUTE[name], at={"x": ZERO}, points=0, shrink=False).ok
+
+
+A = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.25], [0.0, 0.25, 3.0]])
+ROOT = np.linalg.cholesky(A)
+W = np.array([1.0, 0.0, 3.0])
+M = np.arange(6.0).reshape(2, 3)
+LAPLACIAN = np.array([[1.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 1.0]])
+UNIT = np.array([0.6, 0.0, 0.8])
+
+FORMS: dict[str, tuple[Callable[..., Any], Any]] = {
+    "Mahalanobis": (lambda x: np.sqrt(x @ A @ x), ROOT @ UNIT),
+    "Mahalanobis, column first": (lambda x: np.sqrt(x @ (A @ x)), ROOT @ UNIT),
+    "Mahalanobis, summed": (lambda x: np.sqrt(np.sum(x * (A @ x))), ROOT @ UNIT),
+    "Mahalanobis, einsum": (lambda x: np.sqrt(np.einsum("i,ij,j->", x, A, x)), ROOT @ UNIT),
+    "Mahalanobis, solved": (
+        lambda x: np.sqrt(x @ np.linalg.solve(A, x)),
+        np.linalg.solve(ROOT.T, UNIT),
+    ),
+    "of a difference": (lambda x: np.sqrt((2 * x).T @ A @ (2 * x)) / 2, ROOT @ UNIT),
+    "linear image": (lambda x: np.sqrt(x @ M.T @ M @ x), M.T @ [0.6, 0.8]),
+    "semidefinite": (lambda x: np.sqrt(x @ LAPLACIAN @ x), [0.6, 0.2, -0.8]),
+    "weighted": (lambda x: np.sqrt(np.sum(W * x**2)), np.sqrt(W) * UNIT),
+    "weighted, dot": (lambda x: np.sqrt(W @ x**2), np.sqrt(W) * UNIT),
+    "weighted, einsum": (lambda x: np.sqrt(np.einsum("i,i,i->", W, x, x)), np.sqrt(W) * UNIT),
+    "weighted mean": (lambda x: np.sqrt(np.sum(W * x * x) / np.sum(W)), np.sqrt(W / 4) * UNIT),
+    "polynomial": (
+        lambda x: np.sqrt(2 * x[0] ** 2 + x[0] * x[1] + 0.5 * x[1] * x[1]),
+        [np.sqrt(2) * 0.6, 0.6 / np.sqrt(8) + 0.8 * np.sqrt(0.375), 0.0],
+    ),
+    "expanded difference": (lambda x: np.sqrt(x[0] ** 2 - 2 * x[0] * x[1] + x[1] ** 2), [1.0, -1.0, 0.0]),
+}
+"""A root of a quadratic form, and a slope on the surface of its set of slopes at 0."""
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_quadratic_form_has_an_ellipsoid(name: str) -> None:
+    """However it is written: what is inside passes, what is farther out by a millionth fails."""
+    function, edge = FORMS[name]
+    for factor, passes in ((0.0, True), (0.5, True), (-1.0, True), (1 + 1e-6, False), (-1 - 1e-6, False)):
+        run = check_gradient(always(factor * np.array(edge)), function, at={"x": ZERO}, points=0, shrink=False)
+        assert (run.ok, run.cases[0].counts[Verdict.UNDECIDED]) == (passes, 0), factor
+
+
+def test_rows_have_an_ellipsoid_each() -> None:
+    """A form of each row."""
+
+    def lengths(x: Any) -> Any:
+        return np.sum(np.sqrt(np.sum((x @ A) * x, axis=1)))
+
+    at = {"x": np.zeros((2, 3))}
+    assert check_gradient(always([ROOT @ UNIT, ZERO]), lengths, at=at, points=0).ok
+    assert not check_gradient(always([ROOT @ UNIT * (1 + 1e-6), ZERO]), lengths, at=at, points=0, shrink=False).ok
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: np.sqrt(x**4), lambda x: (x**4) ** 0.75, lambda x: np.sum(x * x) ** 0.75, lambda x: x**2 * np.sign(x)],
+)
+def test_a_root_that_is_smooth_has_one_slope(function: Callable[..., Any]) -> None:
+    """Its slope at 0 is 0, though an infinite one stands on the way."""
+    assert check_gradient(lambda x: 0.0 * x, function, at={"x": 0.0}, points=0).ok
+    assert not check_gradient(lambda x: 0.0 * x + 1e-6, function, at={"x": 0.0}, points=0, shrink=False).ok
+
+
+def test_weights_are_those_of_an_input_that_is_never_negative() -> None:
+    """An input whose domain is beyond 0 may be differentiated too: its own slope is 0 there."""
+
+    def weighted(x: Any, w: Any) -> Any:
+        return np.sqrt(np.sum(w * x**2))
+
+    def gradient(off: float) -> Any:
+        return lambda x, w: {"x": np.sqrt(w) * UNIT + 0.0 * x, "w": 0.0 * w + off}
+
+    asked: dict[str, Any] = {"at": {"x": ZERO, "w": W + 1}, "domain": {"w": (0.5, 5.0)}, "points": 0, "shrink": False}
+    assert check_gradient(gradient(0.0), weighted, **asked).ok
+    assert not check_gradient(gradient(1e-6), weighted, **asked).ok
 
 
 def rows(x: Any) -> Any:
@@ -138,7 +221,18 @@ def test_the_graph_with_lengths_is_the_same_function(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["sqrt(x[0] * x[1])", "sqrt(sum(x))", "sqrt(sum(x * x) + 1)", "sqrt(sum(x * x) - x[0]**2)"]
+    "text",
+    [
+        "sqrt(x[0] * x[1])",
+        "sqrt(sum(x))",
+        "sqrt(sum(x * x) + 1)",
+        "sqrt(sum(x * x) - x[0]**2)",
+        "x[0] * sign(x[1])",
+        "sqrt(x[0]**2 - 3*x[0]*x[1] + x[1]**2)",
+        "sqrt(sum(x * x**2))",
+        "(x[0]**2)**0.25",
+        "(-x[0]**2)**0.5",
+    ],
 )
 def test_what_is_no_length_is_left_alone(text: str) -> None:
     """A root of something else stays one."""

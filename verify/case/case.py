@@ -27,6 +27,7 @@ from verify.case.values import (
 )
 from verify.case.yaml_source import Key, Keys, Source, parse_source, source_text
 from verify.errors import CaseError, FullError, Problems, UsageError, did_you_mean, shortened
+from verify.graph.factors import Known
 from verify.graph.graph import Graph, GraphBuilder
 from verify.ops import OPS, Shape
 
@@ -191,6 +192,18 @@ class Case:
     def real_inputs(self) -> tuple[Input, ...]:
         """The inputs that are differentiated."""
         return tuple(item for item in self.inputs if item.kind == "real")
+
+    @property
+    def known(self) -> Known:
+        """What is known of the inputs at every point.
+
+        >>> case = load_case_text("{case: f, inputs: {x: {at: 3, domain: [1, 5]}}, stages: {f: sqrt(x)}}")
+        >>> case.known.positive
+        ('x',)
+        """
+        constants = {i.name: i.at for i in self.inputs if i.kind == "constant" and isinstance(i.at, np.ndarray)}
+        positive = (i.name for i in self.inputs if i.domain.low > 0 or (i.domain.low == 0 and i.domain.low_open))
+        return Known(constants, tuple(name for name in positive if name not in constants))
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from verify.case.case import Case
 from verify.graph.derivative import Differentiator
 from verify.graph.graph import Graph
+from verify.graph.lengths import with_lengths
 from verify.graph.taylor import Taylor
 from verify.judging.compare import LEAST_UNITS
 from verify.judging.rows import Block, RowKey, Texts
@@ -53,9 +54,11 @@ class Context:
         """The pairs of methods that are compared."""
         self.texts = Texts()
         self.engine = Reverse(case.graph, self.variables)
-        self.central = Central(case.graph, self.variables)
+        self.central = Central(case.graph, self.variables, case.known)
         self.opened = self.central.graph
         """The graph with all branches in sight; kinks are looked for there."""
+        self.has_lengths = with_lengths(case.graph, self.variables, case.known) is not case.graph
+        """Whether lengths stand there that are written out in the case."""
         self.steps = StepBounds(case.graph)
         self.numbers = sum(math.prod(node.shape) for node in case.graph.nodes)
         """Numbers that one run of the graph computes."""

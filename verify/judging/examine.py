@@ -118,7 +118,7 @@ class Examination:
         for block, allowed in zip(self.blocks, bounds, strict=True):
             block.allowed[self.points] = allowed
         sites = self._sites(run[0], usable)
-        kinked = [p for p, found in sites.items() if found]
+        kinked = [p for p, found in sites.items() if found or self._is_cancelled(p, bounds)]
         smooth = usable.copy()
         smooth[kinked] = False
         open_rows: list[OpenRow] = []
@@ -163,12 +163,13 @@ class Examination:
     def _sites(self, balls: Values, usable: Array) -> dict[int, list[Site]]:
         """The undecided branches of each usable point; ``balls`` are those of the case's own graph."""
         central, graph = self.context.central, self.context.opened
+        points = np.flatnonzero(usable).tolist()
         if not central.kinks and not singular_nodes(graph):
-            return {}
+            return {p: [] for p in points}
         if graph is not self.context.graph:
             exact = {name: Balls.exact(value) for name, value in self.inputs.items()}
             balls = central.program.run(exact, constants=constant_balls(graph, dtype_of(self.inputs)))
-        return {p: undecided_sites(central, balls, p) for p in np.flatnonzero(usable).tolist()}
+        return {p: undecided_sites(central, balls, p) for p in points}
 
     # --------------------------------------------------------------------------------------------- without a value
 
@@ -494,13 +495,13 @@ class Examination:
     def _examine_kink(self, p: int, sites: Sequence[Site], bounds: Sequence[Array]) -> None:
         context = self.context
         if set(context.methods) <= {"central"}:
-            reason = f"tie of {self._ties(sites)}: central alone says nothing at a kink"
+            reason = f"tie of {self._ties(sites) or 'a root'}: central alone says nothing at a kink"
             self._write_undecided(p, reason, but_values=True)
             return
         kink = KinkJudge(context.kink_taylor, *self._take(slice(p, p + 1)), sites)
         exact = kink.exact_argument()
         aside = f" (branch argument within rounding, exact {exact:.2g})" if exact else ""
-        ties = f"tie of {self._ties(sites)}{aside}"
+        ties = f"tie of {self._ties(sites)}{aside}" if sites else "a root whose infinite slope cancels"
         bounds = self._bounds_at_kink(p, bounds)
         conditioning = self._conditioning(np.array([p]))
         gradients = {block.name: i for i, block in enumerate(self.blocks) if block.quantity == "gradient"}
@@ -517,14 +518,21 @@ class Examination:
                 self._list_corners(p, group, corners, ties)
             self._judge_group(p, [self.blocks[i] for i in members], corners, slack, sites, ties)
 
-    def _bounds_at_kink(self, p: int, bounds: Sequence[Array]) -> Sequence[Array]:
-        """The bounds, at a point where the graph as it is written has none: a root of squares, whose length is 0."""
+    def _is_cancelled(self, p: int, bounds: Sequence[Array]) -> bool:
+        """Whether the engine has no bound at a point, though all that is left where lengths are in sight is smooth."""
         context = self.context
-        if context.kink_engine is context.engine or all(np.isfinite(allowed[p]).all() for allowed in bounds):
+        return context.kink_engine is not context.engine and any(np.isinf(allowed[p]).any() for allowed in bounds)
+
+    def _bounds_at_kink(self, p: int, bounds: Sequence[Array]) -> Sequence[Array]:
+        """The bounds, at a point where the graph as it is written has none or a wide one: a length that is 0 there."""
+        context = self.context
+        is_bounded = all(np.isfinite(allowed[p]).all() for allowed in bounds)
+        if context.kink_engine is context.engine or (is_bounded and not context.has_lengths):
             return bounds
         inputs, upstream = self._take(slice(p, p + 1))
         run = self._run_in_balls(inputs, upstream, 0.0, context.kink_engine)
-        self.as_lengths.add(p)
+        if not is_bounded:
+            self.as_lengths.add(p)
         found = [allowed.copy() for allowed in bounds]
         for block, allowed in zip(self.blocks, found, strict=True):
             if block.quantity == "gradient":

@@ -86,7 +86,7 @@ class _Look:
     ) -> None:
         self.case, self.methods, self.accused = case, methods, accused
         self.engine = Reverse(case.graph, variables)
-        self.central = Central(case.graph, variables)
+        self.central = Central(case.graph, variables, case.known)
         self.growth = LEAST_UNITS + rounding_nodes(case.graph)
         self.columns: dict[str, tuple[_Column, _Column]] = {}
         self.chosen: dict[str, tuple[Array, Array]] = {}

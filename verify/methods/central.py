@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.graph.derivative import Derivative, Unsupported
+from verify.graph.factors import Known
 from verify.graph.graph import Graph
 from verify.graph.interpret import Program, Values, branch_argument, constant_balls, dtype_of, kinked_nodes
 from verify.graph.lengths import opened
@@ -95,8 +96,8 @@ class Refined:
 class Central:
     """Central differences for one graph and the variables asked for."""
 
-    def __init__(self, graph: Graph, variables: Sequence[str]) -> None:
-        self.graph = graph = opened(graph, variables)
+    def __init__(self, graph: Graph, variables: Sequence[str], known: Known | None = None) -> None:
+        self.graph = graph = opened(graph, variables, known)
         """The case's graph with all branches in sight, so that a step can follow one."""
         self.variables = tuple(variables)
         self.program = Program(graph)

@@ -443,7 +443,7 @@ def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> I
     yield own
     if not settings.points:
         return
-    program = Program(opened(case.graph))
+    program = Program(opened(case.graph, known=case.known))
     kinked = kink_points(case, program, settings.seed, len(own))
     if kinked is not None:
         yield kinked

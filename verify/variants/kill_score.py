@@ -237,7 +237,7 @@ class _Truth:
             batch_of(case, result, ids),
             random_points(case, FRESH_SEED + seed, block=0, count=FRESH_POINTS, first_id=0),
         ]
-        sides = search_points(case, Program(opened(case.graph)), FRESH_SEED + seed, 0)
+        sides = search_points(case, Program(opened(case.graph, known=case.known)), FRESH_SEED + seed, 0)
         return found + ([sides] if sides is not None else [])
 
     def is_equivalent(self, variant: Variant) -> bool:
