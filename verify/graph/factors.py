@@ -244,7 +244,11 @@ def _is_identity(node: Node) -> bool:
 
 
 def is_definite(form: Array) -> bool:
-    """Whether a symmetric matrix is positive definite, and not within rounding of one that is not."""
+    """Whether a symmetric matrix is positive definite, and not within rounding of one that is not.
+
+    >>> is_definite(np.array([[2.0, 1.0], [1.0, 2.0]])), is_definite(np.array([[1.0, 1.0], [1.0, 1.0]]))
+    (True, False)
+    """
     sizes = np.linalg.eigvalsh(form)
     return bool(sizes[0] > sizes[-1] * LEAST_SHARE)
 
@@ -270,12 +274,20 @@ def completed(gram: Mapping[tuple[Any, Any], Fraction], places: Sequence[Any]) -
 
 
 def multiplied(one: Product, other: Product) -> Product:
-    """The product of two products."""
+    """The product of two products.
+
+    >>> multiplied(Product(2.0, {0: 1}), Product(3.0, {0: 1, 4: 2}))
+    Product(factor=6.0, powers={0: 2, 4: 2})
+    """
     return Product(*_times((one.factor, one.powers), (other.factor, other.powers)))
 
 
 def turned(chain: Sequence[Matrix]) -> list[Matrix]:
-    """The transposed product."""
+    """The transposed product.
+
+    >>> turned([Matrix(0), Matrix(1, is_transposed=True)])[0]
+    Matrix(position=1, is_transposed=False, is_inverse=False)
+    """
     return [replace(matrix, is_transposed=not matrix.is_transposed) for matrix in reversed(chain)]
 
 

@@ -16,6 +16,7 @@ from verify.judging.rows import CODE
 from verify.oracle.black_box import judge_black_box
 from verify.oracle.case_check import Question, judge_case, limited, with_simplest
 from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_without_value
+from verify.oracle.held_scalars import hidden_by_scalars
 from verify.oracle.outer_kinks import held_at_outer_kinks
 from verify.oracle.overrides import adapted
 from verify.places.points import Batch
@@ -165,7 +166,9 @@ def _judge_traced(asked: Question, function: Function, points: Sequence[At], tra
     elsewhere = list(same.elsewhere)
     (result,) = with_simplest(asked, [case], [_with_notes(result, traced)], interface)
     others, told = _judge_elsewhere(asked, function, points[0], elsewhere, traced)
-    return [replace(result, notes=(*result.notes, *told)), *others]
+    results = [replace(result, notes=(*result.notes, *told)), *others]
+    weak = hidden_by_scalars(function, points[0], traced, asked.constants) if result.passes else ()
+    return [replace(r, notes=(*r.notes, *weak), weaknesses=(*r.weaknesses, *weak)) for r in results]
 
 
 def _made_ready(asked: Question, point: At, traced: Traced) -> tuple[Case, Interface, _SameFunction]:

@@ -141,7 +141,7 @@ class Special:
         moved = {**inputs, name: (x + moves * np.where(x == 0, 1.0, x)).astype(x.dtype)}
         with np.errstate(all="ignore"):
             before, after = (gradient.differentiate(at, upstream).gradients for at in (inputs, moved))
-            return any(_changed(np.asarray(before[key]), np.asarray(after[key])) for key in before)
+            return any(changed(np.asarray(before[key]), np.asarray(after[key])) for key in before)
 
 
 def _is_special(kind: str, x: Array, other: Array | None = None) -> bool:
@@ -155,7 +155,12 @@ def _is_special(kind: str, x: Array, other: Array | None = None) -> bool:
     return x.ndim == 3 and x.shape[1] == x.shape[2] > 1 and bool(np.all(x == np.eye(x.shape[1])))
 
 
-def _changed(before: Array, after: Array) -> bool:
+def changed(before: Array, after: Array) -> bool:
+    """Whether some entry of a gradient is another, by more than rounding.
+
+    >>> changed(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 1e-6])), changed(np.zeros(1), np.zeros(1))
+    (True, False)
+    """
     finite = np.isfinite(before) & np.isfinite(after)
     size = np.maximum(np.abs(before), np.abs(after))
     return bool(np.any(finite & (np.abs(after - before) > CHANGE * size)))
