@@ -92,7 +92,7 @@ class Prover:
         self.is_artificial = not own and SUBJECT in context.methods and not 1 / HUGE <= size <= HUGE
         """Whether the upstream gradient is of a size that was chosen to see what leaves the range of floats."""
         info = np.finfo(dtype_of(inputs))
-        self.unit, self.smallest = float(info.eps) / 2, float(info.smallest_subnormal)
+        self.unit, self.smallest, self.tiny = float(info.eps) / 2, float(info.smallest_subnormal), float(info.tiny)
         self.too_large = context.numbers > MOST_NUMBERS
 
     def prove(
@@ -151,7 +151,7 @@ class Prover:
         block.allowed[where], block.step_error[where] = room, step
         for method, error in proof.errors.items():
             block.errors[method][where] = error
-        self._judge(block, where, truth, self._judged(block, proof), room)
+        self._judge(known, block, where, truth, self._judged(block, proof), room)
         is_weak = room > abs(truth.midpoint) / STRONG
         if is_weak and SUBJECT not in block.values and not self._held(block, truth, where, self._least(truth)).is_right:
             self._take_back(known, block, where)  # of methods that agree; a subject is within what is allowed, or not
@@ -279,7 +279,9 @@ class Prover:
         needed = allowed / NEEDED  # of a subnormal number that is 0, and no radius is as small
         return ask(block.name, index, needed if 0 < needed < math.inf else None)
 
-    def _judge(self, block: Block, where: tuple[int, int], truth: Enclosure, proof: Proof, room: float) -> None:
+    def _judge(
+        self, known: Enclosures, block: Block, where: tuple[int, int], truth: Enclosure, proof: Proof, room: float
+    ) -> None:
         """Puts what is proved in the place of what was estimated, where it differs."""
         before = VERDICTS[block.verdict[where]]
         text = self.context.texts.number
@@ -297,6 +299,10 @@ class Prover:
         rooms = {method: self._excuse(method, block, where, truth, room) for method in proof.wrong}
         faults = [method for method, (excused, _) in rooms.items() if excused is None]
         why = "".join(f"; {sentence}" for _, sentence in rooms.values() if sentence)
+        answers = [float(block.values[method][where]) for method in proof.wrong]
+        if any(abs(answer) < self.tiny or not math.isfinite(answer) for answer in answers):
+            left = self.out_of_range(known)
+            why += f"; floats leave their range at this point: {left}" if left else ""
         if faults:
             block.judge(where, Verdict.FAIL, False, text(proof.sentence + why), text(", ".join(faults)))
             return

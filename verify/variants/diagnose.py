@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from verify.case.case import Case
 from verify.graph.graph import Graph
+from verify.graph.taylor import Taylor, precision
 from verify.judging.examine import NOT_PROVED
+from verify.judging.underflow import underflow
 from verify.methods.reverse import Reverse
 from verify.places.points import Batch
 from verify.records import SUBJECT, VERDICTS, CaseResult, Rows, VariableResult, Verdict
+from verify.truth.reference import point_balls
 from verify.variants.generate import KINDS, Variant, variants
 from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, Relation, close, relations
 from verify.variants.recorded_points import batch_of
@@ -33,6 +36,9 @@ WRONG_POINTS, RIGHT_POINTS = 12, 6
 
 MOST_WORK = 2e8
 """Numbers that all variants together may compute (about a second); beyond, the simplest kinds alone are tried."""
+
+RANGE_BITS = 64
+"""Precision at which it is asked whether floats left their range."""
 
 TELLING = [VERDICTS.index(verdict) for verdict in (Verdict.PASS, Verdict.FAIL, Verdict.IMPRECISE)]
 """Verdicts of rows that have one truth; kinks and what is undecided say nothing about a fault."""
@@ -84,7 +90,10 @@ def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapp
         whole = Answer(name, answers[name], answers[name], wrong[name], dtype)
         others = {item.name: right[item.name] for item in case.real_inputs if item.name != name}
         simple = relations(known[name], others, unscaled.get(name), sizes, forward)
-        sentences[name] = _told(known[name], simple, fits, found, _region(case, batch, whole))
+        sentences[name] = [
+            *_range_left(case.graph, values, inputs, known[name]),
+            *_told(known[name], simple, fits, found, _region(case, batch, whole)),
+        ]
     first, sentence = _first_wrong(case.graph, known)
     if sentence and first in sentences:
         sentences[first] = [sentence, *sentences[first]]
@@ -262,6 +271,24 @@ def _told(answer: Answer, simple: Sequence[Relation], fits: _Fits, found: Sequen
     if others > 0 and not is_said:  # a line of its own: the first one is the cause
         lines.append(f"{others} other single {'fault gives' if others == 1 else 'faults give'} the same numbers")
     return lines
+
+
+def _range_left(graph: Graph, values: Any, inputs: Mapping[str, Array], answer: Answer) -> list[str]:
+    """That floats leave their range at every point at which an answer is wrong, and lost there or right beside."""
+    tiny = float(np.finfo(answer.dtype).tiny)
+    given = answer.given[answer.bad]
+    taylor = Taylor(graph)
+    points = answer.bad.reshape(len(answer.bad), -1).any(axis=1)
+    is_told_by_others = points.all() and np.any(np.isfinite(given) & (np.abs(given) >= tiny))
+    if is_told_by_others or taylor.without_form:
+        return []
+    found = []
+    with precision(RANGE_BITS):
+        for p in np.flatnonzero(points).tolist():
+            enclosed = taylor.values({name: point_balls(x[p : p + 1]) for name, x in inputs.items()})
+            floats = [x if len(x) == 1 else x[p : p + 1] for x in values]
+            found.append(underflow(graph, floats, enclosed))
+    return [f"floats leave their range wherever your d{answer.name} is wrong: {found[0]}"] if all(found) else []
 
 
 def _region(case: Case, batch: Batch, answer: Answer) -> str:
