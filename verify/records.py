@@ -92,7 +92,6 @@ class Unproved(StrEnum):
 
     WORK = "the proof work ran out"
     WIDE = "the enclosure stayed too wide"
-    NO_FORM = "an op has no ball form"
     TOO_LARGE = "too many numbers to be run in balls"
     BLACK_BOX = "no expression is known"
 

@@ -18,12 +18,11 @@ from verify import cli
 from verify.case.case import Case, load_case, load_case_text
 from verify.case.expression_text import expression_text
 from verify.case.files import find_case_files
-from verify.emitting.passes import UnwrittenError, emit
-from verify.emitting.templates import has_template
-from verify.emitting.texts import product, summed_to, times
+from verify.emitting.passes import emit
 from verify.graph.graph import GraphBuilder
 from verify.methods.reverse import Reverse
 from verify.ops import OPS
+from verify.ops.texts import product, summed_to, times
 from verify.oracle.check import check_gradient
 from verify.places.points import own_points
 from verify.records import Row
@@ -186,11 +185,6 @@ def test_every_row_that_works_entry_by_entry(row: Any) -> None:
         assert [] == accused(emit(case), case)
 
 
-def test_every_row_has_a_text() -> None:
-    """Who adds a row to the table writes it down for printing too; there are no exceptions."""
-    assert [] == [name for name in OPS if not has_template(name)]
-
-
 @pytest.mark.parametrize("op", OPS)
 def test_shapes_and_parameters_of_every_row(op: str) -> None:
     """In all the ways in which the table is tried: value and gradients, beside the engine's, which are other texts."""
@@ -273,13 +267,6 @@ def test_conventions_at_ties_of_windows() -> None:
         text = f"case: t\ninputs: {{x: {{at: [[[2, 2, 2]]]}}}}\nstages: {{f: 'max_pool(x, size=2, stride=1)'}}\nties: {{max_pool: {tie}}}\n"
         found = module(emit(load_case_text(text)))["backward"](np.full((1, 1, 3), 2.0), np.array([[[1.0, 6.0]]]))
         assert [[gradient]] == found["x"].tolist(), tie
-
-
-def test_an_unknown_row_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message names the case and the row."""
-    monkeypatch.setattr("verify.emitting.passes.has_template", lambda op: op != "exp")
-    with pytest.raises(UnwrittenError, match="case 'a' cannot be written out: the op 'exp' has no text"):
-        emit(load_case_text("{case: a, inputs: {x: {at: 1}}, stages: {f: exp(x)}}"))
 
 
 def test_it_reads_like_the_notes() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from verify.numbers.balls import ROUNDED, RULES, Balls, Rule
 from verify.ops import OPS, Op
-from verify.tools.support import NUMBERS, trials
+from verify.tools.support import trials
 
 DTYPES = (np.float64, np.float32)
 SIZE = 240
@@ -540,7 +540,7 @@ def table_calls() -> Iterator[tuple[str, tuple[tuple[int, ...], ...], dict[str, 
             yield from ((name, ((5, 3),), {"exponent": c}) for c in (0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5, 2.5))
         else:
             tie = {} if row.kink is None else {"tie": (1.0, 0.0)}
-            yield from ((name, ((5, 3),) * row.arity, {**tie, **numbers}) for numbers in NUMBERS.get(name, [{}]))
+            yield from ((name, ((5, 3),) * row.arity, {**tie, **numbers}) for numbers in row.statics)
 
 
 def table_operands(row: Op, shapes: tuple[tuple[int, ...], ...], params: dict[str, Any], dtype: Any) -> list[Any]:

@@ -144,7 +144,6 @@ def form_faults(row: Op, shapes: Shapes, params: Mapping[str, Any]) -> list[str]
     for i, pull in enumerate(piece.pulls(operands)):
         if not np.allclose(pull(weights)[0], slopes(row.name, at, i, weights[0], params), rtol=1e-12):
             found.append(f"SymPy slope {i}")
-    assert row.ball is not None
     with precision(128, 3):
         for i, x in enumerate(at):
             series = [np.asarray(np.frompyfunc(arb, 1, 1)(other), dtype=object) for other in at]
@@ -198,7 +197,6 @@ def test_a_planted_factor_is_caught(
     for i, vjp in enumerate(row.vjps):
         wrong = replace(row, vjps=(*row.vjps[:i], scaled(vjp, SLIGHTLY_MORE), *row.vjps[i + 1 :]))
         assert [] != faults(wrong, shapes, params, 2)
-    assert row.ball is not None
     assert [] != form_faults(replace(row, ball=scaled(row.ball, arb(SLIGHTLY_MORE))), shapes, params)
     if row.lower is None:
         planted = replace(row, sympy=scaled(row.sympy, number))

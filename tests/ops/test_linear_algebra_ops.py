@@ -242,7 +242,6 @@ def symbolic_faults(row: Op, shapes: Shapes) -> list[str]:
 
 def ball_faults(row: Op, shapes: Shapes) -> list[str]:
     """Coefficients of the ball form, up to the third, along a direction of all operands, that are not the loops'."""
-    assert row.ball is not None
     operands = [x[0] for x in drawn(row.name, shapes, 1)]
     ways = [np.random.default_rng(i).normal(size=x.shape) for i, x in enumerate(operands)]
 
@@ -311,7 +310,6 @@ def with_scaled_form(row: Op, number: sympy.Rational) -> Op:
 def test_a_planted_factor_is_caught(op: str, shapes: Shapes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twin: the same checks reject any column that is too large by a millionth."""
     row = OPS[op]
-    assert row.ball is not None
     assert [] != value_faults(replace(row, forward=scaled(row.forward, SLIGHTLY_MORE)), shapes, 2)
     for i, vjp in enumerate(row.vjps):
         vjps = (*row.vjps[:i], scaled(vjp, SLIGHTLY_MORE), *row.vjps[i + 1 :])

@@ -18,7 +18,6 @@ import numpy as np
 from scipy import special
 
 from verify.ops import OPS, Op
-from verify.tools.support import NUMBERS
 
 ENTRIES = 1_000_000
 REPEATS = 9
@@ -93,7 +92,7 @@ def operands_of(row: Op, entries: int) -> list[Any]:
 
 def params_of(row: Op) -> dict[str, Any]:
     """Static parameters and the first convention."""
-    params: dict[str, Any] = {"exponent": 3.0} if row.params == ("exponent",) else dict(NUMBERS.get(row.name, [{}])[0])
+    params: dict[str, Any] = {"exponent": 3.0} if row.params == ("exponent",) else dict(row.statics[0])
     return params if row.kink is None else {**params, "tie": next(iter(row.kink.ties.values()))}
 
 

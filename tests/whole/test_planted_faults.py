@@ -259,7 +259,6 @@ def ball_of(factor: sympy.Rational) -> flint.arb:
 def faults(op: str) -> Iterator[Fault]:
     """All faults that are planted in one row."""
     row = OPS[op]
-    assert row.ball is not None
     factors = {"scale": sympy.Rational(1_000_001, 1_000_000), "sign": sympy.Integer(-1),
                "small": sympy.Rational(1_000_000_001, 1_000_000_000)}  # fmt: skip
     for kind, factor in factors.items():

@@ -12,20 +12,11 @@ import numpy as np
 
 from verify.case.case import Case
 from verify.case.expression_text import expression_text
-from verify.emitting.templates import (
-    HELPERS,
-    INDEXED,
-    STRUCTURAL,
-    Place,
-    Scalar,
-    Shape,
-    has_template,
-    picked,
-    scalar,
-)
-from verify.emitting.texts import PRODUCT, SIGN, SUM, held, may_share, product, summed_to, times
-from verify.errors import UsageError, line_of
+from verify.errors import line_of
 from verify.graph.graph import Node
+from verify.ops import HELPERS, OPS, Shape
+from verify.ops.code import Entrywise, Picked, Place, Whole, entrywise_code
+from verify.ops.texts import held, index_text, may_share, product, summed_to, times
 
 WIDTH = 110
 """Characters of a line, comments included."""
@@ -34,22 +25,13 @@ LONG = 36
 RESERVED = frozenset({"np", "upstream", "forward", "backward", "cache", *HELPERS})
 """Names that the module itself uses."""
 _CONSTANTS = {"pi": "np.pi", "e": "np.e"}
-_FORWARD_LEVELS = {
-    "add": (SUM, PRODUCT), "subtract": (SUM, PRODUCT), "multiply": (PRODUCT, SIGN), "divide": (PRODUCT, SIGN),
-    "negative": (SIGN,), "positive": (SIGN,),
-}  # fmt: skip
-"""How tightly the operands of operators must hold together; those of all else as tightly as a name."""
-
-
-class UnwrittenError(UsageError):
-    """A case with an op that nobody has written down for printing; the message names it."""
 
 
 def emit(case: Case) -> str:
     r"""A Python module with ``forward`` and ``backward`` of a case, to be read and to be run.
 
     ``backward`` takes the inputs by name and ``upstream``, and returns the gradients by name, inputs first and then
-    stages. Raises UnwrittenError where an op has no text.
+    stages.
 
     >>> from verify.case.case import load_case_text
     >>> text = emit(load_case_text("{case: a, inputs: {x: {at: 3}, y: {at: 2}}, stages: {q: x + y, f: q * y}}"))
@@ -65,9 +47,6 @@ def emit(case: Case) -> str:
         return {"x": dx, "y": dy, "q": dq}
     <BLANKLINE>
     """
-    for node in case.graph.nodes:
-        if node.kind == "op" and not has_template(node.op):
-            raise UnwrittenError(f"case {case.name!r} cannot be written out: the op '{node.op}' has no text for it")
     return _Writer(case).module()
 
 
@@ -232,14 +211,14 @@ class _Writer:
     def _value_text(self, position: int, block: _Block | None = None) -> str:
         node = self.nodes[position]
         operands = tuple(self._text(arg, block) for arg in node.args)
-        if node.op in INDEXED:
-            return f"{held(operands[0])}{picked(node.params['index'])}"
-        row = scalar(node.op, node.params)
-        if row is None:
-            return STRUCTURAL[node.op].forward(self._place(node, operands))
-        levels = _FORWARD_LEVELS.get(node.op)
-        texts = operands if levels is None else tuple(map(held, operands, levels))
-        return _filled(row.forward, operands, texts if levels else tuple(map(held, operands)), "")
+        code = OPS[node.op].code
+        if isinstance(code, Picked):
+            return f"{held(operands[0])}{index_text(node.params['index'])}"
+        if isinstance(code, Whole):
+            return code.forward(self._place(node, operands))
+        row = entrywise_code(code, node.params)
+        tight = map(held, operands, row.levels) if row.levels else map(held, operands)
+        return _filled(row.forward, operands, tuple(tight), "")
 
     def _place(
         self, node: Node, operands: Sequence[str], own: Callable[[], str] = str, g: str = "", which: int = 0
@@ -280,15 +259,17 @@ class _Writer:
     def _hand_on(self, block: _Block, position: int, which: int, gradient: _Gradient, root: int) -> None:
         node = self.nodes[position]
         arg = node.args[which]
-        row = scalar(node.op, node.params)
-        if node.op in INDEXED:
+        code = OPS[node.op].code
+        if isinstance(code, Picked):
             self._write_into(block, node, gradient, root)
             return
-        if row is not None and row.local[which] == "0":
-            return  # nothing comes through, as through the condition of a choice
-        sent = self._through(block, position, which, gradient, root) if row is None else self._by(
-            block, position, which, gradient, row, root
-        )  # fmt: skip
+        if isinstance(code, Whole):
+            sent = self._through(block, position, which, gradient, code, root)
+        else:
+            row = entrywise_code(code, node.params)
+            if row.local[which] == "0":
+                return  # nothing comes through, as through the condition of a choice
+            sent = self._by(block, position, which, gradient, row, root)
         if arg in self.names:
             self._add(block, arg, sent, "")
         else:
@@ -299,7 +280,9 @@ class _Writer:
     def _own_value(self, block: _Block, position: int, root: int) -> str:
         return self.names[root] if position == root else self._text(position, block)
 
-    def _by(self, block: _Block, position: int, which: int, gradient: _Gradient, row: Scalar, root: int) -> _Gradient:
+    def _by(
+        self, block: _Block, position: int, which: int, gradient: _Gradient, row: Entrywise, root: int
+    ) -> _Gradient:
         """Entry by entry: one factor more, and a sum over the axes along which the operand was repeated."""
         node = self.nodes[position]
         template = row.local[which]
@@ -322,10 +305,11 @@ class _Writer:
         rules = (*_told(block.stage, sent, ""), rule)
         return _Gradient(summed_to(written, node.shape, wanted), wanted, rules=rules, pure=False)
 
-    def _through(self, block: _Block, position: int, which: int, gradient: _Gradient, root: int) -> _Gradient:
+    def _through(
+        self, block: _Block, position: int, which: int, gradient: _Gradient, row: Whole, root: int
+    ) -> _Gradient:
         """Through a row that works on whole arrays."""
         node = self.nodes[position]
-        row = STRUCTURAL[node.op]
         written = gradient.written()
         if gradient.shape != node.shape:
             written = f"np.broadcast_to({written}, {node.shape})"
@@ -343,7 +327,7 @@ class _Writer:
     def _write_into(self, block: _Block, node: Node, gradient: _Gradient, root: int) -> None:
         """The gradient of picked entries is added in the places that they were picked from."""
         arg = node.args[0]
-        index = picked(node.params["index"])
+        index = index_text(node.params["index"])
         if arg in self.names:
             self._add(block, arg, gradient, index, repeats=_repeats(node))
             return

@@ -98,9 +98,7 @@ class Taylor:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.without_form = sorted({n.op for n in graph.nodes if n.kind == "op" and OPS[n.op].ball is None})
-        """Ops of the graph that have no ball form; nothing can be run unless this is empty."""
-        self._calls = tuple(None if self.without_form else ball_call(graph, node) for node in graph.nodes)
+        self._calls = tuple(ball_call(graph, node) for node in graph.nodes)
         self._order = tuple(i for i, node in enumerate(graph.nodes) if node.kind == "op")
         self._constants = [flint.arb(node.value) if node.value is not None else None for node in graph.nodes]
         self._real = {i: node.op for i, node in enumerate(graph.nodes) if node.kind == "constant" and _is_real(node)}
@@ -217,7 +215,7 @@ def _moving(node: Node, masks: Sequence[Any]) -> NDArray[np.bool_]:
         return np.zeros(node.shape, dtype=bool)
     if row.elementwise:
         return np.asarray(np.logical_or.reduce([np.broadcast_to(mask, node.shape) for mask in masks]))
-    if row.moves and row.ball is not None:
+    if row.moves:
         # An op that only moves entries moves the marks alike.
         return np.asarray(row.ball(*(np.asarray(mask) for mask in masks), **node.static)).astype(bool)
     return np.ones(node.shape, dtype=bool)
@@ -231,7 +229,6 @@ def _frozen_value(
     In a series pass ``before`` is its value without slopes, which holds still for the entries that nothing moves.
     """
     row = OPS[node.op]
-    assert row.ball is not None
     if not row.elementwise:  # a length over an axis: its value, and no slope where it is 0
         taken = as_objects(call(*operands)).copy()
         for entry, choice in choices.items():
@@ -365,7 +362,6 @@ def ball_call(graph: Graph, node: Node) -> Callable[..., Any] | None:
     if node.kind != "op":
         return None
     row = OPS[node.op]
-    assert row.ball is not None, f"{node.op} has no ball form"
     static = node.static
     form: Callable[..., Any] = partial(row.ball, **static) if static else row.ball
     if not row.elementwise:

@@ -199,8 +199,6 @@ def _ball_checks(
     row: Op, static: Mapping[str, Any], args: Sequence[float], i: int, exact: Any, slope: Any
 ) -> Iterator[Check]:
     """Value and slope of the ball form along one argument; a ball that claims nothing contradicts nothing."""
-    if row.ball is None:
-        return
     with precision(BALL_BITS):
         series = row.ball(*(seeded(arb(x), ()) if k == i else arb(x) for k, x in enumerate(args)), **static)
         for ball, known in ((head(series), exact), (tail(series), slope)):
@@ -434,8 +432,6 @@ def _structural_ball_check(
     parts: NDArray[np.object_],
 ) -> Iterator[Check]:
     """The slope of the ball form along one entry of one operand, contracted as the VJP is."""
-    if row.ball is None:
-        return
     with precision(BALL_BITS):
         balls = [np.frompyfunc(lambda x: arb(float(x)), 1, 1)(x) for x in numbers]
         balls[moving[0]] = seeded(np.asarray(balls[moving[0]], dtype=object), moving[1])

@@ -274,8 +274,6 @@ class KinkJudge:
 
     def _refusal(self, entries: int) -> str:
         """Why corners are not looked for, empty where they are."""
-        if self._taylor.without_form:
-            return f"no ball form for {', '.join(self._taylor.without_form)}"
         if (len(self._sites) + entries) * self._size > MOST_NUMBERS:
             return f"{len(self._sites)} undecided branches at one point are too many"
         return ""

@@ -60,9 +60,11 @@ from verify.ops.row import (
     Shape,
     UnitBall,
     exact_rational,
+    forgotten,
 )
 
 __all__ = [
+    "HELPERS",
     "NONNEGATIVE",
     "NONZERO",
     "OPERAND_NAMES",
@@ -84,8 +86,21 @@ _FILES = (
     shaping, linear_algebra, convolution,
 )  # fmt: skip
 
-OPS: Mapping[str, Op] = {row.name: row for file in _FILES for row in file.ROWS}
+
+def _table() -> dict[str, Op]:
+    """The rows of all files by name. Raises ValueError for a row that lacks a column."""
+    places = [(row, f"verify/ops/{file.__name__.rpartition('.')[2]}.py") for file in _FILES for row in file.ROWS]
+    faults = [fault for row, place in places for fault in forgotten(row, place)]
+    if faults:
+        raise ValueError("\n".join(faults))
+    return {row.name: row for row, _ in places}
+
+
+OPS: Mapping[str, Op] = _table()
 """The table by name."""
+
+HELPERS: Mapping[str, str] = {name: text for file in _FILES for name, text in getattr(file, "HELPERS", {}).items()}
+"""Imports and functions that a module printed by ``verify emit`` brings along where it names them."""
 
 _SHIPPED = dict(OPS)
 

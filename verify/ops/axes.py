@@ -127,3 +127,49 @@ def per_matrix(function: Callable[[Any], Any], a: Any) -> Any:
     for index in np.ndindex(found.shape):
         found[index] = function(a[index])
     return found
+
+
+def along(function: Callable[[list[Any]], Any], a: Any, axis: tuple[int, ...] | None, keepdims: bool) -> Any:
+    """A function of a list of numbers, over some axes of an object array.
+
+    >>> along(sum, np.array([[1, 2], [3, 4]], dtype=object), (1,), False).tolist()
+    [3, 7]
+    """
+    axes = tuple(range(a.ndim)) if axis is None else axis
+    rows = np.moveaxis(a, axes, range(a.ndim - len(axes), a.ndim))
+    kept = rows.shape[: a.ndim - len(axes)]
+    found = np.empty(math.prod(kept), dtype=object)
+    found[:] = [function(row.tolist()) for row in rows.reshape(len(found), -1)]
+    return found.reshape([1 if i in axes else n for i, n in enumerate(a.shape)] if keepdims else kept)
+
+
+def each_along(function: Callable[[list[Any]], list[Any]], a: Any, axis: tuple[int, ...] | None) -> Any:
+    """A function of a list of numbers that gives one for each of them, over some axes of an object array.
+
+    >>> each_along(sorted, np.array([3, 1], dtype=object), None).tolist()
+    [1, 3]
+    """
+    axes = tuple(range(a.ndim)) if axis is None else axis
+    ends = range(a.ndim - len(axes), a.ndim)
+    moved = np.moveaxis(a, axes, ends)
+    rows = moved.reshape(math.prod(moved.shape[: a.ndim - len(axes)]), -1)
+    found = np.empty(rows.shape, dtype=object)
+    for i, row in enumerate(rows):
+        for k, x in enumerate(function(row.tolist())):
+            found[i, k] = x
+    return np.moveaxis(found.reshape(moved.shape), ends, axes)
+
+
+def stacked(function: Callable[..., Any], shape: Shape, *stacks: Any) -> Any:
+    """A function of single matrices on stacks of them, which broadcast together, without an axis of points.
+
+    >>> ones = np.ones((2, 3, 3), dtype=object)
+    >>> stacked(np.matmul, (2, 3, 3), ones, ones[0]).tolist() == (3 * ones).tolist()
+    True
+    """
+    out = np.empty(shape, dtype=object)
+    batch = shape[:-2]
+    every = [np.broadcast_to(x, (*batch, *x.shape[-2:])) for x in stacks]
+    for index in np.ndindex(batch):
+        out[index] = function(*(x[index] for x in every))
+    return out

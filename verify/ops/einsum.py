@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from verify.errors import ShapeError
-from verify.numbers import ball_forms
+from verify.numbers.ball_forms import ONE, ZERO
 from verify.ops.axes import same_points
+from verify.ops.code import Place, Whole
 from verify.ops.row import Op, Shape
 
 MOST_OPERANDS = 16
@@ -117,9 +118,66 @@ def _on_diagonal(out: Any, own: str, distinct: str, lengths: dict[str, int]) -> 
     return whole
 
 
+# --------------------------------------------------------------------------------------------------- as it is written
+
+
+def _back(p: Place) -> str:
+    terms, result = parsed(p.params["subscripts"], len(p.operands))
+    own, diagonals = _told_apart(terms[p.which], "".join(terms) + result)
+    others = [(term, text) for i, (term, text) in enumerate(zip(terms, p.operands, strict=True)) if i != p.which]
+    known = set(result).union(*(set(term) for term, _ in others))
+    sizes = dict(zip(own, p.shapes[p.which], strict=True))
+    ones = [(letter, f"np.ones({sizes[letter]})") for letter in own if letter not in known | {d[1] for d in diagonals}]
+    parts = [(result, p.g), *others, *ones, *((pair, f"np.eye({sizes[pair[1]]})") for pair in diagonals)]
+    texts = ", ".join(text for _, text in parts)
+    return f'np.einsum("{",".join(term for term, _ in parts)}->{own}", {texts})'
+
+
+def _told_apart(term: str, taken: str) -> tuple[str, list[str]]:
+    """An operand whose axes all have letters of their own, and the pairs of letters that mean the same axis."""
+    free = iter(sorted(set("abcdefghijklmnopqrstuvwxyz") - set(taken)))
+    own, pairs = "", []
+    for letter in term:
+        if letter in own:
+            other = next(free)
+            pairs.append(letter + other)
+            own += other
+        else:
+            own += letter
+    return own, pairs
+
+
+def _ball(*arrays: Any, subscripts: str) -> Any:
+    """By loops over all of its letters."""
+    operands, result = parsed(subscripts, len(arrays))
+    lengths = sizes(subscripts, [x.shape for x in arrays])
+    out = np.empty([lengths[letter] for letter in result], dtype=object)
+    out.fill(ZERO)
+    for index in np.ndindex(*lengths.values()):
+        at = dict(zip(lengths, index, strict=True))
+        term = ONE
+        for letters, x in zip(operands, arrays, strict=True):
+            term = term * x[tuple(at[letter] for letter in letters)]
+        place = tuple(at[letter] for letter in result)
+        out[place] = out[place] + term
+    return out if result else out.item()
+
+
+def _on_objects(*arrays: Any, subscripts: str) -> Any:
+    return np.einsum(subscripts.replace(" ", ""), *arrays)
+
+
+TRIALS: tuple[tuple[str, tuple[Shape, ...]], ...] = (
+    ("ij,jk->ik", ((2, 3), (3, 4))), ("ij,jk", ((2, 3), (3, 2))), ("i,i->", ((3,), (3,))), ("ij->ji", ((2, 3),)),
+    ("ij->i", ((2, 3),)), ("ii->i", ((3, 3),)), ("ii", ((2, 2),)), ("i,j,k->kji", ((2,), (3,), (4,))),
+    ("bij,bjk->bik", ((2, 2, 3), (2, 3, 2))), ("ij,j,k->i", ((2, 3), (3,), (2,))), ("iij->j", ((2, 2, 3),)),
+)  # fmt: skip
+
 ROWS = (
-    Op("einsum", _einsum, (_vjp,), lambda *arrays, subscripts: np.einsum(subscripts.replace(" ", ""), *arrays),
-       lambda *arrays, subscripts: np.einsum(subscripts.replace(" ", ""), *arrays), _shape, 'einsum("ij,jk->ik", a, b)',
-       params=("subscripts",), variadic="text first", elementwise=False, uses=_uses, ball=ball_forms.einsum,
-       source="NumPy's einsum, without '...'"),
+    Op("einsum", spelling='einsum("ij,jk->ik", a, b)', example='einsum("i,i->i", u, b)', elementwise=False,
+       variadic="text first", params=("subscripts",), source="NumPy's einsum, without '...'",
+       shape=_shape, uses=_uses, trials=tuple((shapes, {"subscripts": text}) for text, shapes in TRIALS),
+       forward=_einsum, vjps=(_vjp,), exact=_on_objects, sympy=_on_objects, ball=_ball,
+       code=Whole(lambda p: f'np.einsum("{p.params["subscripts"]}", {", ".join(p.operands)})', _back,
+                  "the other factors, summed over their own axes")),
 )  # fmt: skip

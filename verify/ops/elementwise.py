@@ -2,17 +2,104 @@
 
 from __future__ import annotations
 
-import math
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import mpmath
 import numpy as np
 import sympy
+from flint import arb, arb_series, ctx
 
-from verify.numbers import ball_forms
-from verify.ops import ball_functions, sympy_forms
-from verify.ops.row import NONNEGATIVE, NONZERO, POSITIVE, REAL, Op, elementwise_shape, exact_rational
+from verify.numbers.ball_forms import NAN, ONE, ZERO, Number, divide, head, log, rising, sqrt, without_slope
+from verify.ops.code import Entrywise, entrywise, number
+from verify.ops.row import NONNEGATIVE, NONZERO, POSITIVE, REAL, Op, exact_rational
+from verify.ops.sympy_forms import real_function
+from verify.ops.texts import PRODUCT, SIGN, SUM
+from verify.ops.trials import UNARY, entry_by_entry
+
+# --------------------------------------------------------------------------------------------------------- powers
+
+
+def _power_constant_vjp(g: Any, y: Any, a: Any, exponent: float) -> Any:
+    if exponent == 0:
+        return np.zeros_like(g)  # 0 * a**-1 is not a number at a = 0
+    if exponent == 2:
+        return g * (2.0 * a)
+    return g * (exponent * a ** (exponent - 1.0))
+
+
+def _power_ball(a: Number, b: Number) -> Number:
+    """For a > 0, and 0 for a = 0 with b > 1."""
+    base = head(a)
+    if base > 0:
+        return (b * log(a)).exp()
+    return _vanishing(head(b), a, b) if base == 0 and head(b) > 1 else without_slope(NAN, a, b)
+
+
+def _power_constant_ball(a: Number, exponent: float) -> Number:
+    """Any a for a whole exponent, a > 0 otherwise; at 0 a fractional one gives 0, and an infinite slope below 1."""
+    base = head(a)
+    if exponent == 0:
+        if not base.is_finite():
+            return without_slope(NAN, a)
+        return arb_series([1]) if isinstance(a, arb_series) else ONE
+    if exponent.is_integer():
+        power = _whole_power(a, int(abs(exponent)))
+        return power if exponent > 0 else divide(ONE, power)
+    if base > 0:
+        return a ** arb(exponent)
+    return _vanishing(exponent, a) if base == 0 and exponent > 0 else without_slope(NAN, a)
+
+
+def _vanishing(order: arb | float, *like: Number) -> Number:
+    """A power ``order`` of something that is 0: coefficients below the order are 0, and the others unknown."""
+    if not any(isinstance(a, arb_series) for a in like):
+        return ZERO
+    return arb_series([ZERO if order > k else NAN for k in range(ctx.cap)])
+
+
+def _whole_power(a: Number, exponent: int) -> Number:
+    """By products where the ball holds 0: flint takes a logarithm there, and knows nothing of what it is."""
+    if not head(a).contains(0):
+        return a**exponent
+    power, square = None, a
+    while exponent:
+        if exponent & 1:
+            power = square if power is None else power * square
+        square, exponent = square * square, exponent >> 1
+    assert power is not None, "the exponent 0 is the caller's"
+    return power
+
+
+def _power_constant_code(params: Mapping[str, Any]) -> Entrywise:
+    n = params["exponent"]
+    lower = {0.0: "0", 1.0: "1", 2.0: "2 * {a}", -1.0: "-1 / {a}**2", 0.5: "0.5 / np.sqrt({A})"}
+    return entrywise(f"{{a}}**{number(n)}", lower.get(n, f"{number(n)} * {{a}}**{number(n - 1)}"))
+
+
+def _cbrt_ball(a: Number) -> Number:
+    """The real root; at 0 it has a value and no slope."""
+    value = head(a)
+    if value > 0:
+        return a ** (ONE / 3)
+    return -_cbrt_ball(-a) if value < 0 else without_slope(rising(_root)(value), a)
+
+
+def _root(value: arb) -> arb:
+    """The cube root of a number whose sign is known; NaN for a ball around 0."""
+    if value == 0:
+        return ZERO
+    if value > 0:
+        return value.root(3)
+    return -(-value).root(3) if value < 0 else NAN
+
+
+def _exact_cbrt(a: Any) -> Any:
+    return mpmath.sign(a) * mpmath.cbrt(abs(a))
+
+
+# --------------------------------------------------------------------------------------- sigmoid and hyperbolic tangent
 
 
 def _sigmoid(a: Any) -> Any:
@@ -25,82 +112,122 @@ def _sigmoid_vjp(g: Any, y: Any, a: Any) -> Any:
     return g * (e / ((1.0 + e) * (1.0 + e)))
 
 
+def sigmoid_ball(a: Number) -> Number:
+    """``1 / (1 + exp(-a))``, without a huge power for a < 0, and finite for a ball of any width.
+
+    >>> float(sigmoid_ball(arb(0))), bool(sigmoid_ball(arb(-1e300)).is_finite())
+    (0.5, True)
+    >>> bool(sigmoid_ball(arb(0, 1e9)).is_finite())
+    True
+    """
+    negative = head(a) < 0
+    e = a.exp() if negative else (-a).exp()
+    if head(e) > -1:
+        return divide(e if negative else ONE, 1 + e)
+    return (1 + _tanh_ball(a / 2)) / 2
+
+
 def _tanh_vjp(g: Any, y: Any, a: Any) -> Any:
     e = np.exp(-2.0 * np.abs(a))  # 1 - y**2 loses every digit from a = 19 on, and cosh overflows at 711
     return g * (4.0 * e / ((1.0 + e) * (1.0 + e)))
 
 
-def _erf(a: Any) -> Any:
-    from scipy.special import erf  # costs half a second to import, and few cases need it
-
-    return erf(a)
-
-
-def _erf_vjp(g: Any, y: Any, a: Any) -> Any:
-    return g * ((2.0 / math.sqrt(math.pi)) * np.exp(-(a * a)))
-
-
-def _power_constant_vjp(g: Any, y: Any, a: Any, exponent: float) -> Any:
-    if exponent == 0:
-        return np.zeros_like(g)  # 0 * a**-1 is not a number at a = 0
-    if exponent == 2:
-        return g * (2.0 * a)
-    return g * (exponent * a ** (exponent - 1.0))
+def _tanh_ball(a: Number) -> Number:
+    """Flint's series lack it: y = tanh(a) and z = 1 - y**2 grow coefficient by coefficient from y' = z a'."""
+    if isinstance(a, arb):
+        return _tanh(a)
+    value = a[0]
+    if ctx.cap == 2:
+        return arb_series([_tanh(value), a[1] * _sech(value) ** 2])
+    y, z = [_tanh(value)], [_sech(value) ** 2]
+    moves = [k * a[k] for k in range(1, ctx.cap)]
+    for k in range(1, ctx.cap):
+        y.append(sum((z[j] * moves[k - 1 - j] for j in range(k)), ZERO) / k)
+        z.append(-sum((y[i] * y[k - i] for i in range(k + 1)), ZERO))
+    return arb_series(y)
 
 
-def _exact_power(a: Any, b: Any) -> Any:
-    return mpmath.power(a, b)
+def _tanh(value: arb) -> arb:
+    """Wide balls too, on which flint gives up: tanh rises, so the ends of the ball have the ends of the result."""
+    y = value.tanh()
+    return y if y.is_finite() or not value.is_finite() else value.lower().tanh().union(value.upper().tanh())
 
 
-def _exact_power_constant(a: Any, exponent: float) -> Any:
-    return mpmath.power(a, exponent)
+def _sech(value: arb) -> arb:
+    """The same; sech falls with the distance from 0."""
+    y = value.sech()
+    return y if y.is_finite() or not value.is_finite() else value.abs_lower().sech().union(value.abs_upper().sech())
 
 
-def _exact_cbrt(a: Any) -> Any:
-    return mpmath.sign(a) * mpmath.cbrt(abs(a))
-
+EXPONENTS = (0.0, 1.0, 2.0, 3.0, 7.0, -1.0, -2.0, -3.0, 0.5, 2.5, -0.5, 0.125)
+"""All held by float32 too: rounding the literal is no part of the op's own error."""
 
 ROWS = (
-    Op("add", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g),
-       lambda a, b: a + b, mpmath.fadd, elementwise_shape, "a + b", (REAL, REAL), source="CS231n, Optimization 2",
-       ball=operator.add),
-    Op("subtract", np.subtract, (lambda g, y, a, b: g, lambda g, y, a, b: -g),
-       lambda a, b: a - b, mpmath.fsub, elementwise_shape, "a - b", (REAL, REAL), ball=operator.sub),
-    Op("multiply", np.multiply, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
-       lambda a, b: a * b, mpmath.fmul, elementwise_shape, "a * b", (REAL, REAL), source="CS231n, Optimization 2",
-       ball=operator.mul),
-    Op("divide", np.divide, (lambda g, y, a, b: g / b, lambda g, y, a, b: -(g * y / b)),
-       lambda a, b: a / b, mpmath.fdiv, elementwise_shape, "a / b", (REAL, NONZERO), ball=ball_forms.divide),
-    Op("power", np.power, (lambda g, y, a, b: g * (b * a ** (b - 1.0)), lambda g, y, a, b: g * (a**b * np.log(a))),
-       lambda a, b: a**b, _exact_power, elementwise_shape, "a ** b", (POSITIVE, REAL), ulps=2.0,
-       ball=ball_forms.power),
-    Op("power_constant", lambda a, exponent: a**exponent,
-       (_power_constant_vjp,),
-       lambda a, exponent: a ** exact_rational(exponent), _exact_power_constant,
-       lambda a, exponent: a, "a ** 2", (REAL,), ulps=2.0, params=("exponent",), ball=ball_forms.power_constant),
-    Op("negative", np.negative, (lambda g, y, a: -g,), lambda a: -a, mpmath.fneg, elementwise_shape, "-a", ulps=0.0,
-       ball=operator.neg),
-    Op("positive", np.positive, (lambda g, y, a: g,), lambda a: +a, lambda a: +a, elementwise_shape, "+a", ulps=0.0,
-       ball=operator.pos),
-    Op("exp", np.exp, (lambda g, y, a: g * y,), sympy.exp, mpmath.exp, elementwise_shape, "exp(a)", ulps=3.0,
-       source="CS231n, Optimization 2", ball=ball_forms.exp),
-    Op("log", np.log, (lambda g, y, a: g / a,), sympy.log, mpmath.log, elementwise_shape, "log(a)", (POSITIVE,),
-       ulps=4.0, ball=ball_forms.log),
-    Op("sqrt", np.sqrt, (lambda g, y, a: g / (2.0 * y),), sympy.sqrt, mpmath.sqrt, elementwise_shape, "sqrt(a)",
-       (NONNEGATIVE,), ball=ball_forms.sqrt),
-    Op("cbrt", np.cbrt, (lambda g, y, a: g / (3.0 * (y * y)),), sympy_forms.cbrt, _exact_cbrt, elementwise_shape,
-       "cbrt(a)", ulps=4.0, ball=ball_functions.cbrt),
-    Op("square", np.square, (lambda g, y, a: g * (2.0 * a),), lambda a: a**2, lambda a: a * a, elementwise_shape,
-       "square(a)", ball=ball_functions.square),
-    Op("reciprocal", np.reciprocal, (lambda g, y, a: -(g * (y * y)),), lambda a: 1 / a, lambda a: 1 / a,
-       elementwise_shape, "reciprocal(a)", (NONZERO,), ball=ball_functions.reciprocal),
-    Op("sigmoid", _sigmoid, (_sigmoid_vjp,), lambda a: 1 / (1 + sympy.exp(-a)), lambda a: 1 / (1 + mpmath.exp(-a)),
-       elementwise_shape, "sigmoid(a)", ulps=4.0, source="CS231n, Optimization 2", ball=ball_forms.sigmoid),
-    Op("tanh", np.tanh, (_tanh_vjp,), sympy.tanh, mpmath.tanh, elementwise_shape, "tanh(a)",
-       ulps=2.0, ball=ball_forms.tanh),
-    Op("sin", np.sin, (lambda g, y, a: g * np.cos(a),), sympy.sin, mpmath.sin, elementwise_shape, "sin(a)",
-       ulps=1.0, ball=ball_forms.sin),
-    Op("cos", np.cos, (lambda g, y, a: -g * np.sin(a),), sympy.cos, mpmath.cos, elementwise_shape, "cos(a)",
-       ulps=1.0, ball=ball_forms.cos),
-    Op("erf", _erf, (_erf_vjp,), sympy.erf, mpmath.erf, elementwise_shape, "erf(a)", ulps=2.0, ball=ball_forms.erf),
+    Op("add", spelling="a + b", example="u + b", source="CS231n, Optimization 2",
+       forward=np.add, vjps=(lambda g, y, a, b: g, lambda g, y, a, b: g),
+       exact=mpmath.fadd, sympy=lambda a, b: a + b, ball=operator.add,
+       code=entrywise("{a} + {b}", "1", "1", levels=(SUM, PRODUCT))),
+    Op("subtract", spelling="a - b", example="u - b",
+       forward=np.subtract, vjps=(lambda g, y, a, b: g, lambda g, y, a, b: -g),
+       exact=mpmath.fsub, sympy=lambda a, b: a - b, ball=operator.sub,
+       code=entrywise("{a} - {b}", "1", "-1", levels=(SUM, PRODUCT))),
+    Op("multiply", spelling="a * b", example="u * b", source="CS231n, Optimization 2",
+       forward=np.multiply, vjps=(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
+       exact=mpmath.fmul, sympy=lambda a, b: a * b, ball=operator.mul,
+       code=entrywise("{a} * {b}", "{B}", "{A}", levels=(PRODUCT, SIGN))),
+    Op("divide", spelling="a / b", example="u / b", domain=(REAL, NONZERO),
+       forward=np.divide, vjps=(lambda g, y, a, b: g / b, lambda g, y, a, b: -(g * y / b)),
+       exact=mpmath.fdiv, sympy=lambda a, b: a / b, ball=divide,
+       code=entrywise("{a} / {b}", "1 / {b}", "-{a} / {b}**2", levels=(PRODUCT, SIGN))),
+    Op("power", spelling="a ** b", example="u ** b", domain=(POSITIVE, REAL), ulps=2.0,
+       forward=np.power,
+       vjps=(lambda g, y, a, b: g * (b * a ** (b - 1.0)), lambda g, y, a, b: g * (a**b * np.log(a))),
+       exact=mpmath.power, sympy=lambda a, b: a**b, ball=_power_ball,
+       code=entrywise("{a}**{b}", "{b} * {a}**({B} - 1)", "{y} * np.log({A})")),
+    Op("power_constant", spelling="a ** 2", example="u ** 3", ulps=2.0, params=("exponent",),
+       shape=lambda a, exponent: a,
+       trials=(*entry_by_entry(1, [{"exponent": e} for e in (2.0, -1.0, 0.5)]),
+               *((UNARY[:1], {"exponent": e}) for e in EXPONENTS)),
+       forward=lambda a, exponent: a**exponent, vjps=(_power_constant_vjp,),
+       exact=lambda a, exponent: mpmath.power(a, mpmath.mpf(exponent)),
+       sympy=lambda a, exponent: a ** exact_rational(exponent),
+       ball=_power_constant_ball, code=_power_constant_code),
+    Op("negative", spelling="-a", example="-u", ulps=0.0, forward=np.negative, vjps=(lambda g, y, a: -g,),
+       exact=mpmath.fneg, sympy=operator.neg, ball=operator.neg, code=entrywise("-{a}", "-1", levels=(SIGN,))),
+    Op("positive", spelling="+a", example="+u", ulps=0.0, forward=np.positive, vjps=(lambda g, y, a: g,),
+       exact=operator.pos, sympy=operator.pos, ball=operator.pos, code=entrywise("+{a}", "1", levels=(SIGN,))),
+    Op("exp", example="exp(u)", ulps=3.0, reach=(700.0, 85.0), source="CS231n, Optimization 2",
+       forward=np.exp, vjps=(lambda g, y, a: g * y,),
+       exact=mpmath.exp, sympy=sympy.exp, ball=lambda a: a.exp(), code=entrywise("np.exp({A})", "{y}")),
+    Op("log", example="log(u)", domain=(POSITIVE,), ulps=4.0, forward=np.log, vjps=(lambda g, y, a: g / a,),
+       exact=mpmath.log, sympy=sympy.log, ball=log, code=entrywise("np.log({A})", "1 / {a}")),
+    Op("sqrt", example="sqrt(u)", domain=(NONNEGATIVE,), forward=np.sqrt, vjps=(lambda g, y, a: g / (2.0 * y),),
+       exact=mpmath.sqrt, sympy=sympy.sqrt, ball=sqrt, code=entrywise("np.sqrt({A})", "0.5 / {y}")),
+    Op("cbrt", example="cbrt(u)", ulps=4.0, forward=np.cbrt, vjps=(lambda g, y, a: g / (3.0 * (y * y)),),
+       exact=_exact_cbrt, sympy=real_function("cbrt", _exact_cbrt, lambda a, y: 1 / (3 * y**2), sign_of=True),
+       ball=_cbrt_ball, code=entrywise("np.cbrt({A})", "1 / (3 * {y}**2)")),
+    Op("square", example="square(u)", forward=np.square, vjps=(lambda g, y, a: g * (2.0 * a),),
+       exact=lambda a: a * a, sympy=lambda a: a**2, ball=lambda a: a**2, code=entrywise("{a}**2", "2 * {a}")),
+    Op("reciprocal", example="reciprocal(u)", domain=(NONZERO,),
+       forward=np.reciprocal, vjps=(lambda g, y, a: -(g * (y * y)),),
+       exact=lambda a: 1 / a, sympy=lambda a: 1 / a, ball=lambda a: divide(ONE, a),
+       code=entrywise("1 / {a}", "-1 / {a}**2")),
+    Op("sigmoid", example="sigmoid(u)", ulps=4.0, reach=(700.0, 85.0), source="CS231n, Optimization 2",
+       forward=_sigmoid, vjps=(_sigmoid_vjp,),
+       exact=lambda a: 1 / (1 + mpmath.exp(-a)), sympy=lambda a: 1 / (1 + sympy.exp(-a)), ball=sigmoid_ball,
+       code=entrywise("sigmoid({A})", "sigmoid({A}) * sigmoid(-{a})")),
+    Op("tanh", example="tanh(u)", ulps=2.0, reach=(700.0, 85.0), forward=np.tanh, vjps=(_tanh_vjp,),
+       exact=mpmath.tanh, sympy=sympy.tanh, ball=_tanh_ball, code=entrywise("np.tanh({A})", "1 / np.cosh({A})**2")),
+    Op("sin", example="sin(u)", ulps=1.0, forward=np.sin, vjps=(lambda g, y, a: g * np.cos(a),),
+       exact=mpmath.sin, sympy=sympy.sin, ball=lambda a: a.sin(), code=entrywise("np.sin({A})", "np.cos({A})")),
+    Op("cos", example="cos(u)", ulps=1.0, forward=np.cos, vjps=(lambda g, y, a: -g * np.sin(a),),
+       exact=mpmath.cos, sympy=sympy.cos, ball=lambda a: a.cos(), code=entrywise("np.cos({A})", "-np.sin({A})")),
 )  # fmt: skip
+
+HELPERS = {"sigmoid": '''\
+def sigmoid(a):
+    """1 / (1 + exp(-a)), without overflow."""
+    e = np.exp(-np.abs(a))
+    return np.where(a >= 0, 1.0, e) / (1.0 + e)
+'''}  # fmt: skip
+"""Imports and functions that a printed module brings along where it names them."""

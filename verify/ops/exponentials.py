@@ -8,9 +8,13 @@ from typing import Any
 import mpmath
 import numpy as np
 import sympy
+from flint import arb, arb_series
 
-from verify.ops import ball_functions, sympy_forms
-from verify.ops.row import POSITIVE, Interval, Op, elementwise_shape
+from verify.numbers.ball_forms import ONE, Number, by_series, by_slope, divide, inside, log, rising
+from verify.ops.code import entrywise
+from verify.ops.elementwise import sigmoid_ball
+from verify.ops.row import POSITIVE, Interval, Op
+from verify.ops.sympy_forms import real_function
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 
@@ -32,25 +36,63 @@ def _exact_softplus(a: Any) -> Any:
     return max(a, mpmath.mpf(0)) + mpmath.log1p(mpmath.exp(-abs(a)))
 
 
+def _softplus_ball(value: arb) -> arb:
+    return value.exp().log1p() if value < 0 else value + (-value).exp().log1p()
+
+
+expm1_ball = by_series(arb.expm1, arb_series.exp)
+sympy_expm1 = real_function("expm1", mpmath.expm1, lambda a, y: sympy.exp(a))
+
+
+def _arctanh_slope(a: Any) -> Number:
+    """NaN where the ball ends so close to 1 or -1 that its distance is lost in rounding."""
+    return divide(ONE, (1 - a) * (1 + a))
+
+
 ROWS = (
-    Op("expm1", np.expm1, (lambda g, y, a: g * np.exp(a),),  # y + 1 would lose what y does not hold far below 0
-       sympy_forms.expm1, mpmath.expm1, elementwise_shape, "expm1(a)", ulps=3.0, ball=ball_functions.expm1),
-    Op("log1p", np.log1p, (lambda g, y, a: g / (1.0 + a),), sympy_forms.log1p, mpmath.log1p, elementwise_shape,
-       "log1p(a)", (ABOVE_MINUS_ONE,), ulps=3.0, ball=ball_functions.log1p),
-    Op("log2", np.log2, (lambda g, y, a: g / (a * _LN2),), lambda a: sympy.log(a) / sympy.log(2),
-       lambda a: mpmath.log(a, 2), elementwise_shape, "log2(a)", (POSITIVE,), ulps=4.0, ball=ball_functions.log2),
-    Op("log10", np.log10, (lambda g, y, a: g / (a * _LN10),), lambda a: sympy.log(a) / sympy.log(10),
-       mpmath.log10, elementwise_shape, "log10(a)", (POSITIVE,), ulps=4.0, ball=ball_functions.log10),
-    Op("softplus", _softplus, (_softplus_vjp,), sympy_forms.softplus, _exact_softplus, elementwise_shape, "softplus(a)",
-       ulps=4.0, ball=ball_functions.softplus),
-    Op("sinh", np.sinh, (lambda g, y, a: g * np.cosh(a),), sympy.sinh, mpmath.sinh, elementwise_shape, "sinh(a)",
-       ulps=2.0, ball=ball_functions.sinh),
-    Op("cosh", np.cosh, (lambda g, y, a: g * np.sinh(a),), sympy.cosh, mpmath.cosh, elementwise_shape, "cosh(a)",
-       ulps=3.0, ball=ball_functions.cosh),
-    Op("arcsinh", np.arcsinh, (lambda g, y, a: g / np.sqrt(1.0 + a * a),), sympy.asinh, mpmath.asinh,
-       elementwise_shape, "arcsinh(a)", ulps=3.0, ball=ball_functions.arcsinh),
-    Op("arccosh", np.arccosh, (lambda g, y, a: g / (np.sqrt(a - 1.0) * np.sqrt(a + 1.0)),), sympy.acosh, mpmath.acosh,
-       elementwise_shape, "arccosh(a)", (FROM_ONE,), ulps=3.0, ball=ball_functions.arccosh),
-    Op("arctanh", np.arctanh, (lambda g, y, a: g / ((1.0 - a) * (1.0 + a)),), sympy.atanh, mpmath.atanh,
-       elementwise_shape, "arctanh(a)", (BELOW_ONE,), ulps=3.0, ball=ball_functions.arctanh),
+    Op("expm1", example="expm1(u)", ulps=3.0, reach=(700.0, 85.0),
+       forward=np.expm1, vjps=(lambda g, y, a: g * np.exp(a),),  # y + 1 would lose what y does not hold far below 0
+       exact=mpmath.expm1, sympy=sympy_expm1,
+       ball=expm1_ball, code=entrywise("np.expm1({A})", "np.exp({A})")),
+    Op("log1p", example="log1p(u)", domain=(ABOVE_MINUS_ONE,), ulps=3.0,
+       forward=np.log1p, vjps=(lambda g, y, a: g / (1.0 + a),),
+       exact=mpmath.log1p,
+       sympy=real_function("log1p", mpmath.log1p, lambda a, y: 1 / (1 + a),
+                           real=lambda a: (a + 1).is_extended_positive),
+       ball=inside(-1.0, math.inf, by_series(arb.log1p, lambda a: (1 + a).log())),
+       code=entrywise("np.log1p({A})", "1 / (1 + {A})")),
+    Op("log2", example="log2(u)", domain=(POSITIVE,), ulps=4.0,
+       forward=np.log2, vjps=(lambda g, y, a: g / (a * _LN2),),
+       exact=lambda a: mpmath.log(a, 2), sympy=lambda a: sympy.log(a) / sympy.log(2),
+       ball=lambda a: log(a) / arb(2).log(), code=entrywise("np.log2({A})", "1 / ({a} * 0.6931471805599453)")),
+    Op("log10", example="log10(u)", domain=(POSITIVE,), ulps=4.0,
+       forward=np.log10, vjps=(lambda g, y, a: g / (a * _LN10),),
+       exact=mpmath.log10, sympy=lambda a: sympy.log(a) / sympy.log(10),
+       ball=lambda a: log(a) / arb(10).log(), code=entrywise("np.log10({A})", "1 / ({a} * 2.302585092994046)")),
+    Op("softplus", example="softplus(u)", ulps=4.0, reach=(700.0, 85.0), forward=_softplus, vjps=(_softplus_vjp,),
+       exact=_exact_softplus,
+       sympy=real_function("softplus", _exact_softplus, lambda a, y: 1 / (1 + sympy.exp(-a)), positive=True),
+       ball=by_slope(rising(_softplus_ball), sigmoid_ball),
+       code=entrywise("np.logaddexp(0, {A})", "sigmoid({A})")),
+    Op("sinh", example="sinh(u)", ulps=2.0, reach=(700.0, 85.0),
+       forward=np.sinh, vjps=(lambda g, y, a: g * np.cosh(a),),
+       exact=mpmath.sinh, sympy=sympy.sinh, ball=by_series(arb.sinh, lambda a: (a.exp() - (-a).exp()) / 2),
+       code=entrywise("np.sinh({A})", "np.cosh({A})")),
+    Op("cosh", example="cosh(u)", ulps=3.0, reach=(700.0, 85.0),
+       forward=np.cosh, vjps=(lambda g, y, a: g * np.sinh(a),),
+       exact=mpmath.cosh, sympy=sympy.cosh, ball=by_series(arb.cosh, lambda a: (a.exp() + (-a).exp()) / 2),
+       code=entrywise("np.cosh({A})", "np.sinh({A})")),
+    Op("arcsinh", example="arcsinh(u)", ulps=3.0,
+       forward=np.arcsinh, vjps=(lambda g, y, a: g / np.sqrt(1.0 + a * a),),
+       exact=mpmath.asinh, sympy=sympy.asinh, ball=by_slope(rising(arb.asinh), lambda a: (1 + a * a).rsqrt()),
+       code=entrywise("np.arcsinh({A})", "1 / np.sqrt(1 + {a}**2)")),
+    Op("arccosh", example="arccosh(u + 1)", domain=(FROM_ONE,), ulps=3.0,
+       forward=np.arccosh, vjps=(lambda g, y, a: g / (np.sqrt(a - 1.0) * np.sqrt(a + 1.0)),),
+       exact=mpmath.acosh, sympy=sympy.acosh,
+       ball=inside(1.0, math.inf, by_slope(arb.acosh, lambda a: ((a - 1) * (a + 1)).rsqrt())),
+       code=entrywise("np.arccosh({A})", "1 / np.sqrt(({A} - 1) * ({A} + 1))")),
+    Op("arctanh", example="arctanh(u / 2)", domain=(BELOW_ONE,), ulps=3.0,
+       forward=np.arctanh, vjps=(lambda g, y, a: g / ((1.0 - a) * (1.0 + a)),),
+       exact=mpmath.atanh, sympy=sympy.atanh, ball=inside(-1.0, 1.0, by_slope(arb.atanh, _arctanh_slope)),
+       code=entrywise("np.arctanh({A})", "1 / ((1 - {a}) * (1 + {a}))")),
 )  # fmt: skip

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
-from verify.numbers import ball_forms
-from verify.ops.axes import by_halves, floats_of, reduced_shape, shift, some_entries, spread
-from verify.ops.row import Op, Shape, by_lowering
+from verify.numbers.ball_forms import maximum, minimum
+from verify.ops.axes import along, by_halves, floats_of, reduced_shape, shift, some_entries, spread
+from verify.ops.code import Place, Whole, call
+from verify.ops.row import Op, Shape
+from verify.ops.texts import held
+from verify.ops.trials import REDUCTIONS
 
 Axis = tuple[int, ...] | None
 
@@ -54,25 +57,43 @@ def _lower(builder: Any, a: int, axis: Axis = None, keepdims: bool = False, *, o
     return by_halves(builder, op, a, axis, keepdims)
 
 
-def _exact(a: Any, axis: Axis = None, keepdims: bool = False, *, best: Callable[..., Any]) -> Any:
-    """By Python's own comparison of exact numbers."""
-    axes = tuple(range(a.ndim)) if axis is None else axis
-    rows = np.moveaxis(a, axes, range(a.ndim - len(axes), a.ndim))
-    kept = rows.shape[: a.ndim - len(axes)]
-    found = np.empty(math.prod(kept), dtype=object)
-    found[:] = [best(row.tolist()) for row in rows.reshape(len(found), -1)]
-    return found.reshape(reduced_shape(a.shape, axes, keepdims))
+def _back(p: Place) -> str:
+    wins = f"{held(p.a)} == {held(p.with_kept_axes(p.y))}"
+    tie = p.params.get("tie", "first")
+    if tie == "first":
+        return f"first_of({wins}, axis={p.axes}) * {p.spread}"
+    if tie == "all":
+        return f"({wins}) * {p.spread}"
+    return f"({wins}) / np.sum({wins}, axis={p.axes}, keepdims=True) * {p.spread}"
+
+
+def _row(name: str, says: str, joins: str, numpy: Any, first: Any, python: Any, ball: Any) -> Op:
+    def over_rows(function: Any) -> Any:
+        return lambda a, axis=None, keepdims=False: along(function, a, axis, keepdims)
+
+    return Op(
+        name, example=f"{name}(u)", elementwise=False, params=("axis", "keepdims"), ulps=0.0, trials=REDUCTIONS,
+        shape=lambda a, axis=None, keepdims=False: _shape(says, a, axis, keepdims), ties=TIES,
+        forward=lambda a, axis=None, keepdims=False, tie="first": numpy(a, shift(axis, a.ndim), keepdims=keepdims),
+        vjps=(partial(_vjp, best=first),), lower=partial(_lower, op=joins),
+        exact=over_rows(python), ball=over_rows(partial(reduce, ball)),
+        code=Whole(call(f"np.{joins}", "axis", "keepdims"), _back, "to the winner"),
+    )  # fmt: skip
 
 
 ROWS = (
-    Op("amax", lambda a, axis=None, keepdims=False, tie="first": np.max(a, shift(axis, a.ndim), keepdims=keepdims),
-       (partial(_vjp, best=np.argmax),), by_lowering, partial(_exact, best=max),
-       lambda a, axis=None, keepdims=False: _shape("the largest", a, axis, keepdims), "amax(a)",
-       params=("axis", "keepdims"), elementwise=False, ulps=0.0, lower=partial(_lower, op="max"), ties=TIES,
-       ball=ball_forms.largest),
-    Op("amin", lambda a, axis=None, keepdims=False, tie="first": np.min(a, shift(axis, a.ndim), keepdims=keepdims),
-       (partial(_vjp, best=np.argmin),), by_lowering, partial(_exact, best=min),
-       lambda a, axis=None, keepdims=False: _shape("the smallest", a, axis, keepdims), "amin(a)",
-       params=("axis", "keepdims"), elementwise=False, ulps=0.0, lower=partial(_lower, op="min"), ties=TIES,
-       ball=ball_forms.smallest),
-)  # fmt: skip
+    _row("amax", "the largest", "max", np.max, np.argmax, max, maximum),
+    _row("amin", "the smallest", "min", np.min, np.argmin, min, minimum),
+)
+
+HELPERS = {
+    "first_of": '''\
+def first_of(wins, axis):
+    """Of the entries that win along some axes, the first one alone."""
+    moved = np.moveaxis(wins, axis, range(-len(axis), 0))
+    flat = moved.reshape(*moved.shape[: -len(axis)], -1)
+    flat = flat & (np.cumsum(flat, axis=-1) == 1)
+    return np.moveaxis(flat.reshape(moved.shape), range(-len(axis), 0), axis)
+''',
+}
+"""Functions that a printed module brings along where it names them."""

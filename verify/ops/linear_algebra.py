@@ -26,12 +26,17 @@ from typing import Any
 import mpmath
 import numpy as np
 import sympy
+from flint import arb, arb_mat, arb_series, ctx
 
 from verify.errors import ShapeError
+from verify.numbers.ball_forms import ZERO, Number, absolute, divide, head, log, sqrt
 from verify.numbers.matrices import cholesky_factor, cofactors, determinant, inverse, log_abs_determinant, solution
-from verify.ops import ball_matrices
-from verify.ops.axes import per_matrix
-from verify.ops.row import REAL, Op, Shape, by_lowering
+from verify.ops.axes import per_matrix, stacked
+from verify.ops.ball_matrices import coefficients, entries, product, solved
+from verify.ops.code import Place, Whole, call, turned
+from verify.ops.row import Op, Shape
+from verify.ops.texts import PRODUCT, held, summed_to
+from verify.ops.trials import plain
 
 SINGULAR, NOT_DEFINITE = "singular matrix", "matrix that is not positive definite"
 
@@ -232,14 +237,9 @@ def _entries_of(matrix: Any) -> Any:
     return out
 
 
-def _exact_stack(function: Callable[..., Any], shape: Shape, *stacks: Any) -> Any:
-    """A function of mpmath matrices on stacks of them, which broadcast together."""
-    out = np.empty(shape, dtype=object)
-    batch = shape[:-2]
-    spread = [np.broadcast_to(x, (*batch, *x.shape[-2:])) for x in stacks]
-    for index in np.ndindex(batch):
-        out[index] = _entries_of(function(*(_matrix_of(x[index]) for x in spread)))
-    return out
+def _on_matrices(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of mpmath's matrices on object arrays."""
+    return lambda *arrays: _entries_of(function(*map(_matrix_of, arrays)))
 
 
 def _mpmath_inverse(matrix: Any) -> Any:
@@ -257,19 +257,19 @@ def _mpmath_determinant(matrix: Any) -> Any:
 
 
 def _exact_inverse(a: Any) -> Any:
-    return _exact_stack(_mpmath_inverse, a.shape, a)
+    return stacked(_on_matrices(_mpmath_inverse), a.shape, a)
 
 
 def _exact_solve(a: Any, b: Any) -> Any:
     if b.ndim == 1:
         return _exact_solve(a, b[:, None])[..., 0]
     shape = _solve_shape(a.shape, b.shape)
-    return _exact_stack(lambda m, r: _mpmath_inverse(m) * r, shape, a, b)
+    return stacked(_on_matrices(lambda m, r: _mpmath_inverse(m) * r), shape, a, b)
 
 
 def _exact_cholesky(a: Any) -> Any:
     symmetric = np.where(np.tril(np.ones(a.shape[-2:], dtype=bool)), a, np.swapaxes(a, -1, -2))
-    return _exact_stack(mpmath.cholesky, a.shape, symmetric)
+    return stacked(_on_matrices(mpmath.cholesky), a.shape, symmetric)
 
 
 def _exact_det(a: Any) -> Any:
@@ -280,27 +280,222 @@ def _exact_logabsdet(a: Any) -> Any:
     return per_matrix(lambda m: mpmath.log(abs(_mpmath_determinant(_matrix_of(m)))), a)
 
 
-ROWS = (
-    Op("trace", _trace, (_trace_vjp,), lambda a: sum(a[i, i] for i in range(min(a.shape))),
-       lambda a: sum(a[i, i] for i in range(min(a.shape))),
-       lambda a: _matrix_shape("trace", a)[:0], "trace(a)", elementwise=False, ball=ball_matrices.trace),
-    Op("diag", _diag, (_diag_vjp,), _sympy_diag, np.diag, _diag_shape, "diag(a)", elementwise=False, ulps=0.0,
-       moves=True, ball=ball_matrices.diag),
-    Op("inverse", inverse, (_inverse_vjp,), _inverse_equations, _exact_inverse,
-       lambda a: _square("inverse", a), "inverse(a)", elementwise=False, ball=ball_matrices.inverse,
-       implicit=True, uses=_cube, undefined=SINGULAR, source="Giles 2008, Collected matrix derivatives"),
-    Op("det", determinant, (_det_vjp,), lambda a: per_matrix(_leibniz, a), _exact_det,
-       lambda a: _square("det", a)[:-2], "det(a)", elementwise=False, ball=ball_matrices.determinant,
-       curved=True, uses=_determinant_terms, source="Giles 2008, Collected matrix derivatives"),
-    Op("logabsdet", log_abs_determinant, (_logabsdet_vjp,), by_lowering, _exact_logabsdet,
-       lambda a: _square("logabsdet", a)[:-2], "logabsdet(a)", elementwise=False,
-       ball=ball_matrices.log_abs_determinant, lower=_lower_logabsdet, curved=True, undefined=SINGULAR,
-       source="NumPy's slogdet; Giles 2008"),
-    Op("solve", _solve, (_solve_vjp_a, _solve_vjp_b), _solve_equations, _exact_solve, _solve_shape, "solve(a, b)",
-       (REAL, REAL), elementwise=False, ball=ball_matrices.solve, implicit=True, uses=_solve_terms,
-       undefined=SINGULAR, source="Giles 2008, Collected matrix derivatives"),
-    Op("cholesky", cholesky_factor, (_cholesky_vjp,), _cholesky_equations, _exact_cholesky,
-       lambda a: _square("cholesky", a), "cholesky(a)", elementwise=False, ball=ball_matrices.cholesky,
-       implicit=True, uses=_cube, undefined=NOT_DEFINITE,
-       source="Murray 2016, Differentiation of the Cholesky decomposition"),
+# ------------------------------------------------------------------------------------------------------------ in balls
+
+MOST_MINORS = 6
+"""Rows up to which a determinant is made of minors alone, so that it has slopes where it is 0."""
+
+
+def _inverse_ball(a: Any) -> Any:
+    """The inverse of each matrix."""
+    n = a.shape[-1]
+    unit = [arb_mat(n, n, [arb(int(i == j)) for i in range(n) for j in range(n)])]
+    return stacked(lambda m: entries(solved(coefficients(m), unit), (n, n)), a.shape, a)
+
+
+def _solve_ball(a: Any, b: Any) -> Any:
+    """The solution of ``a @ x = b``, ``b`` a vector or a stack of matrices."""
+    if b.ndim == 1:
+        return _solve_ball(a, b[:, None])[..., 0]
+    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:])
+    return stacked(lambda m, r: entries(solved(coefficients(m), coefficients(r)), r.shape), shape, a, b)
+
+
+def _cholesky_ball(a: Any) -> Any:
+    """The lower triangular factor, entry by entry; NaN where a matrix may not be positive definite."""
+    return stacked(_factor_balls, a.shape, a)
+
+
+def _factor_balls(a: Any) -> Any:
+    n = len(a)
+    out = np.full((n, n), ZERO, dtype=object)
+    for i in range(n):
+        for j in range(i + 1):
+            rest = a[i, j] - sum((out[i, k] * out[j, k] for k in range(j)), ZERO)
+            out[i, j] = divide(rest, out[j, j]) if j < i else _positive_root(rest)
+    return out
+
+
+def _positive_root(a: Number) -> Number:
+    """A square root that is not 0: a factor with a 0 on its diagonal is none of a positive definite matrix."""
+    value = head(a)
+    return sqrt(a) if value > 0 else log(a) * 0
+
+
+def _diag_ball(a: Any) -> Any:
+    """A matrix with this diagonal, or the diagonal of a matrix; marks of entries are moved too."""
+    if a.ndim == 2:
+        return a[range(min(a.shape)), range(min(a.shape))]
+    out = np.full((len(a), len(a)), False if a.dtype == bool else ZERO, dtype=a.dtype)
+    for i in range(len(a)):
+        out[i, i] = a[i]
+    return out
+
+
+def _det_balls(a: Any) -> Number:
+    """By minors where there are few; else the determinant of A0 times that of ``I + _inverse_ball(A0) (A - A0)``."""
+    n = len(a)
+    if n <= MOST_MINORS:
+        return _by_minors(a)
+    series = coefficients(a)
+    value = series[0].det()
+    if len(series) == 1:
+        return value
+    moved = solved(series[:1], [arb_mat(n, n), *series[1:]])
+    # log det(I + M) = tr(M) - tr(M**2) / 2 + tr(M**3) / 3 - ..., and M begins with t.
+    logarithm, power = [ZERO] * ctx.cap, moved
+    for k in range(1, ctx.cap):
+        for j, matrix in enumerate(power):
+            logarithm[j] += sum((matrix[i, i] for i in range(n)), ZERO) * (-1) ** (k + 1) / k
+        power = product(power, moved)
+    return value * arb_series(logarithm).exp()
+
+
+def _by_minors(a: Any) -> Number:
+    """The determinant by the minors of its first rows, without a division: it has slopes where it is 0."""
+    n = len(a)
+    minors: dict[int, Any] = {0: arb(1)}
+    for row in range(n):
+        following: dict[int, Any] = {}
+        for columns, minor in minors.items():
+            for j in range(n):
+                if columns >> j & 1:
+                    continue
+                term = minor * a[row, j]
+                chosen = columns | 1 << j
+                # As many swaps as there are columns chosen already that stand behind this one.
+                signed = -term if (columns >> j).bit_count() % 2 else term
+                following[chosen] = following[chosen] + signed if chosen in following else signed
+        minors = following
+    found: Number = minors[(1 << n) - 1]
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- as it is written
+
+
+def _inverse_back(p: Place) -> str:
+    y = turned(p.y, len(p.shape))
+    return f"-{y} @ {held(p.g)} @ {y}"
+
+
+def _for_each_matrix(p: Place) -> str:
+    """The upstream gradient of a number for each matrix, to be multiplied with the matrices."""
+    return held(p.g) if not p.shape else f"{held(p.g)}[..., None, None]"
+
+
+def _trace_back(p: Place) -> str:
+    rows, columns = p.shapes[0]
+    return f"{held(p.g, PRODUCT)} * np.eye({rows}{'' if columns == rows else f', {columns}'})"
+
+
+def _diag_back(p: Place) -> str:
+    if len(p.shapes[0]) == 1:
+        return f"np.diagonal({p.g})"
+    rows, columns = p.shapes[0]
+    if rows == columns:
+        return f"np.diag({p.g})"
+    return f"np.eye({rows}, {columns}) * {held(p.g)}{'[:, None]' if rows < columns else ''}"
+
+
+def _solve_back(p: Place) -> str:
+    """The transposed systems send it to the right-hand sides, and their outer products with the solution to a."""
+    system, of_vectors = turned(p.a, len(p.shapes[0])), len(p.shapes[1]) == 1
+    if of_vectors and len(p.shapes[0]) == 2:
+        sent = f"np.linalg.solve({system}, {p.g})"
+        return sent if p.which else f"-np.outer({sent}, {p.y})"
+    column = "[..., None]" if of_vectors else ""
+    sent = f"np.linalg.solve({system}, {held(p.g) if column else p.g}{column})"
+    if p.which:
+        return summed_to(f"{sent}[..., 0]" if column else sent, p.shape, p.shapes[1])
+    x = f"{held(p.y)}[..., None, :]" if of_vectors else turned(p.y, len(p.shape))
+    n = p.shapes[0][-1]
+    return summed_to(f"-{sent} @ {x}", (*p.shape[: -1 if of_vectors else -2], n, n), p.shapes[0])
+
+
+SQUARES = plain((1, 1), (2, 2), (3, 3), (2, 3, 3), (3, 2, 2))
+SYSTEMS: tuple[tuple[Shape, Shape], ...] = (
+    ((3, 3), (3,)), ((2, 2), (2, 3)), ((1, 1), (1,)), ((2, 3, 3), (3,)), ((2, 3, 3), (2, 3, 2)), ((2, 2), (3, 2, 2)),
+    ((1, 2, 2), (3, 2, 1)),
 )  # fmt: skip
+
+_DEFINITE = "diag(u) + 0.2 * outer(u, u)"
+"""For examples: positive definite for positive u."""
+_GILES = "Giles 2008, Collected matrix derivatives"
+
+
+def _diagonal_sum(a: Any) -> Any:
+    return sum(a[i, i] for i in range(min(a.shape)))
+
+
+ROWS = (
+    Op("trace", example="trace(outer(u, u))", elementwise=False, trials=plain((1, 1), (3, 3), (2, 4)),
+       shape=lambda a: _matrix_shape("trace", a)[:0], forward=_trace, vjps=(_trace_vjp,),
+       exact=_diagonal_sum, sympy=_diagonal_sum, ball=_diagonal_sum,
+       code=Whole(call("np.trace"), _trace_back, "to the diagonal")),
+    Op("diag", example="diag(u)", elementwise=False, ulps=0.0, moves=True, shape=_diag_shape,
+       trials=plain((1,), (3,), (3, 3), (2, 4)), forward=_diag, vjps=(_diag_vjp,),
+       exact=np.diag, sympy=_sympy_diag, ball=_diag_ball,
+       code=Whole(call("np.diag"), _diag_back, "from one diagonal to the other")),
+    Op("inverse", example=f"inverse({_DEFINITE})", elementwise=False, undefined=SINGULAR, source=_GILES,
+       shape=lambda a: _square("inverse", a), uses=_cube, trials=SQUARES, forward=inverse, vjps=(_inverse_vjp,),
+       exact=_exact_inverse, implicit=True, sympy=_inverse_equations, ball=_inverse_ball,
+       code=Whole(call("np.linalg.inv"), _inverse_back, "the transposed inverse on both sides")),
+    Op("det", example=f"det({_DEFINITE})", elementwise=False, curved=True, source=_GILES,
+       shape=lambda a: _square("det", a)[:-2], uses=_determinant_terms, trials=SQUARES,
+       forward=determinant, vjps=(_det_vjp,), exact=_exact_det,
+       sympy=lambda a: per_matrix(_leibniz, a), ball=lambda a: per_matrix(_det_balls, a),
+       code=Whole(call("np.linalg.det"), lambda p: f"{_for_each_matrix(p)} * cofactors({p.a})", "the cofactors")),
+    Op("logabsdet", example=f"logabsdet({_DEFINITE})", elementwise=False, curved=True, undefined=SINGULAR,
+       source="NumPy's slogdet; Giles 2008", shape=lambda a: _square("logabsdet", a)[:-2], trials=SQUARES,
+       forward=log_abs_determinant, vjps=(_logabsdet_vjp,), exact=_exact_logabsdet, lower=_lower_logabsdet,
+       ball=lambda a: per_matrix(lambda m: log(absolute(_det_balls(m))), a),
+       code=Whole(lambda p: f"np.linalg.slogdet({p.a})[1]",
+                  lambda p: f"{_for_each_matrix(p)} * {turned(f'np.linalg.inv({p.a})', len(p.shapes[0]))}",
+                  "the transposed inverse")),
+    Op("solve", example=f"solve({_DEFINITE}, b)", elementwise=False, undefined=SINGULAR, source=_GILES,
+       shape=_solve_shape, uses=_solve_terms, trials=tuple((pair, {}) for pair in SYSTEMS),
+       forward=_solve, vjps=(_solve_vjp_a, _solve_vjp_b),
+       exact=_exact_solve, implicit=True, sympy=_solve_equations, ball=_solve_ball,
+       code=Whole(lambda p: f"np.linalg.solve({p.a}, {p.b})", _solve_back, "the transposed system")),
+    Op("cholesky", example=f"cholesky({_DEFINITE})", elementwise=False, undefined=NOT_DEFINITE,
+       source="Murray 2016, Differentiation of the Cholesky decomposition",
+       shape=lambda a: _square("cholesky", a), uses=_cube, trials=SQUARES,
+       forward=cholesky_factor, vjps=(_cholesky_vjp,),
+       exact=_exact_cholesky, implicit=True, sympy=_cholesky_equations, ball=_cholesky_ball,
+       code=Whole(call("np.linalg.cholesky"), lambda p: f"cholesky_back({p.y}, {p.g})",
+                  "to the lower triangle, the only part that is read")),
+)  # fmt: skip
+
+HELPERS = {
+    "cofactors": '''\
+def cofactors(a):
+    """The derivative of det(a) by each entry: the minor without its row and column, with its sign."""
+    n = a.shape[-1]
+    out = np.empty_like(a)
+    for i in range(n):
+        for j in range(n):
+            minor = np.delete(np.delete(a, i, axis=-2), j, axis=-1)
+            out[..., i, j] = (-1) ** (i + j) * np.linalg.det(minor)
+    return out
+''',
+    "cholesky_back": '''\
+def cholesky_back(factor, g):
+    """What a Cholesky factor sends back to the lower triangle it was made of, the last column first."""
+    g = np.tril(g)
+    for j in reversed(range(factor.shape[-1])):
+        pivot, left = factor[..., j, j], factor[..., j, :j]
+        below, below_left = factor[..., j + 1 :, j], factor[..., j + 1 :, :j]
+        # below = (a[j + 1:, j] - below_left @ left) / pivot
+        g[..., j + 1 :, j] /= pivot[..., None]
+        sent = g[..., j + 1 :, j]
+        g[..., j + 1 :, :j] -= sent[..., :, None] * left[..., None, :]
+        g[..., j, :j] -= np.sum(sent[..., :, None] * below_left, axis=-2)
+        g[..., j, j] -= np.sum(sent * below, axis=-1)
+        # pivot = sqrt(a[j, j] - left @ left)
+        g[..., j, j] /= 2 * pivot
+        g[..., j, :j] -= 2 * g[..., j, j, None] * left
+    return g
+''',
+}
+"""Functions that a printed module brings along where it names them."""

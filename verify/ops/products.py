@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from verify.errors import ShapeError
-from verify.numbers import ball_forms
-from verify.ops.row import REAL, Op, Shape
+from verify.ops.code import Place, Whole, turned
+from verify.ops.row import Op, Shape
+from verify.ops.texts import PRODUCT, SIGN, axes_text, entries, held, summed_to
 
 
 def _matmul_shape(a: Shape, b: Shape) -> Shape:
@@ -149,12 +150,79 @@ def _outer_vjp_b(g: Any, y: Any, a: Any, b: Any) -> Any:
     return (a.reshape(len(a), 1, -1) @ g).reshape(len(g), *b.shape[1:])
 
 
+# --------------------------------------------------------------------------------------------------- as it is written
+
+
+def _matmul_back(p: Place) -> str:
+    a, b, g = p.a, p.b, held(p.g)
+    ranks = (len(p.shapes[0]), len(p.shapes[1]))
+    if ranks == (1, 1):
+        return f"{g} * {held((b, a)[p.which])}"
+    if ranks[1] == 1:  # matrices times a vector
+        text = f"{g}[..., None] * {held(b)}" if ranks[0] > 2 or p.which == 0 else f"{turned(a, 2)} @ {g}"
+        if p.which == 0:
+            return f"np.outer({p.g}, {b})" if ranks[0] == 2 else text
+        return text if ranks[0] == 2 else f"({g}[..., None] * {held(a)}).sum(axis={axes_text(range(ranks[0] - 1))})"
+    if ranks[0] == 1:  # a vector times matrices
+        if p.which == 0:
+            text, shape = f"({held(b)} @ {g}[..., None])[..., 0]", (*p.shape[:-1], p.shapes[0][0])
+            return f"{held(b)} @ {g}" if ranks[1] == 2 else summed_to(text, shape, p.shapes[0])
+        return f"np.outer({a}, {p.g})" if ranks[1] == 2 else f"{held(a)}[:, None] * {g}[..., None, :]"
+    if p.which == 0:
+        text, shape = f"{g} @ {turned(b, ranks[1])}", (*p.shape[:-1], p.shapes[0][-1])
+    else:
+        text, shape = f"{turned(a, ranks[0])} @ {g}", (*p.shape[:-2], p.shapes[1][-2], p.shape[-1])
+    return summed_to(text, shape, p.shapes[p.which])
+
+
+def _dot_back(p: Place) -> str:
+    if not p.shapes[0] or not p.shapes[1]:
+        text = f"{held(p.g)} * {held(p.operands[1 - p.which])}"
+        return summed_to(text, p.shape, p.shapes[p.which])
+    ranks = (len(p.shapes[0]), len(p.shapes[1]))
+    if max(ranks) <= 2:
+        return _matmul_back(p)
+    of_a = tuple(range(ranks[0] - 1))  # the axes of the value that came from a; those that came from b follow
+    if ranks[1] == 1:
+        return f"np.tensordot({p.g}, {p.a}, axes={len(of_a)})" if p.which else f"{held(p.g)}[..., None] * {held(p.b)}"
+    if p.which == 0:
+        of_b = tuple(range(ranks[0] - 1, len(p.shape)))
+        from_b = (*range(ranks[1] - 2), ranks[1] - 1)
+        return f"np.tensordot({p.g}, {p.b}, axes=({of_b}, {from_b}))"
+    return f"np.moveaxis(np.tensordot({p.a}, {p.g}, axes=({of_a}, {of_a})), 0, -2)"
+
+
+def _outer_back(p: Place) -> str:
+    a, b = (text if len(shape) == 1 else f"np.ravel({text})" for text, shape in zip(p.operands, p.shapes, strict=True))
+    text = f"{held(p.g)} @ {held(b)}" if p.which == 0 else f"{held(a)} @ {held(p.g)}"
+    return text if len(p.shapes[p.which]) == 1 else f"({text}).reshape({entries(p.shapes[p.which])})"
+
+
+PRODUCTS: tuple[tuple[Shape, Shape], ...] = (
+    ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((3, 3), (3, 3)),
+    ((4, 2, 3), (3,)), ((3,), (4, 3, 2)), ((4, 2, 3), (3, 2)), ((2, 3), (4, 3, 2)), ((4, 2, 3), (4, 3, 2)),
+    ((1, 2, 3), (4, 3, 2)), ((2, 1, 2, 3), (4, 3, 2)), ((1, 1), (1, 1)),
+)  # fmt: skip
+"""Every pair of vector, matrix and stack."""
+
+_DOTTED = (
+    *PRODUCTS[:5], ((), (2, 3)), ((3,), ()), ((), ()), ((4, 2, 3), (3,)), ((2, 3), (4, 3, 2)), ((4, 2, 3), (5, 3, 2)),
+)  # fmt: skip
+
 ROWS = (
-    Op("matmul", _matmul, (_matmul_vjp_a, _matmul_vjp_b), lambda a, b: a @ b, np.matmul, _matmul_shape, "a @ b",
-       (REAL, REAL), elementwise=False, source="CS231n, Optimization 2", uses=_matmul_uses, ball=ball_forms.matmul),
-    Op("dot", _dot, (_dot_vjp_a, _dot_vjp_b), np.dot, np.dot, _dot_shape, "dot(a, b)", (REAL, REAL), elementwise=False,
-       uses=_dot_uses, ball=np.dot),
-    Op("outer", _outer, (_outer_vjp_a, _outer_vjp_b), np.outer, np.outer,
-       lambda a, b: (math.prod(a), math.prod(b)), "outer(a, b)", (REAL, REAL), elementwise=False,
-       uses=lambda a, b: math.prod(a) * math.prod(b), ball=np.outer),
+    Op("matmul", spelling="a @ b", example="u @ b", elementwise=False, source="CS231n, Optimization 2",
+       shape=_matmul_shape, uses=_matmul_uses, trials=tuple((pair, {}) for pair in PRODUCTS),
+       forward=_matmul, vjps=(_matmul_vjp_a, _matmul_vjp_b),
+       exact=np.matmul, sympy=lambda a, b: a @ b, ball=np.matmul,
+       code=Whole(lambda p: f"{held(p.a, PRODUCT)} @ {held(p.b, SIGN)}", _matmul_back,
+                  "times the other factor, turned")),
+    Op("dot", example="dot(u, b)", elementwise=False,
+       shape=_dot_shape, uses=_dot_uses, trials=tuple((pair, {}) for pair in _DOTTED),
+       forward=_dot, vjps=(_dot_vjp_a, _dot_vjp_b), exact=np.dot, sympy=np.dot, ball=np.dot,
+       code=Whole(lambda p: f"np.dot({p.a}, {p.b})", _dot_back, "times the other factor, turned")),
+    Op("outer", example="outer(u, b)", elementwise=False,
+       shape=lambda a, b: (math.prod(a), math.prod(b)), uses=lambda a, b: math.prod(a) * math.prod(b),
+       trials=tuple((pair, {}) for pair in (((2,), (3,)), ((2, 2), (3,)), ((), (3,)), ((2, 1), (1, 2)))),
+       forward=_outer, vjps=(_outer_vjp_a, _outer_vjp_b), exact=np.outer, sympy=np.outer, ball=np.outer,
+       code=Whole(lambda p: f"np.outer({p.a}, {p.b})", _outer_back, "times the other factor")),
 )  # fmt: skip

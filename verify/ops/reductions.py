@@ -8,11 +8,15 @@ from typing import Any
 import mpmath
 import numpy as np
 import sympy
+from flint import arb
 
 from verify.errors import ShapeError
-from verify.numbers import ball_forms
-from verify.ops.axes import by_halves, count, floats_of, reduced_shape, shift, some_entries, spread
-from verify.ops.row import Op, Shape, UnitBall, by_lowering
+from verify.numbers.ball_forms import ZERO, Number, length
+from verify.ops.axes import along, by_halves, count, floats_of, reduced_shape, shift, some_entries, spread
+from verify.ops.code import TINY, Place, Whole, call, number
+from verify.ops.row import Op, Shape, UnitBall
+from verify.ops.texts import PRODUCT, held
+from verify.ops.trials import REDUCTIONS, of_one
 
 Axis = tuple[int, ...] | None
 
@@ -169,22 +173,89 @@ def _lower_std(builder: Any, a: int, axis: Axis = None, keepdims: bool = False, 
 
 _REDUCES = ("axis", "keepdims")
 
+
+# --------------------------------------------------------------------------------------------------- as it is written
+
+
+def _centred_text(p: Place) -> str:
+    return f"({p.a} - np.mean({p.a}{p.kept}))"
+
+
+def _var_back(p: Place) -> str:
+    count = p.count - p.params.get("ddof", 0)
+    return f"2 / {number(count)} * {_centred_text(p)} * {p.spread}"
+
+
+def _std_back(p: Place) -> str:
+    count = p.count - p.params.get("ddof", 0)
+    below = held(p.with_kept_axes(f"np.maximum({p.y}, {TINY})"))
+    return f"{_centred_text(p)} / ({number(count)} * {below}) * {p.spread}"
+
+
+def _norm_back(p: Place) -> str:
+    return f"{held(p.a)} / {held(p.with_kept_axes(f'np.maximum({p.y}, {TINY})'))} * {p.spread}"
+
+
+def _centred_balls(numbers: list[Number]) -> list[Number]:
+    mean = sum(numbers, ZERO) / len(numbers)
+    return [x - mean for x in numbers]
+
+
+def _var_ball(a: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Any:
+    return along(lambda row: sum((x * x for x in _centred_balls(row)), ZERO) / (len(row) - ddof), a, axis, keepdims)
+
+
+def _std_ball(a: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Any:
+    """Where it may be 0, the hull of its slopes around there."""
+    return along(lambda row: length(*_centred_balls(row)) / arb(len(row) - ddof).sqrt(), a, axis, keepdims)
+
+
+_REDUCES = ("axis", "keepdims")
+_WITH_DDOF = of_one(((2, 3), {"axis": 1, "ddof": 1}))
+_SPREAD = tuple(trial for trial in REDUCTIONS if trial[0] not in {((),), ((1, 3),)})
+"""Several entries that are taken together: one alone has no spread, and its slope is undecided."""
+
 ROWS = (
-    Op("sum", _sum, (lambda g, y, a, axis=None, keepdims=False: spread(g, a, axis, keepdims),),
-       _sympy_sum, _exact_sum,
-       reduced_shape, "sum(a)", params=_REDUCES, elementwise=False, ball=ball_forms.total),
-    Op("mean", _mean, (_mean_vjp,),
-       lambda a, axis=None, keepdims=False: _sympy_sum(a, axis, keepdims) / sympy.Integer(count(a.shape, axis)),
-       lambda a, axis=None, keepdims=False: _exact_sum(a, axis, keepdims) / mpmath.mpf(count(a.shape, axis)),
-       _mean_shape, "mean(a)", params=_REDUCES, elementwise=False, ball=ball_forms.mean),
-    Op("prod", _prod, (_prod_vjp,), by_lowering, np.prod, reduced_shape, "prod(a)", params=_REDUCES,
-       elementwise=False, lower=_lower_prod, ball=np.prod),
-    Op("var", _var, (_var_vjp,), by_lowering, _exact_var, _var_shape, "var(a)", params=(*_REDUCES, "ddof"),
-       elementwise=False, lower=_lower_var, ball=ball_forms.var,
-       source="NumPy's var: divided by n - ddof, and ddof is 0"),
-    Op("norm", _norm, (_norm_vjp,), by_lowering, _exact_norm, reduced_shape, "norm(a)", params=_REDUCES,
-       elementwise=False, singular=UnitBall(), lower=_lower_norm, ball=ball_forms.norm,
-       source="NumPy's linalg.norm of a vector; over all entries it is Frobenius' norm"),
-    Op("std", _std, (_std_vjp,), by_lowering, _exact_std, _var_shape, "std(a)", params=(*_REDUCES, "ddof"),
-       elementwise=False, lower=_lower_std, ball=ball_forms.std, source="NumPy's std: the root of var"),
+    Op("sum", example="sum(u)", elementwise=False, params=_REDUCES, shape=reduced_shape, trials=REDUCTIONS,
+       forward=_sum, vjps=(lambda g, y, a, axis=None, keepdims=False: spread(g, a, axis, keepdims),),
+       exact=_exact_sum, sympy=_sympy_sum, ball=_exact_sum,
+       code=Whole(call("np.sum", *_REDUCES), lambda p: p.with_kept_axes(p.g), "a sum hands it to every term", True)),
+    Op("mean", example="mean(u)", elementwise=False, params=_REDUCES, shape=_mean_shape, trials=REDUCTIONS,
+       forward=_mean, vjps=(_mean_vjp,),
+       exact=lambda a, axis=None, keepdims=False: _exact_sum(a, axis, keepdims) / mpmath.mpf(count(a.shape, axis)),
+       sympy=lambda a, axis=None, keepdims=False: _sympy_sum(a, axis, keepdims) / sympy.Integer(count(a.shape, axis)),
+       ball=lambda a, axis=None, keepdims=False: _exact_sum(a, axis, keepdims) / arb(count(a.shape, axis)),
+       code=Whole(call("np.mean", *_REDUCES), lambda p: f"{held(p.with_kept_axes(p.g), PRODUCT)} / {p.count}",
+                  "a mean hands each term its share", True)),
+    Op("prod", example="prod(u)", elementwise=False, params=_REDUCES, shape=reduced_shape, trials=REDUCTIONS,
+       forward=_prod, vjps=(_prod_vjp,), exact=np.prod, lower=_lower_prod, ball=np.prod,
+       code=Whole(call("np.prod", *_REDUCES), lambda p: f"product_of_others({p.a}, axis={p.axes}) * {p.spread}",
+                  "the product of the others")),
+    Op("var", example="var(u)", elementwise=False, params=(*_REDUCES, "ddof"), shape=_var_shape,
+       trials=REDUCTIONS + _WITH_DDOF, source="NumPy's var: divided by n - ddof, and ddof is 0",
+       forward=_var, vjps=(_var_vjp,), exact=_exact_var, lower=_lower_var, ball=_var_ball,
+       code=Whole(call("np.var", *_REDUCES, "ddof"), _var_back, "2 / n times the distance from the mean")),
+    Op("norm", example="norm(u)", elementwise=False, params=_REDUCES, singular=UnitBall(), shape=reduced_shape,
+       trials=REDUCTIONS, source="NumPy's linalg.norm of a vector; over all entries it is Frobenius' norm",
+       forward=_norm, vjps=(_norm_vjp,), exact=_exact_norm, lower=_lower_norm,
+       ball=lambda a, axis=None, keepdims=False: along(lambda row: length(*row), a, axis, keepdims),
+       code=Whole(lambda p: f"np.sqrt(np.sum(np.square({p.a}){p.options(*_REDUCES)}))", _norm_back, "the unit vector")),
+    Op("std", example="std(u)", elementwise=False, params=(*_REDUCES, "ddof"), shape=_var_shape,
+       trials=_SPREAD + _WITH_DDOF, source="NumPy's std: the root of var",
+       forward=_std, vjps=(_std_vjp,), exact=_exact_std, lower=_lower_std, ball=_std_ball,
+       code=Whole(call("np.std", *_REDUCES, "ddof"), _std_back, "the distance from the mean / (n std)")),
 )  # fmt: skip
+
+HELPERS = {
+    "product_of_others": '''\
+def product_of_others(a, axis):
+    """For each entry the product of all others along some axes; no division, so that zeros do no harm."""
+    moved = np.moveaxis(a, axis, range(-len(axis), 0))
+    flat = moved.reshape(*moved.shape[: -len(axis)], -1)
+    before, after = np.ones_like(flat), np.ones_like(flat)
+    before[..., 1:] = np.cumprod(flat[..., :-1], axis=-1)
+    after[..., :-1] = np.cumprod(flat[..., :0:-1], axis=-1)[..., ::-1]
+    return np.moveaxis((before * after).reshape(moved.shape), range(-len(axis), 0), axis)
+''',
+}
+"""Functions that a printed module brings along where it names them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -12,6 +12,8 @@ import numpy as np
 import sympy
 
 from verify.errors import ShapeError
+from verify.ops.code import Code, Entrywise
+from verify.ops.trials import Trial, entry_by_entry
 
 Shape = tuple[int, ...]
 
@@ -100,21 +102,35 @@ def by_lowering(*_: Any, **__: Any) -> Any:
     raise TypeError("the op has a lowering in place of a SymPy form")
 
 
+FORGOTTEN: Any = None
+"""Stands in a column that a row must have and does not; the table refuses the row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One row of the table; the module's docstring explains the columns."""
+    """One row of the table; the docstring of :mod:`verify.ops` explains the columns."""
 
     name: str
-    forward: Callable[..., Any]
-    vjps: tuple[Callable[..., Any], ...]
-    sympy: Callable[..., Any]
+    _: KW_ONLY
+    forward: Callable[..., Any] = FORGOTTEN
+    vjps: tuple[Callable[..., Any], ...] = ()
+    sympy: Callable[..., Any] = by_lowering
     """:func:`by_lowering` for an op that has a lowering in its place."""
-    exact: Callable[..., Any]
-    shape: Callable[..., Shape]
-    spelling: str
-    """How a case file writes it, with ``a`` and ``b`` for its arguments."""
-    domain: tuple[Interval, ...] = (REAL,)
+    exact: Callable[..., Any] = FORGOTTEN
+    ball: Callable[..., Any] = FORGOTTEN
+    code: Code = FORGOTTEN
+    """How ``verify emit`` writes it and its derivative; see :mod:`verify.ops.code`."""
+    example: str = ""
+    """A stage that uses it, of vectors ``u`` and ``b`` of two numbers from 0.6 to 1.7, or of 2 by 2 matrices."""
+    trials: tuple[Trial, ...] = ()
+    """Shapes and static parameters that it is tried with; by itself for elementwise rows without parameters."""
+    shape: Callable[..., Shape] = FORGOTTEN
+    spelling: str = ""
+    """How a case file writes it, with ``a`` and ``b`` for its arguments; a call of its name if left out."""
+    domain: tuple[Interval, ...] = ()
     ulps: float = 0.5
+    reach: tuple[float, float] = (1e8, 1e8)
+    """How large an operand is tried, in float64 and float32, so that value and slope stay within the dtype's range."""
     kink: Kink | None = None
     singular: UnitBall | Jump | None = None
     params: tuple[str, ...] = ()
@@ -123,7 +139,6 @@ class Op:
     are if left out, None where they must be given."""
     elementwise: bool = True
     source: str = ""
-    ball: Callable[..., Any] | None = None
     required: tuple[str, ...] = ()
     """Parameters that must be given; a case file may write them by position, behind the operands."""
     axis_of: Literal["operand", "result"] = "operand"
@@ -148,14 +163,35 @@ class Op:
     """Convention at a tie -> what the VJP takes for it, where the lowering has the branches; the first is default."""
 
     def __post_init__(self) -> None:
-        """Holds the columns that exclude each other apart. Raises ValueError."""
-        if (self.sympy is by_lowering) != (self.lower is not None):
-            raise ValueError(f"the row {self.name} needs a SymPy form or a lowering, and not both")
+        """Fills in what most rows have alike."""
+        settle = partial(object.__setattr__, self)
+        if not self.domain:
+            settle("domain", (REAL,) * len(self.vjps))
+        if not self.spelling:
+            settle("spelling", f"{self.name}({', '.join(OPERAND_NAMES[: len(self.vjps)])})")
+        if self.elementwise:
+            if self.shape is FORGOTTEN:
+                settle("shape", elementwise_shape)
+            if not self.trials and not self.params:
+                settle("trials", entry_by_entry(len(self.vjps)))
 
     @property
     def arity(self) -> int:
         """How many arguments it takes; 1 stands for any number of them where the row is variadic."""
         return len(self.vjps)
+
+    @property
+    def statics(self) -> list[Mapping[str, Any]]:
+        """The different static parameters of its trials.
+
+        >>> from verify.ops import OPS
+        >>> OPS["leaky_relu"].statics, OPS["exp"].statics
+        ([{'slope': 0.125}, {'slope': -0.5}], [{}])
+        """
+        found: list[Mapping[str, Any]] = []
+        for _, params in self.trials:
+            found += [] if params in found else [params]
+        return found
 
     @property
     def flat(self) -> frozenset[int]:
@@ -201,3 +237,34 @@ def elementwise_shape(*shapes: Shape, **_: float) -> Shape:
         return np.broadcast_shapes(*shapes)
     except ValueError:
         raise ShapeError(f"shapes {' and '.join(map(str, shapes))} do not broadcast together") from None
+
+
+NEEDED: Mapping[str, str] = {
+    "forward": "the op in NumPy",
+    "vjps": "a vector-Jacobian product for each argument",
+    "exact": "the op on mpmath's numbers",
+    "ball": "the op on python-flint's balls and series of balls",
+    "code": "how `verify emit` writes it and its derivatives",
+    "example": "a stage that uses it, of u and b",
+    "shape": "the result's shape from those of the operands",
+    "trials": "shapes and static parameters to try it with",
+}
+"""Columns that no row goes without, each in words."""
+
+
+def forgotten(row: Op, file: str) -> list[str]:
+    """What a row of a file still lacks, or says against itself, a sentence for each field.
+
+    >>> forgotten(Op("twice", forward=lambda a: 2 * a, vjps=(lambda g, y, a: 2 * g,)), "verify/ops/mine.py")[0]
+    "verify/ops/mine.py: the row 'twice' has no exact: the op on mpmath's numbers"
+    """
+    found = [f"has no {name}: {says}" for name, says in NEEDED.items() if not getattr(row, name)]
+    if row.sympy is by_lowering and row.lower is None:
+        found.append("has no sympy: the op on SymPy's expressions; write it, or a lowering in its place")
+    if row.sympy is not by_lowering and row.lower is not None:
+        found.append("has both sympy and lower; write one of them")
+    if isinstance(row.code, Entrywise) and row.vjps and len(row.code.local) != len(row.vjps):
+        found.append(f"has {len(row.vjps)} vjps, and code for {len(row.code.local)}")
+    if row.example and row.spelling.startswith(f"{row.name}(") and f"{row.name}(" not in row.example:
+        found.append(f"has an example that does not use it: {row.example}")
+    return [f"{file}: the row {row.name!r} {text}" for text in found]

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from verify.ops.axes import floats_of, one_axis
-from verify.ops.row import Op, Shape, by_lowering
+from verify.ops.code import Place, Whole, call
+from verify.ops.row import Op, Shape
+from verify.ops.texts import entries, held
+from verify.ops.trials import of_one
 
 Axis = tuple[int, ...] | None
 
@@ -100,11 +103,44 @@ def _lower_cumprod(builder: Any, a: int, axis: Axis = None) -> int:
     return int(y)
 
 
-ROWS = (
-    Op("cumsum", _cumsum, (_cumsum_vjp,), _object_scan(np.cumsum), _object_scan(np.cumsum),
-       lambda a, axis=None: _scanned_shape("cumsum", a, axis), "cumsum(a)", params=("axis",), elementwise=False,
-       uses=_cumsum_uses, ball=_object_scan(np.cumsum)),
-    Op("cumprod", _cumprod, (_cumprod_vjp,), by_lowering, _object_scan(np.cumprod),
-       lambda a, axis=None: _scanned_shape("cumprod", a, axis), "cumprod(a)", params=("axis",), elementwise=False,
-       lower=_lower_cumprod, ball=_object_scan(np.cumprod)),
+def _cumsum_back(p: Place) -> str:
+    axis = p.params.get("axis")
+    if axis is None:
+        return f"np.cumsum({held(p.g)}[::-1])[::-1].reshape({entries(p.shapes[0])})"
+    return f"np.flip(np.cumsum(np.flip({p.g}, {axis[0]}), axis={axis[0]}), {axis[0]})"
+
+
+def _cumprod_back(p: Place) -> str:
+    return f"cumprod_back({p.a}, {p.g}, axis={p.params['axis'][0] if p.params.get('axis') else None})"
+
+
+SCANS = of_one(
+    ((3,), {}), ((2, 3), {}), ((2, 3), {"axis": 0}), ((4, 1, 3), {"axis": -1}), ((1,), {}), ((2, 2), {"axis": 1}),
 )  # fmt: skip
+
+ROWS = (
+    Op("cumsum", example="cumsum(u)", elementwise=False, params=("axis",), trials=SCANS, uses=_cumsum_uses,
+       shape=lambda a, axis=None: _scanned_shape("cumsum", a, axis), forward=_cumsum, vjps=(_cumsum_vjp,),
+       exact=_object_scan(np.cumsum), sympy=_object_scan(np.cumsum), ball=_object_scan(np.cumsum),
+       code=Whole(call("np.cumsum", "axis"), _cumsum_back, "summed from the end")),
+    Op("cumprod", example="cumprod(u)", elementwise=False, params=("axis",), trials=SCANS,
+       shape=lambda a, axis=None: _scanned_shape("cumprod", a, axis), forward=_cumprod, vjps=(_cumprod_vjp,),
+       exact=_object_scan(np.cumprod), lower=_lower_cumprod, ball=_object_scan(np.cumprod),
+       code=Whole(call("np.cumprod", "axis"), _cumprod_back, "each product without this factor")),
+)  # fmt: skip
+
+HELPERS = {
+    "cumprod_back": '''\
+def cumprod_back(a, g, axis):
+    """What cumulative products send back: to each factor, every later product without it; no division."""
+    moved = np.ravel(a) if axis is None else np.moveaxis(a, axis, -1)
+    upstream = g if axis is None else np.moveaxis(g, axis, -1)
+    out = np.zeros_like(moved)
+    for i in range(moved.shape[-1]):
+        without = moved.copy()
+        without[..., i] = 1.0
+        out[..., i] = np.sum((upstream * np.cumprod(without, axis=-1))[..., i:], axis=-1)
+    return out.reshape(a.shape) if axis is None else np.moveaxis(out, -1, axis)
+''',
+}
+"""Functions that a printed module brings along where it names them."""

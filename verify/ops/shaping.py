@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 
 from verify.errors import ShapeError
-from verify.numbers import ball_forms
+from verify.numbers.ball_forms import ZERO
+from verify.ops import code
 from verify.ops.axes import one_axis, same_points, shift
+from verify.ops.code import Picked, Place, Whole, call, reshaped_back
 from verify.ops.row import Op, Shape
+from verify.ops.texts import entries, held, summed_to
+from verify.ops.trials import UNARY, of_one, plain
 
 Axis = tuple[int, ...]
 
@@ -200,9 +204,9 @@ def _gather_vjp(g: Any, y: Any, a: Any, index: tuple[Any, ...]) -> Any:
 
 def _added(out: Any, g: Any, before: tuple[slice, ...], count: int, rounds: tuple[tuple[Any, Any], ...]) -> Any:
     """Adds places of g to entries of ``out``, round by round, along the axis that comes after some others."""
-    for number, (places, entries) in enumerate(rounds):
+    for number, (places, read) in enumerate(rounds):
         sent = g if len(places) == count else g[(*before, places)]
-        out[(*before, entries)] = sent if number == 0 else out[(*before, entries)] + sent
+        out[(*before, read)] = sent if number == 0 else out[(*before, read)] + sent
     return out
 
 
@@ -328,41 +332,145 @@ def _object_transpose(a: Any, axes: Axis | None = None) -> Any:
     return a.T if axes is None else np.transpose(a, axes)
 
 
+def _object_fill(a: Any, pad_width: Any) -> Any:
+    """Zeros of balls around an array of balls, of flags around an array of flags."""
+    inside = np.pad(np.ones(a.shape, dtype=bool), pad_width)
+    out = np.full(inside.shape, ZERO if a.dtype == object else False, dtype=a.dtype)
+    out[inside] = a.ravel()
+    return out
+
+
+# --------------------------------------------------------------------------------------------------- as it is written
+
+
+def _transpose_code(p: Place) -> str:
+    axes = p.params.get("axes")
+    return f"{held(p.a)}.T" if axes is None else f"np.transpose({p.a}, {axes})"
+
+
+def _transpose_back(p: Place) -> str:
+    axes = p.params.get("axes")
+    if axes is None:
+        return f"{held(p.g)}.T"
+    return f"np.transpose({p.g}, {tuple(sorted(range(len(axes)), key=lambda i: axes[i]))})"
+
+
+def _part(axis: int, part: str) -> str:
+    """One place or slice along an axis, in square brackets."""
+    return f"[{', '.join([':'] * axis + [part])}]"
+
+
+def _stack_back(p: Place) -> str:
+    return f"{held(p.g)}{_part(code.one_axis(p.params.get('axis')), str(p.which))}"
+
+
+def _concatenate_back(p: Place) -> str:
+    axis = code.one_axis(p.params.get("axis"))
+    start = sum(shape[axis] for shape in p.shapes[: p.which])
+    stop = start + p.shapes[p.which][axis]
+    return held(p.g) + _part(axis, f"{start or ''}:{stop if stop < p.shape[axis] else ''}")
+
+
+def _pad_back(p: Place) -> str:
+    widths = _widths(p.params["pad_width"], len(p.shapes[0]))
+    parts = [f"{before or ''}:{before + size}" for (before, _), size in zip(widths, p.shapes[0], strict=True)]
+    return f"{held(p.g)}[{', '.join(parts)}]"
+
+
+def _roll_back(p: Place) -> str:
+    shift = p.params["shift"]
+    back = tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
+    return f"np.roll({p.g}, {back}{p.options('axis')})"
+
+
+_RESHAPED = Whole(lambda p: f"np.reshape({p.a}, {entries(p.shape)})", reshaped_back, "back to its shape")
+
+_FLIPS = of_one(
+    ((3,), {}), ((2, 3), {}), ((2, 3), {"axis": 0}), ((4, 2, 3), {"axis": (0, 2)}), ((2, 2), {"axis": -1}),
+)  # fmt: skip
+_PADS = (((3,), 1), ((2, 3), (1, 0)), ((2, 3), ((0, 1), (2, 0))), ((2, 2), 0), ((1, 2, 3), 1))
+_RESHAPES = (((), (1,)), ((6,), (2, 3)), ((2, 3), 6), ((4, 2, 3), (-1, 4)), ((1, 3), (3, 1)), ((1,), ()))
+_BROADCASTS = (((), (2, 3)), ((3,), (2, 3)), ((2, 1), (4, 2, 3)), ((1, 3), (3, 3)), ((2, 3), (2, 3)))
+_EXPANDED = (((), 0), ((3,), -1), ((2, 3), (0, 2)), ((2, 2), 1))
+_INDICES: tuple[tuple[Shape, tuple[int | slice, ...]], ...] = (
+    ((3,), (0,)), ((3,), (-1,)), ((3,), (slice(1, None),)),
+    ((2, 3), (1,)), ((2, 3), (0, -1)), ((2, 3), (slice(None), 1)),
+    ((4, 2, 3), (slice(0, 3, 2), 1)), ((4, 2, 3), (2, slice(None, None, -1))), ((2, 2), (0, 0)),
+)  # fmt: skip
+_GATHERED: tuple[tuple[Shape, tuple[Any, ...]], ...] = (
+    ((3,), ((0, 2, 2),)), ((3,), ((True, False, True),)), ((2, 3), ((1, 0, 1), slice(None))), ((2, 3), (..., (2, 2))),
+    ((4, 2, 3), ((3, 0), 1)), ((4, 2, 3), (0, slice(None), (2, 0, 2))), ((3, 3), ((0, 1), (2, 2))),
+)  # fmt: skip
+
+
+def _moving(name: str, on_objects: Any, **columns: Any) -> Op:
+    """A row that moves entries: on object arrays of any numbers it does the same, so that three columns are one."""
+    forms = dict.fromkeys(("exact", "sympy", "ball"), on_objects)
+    return Op(name, **{"elementwise": False, "ulps": 0.0, "moves": True, **forms, **columns})
+
+
 ROWS = (
-    Op("transpose", _transpose, (_transpose_vjp,), _object_transpose, np.transpose, _transposed_shape, "transpose(a)",
-       params=("axes",), elementwise=False, ulps=0.0, moves=True, ball=ball_forms.transpose),
-    Op("index", _index, (_index_vjp,), lambda a, index: a[index], lambda a, index: a[index], _indexed_shape, "a[0]",
-       params=("index",), elementwise=False, ulps=0.0, moves=True, ball=ball_forms.index),
-    Op("gather", _gather, (_gather_vjp,), lambda a, index: a[_lists(index)], lambda a, index: a[_lists(index)],
-       _gathered_shape, "a[[0, 2]]", params=("index",), elementwise=False, ulps=0.0, moves=True,
-       ball=ball_forms.gather),
-    Op("reshape", _reshape, (_as_it_was,), lambda a, shape: a.reshape(shape), np.reshape, _reshaped_shape,
-       "reshape(a, shape=(2, 3))", params=("shape",), required=("shape",), elementwise=False, ulps=0.0, moves=True,
-       ball=ball_forms.reshape),
-    Op("ravel", lambda a: a.reshape(len(a), -1), (_as_it_was,), lambda a: a.reshape(-1), np.ravel,
-       lambda a: (math.prod(a),), "ravel(a)", elementwise=False, ulps=0.0, moves=True,
-       ball=lambda a: ball_forms.reshape(a, -1)),
-    Op("expand_dims", lambda a, axis: a.reshape(len(a), *_expanded_shape(a.shape[1:], axis)), (_as_it_was,),
-       lambda a, axis: a.reshape(_expanded_shape(a.shape, axis)), np.expand_dims, _expanded_shape,
-       "expand_dims(a, axis=0)", params=("axis",), required=("axis",), axis_of="result", elementwise=False, ulps=0.0,
-       moves=True, ball=np.expand_dims),
-    Op("squeeze", lambda a, axis=None: a.reshape(len(a), *_squeezed_shape(a.shape[1:], axis)), (_as_it_was,),
-       _object_squeeze, np.squeeze, _squeezed_shape, "squeeze(a)", params=("axis",), elementwise=False, ulps=0.0,
-       moves=True, ball=np.squeeze),
-    Op("broadcast_to", _broadcast, (_broadcast_vjp,), np.broadcast_to, np.broadcast_to, _broadcast_shape,
-       "broadcast_to(a, shape=(2, 3))", params=("shape",), required=("shape",), elementwise=False, ulps=0.0,
-       moves=True, ball=np.broadcast_to),
-    Op("stack", _stack, (_stack_vjp,), _object_stack, _object_stack, _stacked_shape, "stack([a, b])",
-       params=("axis",), axis_of="result", variadic="list", elementwise=False, ulps=0.0, moves=True,
-       ball=ball_forms.stack),
-    Op("concatenate", _concatenate, (_concatenate_vjp,), _object_concatenate, _object_concatenate, _joined_shape,
-       "concatenate([a, b])", params=("axis",), variadic="list", elementwise=False, ulps=0.0, moves=True,
-       ball=ball_forms.concatenate),
-    Op("pad", _pad, (_pad_vjp,), _object_pad, _object_pad, _padded_shape, "pad(a, pad_width=1)", params=("pad_width",),
-       required=("pad_width",), elementwise=False, ulps=0.0, moves=True, ball=ball_forms.pad,
-       source="NumPy's pad with its default mode, constant zeros"),
-    Op("flip", _flip, (lambda g, y, a, axis=None: _flip(g, axis),), np.flip, np.flip, lambda a, axis=None: a, "flip(a)",
-       params=("axis",), elementwise=False, ulps=0.0, moves=True, ball=np.flip),
-    Op("roll", _roll, (_roll_vjp,), _object_roll, _object_roll, _roll_shape, "roll(a, shift=1)",
-       params=("shift", "axis"), required=("shift",), elementwise=False, ulps=0.0, moves=True, ball=_object_roll),
+    _moving("transpose", _object_transpose, example="transpose(u)", params=("axes",), shape=_transposed_shape,
+            trials=of_one(((), {}), ((3,), {}), ((2, 3), {}), ((4, 2, 3), {}), ((4, 2, 3), {"axes": (1, 0, 2)}),
+                          ((4, 2, 3), {"axes": (2, 0, 1)})),
+            forward=_transpose, vjps=(_transpose_vjp,), code=Whole(_transpose_code, _transpose_back, "turned back")),
+    _moving("index", lambda a, index: a[index], spelling="a[0]", example="u[0]", params=("index",),
+            shape=_indexed_shape, trials=of_one(*((shape, {"index": index}) for shape, index in _INDICES)),
+            forward=_index, vjps=(_index_vjp,), code=Picked()),
+    _moving("gather", lambda a, index: a[_lists(index)], spelling="a[[0, 2]]", example="u[[0, 1, 1]]",
+            params=("index",), shape=_gathered_shape,
+            trials=of_one(*((shape, {"index": index}) for shape, index in _GATHERED)),
+            forward=_gather, vjps=(_gather_vjp,), code=Picked()),
+    _moving("reshape", np.reshape, spelling="reshape(a, shape=(2, 3))", example="reshape(u, (2, 1))",
+            params=("shape",), required=("shape",), shape=_reshaped_shape,
+            trials=of_one(*((shape, {"shape": to}) for shape, to in _RESHAPES)),
+            forward=_reshape, vjps=(_as_it_was,), code=_RESHAPED),
+    _moving("ravel", np.ravel, example="ravel(u)", shape=lambda a: (math.prod(a),), trials=plain(*UNARY),
+            forward=lambda a: a.reshape(len(a), -1), vjps=(_as_it_was,),
+            code=Whole(call("np.ravel"), reshaped_back, "back to its shape")),
+    _moving("expand_dims", np.expand_dims, spelling="expand_dims(a, axis=0)", example="expand_dims(u, axis=1)",
+            params=("axis",), required=("axis",), axis_of="result", shape=_expanded_shape,
+            trials=of_one(*((shape, {"axis": axis}) for shape, axis in _EXPANDED)),
+            forward=lambda a, axis: a.reshape(len(a), *_expanded_shape(a.shape[1:], axis)), vjps=(_as_it_was,),
+            code=_RESHAPED),
+    _moving("squeeze", _object_squeeze, example="squeeze(u)", params=("axis",), shape=_squeezed_shape,
+            trials=(*plain((1, 3), (1,), (2, 1, 3)), *of_one(((1, 3, 1), {"axis": 2}))),
+            forward=lambda a, axis=None: a.reshape(len(a), *_squeezed_shape(a.shape[1:], axis)), vjps=(_as_it_was,),
+            code=_RESHAPED),
+    _moving("broadcast_to", np.broadcast_to, spelling="broadcast_to(a, shape=(2, 3))",
+            example="broadcast_to(u, (2, 2))", params=("shape",), required=("shape",), shape=_broadcast_shape,
+            trials=of_one(*((shape, {"shape": to}) for shape, to in _BROADCASTS)),
+            forward=_broadcast, vjps=(_broadcast_vjp,),
+            code=Whole(lambda p: f"np.broadcast_to({p.a}, {entries(p.shape)})",
+                       lambda p: summed_to(p.g, p.shape, p.shapes[0]), "summed over the repeated axes")),
+    _moving("stack", _object_stack, spelling="stack([a, b])", example="stack([u, b])", variadic="list",
+            params=("axis",), axis_of="result", shape=_stacked_shape,
+            trials=((((3,),) * 2, {}), (((3,),) * 3, {"axis": 1}), (((),) * 2, {}), (((2, 3),), {"axis": -1}),
+                    (((2, 2),) * 2, {"axis": 1})),
+            forward=_stack, vjps=(_stack_vjp,),
+            code=Whole(lambda p: f"np.stack([{', '.join(p.operands)}]{p.options('axis')})", _stack_back,
+                       "its own part")),
+    _moving("concatenate", _object_concatenate, spelling="concatenate([a, b])", example="concatenate([u, b])",
+            variadic="list", params=("axis",), shape=_joined_shape,
+            trials=((((3,), (2,)), {}), (((2, 3), (1, 3), (4, 3)), {}), (((2, 3), (2, 1)), {"axis": -1}),
+                    (((2, 2),), {"axis": 1})),
+            forward=_concatenate, vjps=(_concatenate_vjp,),
+            code=Whole(lambda p: f"np.concatenate([{', '.join(p.operands)}]{p.options('axis')})", _concatenate_back,
+                       "its own part")),
+    _moving("pad", _object_pad, ball=_object_fill, spelling="pad(a, pad_width=1)", example="pad(u, (1, 0))",
+            params=("pad_width",), required=("pad_width",), shape=_padded_shape,
+            source="NumPy's pad with its default mode, constant zeros",
+            trials=of_one(*((shape, {"pad_width": width}) for shape, width in _PADS)),
+            forward=_pad, vjps=(_pad_vjp,),
+            code=Whole(lambda p: f"np.pad({p.a}, {p.params['pad_width']})", _pad_back, "without the padding")),
+    _moving("flip", np.flip, example="flip(u)", params=("axis",), shape=lambda a, axis=None: a, trials=_FLIPS,
+            forward=_flip, vjps=(lambda g, y, a, axis=None: _flip(g, axis),),
+            code=Whole(call("np.flip", "axis"), lambda p: f"np.flip({p.g}{p.options('axis')})", "flipped back")),
+    _moving("roll", _object_roll, spelling="roll(a, shift=1)", example="roll(u, 1)", params=("shift", "axis"),
+            required=("shift",), shape=_roll_shape,
+            trials=(*((shapes, {"shift": 1, **params}) for shapes, params in _FLIPS),
+                    *of_one(((2, 3), {"shift": -2, "axis": 1}), ((2, 3), {"shift": (1, 2), "axis": (0, 1)}))),
+            forward=_roll, vjps=(_roll_vjp,),
+            code=Whole(lambda p: f"np.roll({p.a}, {p.params['shift']}{p.options('axis')})", _roll_back,
+                       "rolled back")),
 )  # fmt: skip

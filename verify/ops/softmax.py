@@ -7,9 +7,12 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from verify.numbers import ball_forms
-from verify.ops.axes import floats_of, reduced_shape, shift, some_entries, spread
-from verify.ops.row import Op, Shape, by_lowering
+from verify.numbers.ball_forms import ONE, ZERO, Number, divide, log
+from verify.ops.axes import along, each_along, floats_of, reduced_shape, shift, some_entries, spread
+from verify.ops.code import Place, Whole, call
+from verify.ops.row import Op, Shape
+from verify.ops.texts import held
+from verify.ops.trials import REDUCTIONS, of_one
 
 Axis = tuple[int, ...] | None
 
@@ -100,15 +103,74 @@ def _exact_logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return _LOG(np.sum(_EXP(a), axis=axis, keepdims=keepdims))
 
 
-ROWS = (
-    Op("softmax", _softmax, (_softmax_vjp,), by_lowering, _exact_softmax, _shape, "softmax(a)", params=("axis",),
-       elementwise=False, lower=_lower_softmax, held=_largest, ball=ball_forms.softmax,
-       source="SciPy's special.softmax"),
-    Op("log_softmax", _log_softmax, (_log_softmax_vjp,), by_lowering,
-       lambda a, axis=None: a - _exact_logsumexp(a, axis, keepdims=True), _shape, "log_softmax(a)", params=("axis",),
-       elementwise=False, lower=_lower_log_softmax, held=_largest, ball=ball_forms.log_softmax,
-       source="SciPy's special.log_softmax"),
-    Op("logsumexp", _logsumexp, (_logsumexp_vjp,), by_lowering, _exact_logsumexp, _reduced, "logsumexp(a)",
-       params=("axis", "keepdims"), elementwise=False, lower=_lower_logsumexp, held=_largest,
-       ball=ball_forms.logsumexp, source="SciPy's special.logsumexp"),
+FEW_SHARES = 12
+"""Up to so many entries each is compared with each; beyond, their sum is formed once."""
+
+
+def _quotients(row: list[Number]) -> list[Number]:
+    """For each number the sum of all exponentials, divided by its own: narrow where balls are wide."""
+    if len(row) <= FEW_SHARES:
+        return [sum(((other - x).exp() for other in row), ZERO) for x in row]
+    e = [x.exp() for x in row]
+    total = sum(e, ZERO)
+    return [divide(total, x) for x in e]
+
+
+def _softmax_ball(a: Any, axis: Axis = None) -> Any:
+    return each_along(lambda row: [divide(ONE, total) for total in _quotients(row)], a, axis)
+
+
+def _log_softmax_ball(a: Any, axis: Axis = None) -> Any:
+    return each_along(lambda row: [-log(total) for total in _quotients(row)], a, axis)
+
+
+def _logsumexp_ball(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    return along(lambda row: log(sum((x.exp() for x in row), ZERO)), a, axis, keepdims)
+
+
+def _softmax_back(p: Place) -> str:
+    return f"{held(p.y)} * ({p.g} - np.sum({held(p.g)} * {held(p.y)}{p.kept or ', keepdims=True'}))"
+
+
+def _log_softmax_back(p: Place) -> str:
+    return f"{p.g} - np.exp({p.y}) * np.sum({p.g}{p.kept or ', keepdims=True'})"
+
+
+SHARES = of_one(
+    ((3,), {}), ((2, 3), {"axis": 1}), ((2, 3), {"axis": 0}), ((4, 2, 3), {"axis": (0, 2)}), ((2, 2), {"axis": -1}),
 )  # fmt: skip
+
+ROWS = (
+    Op("softmax", example="softmax(u)", elementwise=False, params=("axis",), shape=_shape, trials=SHARES,
+       source="SciPy's special.softmax", forward=_softmax, vjps=(_softmax_vjp,),
+       exact=_exact_softmax, lower=_lower_softmax, held=_largest, ball=_softmax_ball,
+       code=Whole(call("softmax", "axis"), _softmax_back, "y * (dy - sum(dy * y))")),
+    Op("log_softmax", example="log_softmax(u)", elementwise=False, params=("axis",), shape=_shape, trials=SHARES,
+       source="SciPy's special.log_softmax", forward=_log_softmax, vjps=(_log_softmax_vjp,),
+       exact=lambda a, axis=None: a - _exact_logsumexp(a, axis, keepdims=True),
+       lower=_lower_log_softmax, held=_largest, ball=_log_softmax_ball,
+       code=Whole(lambda p: f"{held(p.a)} - logsumexp({p.a}{p.kept or ', keepdims=True'})", _log_softmax_back,
+                  "dy - softmax * sum(dy)")),
+    Op("logsumexp", example="logsumexp(u)", elementwise=False, params=("axis", "keepdims"), shape=_reduced,
+       trials=REDUCTIONS, source="SciPy's special.logsumexp", forward=_logsumexp, vjps=(_logsumexp_vjp,),
+       exact=_exact_logsumexp, lower=_lower_logsumexp, held=_largest, ball=_logsumexp_ball,
+       code=Whole(call("logsumexp", "axis", "keepdims"), lambda p: f"softmax({p.a}{p.options('axis')}) * {p.spread}",
+                  "its gradient is softmax")),
+)  # fmt: skip
+
+HELPERS = {
+    "softmax": '''\
+def softmax(a, axis=None):
+    """exp(a) / sum(exp(a)), without overflow."""
+    e = np.exp(a - np.max(a, axis=axis, keepdims=True))
+    return e / np.sum(e, axis=axis, keepdims=True)
+''',
+    "logsumexp": '''\
+def logsumexp(a, axis=None, keepdims=False):
+    """log(sum(exp(a))), without overflow."""
+    top = np.max(a, axis=axis, keepdims=True)
+    total = np.log(np.sum(np.exp(a - top), axis=axis, keepdims=True)) + top
+    return total if keepdims else np.squeeze(total, axis=axis)
+''',
+}
+"""Functions that a printed module brings along where it names them."""

@@ -9,19 +9,27 @@ from typing import Any
 import mpmath
 import numpy as np
 import sympy
+from flint import arb
 
-from verify.ops import ball_functions
-from verify.ops.row import POSITIVE, Op, elementwise_shape
+from verify.numbers.ball_forms import by_series, inside
+from verify.ops.code import entrywise
+from verify.ops.row import POSITIVE, Op
+
+
+def _erf(a: Any) -> Any:
+    from scipy.special import erf
+
+    return erf(a)
+
+
+def _erf_vjp(g: Any, y: Any, a: Any) -> Any:
+    return g * ((2.0 / math.sqrt(math.pi)) * np.exp(-(a * a)))
 
 
 def _erfc(a: Any) -> Any:
     from scipy.special import erfc
 
     return erfc(a)
-
-
-def _erfc_vjp(g: Any, y: Any, a: Any) -> Any:
-    return g * ((-2.0 / math.sqrt(math.pi)) * np.exp(-(a * a)))
 
 
 def _gamma(a: Any) -> Any:
@@ -65,10 +73,28 @@ def _around_two() -> tuple[float, ...]:
 
 
 ROWS = (
-    Op("erfc", _erfc, (_erfc_vjp,), sympy.erfc, mpmath.erfc, elementwise_shape, "erfc(a)",
-       ulps=700.0, ball=ball_functions.erfc),  # SciPy rounds a**2 before its exponential: 341 were met at 24
-    Op("gamma", _gamma, (lambda g, y, a: g * (y * _digamma(a)),), sympy.gamma, mpmath.gamma, elementwise_shape,
-       "gamma(a)", (POSITIVE,), ulps=6.0, ball=ball_functions.gamma),
-    Op("lgamma", _lgamma, (lambda g, y, a: g * _digamma(a),), sympy.loggamma, mpmath.loggamma, elementwise_shape,
-       "lgamma(a)", (POSITIVE,), ulps=16.0, ball=ball_functions.lgamma),
+    Op("erf", example="erf(u)", ulps=2.0, reach=(26.0, 9.0), forward=_erf, vjps=(_erf_vjp,),
+       exact=mpmath.erf, sympy=sympy.erf, ball=lambda a: a.erf(),
+       code=entrywise("erf({A})", "2 / np.pi**0.5 * np.exp(-{a}**2)")),
+    Op("erfc", example="erfc(u)", reach=(26.0, 9.0),
+       ulps=700.0,  # SciPy rounds a**2 before its exponential: 341 were met at 24
+       forward=_erfc, vjps=(lambda g, y, a: -_erf_vjp(g, y, a),),
+       exact=mpmath.erfc, sympy=sympy.erfc, ball=by_series(arb.erfc, lambda a: -a.erf()),
+       code=entrywise("erfc({A})", "-2 / np.pi**0.5 * np.exp(-{a}**2)")),
+    Op("gamma", example="gamma(u)", domain=(POSITIVE,), ulps=6.0, reach=(150.0, 30.0),
+       forward=_gamma, vjps=(lambda g, y, a: g * (y * _digamma(a)),),
+       exact=mpmath.gamma, sympy=sympy.gamma, ball=inside(0.0, math.inf, lambda a: a.gamma()),
+       code=entrywise("special.gamma({A})", "{y} * special.digamma({A})")),
+    Op("lgamma", example="lgamma(u)", domain=(POSITIVE,), ulps=16.0,
+       reach=(1e4, 1e4),  # mpmath takes seconds beyond
+       forward=_lgamma, vjps=(lambda g, y, a: g * _digamma(a),),
+       exact=mpmath.loggamma, sympy=sympy.loggamma, ball=inside(0.0, math.inf, lambda a: a.lgamma()),
+       code=entrywise("special.gammaln({A})", "special.digamma({A})")),
 )  # fmt: skip
+
+HELPERS = {
+    "special": "from scipy import special\n",
+    "erf": "from scipy.special import erf\n",
+    "erfc": "from scipy.special import erfc\n",
+}
+"""Imports and functions that a printed module brings along where it names them."""

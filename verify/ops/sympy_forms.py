@@ -1,11 +1,11 @@
 """Functions that SymPy lacks as functions of a real number, or has in a form that loses digits as floats.
 
-Each knows its derivative in SymPy's own terms, and SymPy applies the chain rule; nothing here knows the VJPs. They
-print as a case file writes them.
+Each knows its derivative in SymPy's own terms, and SymPy applies the chain rule; nothing here knows the VJPs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -13,7 +13,7 @@ import sympy
 
 
 class _RealFunction(sympy.Function):  # type: ignore[misc]  # SymPy comes without types
-    """A function of one real number that is real; ``evaluated`` is its value in mpmath."""
+    """A function of one real number that is real."""
 
     @classmethod
     def eval(cls, a: Any) -> Any:  # noqa: ARG003 - SymPy's signature
@@ -31,127 +31,42 @@ class _RealFunction(sympy.Function):  # type: ignore[misc]  # SymPy comes withou
             return sympy.Float(self.evaluated(mpmath.mpf(number)), precision=prec)
 
 
-class expm1(_RealFunction):  # noqa: N801 - printed as it is written
-    """``exp(a) - 1``, which as it stands loses the digits of a small a.
+def real_function(
+    name: str,
+    value: Callable[[Any], Any],
+    slope: Callable[[Any, Any], Any],
+    *,
+    real: Callable[[Any], Any] | None = None,
+    positive: bool = False,
+    sign_of: bool = False,
+) -> type[sympy.Function]:
+    """A function of one number that prints as a case file writes it.
+
+    ``value`` is the function in mpmath, to all digits; ``slope`` its derivative in SymPy's terms, of the argument and
+    the function itself. ``real`` says of which arguments it is real (of real ones if left out); ``positive`` that it
+    is above 0 everywhere, ``sign_of`` that it has the sign of its argument.
 
     >>> x = sympy.Symbol("x", real=True)
-    >>> expm1(x).diff(x), expm1(sympy.Rational(1, 10**9)).evalf(12)
-    (exp(x), 1.00000000050e-9)
+    >>> expm1 = real_function("expm1", mpmath.expm1, lambda a, y: sympy.exp(a))
+    >>> expm1(x).diff(x), expm1(2 * x), expm1(sympy.Rational(1, 10**9)).evalf(12)
+    (exp(x), expm1(2*x), 1.00000000050e-9)
+    >>> cbrt = real_function("cbrt", mpmath.cbrt, lambda a, y: 1 / (3 * y**2), sign_of=True)
+    >>> cbrt(x).diff(x), cbrt(sympy.exp(x)).is_extended_positive
+    (1/(3*cbrt(x)**2), True)
     """
-
-    def fdiff(self, argindex: int = 1) -> Any:  # noqa: ARG002 - it has one argument
-        """The exponential function."""
-        return sympy.exp(self.args[0])
-
-    @staticmethod
-    def evaluated(a: Any) -> Any:
-        """The value in mpmath, to all digits."""
-        return mpmath.expm1(a)
-
-
-class log1p(_RealFunction):  # noqa: N801 - printed as it is written
-    """``log(1 + a)``, which as it stands loses the digits of a small a.
-
-    >>> x = sympy.Symbol("x", real=True)
-    >>> log1p(x).diff(x), log1p(sympy.Rational(1, 10**9)).evalf(12)
-    (1/(x + 1), 9.99999999500e-10)
-    """
-
-    def fdiff(self, argindex: int = 1) -> Any:  # noqa: ARG002 - it has one argument
-        """The reciprocal of what the logarithm is taken of."""
-        return 1 / (1 + self.args[0])
-
-    def _eval_is_extended_real(self) -> Any:
-        return (self.args[0] + 1).is_extended_positive
-
-    @staticmethod
-    def evaluated(a: Any) -> Any:
-        """The value in mpmath, to all digits."""
-        return mpmath.log1p(a)
-
-
-class softplus(_RealFunction):  # noqa: N801 - printed as it is written
-    """``log(1 + exp(a))``, which as it stands overflows at 710 and loses every digit at -37.
-
-    >>> x = sympy.Symbol("x", real=True)
-    >>> softplus(x).diff(x), softplus(sympy.Integer(0)).evalf(5)
-    (1/(1 + exp(-x)), 0.69315)
-    """
-
-    def fdiff(self, argindex: int = 1) -> Any:  # noqa: ARG002 - it has one argument
-        """The logistic function."""
-        return 1 / (1 + sympy.exp(-self.args[0]))
-
-    def _eval_is_extended_positive(self) -> Any:
-        return self.args[0].is_extended_real
-
-    @staticmethod
-    def evaluated(a: Any) -> Any:
-        """The value in mpmath, to all digits."""
-        return max(a, mpmath.mpf(0)) + mpmath.log1p(mpmath.exp(-abs(a)))
-
-
-class cbrt(_RealFunction):  # noqa: N801 - printed as it is written
-    """The real cube root, also of negative numbers; SymPy's own takes the complex one there.
-
-    >>> x = sympy.Symbol("x", real=True)
-    >>> cbrt(x).diff(x), cbrt(sympy.Integer(-8)).evalf(5)
-    (1/(3*cbrt(x)**2), -2.0000)
-    """
-
-    def fdiff(self, argindex: int = 1) -> Any:  # noqa: ARG002 - it has one argument
-        """By the rule of inverse functions."""
-        return 1 / (3 * self**2)
-
-    def _eval_is_extended_positive(self) -> Any:
-        return self.args[0].is_extended_positive
-
-    def _eval_is_extended_negative(self) -> Any:
-        return self.args[0].is_extended_negative
-
-    def _eval_is_zero(self) -> Any:
-        return self.args[0].is_zero
-
-    @staticmethod
-    def evaluated(a: Any) -> Any:
-        """The value in mpmath, to all digits."""
-        return mpmath.sign(a) * mpmath.cbrt(abs(a))
-
-
-class floor(_RealFunction):  # noqa: N801 - printed as it is written
-    """The largest whole number that is not above a, with the slope 0 that SymPy's own leaves open.
-
-    >>> x = sympy.Symbol("x", real=True)
-    >>> floor(x / 2).diff(x), floor(sympy.Rational(-3, 2)).evalf(3)
-    (0, -2.00)
-    """
-
-    def fdiff(self, argindex: int = 1) -> Any:  # noqa: ARG002 - it has one argument
-        """0: where it jumps it has no slope."""
-        return sympy.Integer(0)
-
-    @staticmethod
-    def evaluated(a: Any) -> Any:
-        """The value in mpmath."""
-        return mpmath.floor(a)
-
-
-class ceil(_RealFunction):  # noqa: N801 - printed as it is written
-    """The smallest whole number that is not below a, with the slope 0 that SymPy's own leaves open.
-
-    >>> x = sympy.Symbol("x", real=True)
-    >>> ceil(x / 2).diff(x), ceil(sympy.Rational(-3, 2)).evalf(3)
-    (0, -1.00)
-    """
-
-    def fdiff(self, argindex: int = 1) -> Any:  # noqa: ARG002 - it has one argument
-        """0: where it jumps it has no slope."""
-        return sympy.Integer(0)
-
-    @staticmethod
-    def evaluated(a: Any) -> Any:
-        """The value in mpmath."""
-        return mpmath.ceil(a)
+    members: dict[str, Any] = {
+        "__module__": __name__,
+        "evaluated": staticmethod(value),
+        "fdiff": lambda self, argindex=1: slope(self.args[0], self),
+    }
+    if real is not None:
+        members["_eval_is_extended_real"] = lambda self: real(self.args[0])
+    if positive:
+        members["_eval_is_extended_positive"] = lambda self: self.args[0].is_extended_real
+    if sign_of:
+        for fact in ("extended_positive", "extended_negative", "zero"):
+            members[f"_eval_is_{fact}"] = lambda self, fact=fact: getattr(self.args[0], f"is_{fact}")
+    return type(name, (_RealFunction,), members)
 
 
 class where(sympy.Function):  # type: ignore[misc]  # noqa: N801 - printed as it is written

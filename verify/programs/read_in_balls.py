@@ -144,7 +144,7 @@ class ReadInBalls:
         except VerifyError:
             return None
         taylor = Taylor(case.graph)
-        return None if taylor.without_form or len(case.graph.outputs) != len(by) else (case, taylor)
+        return None if len(case.graph.outputs) != len(by) else (case, taylor)
 
     def _run(self, case: Case, taylor: Taylor, given: Mapping[str, Array], unit: float, bits: int) -> list[Any]:
         """The outputs in order; a literal of the program is known to a unit roundoff, as everywhere."""

@@ -18,7 +18,7 @@ from typing import Any, Self
 from flint import arb
 
 from verify.numbers import ball_forms
-from verify.ops import ball_functions
+from verify.ops import OPS
 
 EXACT_BITS = 20
 """A literal of no more bits means itself."""
@@ -77,8 +77,8 @@ def _comparison(certain: Callable[[Any, Any], Any], opposite: Callable[[Any, Any
 def _power(base: arb, exponent: arb) -> Any:
     """NumPy's power: a whole constant exponent takes any base."""
     if exponent.is_exact() and exponent.is_integer():
-        return ball_forms.power_constant(base, float(exponent))
-    return ball_forms.power(base, exponent)
+        return OPS["power_constant"].ball(base, float(exponent))
+    return OPS["power"].ball(base, exponent)
 
 
 def _function(form: Callable[[Any], Any]) -> Callable[[BallNumber], BallNumber]:
@@ -154,35 +154,15 @@ class BallNumber:
     __eq__ = _comparison(operator.eq, operator.ne)
     __ne__ = _comparison(operator.ne, operator.eq)
 
-    # The names that NumPy's functions call on the entries of an object array.
-    exp = _function(ball_forms.exp)
-    log = _function(ball_forms.log)
-    sqrt = _function(ball_forms.sqrt)
-    tanh = _function(ball_forms.tanh)
+    # The names that NumPy's functions call on the entries of an object array; those of rows of the table follow below.
     absolute = __abs__
     fabs = __abs__
     exp2 = _function(lambda a: (a * arb(2).log()).exp())
-    expm1 = _function(ball_functions.expm1)
-    log1p = _function(ball_functions.log1p)
-    log2 = _function(ball_functions.log2)
-    log10 = _function(ball_functions.log10)
-    sin = _function(ball_forms.sin)
-    cos = _function(ball_forms.cos)
-    tan = _function(ball_functions.tan)
-    sinh = _function(ball_functions.sinh)
-    cosh = _function(ball_functions.cosh)
-    arcsin = _function(ball_functions.arcsin)
-    arccos = _function(ball_functions.arccos)
-    arctan = _function(ball_functions.arctan)
-    arctan2 = _operation(ball_functions.arctan2)
-    arcsinh = _function(ball_functions.arcsinh)
-    arccosh = _function(ball_functions.arccosh)
-    arctanh = _function(ball_functions.arctanh)
-    hypot = _operation(ball_forms.hypot)
-    square = _function(ball_functions.square)
-    reciprocal = _function(ball_functions.reciprocal)
-    cbrt = _function(ball_functions.cbrt)
-    __floor__ = _function(ball_functions.floor)
-    __ceil__ = _function(ball_functions.ceil)
-    negative = __neg__
+    __floor__ = _function(OPS["floor"].ball)
+    __ceil__ = _function(OPS["ceil"].ball)
     conjugate = __pos__
+
+
+for _row in OPS.values():
+    if _row.elementwise and not _row.params and _row.kink is None:
+        setattr(BallNumber, _row.name, _function(_row.ball) if _row.arity == 1 else _operation(_row.ball))

@@ -17,7 +17,7 @@ import flint
 import numpy as np
 import sympy
 
-from verify.ops import OPS, sympy_forms
+from verify.ops import OPS, Op, sympy_forms
 
 OBJECTS = np.dtype(object)
 
@@ -81,33 +81,16 @@ def _square(x: Any) -> Any:
     return x * x
 
 
-FLOAT_FUNCTIONS: Mapping[type[sympy.Basic], Callable[..., Any]] = {
-    sympy.exp: np.exp,
-    sympy.log: np.log,
-    sympy.tanh: np.tanh,
-    sympy.sinh: np.sinh,
-    sympy.cosh: np.cosh,
-    sympy.sin: np.sin,
-    sympy.cos: np.cos,
-    sympy.tan: np.tan,
-    sympy.asin: np.arcsin,
-    sympy.acos: np.arccos,
-    sympy.atan: np.arctan,
-    sympy.atan2: np.arctan2,
-    sympy.asinh: np.arcsinh,
-    sympy.acosh: np.arccosh,
-    sympy.atanh: np.arctanh,
-    sympy_forms.expm1: np.expm1,
-    sympy_forms.log1p: np.log1p,
-    sympy_forms.softplus: OPS["softplus"].forward,
-    sympy_forms.cbrt: np.cbrt,
-    sympy.erf: OPS["erf"].forward,
-    sympy.erfc: OPS["erfc"].forward,
-    sympy.gamma: OPS["gamma"].forward,
-    sympy.loggamma: OPS["lgamma"].forward,
+_BY_NAME: tuple[Op, ...] = tuple(
+    row
+    for row in OPS.values()
+    if row.elementwise and not row.params and row.kink is None and isinstance(row.sympy, sympy.FunctionClass)
+)
+"""Rows whose SymPy form is a function that SymPy knows by name."""
+
+FLOAT_FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
+    **{row.sympy: row.forward for row in _BY_NAME},
     sympy.polygamma: _polygamma,
-    sympy_forms.floor: np.floor,
-    sympy_forms.ceil: np.ceil,
     sympy_forms.where: _where,
     sympy_forms.where_or_equal: _where_or_equal,
     sympy.Abs: np.abs,
@@ -136,67 +119,24 @@ def _ball_sign(x: flint.arb) -> flint.arb:
     return 2 * _ball_step(x) - 1
 
 
-def _ball_where(a: flint.arb, b: flint.arb, x: flint.arb, y: flint.arb) -> flint.arb:
-    """The branch that is taken where that is decided, else both."""
-    if a > b:
-        return x
-    if a <= b:
-        return y
-    return x.union(y) if x.is_finite() and y.is_finite() else flint.arb.nan()
-
-
 def _ball_polygamma(order: flint.arb, x: flint.arb) -> flint.arb:
     return x.digamma() if order == 0 else flint.arb.nan()
 
 
-def _ball_softplus(x: flint.arb) -> flint.arb:
-    return x + (-x).exp().log1p() if x > 0 else x.exp().log1p()
-
-
-def _ball_cbrt(x: flint.arb) -> flint.arb:
-    if x > 0 or x == 0:
-        return x.root(3)
-    return -(-x).root(3) if x < 0 else flint.arb.nan()
-
-
 BALL_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
-    np.exp: flint.arb.exp,
-    np.log: flint.arb.log,
-    np.tanh: flint.arb.tanh,
-    np.sinh: flint.arb.sinh,
-    np.cosh: flint.arb.cosh,
-    np.sin: flint.arb.sin,
-    np.cos: flint.arb.cos,
-    np.tan: flint.arb.tan,
-    np.arcsin: flint.arb.asin,
-    np.arccos: flint.arb.acos,
-    np.arctan: flint.arb.atan,
-    np.arctan2: flint.arb.atan2,
-    np.arcsinh: flint.arb.asinh,
-    np.arccosh: flint.arb.acosh,
-    np.arctanh: flint.arb.atanh,
-    np.expm1: flint.arb.expm1,
-    np.log1p: flint.arb.log1p,
-    OPS["softplus"].forward: _ball_softplus,
-    np.cbrt: _ball_cbrt,
-    OPS["erf"].forward: flint.arb.erf,
-    OPS["erfc"].forward: flint.arb.erfc,
-    OPS["gamma"].forward: flint.arb.gamma,
-    OPS["lgamma"].forward: flint.arb.lgamma,
+    **{row.forward: row.ball for row in _BY_NAME},
     _polygamma: _ball_polygamma,
     np.sqrt: flint.arb.sqrt,
     np.abs: abs,
     _greatest: lambda *xs: reduce(flint.arb.max, xs),
     _least: lambda *xs: reduce(flint.arb.min, xs),
-    np.floor: flint.arb.floor,
-    np.ceil: flint.arb.ceil,
-    _where: _ball_where,
-    _where_or_equal: lambda a, b, x, y: _ball_where(b, a, y, x),
+    _where: OPS["where"].ball,
+    _where_or_equal: OPS["where_or_equal"].ball,
     _step: _ball_step,
     _sign: _ball_sign,
 }
-"""NumPy function -> the same on a ball. Comparisons of balls answer False where they are undecided, so whatever
-chooses by a comparison has a form of its own here."""
+"""NumPy function -> the same on a ball: the leaves are the table's, and what the two roads make of them is not.
+Comparisons of balls answer False where they are undecided, so whatever chooses by one has a form of its own here."""
 
 
 def _entrywise(function: Callable[..., Any]) -> Callable[..., Any]:

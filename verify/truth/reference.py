@@ -229,7 +229,6 @@ class Enclosures:
         self._inputs = {name: np.asarray(value, dtype=np.float64) for name, value in inputs.items()}
         self._upstream = {name: np.asarray(value, dtype=np.float64) for name, value in upstream.items()}
         self._refusal = self._refused()
-        self._no_form = Unproved.NO_FORM if reference.taylor.without_form else None
         self._levels: dict[int, _Level] = {}
         self._work = Work(reference.most_work)
         if not self._refusal and self._symbolic is not None:
@@ -246,7 +245,7 @@ class Enclosures:
     def along(self, name: str, direction: Array, needed: float) -> Enclosure:
         """The slope of the contracted output along a direction of a variable's shape: all its entries move at once."""
         if self._refusal:
-            return _enclosure(None, self._refusal, "taylor", FIRST_BITS, self._no_form)
+            return _enclosure(None, self._refusal, "taylor", FIRST_BITS)
         position, work = self.graph.position(name), Work(self.reference.most_work)
         found, bits = None, FIRST_BITS
         for bits in self.reference.ladder:
@@ -293,9 +292,10 @@ class Enclosures:
     # ------------------------------------------------------------------------------------------- precision and work
 
     def _answer(self, question: _Question, needed: float | None) -> Enclosure:
-        reason, lacks = self._refusal, self._no_form
+        reason = self._refusal
         if reason:
-            return _enclosure(None, reason, "taylor", FIRST_BITS, lacks)
+            return _enclosure(None, reason, "taylor", FIRST_BITS)
+        lacks: Unproved | None = None
         found: tuple[flint.arb | None, str, int] = (None, "", FIRST_BITS)
         rises = 0
         for bits in self.reference.ladder:
@@ -389,8 +389,6 @@ class Enclosures:
 
     def _refused(self) -> str:
         """Why nothing can be enclosed at all."""
-        if self.reference.taylor.without_form:
-            return f"no ball form for {', '.join(self.reference.taylor.without_form)}"
         for what, arrays in (("input", self._inputs), ("the upstream gradient of", self._upstream)):
             for name, array in arrays.items():
                 for index in np.argwhere(~np.isfinite(array[0])).tolist():

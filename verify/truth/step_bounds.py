@@ -114,8 +114,6 @@ class PointSteps:
         self.output = contraction(self.graph, upstream)
         exact = {key: Balls.exact(value) for key, value in inputs.items()}
         self.floats = self.program.run(exact, constants=constant_balls(self.graph, dtype_of(inputs)))
-        if self.taylor.without_form:
-            return
         with precision(self.bits, TERMS):
             self.values = self.taylor.values({key: _widened(value) for key, value in inputs.items()})
             self.weights = [(self.graph.position(key), _widened(g)) for key, g in upstream.items()]
@@ -140,8 +138,6 @@ class EntrySteps:
         self._floats = point.floats
         self.x = self._floats[self.position].value[(0, *entry)]
         """The entry as floats have it, a number of the dtype, from which steps start."""
-        if self.taylor.without_form:
-            return
         with precision(self.bits, TERMS):
             self._values, self._weights = point.values, point.weights
             self._center = self._values[self.position] if not entry else self._values[self.position][entry]
@@ -176,8 +172,6 @@ class EntrySteps:
         return Balls(*(np.broadcast_to(part, ends.shape) for part in (total.value, total.radius)))
 
     def _bound(self, below: float, above: float, rounding: float) -> StepBound:
-        if self.taylor.without_form:
-            return StepBound(math.inf, rounding, f"no ball form for {', '.join(self.taylor.without_form)}")
         if not below < above:
             return StepBound(math.inf, math.inf, "the ends of the step are not two numbers, one below the other")
         truncation, reason = self._truncation(below, above)
@@ -260,7 +254,7 @@ class EntrySteps:
 
     def _curvature(self) -> float:
         """The size of the third coefficient at the point, 0 where it is unknown."""
-        if self.taylor.without_form or not self._third.is_finite():
+        if not self._third.is_finite():
             return 0.0
         return float_above(self._third.abs_upper())
 
