@@ -280,7 +280,7 @@ def _range_left(graph: Graph, values: Any, inputs: Mapping[str, Array], answer: 
     taylor = Taylor(graph)
     points = answer.bad.reshape(len(answer.bad), -1).any(axis=1)
     is_told_by_others = points.all() and np.any(np.isfinite(given) & (np.abs(given) >= tiny))
-    if is_told_by_others or taylor.without_form:
+    if is_told_by_others:
         return []
     found = []
     with precision(RANGE_BITS):
