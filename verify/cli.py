@@ -157,6 +157,8 @@ def _add_run(parser: _Parser) -> None:
 def _add_report_options(parser: _Parser) -> None:
     for name, kind in FORMATS.items():
         parser.add_argument(f"--{name}", metavar="DIR" if kind.files else "FILE", help=kind.told)
+    rows = "write every row to the tables, not those alone that fail, stand out or are a sample of what passes"
+    parser.add_argument("--all-rows", action="store_true", help=rows)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -176,10 +178,10 @@ def _run(args: argparse.Namespace) -> int:
             asked = replace(settings(vars(args).get), cached=not args.no_cache, kill_score=args.kill_score)
             run = run_cases(files, asked, jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
     except RunInterrupted as stop:
-        return _interrupted(stop.run, targets)
+        return _interrupted(stop.run, targets, args.all_rows)
     if not (args.no_cache or said):
         _tell_cache_trouble()  # a disk that filled up meanwhile
-    return _reported(replace(run, command=join(["verify", *args.command_line])), targets)
+    return _reported(replace(run, command=join(["verify", *args.command_line])), targets, args.all_rows)
 
 
 def _tell_cache_trouble() -> str:
@@ -192,11 +194,11 @@ def _tell_cache_trouble() -> str:
     return said
 
 
-def _interrupted(run: Run, targets: list[Target]) -> int:
+def _interrupted(run: Run, targets: list[Target], all_rows: bool) -> int:
     """Reports what was done of a run that the user ended; an earlier report is not replaced by an empty one."""
     from verify.report.format import plural
 
-    written, failed = write_reports(run, targets) if run.cases else ([], [])
+    written, failed = write_reports(run, targets, all_rows=all_rows) if run.cases else ([], [])
     for fault in failed:
         print(f"verify: {fault}", file=sys.stderr)
     so_far = f"{plural(len(run.cases), 'result')} so far, as incomplete, in {', '.join(map(str, written))}"
@@ -224,18 +226,22 @@ def _targets(args: argparse.Namespace) -> list[Target]:
     return asked + usual_targets("reports" if args.reports is None else args.reports)
 
 
-def _reported(run: Run, targets: list[Target]) -> int:
+def _reported(run: Run, targets: list[Target], all_rows: bool) -> int:
     """Writes the reports, then prints the table: who closes the pipe early still has the reports.
 
     Raises UsageError at last where a report could not be written: the table and the other reports are there.
     """
     from verify.errors import UsageError
+    from verify.report.select import kept_rows, reduced
     from verify.report.terminal import make_console, print_run
 
-    written, failed = write_reports(run, targets)
+    written, failed = write_reports(run, targets, all_rows=all_rows)
     print_run(run, make_console())
     if written:
-        print("Wrote " + ", ".join(map(str, written)))
+        kept = kept_rows(run)
+        told = kept if all_rows else kept_rows(reduced(run))
+        left_out = f" with {told:,} of {kept:,} rows; --all-rows writes them all" if told < kept else ""
+        print("Wrote " + ", ".join(map(str, written)) + left_out)
     if failed:
         raise UsageError("; ".join(failed))
     return run.exit_code
@@ -298,7 +304,7 @@ def _check(args: argparse.Namespace) -> int:
     if not args.forget:
         _tell_cache_trouble()
     run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get))
-    return _reported(replace(run, command=join(["verify", *args.command_line])), targets)
+    return _reported(replace(run, command=join(["verify", *args.command_line])), targets, args.all_rows)
 
 
 # ------------------------------------------------------------------------------------------------------------ show

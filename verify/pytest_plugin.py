@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from verify.records import CaseResult, Run
 
 SUFFIXES = (".yaml", ".yml")
-GROUPS_SHOWN = 3
-"""How many kinds of failure a report tells in full; the rows of the others are counted."""
 
 
 class CaseFailedError(Exception):
@@ -69,17 +67,12 @@ def failure_text(result: CaseResult) -> str:
     >>> print(failure_text(CaseResult("f", "cases/f.yaml", problems=("cases/f.yaml:3: unknown name 'z'",))))
     cases/f.yaml:3: unknown name 'z'
     """
-    from verify.report.select import failure_groups
-    from verify.report.terminal import describe_finding, describe_group
+    from verify.report.terminal import describe_causes, describe_finding
 
-    groups = failure_groups(result)[:GROUPS_SHOWN]
     found = [describe_finding(finding, result) for finding in result.findings]
-    blocks = [*result.problems, *result.failures, *found, *(describe_group(group, result) for group in groups)]
-    others = sum(variable.failed for variable in result.variables) - sum(group.rows for group in groups)
+    blocks = [*result.problems, *result.failures, *found, *(text for _, text in describe_causes([result]))]
     if result.simplest is not None:
         blocks.append(f"simplest point that shows it: {result.simplest.sentence}")
-    if others:
-        blocks.append(f"{others} rows more do not pass; 'verify run {result.file}' reports them all")
     return "\n\n".join(blocks)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 SUBJECT = "subject"
 """The name, among the methods, of a gradient under test."""
+
+WRONG_FIGURE = "the expected figure or the expressions"
+"""Who is suspected where everything but the case file's figure agrees."""
+
+UPSTREAM = "upstream of "
+"""What stands before the name of an output among the values of a point."""
 
 METHODS: tuple[str, ...] = ("symbolic", "reverse", "central")
 """The order in which methods stand in every table."""
@@ -174,6 +180,17 @@ COLUMNS: Mapping[str, str] = {column.name: str(column.type) for column in fields
 """The columns by name, with the kind of each: one of the four above, or a mapping from methods to numbers."""
 
 
+def each(column: Any, change: Callable[[Any], Any]) -> Any:
+    """A column that is changed; of one that has numbers for each method, those of each.
+
+    >>> each({"reverse": 1, "central": 2}, lambda x: x + 1)
+    {'reverse': 2, 'central': 3}
+    """
+    if isinstance(column, Mapping):
+        return {method: change(numbers) for method, numbers in column.items()}
+    return change(column)
+
+
 @dataclass(frozen=True, slots=True)
 class Row(Columns[float, bool, Verdict, str]):
     """One entry of one gradient at one point: what every method says of it, and what it came to."""
@@ -212,6 +229,11 @@ class Rows(Columns["FloatArray", "BoolArray", "NDArray[np.int8]", "IntArray"]):
     def __len__(self) -> int:
         """The number of rows R."""
         return len(self.point)
+
+    def take(self, chosen: Any) -> Rows:
+        """Some rows, by their positions or by truth values."""
+        columns = {name: each(getattr(self, name), lambda column: column[chosen]) for name in COLUMNS}
+        return Rows(self.point[chosen], self.entry[chosen], self.texts, **columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,6 +516,8 @@ class CaseResult:
     kinks: tuple[KinkRecord, ...] = ()
     """The first few points at which branches were undecided and gradients were held against their corners."""
     seed: int = 0
+    points_asked: int = 0
+    """Random points, as asked for."""
     points_checked: int = 0
     methods: tuple[str, ...] = METHODS
     unsupported: Mapping[str, str] = field(default_factory=dict)

@@ -287,7 +287,7 @@ def test_what_was_found(gradient_oracle):
     result.assert_outcomes(passed=1, failed=1)
     text = result.stdout.str()
     assert re.search(r"square\.yaml:4\b", text)
-    for word in ("FAIL dx of square: your dx is ", "yours ", "truth ", "allowed", "seed", "at = {'x': "):
+    for word in ("FAIL dx of square: your dx is ", "yours ", "truth ", "allowed", "repeat", "at = {'x': "):
         assert word in text
     assert 'gradient_oracle(wrong, "square")' in text
     assert "pytest_plugin.py" not in text

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sample_run
 
-from verify.records import CaseResult, Point, Run
-from verify.report.select import failure_groups, worst_rows
+from verify.records import SUBJECT, CaseResult, Point, Run
+from verify.report.cause import extent, repeating
+from verify.report.select import Cause, causes, failure_groups, worst_rows
 from verify.report.terminal import (
-    MOST_GROUPS,
+    MOST_LINES,
+    describe_causes,
     describe_failure,
-    describe_group,
     make_console,
     print_case_passes,
     print_run,
@@ -81,8 +82,8 @@ def test_every_case_is_told() -> None:
     """Failing rows, whole-case failures, problems and unsupported methods all appear."""
     text = printed(sample_run.sample_run())
     for part in (
-        "gradient of den, case wrong sign",
-        "and 29 rows more like it, the worst is shown (1 entry, 30 points in all)",
+        "FAIL dx of wrong engine: ",
+        "accumulation: 54 rows in 2 cases: wrong sign (30), wrong engine (24)",
         "ERROR cases/misspelt.yaml:7:10: unknown op 'sigmiod'. Did you mean 'sigmoid'?",
         "FAIL condition asked: symbolic was asked for by name and cannot do this case",
         "UNDECIDED condition number: symbolic unsupported: op 'cond' has no SymPy form",
@@ -126,7 +127,7 @@ def test_a_failure_names_everything() -> None:
         "expected  2.0595697955721652",
         "symbolic-reverse 0.0021",
         "suspect   reverse: a wrong local derivative",
-        f"seed      {sample_run.SEED}",
+        f"--seed {sample_run.SEED}",
     ):
         assert part in text
 
@@ -163,13 +164,63 @@ def test_points_that_are_not_finite_can_be_pasted() -> None:
     assert "at = {'x': float('inf'), 'y': [1.0, float('nan')]}" in text
 
 
-def test_kinds_of_failure_are_bounded() -> None:
-    """A case that fails everywhere tells a dozen kinds and counts the rest."""
-    case = sample_run.staged_case("all wrong", fault=dict.fromkeys(["x", "y", *dict(sample_run.STAGED)], 2.0))
-    parts = [replace(v, name=f"{v.name}{k}") for k in range(2) for v in case.variables]
-    text = printed(sample_run.run_of(replace(case, variables=tuple(parts))))
-    assert MOST_GROUPS == text.count("where     gradient of ")
-    assert "all wrong: 8 kinds of failure more; results.csv has every row" in text
+def with_suspects(count: int, name: str = "all wrong") -> CaseResult:
+    """A case of which every variable fails, each with one of so many suspects."""
+    case = sample_run.staged_case(name, fault=dict.fromkeys(["x", "y", *dict(sample_run.STAGED)], 2.0))
+    variables = []
+    for number, variable in enumerate(case.variables):
+        texts = (*variable.rows.texts[:2], f"VJP of op {number % count}")
+        rows = replace(variable.rows, texts=texts, expected=np.full(len(variable.rows), np.nan))
+        variables.append(replace(variable, rows=rows))
+    return replace(case, variables=tuple(variables))
+
+
+def test_a_failing_run_is_told_in_forty_lines() -> None:
+    """The first causes in full, others by their first line, and how many there are besides."""
+    cases = [with_suspects(10, f"wrong {k}") for k in range(3)]
+    told = describe_causes(cases)
+    lines = sum(text.count("\n") + 2 for _, text in told)
+    assert lines <= MOST_LINES
+    assert 1 <= sum("where     " in text for _, text in told) < len(told) - 1
+    assert "more; the page and results.csv have them" in told[-1][1]
+    assert "more;" not in "".join(text for _, text in describe_causes([with_suspects(2)]))
+
+
+def test_one_cause_is_told_once() -> None:
+    """What one suspect did is one failure, whatever the case; two suspects are two."""
+    cases = [with_suspects(1, "first"), with_suspects(1, "second")]
+    (cause,) = causes(cases)
+    assert {"first": 10, "second": 10}.keys() == cause.cases.keys()
+    ((_, text),) = describe_causes(cases)
+    rows = sum(variable.failed for case in cases for variable in case.variables)
+    assert f"VJP of op 0: {rows} rows in 2 cases: first ({rows // 2}), second ({rows // 2})" in text
+    assert 2 == len(causes([with_suspects(2)]))
+
+
+def test_a_point_is_printed_once() -> None:
+    """A second cause at the same point does not say it again."""
+    text = "\n".join(text for _, text in describe_causes([with_suspects(2)]))
+    assert 1 == text.count("  at = ")
+
+
+def test_a_failure_ends_with_what_repeats_it() -> None:
+    """A command for a case file; for a gradient under test the command that was given, or a call."""
+    case = failing_case()
+    row = next(case.failing())
+    command = f"verify run cases/wrong_engine.yaml --points 0 --seed {sample_run.SEED}"
+    assert describe_failure(row, case).endswith(command)
+    drawn = replace(row, point=99)
+    assert repeating(drawn, replace(case, points_asked=8)).endswith(f"--points 8 --seed {sample_run.SEED}")
+    yours = replace(row, values={SUBJECT: 1.0})
+    assert "verify check m:f --case wrong" == repeating(yours, case, "verify check m:f --case wrong")
+    assert "check_gradient(gradient, case, at=at, points=0)" == repeating(yours, case)
+    seeded = replace(case.points[0], values={"x": 1.0, "upstream of D": 2.0})
+    expected = "check_gradient(gradient, case, at={'x': at['x']}, upstream={'D': at['upstream of D']}, points=0)"
+    assert expected == repeating(yours, replace(case, points=(seeded,)))
+    large = replace(case.points[0], values={"x": np.zeros(99)})
+    expected = f"check_gradient(gradient, case, points=8, seed={sample_run.SEED})"
+    assert expected == repeating(yours, replace(case, points=(large,), points_asked=8))
+    assert "" == repeating(replace(row, file="<text>"), case)
 
 
 def test_groups_have_the_worst_row() -> None:
@@ -184,7 +235,8 @@ def test_groups_have_the_worst_row() -> None:
         group.row.difference("symbolic", "reverse"),
     )
     assert [] == failure_groups(sample_run.staged_case("right"))
-    assert "more like it" not in describe_group(replace(group, rows=1), case)
+    one = replace(group, rows=1)
+    assert "" == extent(Cause(case, one, ((case, one),)))
 
 
 def test_rows_are_chosen_by_severity_then_point() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from verify import check_gradient, cli
-from verify.case.case import Case
+from verify.case.case import Case, load_case_text
 from verify.judging.rows import table
 from verify.records import CaseResult, Run, Unproved, VariableResult, Verdict
 from verify.report.json import document
@@ -204,12 +204,12 @@ def test_a_file_is_read_once_and_a_foreign_exception_is_an_error_of_its_case(
     sized = "case: sized\ndims: {n: 3}\ninputs: {x: {shape: [n], at: normal}}\nstages: {f: sum(x * x)}\n"
     gone, good = tmp_path / "gone.yaml", written(tmp_path, "good")[0]
     gone.write_text(sized, encoding="utf-8")
-    real, read = runner.load_case_text, []
+    read: list[str] = []
 
     def read_and_remove(text: str, file: str) -> Case:
         read.append(file)
         gone.unlink(missing_ok=True)
-        return real(text, file)
+        return load_case_text(text, file)
 
     monkeypatch.setattr(runner, "load_case_text", read_and_remove)
     run = run_cases([gone, good], Settings(points=2, sizes=1))

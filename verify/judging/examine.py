@@ -38,7 +38,16 @@ from verify.methods.reverse import Reverse
 from verify.numbers.balls import Balls
 from verify.ops import OPERAND_NAMES, OPS
 from verify.places.points import Batch
-from verify.records import SEVERITY, SUBJECT, VERDICTS, Verdict, format_entry, further_methods, unravel
+from verify.records import (
+    SEVERITY,
+    SUBJECT,
+    VERDICTS,
+    WRONG_FIGURE,
+    Verdict,
+    format_entry,
+    further_methods,
+    unravel,
+)
 from verify.truth.reference import Enclosure, Enclosures
 
 Array = NDArray[Any]
@@ -48,9 +57,6 @@ MOST_EXAMINED_KINKS = 1024
 
 NOT_PROVED = "apart from the engine, and not proved: other rows are farther apart"
 """Why a subject's row is undecided for which there was no time."""
-
-WRONG_FIGURE = "the expected figure or the expressions"
-"""Who is suspected where everything but the case file's figure agrees."""
 
 MOST_LISTED_KINKS = 16
 """Kinked points of a case whose corners are kept for the report."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from verify.graph.derivative import Derivative
 from verify.graph.graph import Graph
-from verify.records import COLUMNS, METHODS, VERDICTS, Columns, Rows, Verdict
+from verify.records import COLUMNS, METHODS, VERDICTS, Columns, Rows, Verdict, each
 
 Array = NDArray[Any]
 
@@ -54,17 +54,6 @@ def blank(shape: tuple[int, ...]) -> dict[str, Any]:
     """
     made = ((name, KINDS.get(kind)) for name, kind in COLUMNS.items())
     return {name: {} if kind is None else np.full(shape, kind[1], kind[0]) for name, kind in made}
-
-
-def each(column: Any, change: Callable[[Array], Array]) -> Any:
-    """A column that is changed; of one that has an array for each method, every array.
-
-    >>> each({"reverse": 1, "central": 2}, lambda x: x + 1)
-    {'reverse': 2, 'central': 3}
-    """
-    if isinstance(column, Mapping):
-        return {method: change(numbers) for method, numbers in column.items()}
-    return change(column)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,18 @@ A summary of pytest holds one line, a JUnit message eight, a person reads one: n
 from __future__ import annotations
 
 import math
+from shlex import quote
 
 from verify.errors import line_of
-from verify.records import SUBJECT, CaseResult, Finding, Row, Run, format_entry
-from verify.report.format import full, magnitude, short
-from verify.report.select import failure_groups
+from verify.records import SUBJECT, UPSTREAM, CaseResult, Finding, Row, Run, format_entry
+from verify.report.format import ascii_safe, full, is_written_out, magnitude, plural, short
+from verify.report.select import Cause, failure_groups
 
 LONGEST = 120
 """Characters of the line."""
+
+MOST_CASES = 6
+"""Cases that are named of one cause."""
 
 LONGEST_NAME = 32
 """Characters of a name in it."""
@@ -54,6 +58,65 @@ def _distance(row: Row) -> str:
     if not errors or math.isinf(max(errors)) or math.isnan(row.allowed) or not math.isnan(row.expected):
         return ""
     return f" (off by {magnitude(max(errors))}, allowed {magnitude(row.allowed)})"
+
+
+def repeating(row: Row, case: CaseResult, command: str = "") -> str:
+    """The command, or the call in Python, that repeats just what failed; empty where there is none.
+
+    ``command`` is the one that judged a gradient under test; one that was judged by a call is called again, with what
+    :func:`~verify.report.format.point_literal` writes as ``at`` where it writes all of it.
+
+    >>> row = Row("square", "x", (), "gradient", 0, "cases/square.yaml", 3)
+    >>> repeating(row, CaseResult("square", "cases/square.yaml", seed=7, points_asked=64))
+    'verify run cases/square.yaml --points 64 --seed 7'
+    """
+    point = next((point for point in case.points if point.id == row.point), None)
+    drawn = f"points={case.points_asked}, seed={case.seed}"
+    if SUBJECT in row.values:
+        if command:
+            return command
+        if point is None or not point.own or not is_written_out(point):
+            return f"check_gradient(gradient, case, {drawn})"
+        names = {ascii_safe(name): name for name in point.values}
+        given = [f"{text}: at[{text}]" for text, name in names.items() if not name.startswith(UPSTREAM)]
+        seeds = [
+            f"{ascii_safe(name.removeprefix(UPSTREAM))}: at[{text}]"
+            for text, name in names.items()
+            if name.startswith(UPSTREAM)
+        ]
+        asked = f"at={{{', '.join(given)}}}, upstream={{{', '.join(seeds)}}}" if seeds else "at=at"
+        return f"check_gradient(gradient, case, {asked}, points=0)"
+    if not row.file.endswith((".yaml", ".yml")):
+        return ""
+    points = 0 if point is not None and point.own else case.points_asked
+    return f"verify run {quote(row.file)} --points {points} --seed {case.seed}"
+
+
+def extent(cause: Cause) -> str:
+    """How far a cause reaches: its suspect, and its rows by case; of one group what is not shown of it.
+
+    >>> from verify.report.select import FailureGroup
+    >>> row = Row("square", "x", (), "gradient", 0, "", 0, suspect="VJP of cos")
+    >>> one, two = (FailureGroup(row, rows, 1, rows) for rows in (1, 4))
+    >>> extent(Cause(CaseResult("a", ""), one, ((CaseResult("a", ""), one), (CaseResult("b", ""), two))))
+    'VJP of cos: 5 rows in 2 cases: b (4), a (1)'
+    >>> extent(Cause(CaseResult("b", ""), two, ((CaseResult("b", ""), two),)))
+    'and 3 rows more like it, the worst is shown (1 entry, 4 points in all)'
+    """
+    group = cause.group
+    if len(cause.found) == 1:
+        if group.rows == 1:
+            return ""
+        entries = "1 entry" if group.entries == 1 else f"{group.entries:,} entries"
+        more = f"and {plural(group.rows - 1, 'row')} more like it, the {group.which} is shown"
+        return f"{more} ({entries}, {plural(group.points, 'point')} in all)"
+    who = "gradient under test" if group.row.suspect == SUBJECT else line_of(group.row.suspect)
+    named = [f"{line_of(name)} ({rows:,})" for name, rows in cause.cases.items()]
+    if len(named) == 1:
+        variables = {other.row.variable for _, other in cause.found}
+        return f"{who}: {plural(cause.rows, 'row')} of {plural(len(variables), 'variable')}"
+    others = [f"{len(named) - MOST_CASES} more"] if len(named) > MOST_CASES else []
+    return f"{who}: {plural(cause.rows, 'row')} in {len(named)} cases: {', '.join([*named[:MOST_CASES], *others])}"
 
 
 def finding_cause(finding: Finding, case_result: CaseResult) -> str:

@@ -179,6 +179,17 @@ def literal(array: Any) -> str:
     return source(np.asarray(array).tolist())
 
 
+def is_written_out(point: Point) -> bool:
+    """Whether :func:`point_literal` writes every array of a point.
+
+    >>> is_written_out(Point(0, "at", True, {"x": [1.0] * PASTED}))
+    True
+    """
+    import numpy as np
+
+    return all(np.size(value) <= PASTED for value in point.values.values())
+
+
 def point_literal(point: Point | None, case: CaseResult) -> str:
     """The point as ``at = {...}``, to paste into Python; large arrays become a comment that says how to have them.
 

@@ -18,11 +18,20 @@ class Format:
     """A format: what its option says, the function ``(run, path)`` that writes it, and where.
 
     ``files`` are the names of what is written to a folder; a format without writes one file. ``usual`` is where in the
-    folder of reports it goes if nobody asks for a format; None for one that is not written then.
+    folder of reports it goes if nobody asks for a format; None for one that is not written then. A format that
+    ``is_whole`` has all rows that were kept, whatever is asked.
     """
 
-    def __init__(self, told: str, module: str, *, files: tuple[str, ...] = (), usual: str | None = None) -> None:
-        self.told, self.module, self.files, self.usual = told, module, files, usual
+    def __init__(
+        self,
+        told: str,
+        module: str,
+        *,
+        files: tuple[str, ...] = (),
+        usual: str | None = None,
+        is_whole: bool = False,
+    ) -> None:
+        self.told, self.module, self.files, self.usual, self.is_whole = told, module, files, usual, is_whole
 
     def write(self, run: Run, path: Path) -> list[Path]:
         """Writes a run there; returns the files. Raises UsageError where it cannot be written."""
@@ -40,7 +49,7 @@ FORMATS: Mapping[str, Format] = {
         usual="",
     ),
     "html": Format("write the report as one self-contained page", "verify.report.html", usual="index.html"),
-    "json": Format("write everything as JSON", "verify.report.json"),
+    "json": Format("write everything as JSON", "verify.report.json", is_whole=True),
 }
 """By the name of the option."""
 
@@ -117,20 +126,24 @@ def make_sure_of(targets: list[Target]) -> None:
             raise UsageError(message)
 
 
-def write_reports(run: Run, targets: list[Target]) -> tuple[list[Path], list[str]]:
+def write_reports(run: Run, targets: list[Target], *, all_rows: bool) -> tuple[list[Path], list[str]]:
     """Writes each report; returns the files that were written, and why others could not be.
 
+    Not ``all_rows``, but those that say most, unless a format is whole in any case.
+
     >>> from verify.records import Run
-    >>> write_reports(Run(cases=(), seed=0, points=64), [])
+    >>> write_reports(Run(cases=(), seed=0, points=64), [], all_rows=True)
     ([], [])
     """
     from verify.errors import UsageError
+    from verify.report.select import reduced
 
+    told = run if all_rows else reduced(run)
     written: list[Path] = []
     failed: list[str] = []
     for kind, path in targets:
         try:
-            written += kind.write(run, path)
+            written += kind.write(run if kind.is_whole else told, path)
         except UsageError as error:  # a disk that filled up during the run
             failed.append(str(error))
     return written, failed

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from verify.errors import printable
 from verify.files import write_text
-from verify.records import CaseResult, Point, Row, Run, StageRecord, Verdict, format_entry, pairs_of
+from verify.records import SUBJECT, CaseResult, Point, Row, Run, StageRecord, Verdict, format_entry, pairs_of
+from verify.report.cause import extent, finding_cause, repeating, row_cause
 from verify.report.format import (
     ABSENT,
     LARGE,
@@ -32,7 +33,7 @@ from verify.report.format import (
     summary_of,
 )
 from verify.report.plot import step_plot
-from verify.report.select import FailureGroup, failure_groups, worst_rows
+from verify.report.select import causes, failure_groups, subject_rows, worst_rows
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -43,13 +44,17 @@ TEMPLATE = Path(__file__).with_name("index.html.j2")
 MOST_ROWS = 200
 """Rows shown for a case."""
 
-MOST_ROWS_OF_PAGE = 20_000
-"""Rows shown on the page; many cases share them, with at least :data:`FEWEST_ROWS` each."""
+FAILING_ROWS, FEWEST_FAILING = 20_000, 20
+"""Rows shown of all cases that do not pass; many share them, with at least so many each."""
 
-FEWEST_ROWS = 20
+PASSING_ROWS, FEWEST_PASSING = 1_000, 4
+"""The same of those that pass: they are in results.csv."""
 
 MOST_GROUPS = 12
-"""Kinds of failure that are told in detail for each case."""
+"""Kinds of failure of a case whose points are listed."""
+
+MOST_CAUSES = 50
+"""Causes of failure that are told in detail."""
 
 MOST_POINTS = 50
 """Points listed for a case."""
@@ -62,8 +67,6 @@ class _Section:
     anchor: str
     case: CaseResult
     checked: int
-    groups: Sequence[FailureGroup]
-    hidden_groups: int
     rows: Sequence[Row]
     kept: int
     points: Sequence[Point]
@@ -102,12 +105,16 @@ def render(run: Run) -> str:
     >>> "2 rows" in render(Run(cases=(), seed=0, points=64))
     False
     """
-    share = MOST_ROWS_OF_PAGE // max(len(run.cases), 1)
-    limit = min(MOST_ROWS, max(FEWEST_ROWS, share))
-    sections = [_section(f"case-{i}", case, limit) for i, case in enumerate(run.cases, start=1)]
+    failing = sum(not case.passes for case in run.cases)
+    failing_share = max(FEWEST_FAILING, FAILING_ROWS // max(failing, 1))
+    passing_share = max(FEWEST_PASSING, PASSING_ROWS // max(len(run.cases) - failing, 1))
+    sections = [
+        _section(f"case-{i}", case, min(MOST_ROWS, passing_share if case.passes else failing_share))
+        for i, case in enumerate(run.cases, start=1)
+    ]
     # What fails is read first; within that the order of the run stays.
     sections.sort(key=lambda section: section.case.passes)
-    counts = run.counts
+    counts, found = run.counts, causes(run.cases)
     return (
         _environment()
         .from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -118,6 +125,10 @@ def render(run: Run) -> str:
             pairs_of=pairs_of,
             sections=sections,
             failing=[section for section in sections if not section.case.passes],
+            causes=found[:MOST_CAUSES],
+            hidden_causes=len(found[MOST_CAUSES:]),
+            anchors={section.case.name: section.anchor for section in sections},
+            judged=list(subject_rows(run)),
             counts={verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]},
             checked=sum(section.checked for section in sections),
             unread=sum(bool(case.problems) for case in run.cases),
@@ -131,16 +142,12 @@ def number(x: float) -> Markup:
     >>> print(number(0.1 + 0.2), number(3.0))
     <span title="0.30000000000000004">0.3</span> 3
     """
-    return _titled(short(x), x)
+    from markupsafe import Markup
 
-
-def difference(x: float) -> Markup:
-    """A difference in two digits, with all its digits where the pointer rests.
-
-    >>> print(difference(1.2345e-9))
-    <span title="1.2345e-09">1.2e-09</span>
-    """
-    return _titled(magnitude(x), x)
+    shown, exact = short(x), full(x)
+    if math.isnan(x) or exact in (shown, f"{shown}.0"):
+        return Markup(shown)  # noqa: S704 - the digits of a float
+    return Markup(f'<span title="{exact}">{shown}</span>')  # noqa: S704 - the same
 
 
 def array(value: Any) -> Markup:
@@ -165,27 +172,14 @@ def array(value: Any) -> Markup:
     return Markup('<span class="matrix" style="--columns:{}">{}</span>').format(a.shape[-1], cells)
 
 
-def _titled(shown: str, x: float) -> Markup:
-    from markupsafe import Markup
-
-    exact = full(x)
-    if math.isnan(x) or exact in (shown, f"{shown}.0"):
-        return Markup(shown)  # noqa: S704 - the digits of a float
-    return Markup(f'<span title="{exact}">{shown}</span>')  # noqa: S704 - the same
-
-
 def _section(anchor: str, case: CaseResult, limit: int) -> _Section:
     rows = worst_rows(case, limit)
-    groups = failure_groups(case)
-    told = groups[:MOST_GROUPS]
-    referred = {row.point for row in rows} | {group.row.point for group in told}
+    referred = {row.point for row in rows} | {group.row.point for group in failure_groups(case)[:MOST_GROUPS]}
     points = [point for point in case.points if point.own] + [p for p in case.points if not p.own and p.id in referred]
     return _Section(
         anchor=anchor,
         case=case,
         checked=sum(variable.checked for variable in case.variables),
-        groups=told,
-        hidden_groups=len(groups) - len(told),
         rows=rows,
         kept=sum(len(variable.rows) for variable in case.variables),
         points=points[:MOST_POINTS],
@@ -201,7 +195,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "number": number,
-        "difference": difference,
+        "difference": magnitude,
         "array": array,
         "shape": shape_text,
         "entry": format_entry,
@@ -212,6 +206,12 @@ def _environment() -> Environment:
         "place": place,
         "plural": plural,
         "paste": _paste,
+        "cause": row_cause,
+        "extent": extent,
+        "finding_cause": finding_cause,
+        "repeating": repeating,
+        "is_subject": lambda row: SUBJECT in row.values,
+        "subject": SUBJECT,
         "step_plot": step_plot,
         "is_number": lambda x: not math.isnan(x),
     }

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from verify.records import PAIRS, SEVERITY, SUBJECT, VERDICTS, CaseResult, Row, Rows, VariableResult, Verdict, pairs_of
+from verify.records import (
+    PAIRS,
+    SEVERITY,
+    SUBJECT,
+    VERDICTS,
+    WRONG_FIGURE,
+    CaseResult,
+    Row,
+    Rows,
+    Run,
+    VariableResult,
+    Verdict,
+    format_entry,
+    pairs_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+MOST_ODD, MOST_SAMPLED = 8, 4
+"""Rows of a variable that pass and are told where not all are: those that are no plain PASS, and others."""
+
+SAMPLED_POINTS = 2
+"""Points of a case that the others are at."""
 
 _SEVERITY_BY_CODE = tuple(SEVERITY.index(verdict) for verdict in VERDICTS)
 
@@ -29,6 +50,80 @@ class FailureGroup:
     """At how many points."""
     which: str = "worst"
     """Which one is shown: the ``worst`` or the ``first``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Failing rows of a run that have one cause: groups with the same suspect, whatever the case or the variable."""
+
+    case: CaseResult
+    """Where the group that is shown was found."""
+    group: FailureGroup
+    """The one that is shown, of the worst verdict."""
+    found: tuple[tuple[CaseResult, FailureGroup], ...]
+    """All of them, the one that is shown first."""
+
+    @property
+    def rows(self) -> int:
+        """How many kept rows there are in all groups."""
+        return sum(group.rows for _, group in self.found)
+
+    @property
+    def cases(self) -> Mapping[str, int]:
+        """The failing rows by case, the most first."""
+        counts: Counter[str] = Counter()
+        for case, group in self.found:
+            counts[case.name] += group.rows
+        return dict(counts.most_common())
+
+
+def causes(cases: Sequence[CaseResult]) -> list[Cause]:
+    """What made the rows of some cases fail, one cause once, worst verdict first, values before gradients.
+
+    >>> causes([CaseResult("empty", "cases/empty.yaml")])
+    []
+    """
+    found: dict[tuple[str, ...], list[tuple[CaseResult, FailureGroup]]] = {}
+    for case in cases:
+        for group in failure_groups(case):
+            found.setdefault(_key_of_cause(group.row), []).append((case, group))
+    made = []
+    for groups in found.values():
+        groups.sort(key=lambda pair: _rank(pair[1]))
+        made.append(Cause(*groups[0], tuple(groups)))
+    return sorted(made, key=lambda cause: _rank(cause.group))
+
+
+def _rank(group: FailureGroup) -> tuple[int, bool]:
+    """A wrong value explains the gradients above it, so it is read first."""
+    return -SEVERITY.index(group.row.verdict), group.row.quantity != "value"
+
+
+def _key_of_cause(row: Row) -> tuple[str, ...]:
+    """Rows with equal keys have one cause: a part of this program wherever it is, else one variable's own gradient."""
+    if row.suspect == SUBJECT:
+        return SUBJECT, row.file, row.variable
+    if row.suspect not in ("", WRONG_FIGURE):
+        return (row.suspect,)
+    return row.suspect, row.file, row.case, row.variable, row.verdict
+
+
+def subject_rows(run: Run) -> Iterator[tuple[str, Row, str, bool]]:
+    """Of a gradient under test a row for each variable: its name, the row, what it came to, and whether it passes.
+
+    At other sizes those alone that do not pass there.
+
+    >>> list(subject_rows(Run(cases=(), seed=0, points=0)))
+    []
+    """
+    for number, case in enumerate(run.cases):
+        for variable in case.variables:
+            if SUBJECT not in variable.rows.values or not len(variable.rows) or (number and not variable.failed):
+                continue
+            row = telling_row(variable)
+            size = f" of {case.name}" if number else ""
+            name = f"d{variable.name}{format_entry(row.entry)}{size}"
+            yield name, row, worst_verdict(variable), not variable.failed
 
 
 def differences(rows: Rows, pairs: Sequence[tuple[str, str]] = PAIRS) -> Mapping[tuple[str, str], NDArray[np.float64]]:
@@ -56,8 +151,7 @@ def failure_groups(case: CaseResult) -> list[FailureGroup]:
     []
     """
     groups = [group for variable in case.variables for group in _groups_of(variable, pairs_of(case.methods))]
-    # A wrong value explains the gradients above it, so it is read first.
-    return sorted(groups, key=lambda g: (-SEVERITY.index(g.row.verdict), g.row.quantity != "value"))
+    return sorted(groups, key=_rank)
 
 
 def telling_row(variable: VariableResult) -> Row:
@@ -103,6 +197,54 @@ def worst_verdict(variable: VariableResult) -> str:
         found = [verdict for verdict in found if verdict not in (Verdict.IMPRECISE, Verdict.UNDECIDED)]
     worst: Verdict = max(found, key=SEVERITY.index)
     return worst.value
+
+
+def reduced(run: Run) -> Run:
+    """A run with the rows that say most, and their points: counts and largest differences are over all that there were.
+
+    Of each variable those are all that do not pass, and of the others some that are no plain PASS, the one that is
+    nearest to what is allowed, and some at points that are drawn from the seed.
+
+    >>> reduced(Run(cases=(), seed=0, points=64)).cases
+    ()
+    """
+    return replace(run, cases=tuple(map(_reduced_case, run.cases)))
+
+
+def kept_rows(run: Run) -> int:
+    """How many rows a run has kept, of those that were checked.
+
+    >>> kept_rows(Run(cases=(), seed=0, points=64))
+    0
+    """
+    return sum(len(variable.rows) for case in run.cases for variable in case.variables)
+
+
+def _reduced_case(case: CaseResult) -> CaseResult:
+    import numpy as np
+
+    ids = np.array([point.id for point in case.points], dtype=np.int64)
+    sampled = np.random.default_rng(case.seed).choice(ids, min(SAMPLED_POINTS, len(ids)), replace=False)
+    variables = tuple(replace(v, rows=v.rows.take(_telling(v, sampled))) for v in case.variables)
+    referred = {int(i) for variable in variables for i in variable.rows.point}
+    points = tuple(point for point in case.points if point.own or point.id in referred)
+    return replace(case, variables=variables, points=points)
+
+
+def _telling(variable: VariableResult, sampled: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of the rows that say most."""
+    import numpy as np
+
+    rows = variable.rows
+    plain = rows.passes & (rows.verdict == VERDICTS.index(Verdict.PASS))
+    odd = np.flatnonzero(rows.passes & ~plain)[:MOST_ODD]
+    passing = np.flatnonzero(plain)
+    errors = [column[passing] for method, column in rows.errors.items() if method != "central"]
+    with np.errstate(all="ignore"):
+        near = np.nan_to_num(np.fmax.reduce([*errors, np.full(len(passing), -1.0)]) / rows.allowed[passing], nan=-1.0)
+    nearest = passing[np.argmax(near)][None] if len(passing) else passing
+    sample = np.flatnonzero(plain & np.isin(rows.point, sampled))[:MOST_SAMPLED]
+    return np.unique(np.concatenate([np.flatnonzero(~rows.passes), odd, nearest, sample]))
 
 
 def worst_rows(case: CaseResult, limit: int) -> list[Row]:

@@ -25,7 +25,7 @@ from verify.records import (
     is_undecided,
     pairs_of,
 )
-from verify.report.cause import row_cause
+from verify.report.cause import extent, repeating, row_cause
 from verify.report.format import (
     ABSENT,
     array_text,
@@ -41,7 +41,7 @@ from verify.report.format import (
     shape_text,
     short,
 )
-from verify.report.select import FailureGroup, failure_groups, telling_row, worst_verdict
+from verify.report.select import causes, subject_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,8 +54,8 @@ PIPE_WIDTH = 200
 MOST_SURVIVORS = 12
 """Planted faults that are told for each case."""
 
-MOST_GROUPS = 12
-"""Kinds of failure that are told in detail for each case."""
+MOST_LINES = 40
+"""Lines in which the causes of failure are told."""
 
 _SCORES = ("faults caught", "equivalent", "pass rtol=1e-3")
 """Columns of the kill score."""
@@ -105,9 +105,10 @@ def print_run(run: Run, console: Console, *, notes: bool = False) -> None:
         for finding in case.findings:  # first: it is often why the numbers are off
             _say(console, describe_finding(finding, case), _STYLE["FAIL" if finding.fails else "UNDECIDED"])
             console.print()
-        for group in _told(case):
-            _say(console, describe_group(group, case), _STYLE[group.row.verdict.value])
-            console.print()
+    for verdict, text in describe_causes(run.cases, run.command):
+        _say(console, text, _STYLE.get(verdict, ""))
+        console.print()
+    for case in run.cases:
         _print_whole_case(case, console)
         _print_survivors(case, console)
         if notes and case.notes:
@@ -187,8 +188,10 @@ def _print_notes(case: CaseResult, console: Console) -> None:
         _say(console, f"note: {line_of(note)}", "")
 
 
-def describe_failure(row: Row, case_result: CaseResult) -> str:
-    """One row in plain text: where, what each method says, how they differ, who is suspected, and how to be there.
+def describe_failure(row: Row, case_result: CaseResult, command: str = "", told: str = "") -> str:
+    """One row in plain text: where, what each method says, who is suspected, how to be there and how to repeat it.
+
+    ``command`` is the one that judged a gradient under test; ``told`` says how far the cause reaches.
 
     >>> from verify.records import Verdict
     >>> values = {"symbolic": 6.0, "reverse": 6.5, "central": 6.0}
@@ -204,8 +207,8 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
       differ    symbolic-reverse 0.5, symbolic-central 0, reverse-central 0.5
       suspect   reverse
       reason    they differ
-      seed      7
       # the point was not kept; seed 7 of case 'square' draws it again
+      repeat    verify run cases/square.yaml --points 0 --seed 7
     """
     point = next((p for p in case_result.points if p.id == row.point), None)
     origin = f" ({line_of(point.origin)})" if point else ""
@@ -215,14 +218,46 @@ def describe_failure(row: Row, case_result: CaseResult) -> str:
     facts += _subject_facts(row) if SUBJECT in row.values else _method_facts(row, case_result)
     facts += [("reason", row.reason)] * bool(row.reason)
     facts += [("diagnosis", sentence) for sentence in row.diagnosis]
-    facts.append(("seed", str(case_result.seed)))
     if point is not None and point.note:
         facts.append(("note", point.note))
     wide = max(len(name) for name, _ in facts)
     lines = [row_cause(row)]
     lines += [f"  {name:{wide}}  {line_of(text)}" for name, text in facts]
     lines += [f"  {line}" for line in point_literal(point, case_result).split("\n")]
+    lines += [f"  {told}"] * bool(told)
+    repeat = repeating(row, case_result, command)
+    lines += [f"  {'repeat':{wide}}  {line_of(repeat)}"] * bool(repeat)
     return "\n".join(lines)
+
+
+def describe_causes(cases: Sequence[CaseResult], command: str = "") -> list[tuple[str, str]]:
+    """What made rows fail, a cause at a time with its verdict, in at most some :data:`MOST_LINES` lines of plain text.
+
+    Where there is no room for all of them, the first are told in full and others by their first line; a cause at a
+    point that was told before is, too: a point is printed once.
+
+    >>> describe_causes([CaseResult("square", "cases/square.yaml")])
+    []
+    """
+    found, told, room = causes(cases), [], MOST_LINES
+    seen: set[tuple[str, int]] = set()
+    for number, cause in enumerate(found):
+        row, at = cause.group.row, (cause.case.name, cause.group.row.point)
+        text = describe_failure(row, cause.case, command, extent(cause))
+        lines = text.count("\n") + 2
+        if number and (at in seen or lines > room - (len(found) - number)):
+            head, repeat = row_cause(row), "" if at in seen else repeating(row, cause.case, command)
+            sentences = [line_of(sentence) for sentence in row.diagnosis if line_of(sentence) not in head]
+            text = "\n  ".join(filter(None, (head, *sentences, extent(cause), line_of(repeat))))
+            lines = text.count("\n") + 2
+        if number and lines > room - 2:
+            hidden = plural(len(found) - number, "cause")
+            told.append(("", f"{hidden} of failure more; the page and results.csv have them"))
+            break
+        room -= lines
+        seen.add(at)
+        told.append((row.verdict.value, text))
+    return told
 
 
 def _subject_facts(row: Row) -> list[tuple[str, str]]:
@@ -255,22 +290,6 @@ def _step_text(row: Row) -> str:
     return f", and {magnitude(row.step_error)} more for central's step" if row.step_error > 0 else ""
 
 
-def describe_group(group: FailureGroup, case_result: CaseResult) -> str:
-    """The worst row of a group in plain text, and how many more there are like it.
-
-    >>> from verify.records import Verdict
-    >>> row = Row("square", "x", (), "gradient", 0, "square.yaml", 3, expected=6.0, verdict=Verdict.FAIL, passes=False)
-    >>> print(describe_group(FailureGroup(row, 4, 1, 4), CaseResult("square", "square.yaml")).splitlines()[-1])
-      and 3 rows more like it, the worst is shown (1 entry, 4 points in all)
-    """
-    text = describe_failure(group.row, case_result)
-    if group.rows == 1:
-        return text
-    entries = "1 entry" if group.entries == 1 else f"{group.entries:,} entries"
-    more = f"and {plural(group.rows - 1, 'row')} more like it, the {group.which} is shown"
-    return f"{text}\n  {more} ({entries}, {plural(group.points, 'point')} in all)"
-
-
 def verdict_line(run: Run) -> str:
     """The run in one line: how many cases and rows, what they came to, how long it took, the seed.
 
@@ -292,15 +311,7 @@ def verdict_line(run: Run) -> str:
     return "; ".join((told, *caveats(run)))
 
 
-def _told(case: CaseResult) -> list[FailureGroup]:
-    return failure_groups(case)[:MOST_GROUPS]
-
-
 def _print_whole_case(case: CaseResult, console: Console) -> None:
-    hidden = len(failure_groups(case)) - MOST_GROUPS
-    if hidden > 0:
-        _say(console, f"{line_of(case.name)}: {plural(hidden, 'kind')} of failure more; results.csv has every row", "")
-        console.print()
     lines = _whole_case_lines(case)
     for line in lines:
         _say(console, line, _STYLE["ERROR"] if not case.passes else _STYLE["UNDECIDED"])
@@ -396,23 +407,16 @@ def _subject_table(run: Run) -> Table:
     from rich.text import Text
 
     table = _table("gradient", "yours", "truth", "off by", "allowed", "verdict", right=("off by", "allowed"))
-    for number, case in enumerate(run.cases):
-        for variable in case.variables:
-            if SUBJECT not in variable.rows.values or not len(variable.rows) or (number and not variable.failed):
-                continue
-            row = telling_row(variable)
-            verdict = worst_verdict(variable)
-            name = f"d{line_of(variable.name)}{format_entry(row.entry)}"
-            size = f" of {line_of(case.name)}" if number else ""
-            is_proved = not math.isnan(row.reference)
-            truth = short(row.reference) if is_proved else short(row.values.get("central", math.nan))
-            measured = "" if is_proved or truth == ABSENT else " (measured)"
-            error = row.errors.get(SUBJECT, math.nan)
-            table.add_row(
-                *_cells(name + size, short(row.values[SUBJECT]), truth + measured, magnitude(error)),
-                *_cells(magnitude(row.allowed)),
-                Text(verdict, _STYLE[verdict] if not variable.failed else _STYLE["FAIL"]),
-            )
+    for name, row, verdict, passes in subject_rows(run):
+        is_proved = not math.isnan(row.reference)
+        truth = short(row.reference) if is_proved else short(row.values.get("central", math.nan))
+        measured = "" if is_proved or truth == ABSENT else " (measured)"
+        error = row.errors.get(SUBJECT, math.nan)
+        table.add_row(
+            *_cells(line_of(name), short(row.values[SUBJECT]), truth + measured, magnitude(error)),
+            *_cells(magnitude(row.allowed)),
+            Text(verdict, _STYLE[verdict] if passes else _STYLE["FAIL"]),
+        )
     return table
 
 

@@ -240,6 +240,7 @@ class Gathering:
             kinks=tuple(self.context.kinks.values()),
             step_laws=step_laws(self.context, own_points(case, settings.seed)) if has_laws else (),
             seed=settings.seed,
+            points_asked=settings.points,
             points_checked=self.checked,
             methods=tuple(sorted(self.methods, key=lambda name: (*METHODS, name).index(name))),
             unsupported=self.unsupported,

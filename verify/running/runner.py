@@ -418,6 +418,7 @@ def _run_large(
         variables=found,
         points=tuple(point_record(batch, p) for batch in batches for p in range(len(batch))),
         seed=settings.seed,
+        points_asked=settings.points,
         points_checked=count,
         methods=(*methods, "central"),
         unsupported=unsupported,
