@@ -441,6 +441,7 @@ class FindingKind(StrEnum):
     GLOBAL_STATE = "global state"
     FUNCTION_WRITES = "function writes"
     FUNCTION_CHANGED = "function changed"
+    CACHE_CHANGED = "cache changed"
     FUNCTIONS_DIFFER = "functions differ"
     """The gradient's own forward is another function than the reference."""
     NO_SUBGRADIENT = "no subgradient"

@@ -16,7 +16,7 @@ from verify.oracle.shrink import number_text, simpler
 from verify.records import Run, Verdict
 from verify.report.json import document
 from verify.running.settings import Settings
-from verify.subjects.subject import is_alone
+from verify.subjects.noise import is_alone
 
 Gradient = Callable[..., Any]
 

@@ -24,7 +24,7 @@ from verify.report.terminal import make_console, print_run
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
 from verify.variants import kill_score as module
-from verify.variants.generate import Variant, variants
+from verify.variants.generate import FaultKind, Variant, variants
 from verify.variants.kill_score import Faulty
 
 NOTES = find_case_files([shipped_cases() / "notes"])
@@ -70,7 +70,7 @@ def planted(factor: float) -> Variant:
     def scaled(sent: Any) -> Any:
         return sent.sent * factor
 
-    return Variant("factor", f"times {factor}", "f", 0, "x", {(2, 0): scaled})
+    return Variant(FaultKind.FACTOR, f"times {factor}", "f", 0, "x", {(2, 0): scaled})
 
 
 def test_equivalent_is_what_the_reference_cannot_tell_from_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:

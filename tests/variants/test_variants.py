@@ -23,7 +23,7 @@ from verify.report.html import render
 from verify.report.json import document
 from verify.report.terminal import make_console, print_run
 from verify.running.settings import Settings
-from verify.variants.generate import KINDS, Variant, variants
+from verify.variants.generate import FaultKind, Variant, variants
 from verify.variants.match import Answer, ratio, relations
 from verify.variants.side_by_side import gradients_of
 
@@ -91,7 +91,7 @@ def test_every_kind_of_fault_is_made() -> None:
         found = variants(engine, engine.program.run(batch.inputs))
         assert sorted(found, key=lambda v: v.rank) == found
         made |= {variant.kind for variant in found}
-    assert set(KINDS) == made
+    assert set(FaultKind) == made
 
 
 BROADCAST = case("f: sum((W + b)**2)", W="shape: [3, 2], at: normal", b="shape: [2], at: normal")
@@ -339,6 +339,6 @@ def test_a_case_that_could_not_be_judged_is_left_alone() -> None:
 
 def test_a_variant_names_a_path_by_its_beginning_where_it_leads_straight_to_the_variable() -> None:
     """Else by both ends."""
-    variant = Variant("sign", "has the wrong sign on the path {path}", "s", 3, "z", {})
+    variant = Variant(FaultKind.SIGN, "has the wrong sign on the path {path}", "s", 3, "z", {})
     assert "has the wrong sign on the path through `s`" == variant.sentence("z")
     assert "has the wrong sign on the path from `s` to `z`" == variant.sentence("x")

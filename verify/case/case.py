@@ -163,6 +163,8 @@ class Case:
     """The dims that shapes of inputs name, with their sizes."""
     remake: Callable[[Mapping[str, int]], Case] | None = field(default=None, repr=False, compare=False)
     """Makes the case anew with other sizes of all dims; None where its sizes are fixed."""
+    family: str = ""
+    """The name that the case has whatever its sizes; empty where it has them alone."""
     shadowed: Mapping[str, int] = field(default_factory=dict)
     """Constant of formulas, such as ``e``, whose name the file gives to something of its own -> the line of that."""
 
@@ -296,6 +298,7 @@ class _CaseReader:
             ties=ties,
             accuracy=self.data.get("accuracy", "absolute"),
             dims=self._shaping_dims(),
+            family=self.data["case"].strip(),
             shadowed=self._shadowed(),
         )
 

@@ -27,8 +27,9 @@ from verify.judging.underflow import too_large, underflow
 from verify.methods.central import usual_step
 from verify.numbers.streams import stream
 from verify.records import SUBJECT, VERDICTS, Unproved, Verdict, further_methods, unravel
+from verify.subjects.formula import Cause
 from verify.subjects.interface import Interface
-from verify.subjects.subject import Cause, Subject
+from verify.subjects.subject import Subject
 from verify.truth.reference import Enclosure, Enclosures
 from verify.truth.step_bounds import PointSteps
 

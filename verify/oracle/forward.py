@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from verify.case.case import Case
 from verify.errors import UsageError
 from verify.graph.interpret import Program
+from verify.places.search import upstream_of
 from verify.records import CaseResult, Finding, FindingKind
 from verify.subjects.contract import in_words
 from verify.tracing.foreign_call import call_foreign
@@ -99,7 +100,8 @@ def unjudged(case: Case | str, finding: Finding, result: CaseResult | None = Non
 def held_against(gradient: Any, reference: Case | Function, result: CaseResult) -> CaseResult:
     """A result whose rows fail, where the functions differ at such a point: then nobody is accused.
 
-    >>> from verify.records import CaseResult
+    >>> from verify.places.search import upstream_of
+    from verify.records import CaseResult
     >>> held_against(abs, abs, CaseResult("f", "")).findings
     ()
     """
@@ -108,10 +110,9 @@ def held_against(gradient: Any, reference: Case | Function, result: CaseResult) 
     known = {point.id: point for point in result.points}
     wanted = list(dict.fromkeys(row.point for row in result.failing()))[:MOST_POINTS]
     points = [dict(known[i].values) for i in wanted if i in known]
-    names = [item.name for item in reference.inputs] if isinstance(reference, Case) else None
-    points = [
-        {k: v for k, v in p.items() if (k in names if names else not k.startswith("upstream of "))} for p in points
-    ]
+    drawn = {upstream_of(name) for name in result.outputs}
+    names = {item.name for item in reference.inputs} if isinstance(reference, Case) else set()
+    points = [{k: v for k, v in p.items() if (k in names if names else k not in drawn)} for p in points]
     finding = differing(gradient, reference, points)
     return result if finding is None else unjudged(result.name, finding, result)
 

@@ -97,7 +97,7 @@ def _free_shapes(case: Case) -> dict[str, tuple[int, ...]]:
 
 def _key(gradient: Any, case: Case) -> str:
     """What points are kept under: where the gradient is written, and the case without its sizes."""
-    return text_key("points", *_places(gradient, DEEPEST), case.file, case.name.partition(" [")[0])
+    return text_key("points", *_places(gradient, DEEPEST), case.file, case.family or case.name)
 
 
 def _places(function: Any, deepest: int) -> Iterator[str]:

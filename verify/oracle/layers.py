@@ -20,7 +20,7 @@ from verify.case.case import Case
 from verify.errors import UsageError
 from verify.oracle.check import check_gradient
 from verify.oracle.gradient_run import GradientRun
-from verify.records import CaseResult, Finding
+from verify.records import CaseResult, Finding, FindingKind
 from verify.running.settings import DEFAULT, Settings
 from verify.tracing.foreign_call import call_foreign
 
@@ -229,7 +229,9 @@ def _check_one(
     if not layer.used_up:
         return run
     said = f"the backward pass {layer.used_up} when it is called again with the same cache: the first call changes it"
-    first = replace(run.cases[0], findings=(*run.cases[0].findings, Finding("cache changed", "", said, fails=True)))
+    first = replace(
+        run.cases[0], findings=(*run.cases[0].findings, Finding(FindingKind.CACHE_CHANGED, "", said, fails=True))
+    )
     return replace(run, cases=(first, *run.cases[1:]))
 
 

@@ -22,10 +22,10 @@ from verify.judging.examine import NOT_PROVED
 from verify.judging.underflow import underflow
 from verify.methods.reverse import Reverse
 from verify.places.points import Batch
-from verify.records import SUBJECT, VERDICTS, CaseResult, Rows, VariableResult, Verdict
+from verify.records import SUBJECT, VERDICTS, CaseResult, Rows, VariableResult, Verdict, format_entry, unravel
 from verify.truth.reference import point_balls
-from verify.variants.generate import KINDS, Variant, variants
-from verify.variants.match import BY_A_VALUE, DIGITS, MULTIPLE, SWAPPED, Answer, Relation, close, relations
+from verify.variants.generate import FaultKind, Variant, variants
+from verify.variants.match import Answer, Nature, Relation, close, relations
 from verify.variants.recorded_points import batch_of
 from verify.variants.side_by_side import gradients_of
 
@@ -87,12 +87,13 @@ def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapp
     sizes, sentences = _sizes(case.graph), {}
     forward = {name: values[case.graph.position(name)] for name in (*case.graph.inputs, *case.graph.stages)}
     for name in broken:
-        whole = Answer(name, answers[name], answers[name], wrong[name], dtype)
+        marks = wrong[name]
         others = {item.name: right[item.name] for item in case.real_inputs if item.name != name}
         simple = relations(known[name], others, unscaled.get(name), sizes, forward)
+        region = _region(case, batch, np.asarray(marks.reshape(len(marks), -1).any(axis=1)))
         sentences[name] = [
             *_range_left(case.graph, values, inputs, known[name]),
-            *_told(known[name], simple, fits, found, _region(case, batch, whole)),
+            *_told(known[name], simple, fits, found, region),
         ]
     first, sentence = _first_wrong(case.graph, known)
     if sentence and first in sentences:
@@ -234,37 +235,38 @@ def _explains(answer: Answer, gradients: Array) -> Array:
     return np.asarray(same.reshape(len(pairs), -1).all(axis=1))
 
 
-def _told(answer: Answer, simple: Sequence[Relation], fits: _Fits, found: Sequence[Variant], region: str) -> list[str]:
+def _told(
+    answer: Answer, simple: Sequence[Relation], fits: _Fits, found: Sequence[Variant], region: _Region
+) -> list[str]:
     """The sentences about one variable."""
-    name = answer.name
+    name, where = answer.name, region.sentence
     mine, whole = [] if answer.is_single else list(fits.alone[name]), fits.elsewhere[name]
     best = [n for n in fits.together if n in mine] or [n for n in mine if n in whole] or mine
     # Of faults that give the same numbers, the one nearest to the variable is told: where somebody would look first.
     best.sort(key=lambda n: (found[n].rank[0], found[n].target_text != name, found[n].rank[1], found[n].target))
     told = list(dict.fromkeys(found[n].sentence(name) for n in best))
-    if told and KINDS.index(found[best[0]].kind) < KINDS.index("wrong value"):
-        simple = [known for known in simple if not any(weak in known.sentence for weak in (SWAPPED, *BY_A_VALUE))]
+    if told and found[best[0]].kind.rank < FaultKind.WRONG_VALUE.rank:
+        simple = [known for known in simple if not known.may_be_chance]
     lines = []
     if simple:
         lines.append(f"your d{name} {simple[0].sentence}")
-    multiple = bool(simple) and MULTIPLE in simple[0].sentence
-    is_said = multiple and all(found[n].kind in ("factor", "sign") for n in best[:1])
+    is_multiple = bool(simple) and bool(simple[0].factor)
+    is_said = is_multiple and all(found[n].kind in (FaultKind.FACTOR, FaultKind.SIGN) for n in best[:1])
     if told and not is_said:
         lines.append(f"your d{name} {told[0]}")
     if not lines:
         if answer.is_single:
-            return [f"your d{name} is wrong in one number only, from which no rule can be told{region}"]
+            return [f"your d{name} is wrong in one number only, from which no rule can be told{where}"]
         count = f"{len(found):,} single-fault variants"
-        return [
-            f"your d{name} is none of {count} of the backward pass, and no simple relation to the right one{region}"
-        ]
+        return [f"your d{name} is none of {count} of the backward pass, and no simple relation to the right one{where}"]
     if simple:
         gives = simple[0].gives
         is_everywhere = gives is not None and answer.is_right_elsewhere(gives)
     else:
         is_everywhere = best[0] in whole
-    if region and not is_everywhere and (DIGITS not in lines[0] or " all with " in region):
-        lines[0] += region
+    is_digits = bool(simple) and simple[0].nature is Nature.DIGITS
+    if not is_everywhere and (region.apart or not is_digits):
+        lines[0] += where
     if int(np.count_nonzero(answer.bad)) == 1:
         lines[0] += " (seen at one point only)"
     others = len(told) - 1
@@ -291,26 +293,41 @@ def _range_left(graph: Graph, values: Any, inputs: Mapping[str, Array], answer: 
     return [f"floats leave their range wherever your d{answer.name} is wrong: {found[0]}"] if all(found) else []
 
 
-def _region(case: Case, batch: Batch, answer: Answer) -> str:
-    """Where an answer is wrong, if it is right elsewhere: how many points, and what sets them apart."""
-    bad = answer.bad
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """Where an answer is wrong that is right elsewhere."""
+
+    wrong: int
+    """Points at which it is wrong, ..."""
+    points: int
+    """... of so many."""
+    apart: str = ""
+    """What sets them apart from the others; empty where nothing does."""
+
+    @property
+    def sentence(self) -> str:
+        """In words; empty where it is wrong everywhere."""
+        if self.wrong == self.points:
+            return ""
+        text = f"; it is wrong at {self.wrong:,} of {self.points:,} points"
+        return f"{text}, all with {self.apart}" if self.apart else text
+
+
+def _region(case: Case, batch: Batch, bad: Array) -> _Region:
+    """Where an answer is wrong, by the points ``(P,)`` at which it is."""
+    region = _Region(int(bad.sum()), len(bad))
     if bad.all():
-        return ""
-    text = f"; it is wrong at {int(bad.sum()):,} of {len(bad):,} points"
+        return region
     for item in case.real_inputs:
         columns = np.asarray(batch.inputs[item.name]).reshape(len(bad), -1)
         for number in range(columns.shape[1]):
-            label = item.name if not item.shape else f"{item.name}{_entry(number, item.shape)}"
+            label = item.name + format_entry(unravel(number, item.shape))
             for shown, x in ((label, columns[:, number]), (f"|{label}|", np.abs(columns[:, number]))):
                 if x[bad].min() > x[~bad].max():
-                    return f"{text}, all with {shown} above {x[~bad].max():.4g}"
+                    return replace(region, apart=f"{shown} above {x[~bad].max():.4g}")
                 if x[bad].max() < x[~bad].min():
-                    return f"{text}, all with {shown} below {x[~bad].min():.4g}"
-    return text
-
-
-def _entry(number: int, shape: tuple[int, ...]) -> str:
-    return f"[{', '.join(str(int(i)) for i in np.unravel_index(number, shape))}]"
+                    return replace(region, apart=f"{shown} below {x[~bad].min():.4g}")
+    return region
 
 
 def _sizes(graph: Graph) -> dict[int, str]:

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial
 from typing import Any
 
@@ -28,25 +29,44 @@ from verify.ops import OPS
 
 Array = NDArray[Any]
 
-KINDS = (
-    "missing path",
-    "accumulation",
-    "missing factor",
-    "sign",
-    "mask",
-    "mean",
-    "broadcast",
-    "transposed",
-    "upstream",
-    "factor",
-    "swapped",
-    "wrong value",
-    "wrong upstream",
-    "extra factor",
-    "lacking factor",
-    "shifted",
+
+class FaultKind(StrEnum):
+    """What kind of fault a variant has, those that explain the most in the simplest words first.
+
+    >>> FaultKind.SIGN.rank < FaultKind.WRONG_VALUE.rank
+    True
+    """
+
+    MISSING_PATH = "missing path"
+    ACCUMULATION = "accumulation"
+    MISSING_FACTOR = "missing factor"
+    SIGN = "sign"
+    MASK = "mask"
+    MEAN = "mean"
+    BROADCAST = "broadcast"
+    TRANSPOSED = "transposed"
+    UPSTREAM = "upstream"
+    FACTOR = "factor"
+    SWAPPED = "swapped"
+    WRONG_VALUE = "wrong value"
+    WRONG_UPSTREAM = "wrong upstream"
+    EXTRA_FACTOR = "extra factor"
+    LACKING_FACTOR = "lacking factor"
+    SHIFTED = "shifted"
+
+    @property
+    def rank(self) -> int:
+        """Its place in that order."""
+        return list(FaultKind).index(self)
+
+
+SCALED = (
+    (FaultKind.MISSING_PATH, "equals the right one without the path {path}", 0.0),
+    (FaultKind.SIGN, "has the wrong sign on the path {path}", -1.0),
+    (FaultKind.FACTOR, "has a factor 2 too much on the path {path}", 2.0),
+    (FaultKind.FACTOR, "has a factor 1/2 too much on the path {path}", 0.5),
 )
-"""Kinds of fault, those that explain the most in the simplest words first."""
+"""What is sent times a number, of one edge or of all that a stage sends: kind, words, number."""
 
 LINEAR = ("add", "subtract", "negative", "positive")
 """Ops whose local derivatives are 1 or -1: they hold no value that could be the wrong one."""
@@ -78,8 +98,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
 class Variant:
     """One backward pass with a single fault."""
 
-    kind: str
-    """One of :data:`KINDS`."""
+    kind: FaultKind
     words: str
     """What it does to a gradient, behind "your dx"; ``{path}`` stands for the path that is concerned."""
     source: str
@@ -184,7 +203,7 @@ def variants(engine: Reverse, values: Values) -> list[Variant]:
     >>> from verify.case.expression import graph_from_expressions
     >>> engine = Reverse(graph_from_expressions({"x": (), "y": ()}, {"f": "x * y"}), ["x", "y", "f"])
     >>> found = variants(engine, engine.program.run({"x": np.array([3.0]), "y": np.array([-4.0])}))
-    >>> found[0].kind, found[0].sentence("x")
+    >>> found[0].kind.value, found[0].sentence("x")
     ('missing path', 'equals the right one without the path through `f`')
     """
     graph = engine.graph
@@ -209,7 +228,12 @@ def variants(engine: Reverse, values: Values) -> list[Variant]:
 
 
 def _variant(
-    span: _Span, kind: str, words: str, replacement: Replacement, others: Replacement | None = None, source: str = ""
+    span: _Span,
+    kind: FaultKind,
+    words: str,
+    replacement: Replacement,
+    others: Replacement | None = None,
+    source: str = "",
 ) -> Variant:
     """A variant that replaces what the first edge of a span sends, and what its other edges send."""
     graph = span.graph
@@ -223,16 +247,15 @@ def _variant(
         span.bottom,
         shown(graph, span.bottom),
         replaced,
-        (KINDS.index(kind), inner),
+        (kind.rank, inner),
     )
 
 
-def _nothing(c: Contribution) -> Any:
-    return np.zeros_like(c.sent)
-
-
 def _times(factor: float, c: Contribution) -> Any:
-    return c.sent * factor
+    return c.sent * factor if factor else np.zeros_like(c.sent)
+
+
+_nothing = partial(_times, 0.0)
 
 
 def _of_edge(span: _Span, *, is_alone: bool) -> Iterator[Variant]:
@@ -243,27 +266,25 @@ def _of_edge(span: _Span, *, is_alone: bool) -> Iterator[Variant]:
     if node.stage not in ("", *graph.outputs) and span.bottom in graph.names:
         # Somebody who writes a line for each stage knows no inner nodes; an output's own terms are told apart.
         source = node.stage if is_alone else ""
-    yield make("missing path", "equals the right one without the path {path}", _nothing, source=source)
-    yield make("sign", "has the wrong sign on the path {path}", lambda c: -c.sent, source=source)
-    yield make("factor", "has a factor 2 too much on the path {path}", partial(_times, 2.0), source=source)
-    yield make("factor", "has a factor 1/2 too much on the path {path}", partial(_times, 0.5), source=source)
+    for kind, words, factor in SCALED:
+        yield make(kind, words, partial(_times, factor), source=source)
     for n in _sizes(node.shape, operand.shape):
-        yield make("factor", f"has a factor {n} too much on the path {{path}}", partial(_times, float(n)))
-        yield make("factor", f"has a factor 1/{n} too much on the path {{path}}", partial(_times, 1.0 / n))
+        yield make(FaultKind.FACTOR, f"has a factor {n} too much on the path {{path}}", partial(_times, float(n)))
+        yield make(FaultKind.FACTOR, f"has a factor 1/{n} too much on the path {{path}}", partial(_times, 1.0 / n))
     name = graph.names.get(span.top)
     if name:
         missing = f"misses the upstream gradient d{name} on the path {{path}}"
-        yield make("upstream", missing, lambda c: c.again(g=np.ones_like(c.g)))
-        yield make("wrong upstream", f"uses `{name}` where d{name} belongs", lambda c: c.again(g=c.y))
+        yield make(FaultKind.UPSTREAM, missing, lambda c: c.again(g=np.ones_like(c.g)))
+        yield make(FaultKind.WRONG_UPSTREAM, f"uses `{name}` where d{name} belongs", lambda c: c.again(g=c.y))
         for other in _near(graph, span.top, graph.stages, node.shape):
             if other > span.top:
                 words = f"uses d{graph.names[other]} where d{name} belongs"
-                yield make("wrong upstream", words, partial(_other_upstream, other))
+                yield make(FaultKind.WRONG_UPSTREAM, words, partial(_other_upstream, other))
     if node.op in ("sum", "mean"):
         count = math.prod(operand.shape) // max(math.prod(node.shape), 1)
         factor, words = (1 / count, "takes the mean") if node.op == "sum" else (float(count), "takes the sum")
         right = "sum" if node.op == "sum" else f"mean over {count}"
-        yield make("mean", f"{words} where the {right} belongs", partial(_times, factor))
+        yield make(FaultKind.MEAN, f"{words} where the {right} belongs", partial(_times, factor))
     yield from _of_shape(span)
 
 
@@ -274,28 +295,28 @@ def _of_shape(span: _Span) -> Iterator[Variant]:
     shape = operand.shape
     if len(shape) == 2 and shape[0] == shape[1] > 1:
         words = "transposes what `" + shown(graph, span.top) + "` sends to `" + shown(graph, span.bottom) + "`"
-        yield make("transposed", words, lambda c: np.swapaxes(c.sent, -1, -2))
+        yield make(FaultKind.TRANSPOSED, words, lambda c: np.swapaxes(c.sent, -1, -2))
     if node.op == "matmul":
         number = 1 - span.edges[0][1]
         other = graph.nodes[node.args[number]].shape
         if len(other) == 2 and other[0] == other[1] > 1:
             words = f"uses `{shown(graph, node.args[number])}` where its transpose belongs, or the other way round"
-            yield make("transposed", words, partial(_with_transpose, number))
+            yield make(FaultKind.TRANSPOSED, words, partial(_with_transpose, number))
     if node.op == "matmul":
         for position in _near(graph, node.args[number], graph.names, other):
             words = f"uses `{shown(graph, position)}` where `{shown(graph, node.args[number])}` belongs"
-            yield make("wrong value", words, partial(_with_operand, number, position, len(other)))
+            yield make(FaultKind.WRONG_VALUE, words, partial(_with_operand, number, position, len(other)))
     if OPS[node.op].elementwise and node.shape != shape:
         words = f"does not sum over the axes along which `{shown(graph, span.bottom)}` is broadcast"
-        yield make("broadcast", f"{words}: it keeps the first entry", partial(_kept, 0, shape))
-        yield make("broadcast", f"{words}: it keeps the last entry", partial(_kept, -1, shape))
+        yield make(FaultKind.BROADCAST, f"{words}: it keeps the first entry", partial(_kept, 0, shape))
+        yield make(FaultKind.BROADCAST, f"{words}: it keeps the last entry", partial(_kept, -1, shape))
         count = math.prod(node.shape) // max(math.prod(shape), 1)
-        yield make("broadcast", f"{words}: it takes the mean", partial(_times, 1.0 / max(count, 1)))
+        yield make(FaultKind.BROADCAST, f"{words}: it takes the mean", partial(_times, 1.0 / max(count, 1)))
     if not OPS[node.op].elementwise:
         for axis, size in enumerate(shape):
             for step in (1, -1) if size > 2 else (1,) if size == 2 else ():
                 words = f"is shifted by one along axis {axis} on the path {{path}}"
-                yield make("shifted", words, partial(_shifted, axis + 1, step))
+                yield make(FaultKind.SHIFTED, words, partial(_shifted, axis + 1, step))
 
 
 def _of_span(span: _Span, values: Values, is_elementwise: bool, local: Any) -> Iterator[Variant]:
@@ -306,12 +327,9 @@ def _of_span(span: _Span, values: Values, is_elementwise: bool, local: Any) -> I
         return
     if not (span.is_node and OPS[node.op].kink):
         words = _missing(span)
-        yield make("missing factor", words, partial(_upstream_alone, span.top, span.bottom, graph), _nothing)
+        yield make(FaultKind.MISSING_FACTOR, words, partial(_upstream_alone, span.top, span.bottom, graph), _nothing)
     if len(span.edges) > 1:
-        yield make("missing path", "equals the right one without the path {path}", _nothing)
-        yield make("sign", "has the wrong sign on the path {path}", lambda c: -c.sent)
-        yield make("factor", "has a factor 2 too much on the path {path}", partial(_times, 2.0))
-        yield make("factor", "has a factor 1/2 too much on the path {path}", partial(_times, 0.5))
+        yield from (make(kind, words, partial(_times, factor)) for kind, words, factor in SCALED)
     forms = _forms(span, values, local) if span.fits else []
     yield from _by_other_factors(span)
     yield from _by_own_value(span, forms)
@@ -354,12 +372,15 @@ def _by_other_factors(span: _Span) -> Iterator[Variant]:
         text = shown(graph, position)
         lacking = _plain(f"misses a factor `{text}` in {span.derivative}")
         too_often = _plain(f"has a factor `{text}` too much in {span.derivative}")
-        yield _variant(span, "lacking factor", lacking, partial(_scaled_by, position, True))
-        yield _variant(span, "extra factor", too_often, partial(_scaled_by, position, False))
+        yield _variant(span, FaultKind.LACKING_FACTOR, lacking, partial(_scaled_by, position, True))
+        yield _variant(span, FaultKind.EXTRA_FACTOR, too_often, partial(_scaled_by, position, False))
     exponent = node.params.get("exponent") if node.op == "power_constant" and span.is_node else None
     if exponent:
         yield _variant(
-            span, "missing factor", f"misses the factor {exponent:g}, the exponent", partial(_times, 1 / exponent)
+            span,
+            FaultKind.MISSING_FACTOR,
+            f"misses the factor {exponent:g}, the exponent",
+            partial(_times, 1 / exponent),
         )
 
 
@@ -371,11 +392,13 @@ def _by_own_value(span: _Span, forms: Sequence[str]) -> Iterator[Variant]:
         for factor, rest in PARTS.get(name, {}).items():
             words = f"misses a factor `{factor.replace('s', top)}` in {span.derivative}"
             of_own = partial(_form_at, rest, span.top, span.top)
-            yield _variant(span, "missing factor", _plain(words), of_own, _nothing)
+            yield _variant(span, FaultKind.MISSING_FACTOR, _plain(words), of_own, _nothing)
         others = [span.bottom, *_near(graph, span.top, graph.names, node.shape)]
         for other in dict.fromkeys(j for j in others if j != span.top):
             words = f"uses `{shown(graph, other)}` where `{top}` belongs in the derivative of `{top}`"
-            yield _variant(span, "wrong value", words, partial(_form_at, FORMS[name], other, span.top), _nothing)
+            yield _variant(
+                span, FaultKind.WRONG_VALUE, words, partial(_form_at, FORMS[name], other, span.top), _nothing
+            )
 
 
 def _at_other_operands(span: _Span) -> Iterator[Variant]:
@@ -383,16 +406,16 @@ def _at_other_operands(span: _Span) -> Iterator[Variant]:
     graph, make = span.graph, partial(_variant, span)
     node = graph.nodes[span.top]
     if OPS[node.op].kink is not None:
-        yield make("mask", f"misses the mask of `{node.op}`", lambda c: c.fit(c.g))
+        yield make(FaultKind.MASK, f"misses the mask of `{node.op}`", lambda c: c.fit(c.g))
         words = f"has the mask of `{node.op}` inverted"
         if len(node.args) == 1:
-            yield make("mask", words, lambda c: c.again(operands=[-c.operands[0]]))
+            yield make(FaultKind.MASK, words, lambda c: c.again(operands=[-c.operands[0]]))
     if len(node.args) == 2:
         a, b = (shown(graph, j) for j in node.args)
         words = f"has the operands `{a}` and `{b}` swapped"
         if OPS[node.op].kink is not None:
             words = f"has the mask of `{node.op}` inverted: `{a}` and `{b}` are swapped"
-        yield make("swapped", words, lambda c: c.again(operands=c.operands[::-1]))
+        yield make(FaultKind.SWAPPED, words, lambda c: c.again(operands=c.operands[::-1]))
     for number, j in enumerate(node.args):
         if graph.nodes[j].kind == "constant":
             continue
@@ -403,7 +426,7 @@ def _at_other_operands(span: _Span) -> Iterator[Variant]:
         for other in dict.fromkeys(others):
             if other != j and graph.nodes[other].shape in (graph.nodes[j].shape, ()):
                 words = f"uses `{shown(graph, other)}` where `{text}` belongs in {span.derivative}"
-                yield make("wrong value", _plain(words), partial(_with_operand, number, other, len(node.shape)))
+                yield make(FaultKind.WRONG_VALUE, _plain(words), partial(_with_operand, number, other, len(node.shape)))
 
 
 def _value_for_derivative(span: _Span) -> Iterator[Variant]:
@@ -411,8 +434,8 @@ def _value_for_derivative(span: _Span) -> Iterator[Variant]:
     graph, node = span.graph, span.graph.nodes[span.top]
     if len(node.args) == 1 and span.fits and OPS[node.op].kink is None:
         words = f"uses `{shown(graph, span.top)}` for its derivative"
-        yield _variant(span, "wrong value", _plain(words), lambda c: c.g * c.y)
-        yield _variant(span, "wrong value", f"{_plain(words)}, with the wrong sign", lambda c: -(c.g * c.y))
+        yield _variant(span, FaultKind.WRONG_VALUE, _plain(words), lambda c: c.g * c.y)
+        yield _variant(span, FaultKind.WRONG_VALUE, f"{_plain(words)}, with the wrong sign", lambda c: -(c.g * c.y))
 
 
 def _of_accumulation(graph: Graph, edges: Sequence[Edge]) -> Iterator[Variant]:
@@ -450,7 +473,7 @@ def _of_repeats(graph: Graph, edges: Sequence[Edge]) -> Iterator[Variant]:
         size = math.prod(graph.nodes[position].shape)
         reads = {edge: _read_entries(graph, edge, size) for edge in sorted(found)}
         text = shown(graph, position)
-        rank = (KINDS.index("accumulation"), position not in graph.names)
+        rank = (FaultKind.ACCUMULATION.rank, position not in graph.names)
         words = f"keeps one of those that read an entry of `{text}` more than once (`=` in the place of `+=`?)"
         for order in (list(reads), list(reversed(reads))):
             replaced: dict[Edge, Replacement] = {}
@@ -461,7 +484,7 @@ def _of_repeats(graph: Graph, edges: Sequence[Edge]) -> Iterator[Variant]:
                     replaced[edge] = partial(_overwritten, read, later.copy())
                 later[read] = True
             if replaced:
-                yield Variant("accumulation", words, text, position, text, replaced, rank)
+                yield Variant(FaultKind.ACCUMULATION, words, text, position, text, replaced, rank)
             if len(order) == 1:
                 break
 
@@ -493,7 +516,7 @@ def _in_every_step(graph: Graph, found: Sequence[Variant]) -> Iterator[Variant]:
     met: Counter[tuple[Any, ...]] = Counter()
     for variant in found:
         top = max(edge[0] for edge in variant.replaced)
-        if not graph.nodes[top].line or variant.kind in ("accumulation", "missing path"):
+        if not graph.nodes[top].line or variant.kind in (FaultKind.ACCUMULATION, FaultKind.MISSING_PATH):
             continue
         ops = tuple(sorted((graph.nodes[i].op, number) for i, number in variant.replaced))
         form = variant.kind, graph.nodes[top].line, ops, *_form_of(next(iter(variant.replaced.values())))
@@ -520,8 +543,8 @@ def _accumulated(
     graph: Graph, position: int, words: str, lost: Iterable[Edge], at: tuple[int, Sequence[Edge]]
 ) -> Variant:
     replaced: dict[Edge, Replacement] = dict.fromkeys(lost, _nothing)
-    name, rank = graph.names[position], (KINDS.index("accumulation"), at[0])
-    return Variant("accumulation", words, shown(graph, at[1][0][0]), position, name, replaced, rank)
+    name, rank = graph.names[position], (FaultKind.ACCUMULATION.rank, at[0])
+    return Variant(FaultKind.ACCUMULATION, words, shown(graph, at[1][0][0]), position, name, replaced, rank)
 
 
 # -------------------------------------------------------------------------------------------------- replaced pullbacks

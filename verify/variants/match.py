@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from verify.records import format_entry
 
 Array = NDArray[Any]
 
@@ -43,10 +46,6 @@ CONSTANTS = {
     "the root of 2 pi": math.sqrt(2 * math.pi),
 }
 """Factors that mean something, with the means to tell them."""
-
-SWAPPED, DIGITS, MULTIPLE = "are the two swapped?", "digits", "x the right one"
-BY_A_VALUE = ("` x the right one", "the right one divided by `")
-"""What sentences of their kind have in common."""
 
 TELLING = 2
 """Points at which an answer must be clearly something else than the right gradient, if it is wrong at as many."""
@@ -94,15 +93,35 @@ class Answer:
         return bool(close(other, self.right[good], self.right, self.dtype).all())
 
 
+class Nature(Enum):
+    """Of what kind a relation is."""
+
+    CONSTANT = "the right gradient times a number, or with one added"
+    MOVED = "its entries in other places"
+    UNSCALED = "without its upstream gradient"
+    OTHER_VARIABLE = "another variable's"
+    VALUE = "the right gradient times an input or a stage, or divided by it"
+    PART = "wrong in some entries only"
+    DIGITS = "right but for its last digits"
+
+
 class Relation(NamedTuple):
     """What a wrong answer is to the right gradient."""
 
+    nature: Nature
     sentence: str
     """Behind "your dx"."""
     gives: Array | None = None
     """What it gives at all points ``(P, *shape)``; None where it is about some entries or digits alone."""
+    factor: float | None = None
+    """What the right one is to be multiplied by, where it is that."""
     is_plain: bool = True
     """Whether one number would be enough to tell it: a sign, 0, or a factor of small whole numbers."""
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether a fault of the backward pass that gives the same numbers is the likelier cause."""
+        return self.nature in (Nature.OTHER_VARIABLE, Nature.VALUE)
 
 
 def close(a: Array, b: Array, right: Array, dtype: str = "float64", factor: float = 1.0) -> Array:
@@ -142,10 +161,10 @@ def relations(
         return [known for known in _multiples(answer, sizes) if known.is_plain]
     found = [*_multiples(answer, sizes), *_moved(answer)]
     if unscaled is not None and answer.is_(unscaled):
-        found.append(Relation("misses the upstream gradient: it is right for one of ones", unscaled))
+        found.append(Relation(Nature.UNSCALED, "misses the upstream gradient: it is right for one of ones", unscaled))
     for name, right in others.items():
         if right.shape == answer.given.shape and answer.is_(right):
-            found.append(Relation(f"is the right d{name}: {SWAPPED}", right))
+            found.append(Relation(Nature.OTHER_VARIABLE, f"is the right d{name}: are the two swapped?", right))
     found += _by_a_value(answer, values) if not found else []
     return found or [*_in_part(answer, sizes), *_nearly(answer)]
 
@@ -159,9 +178,9 @@ def _by_a_value(answer: Answer, values: Mapping[str, Array]) -> Iterator[Relatio
             continue
         with np.errstate(all="ignore"):
             if answer.is_(answer.right * value):
-                yield Relation(f"is `{name}` x the right one", answer.right * value)
+                yield Relation(Nature.VALUE, f"is `{name}` x the right one", answer.right * value)
             if answer.is_(answer.right / value):
-                yield Relation(f"is the right one divided by `{name}`", answer.right / value)
+                yield Relation(Nature.VALUE, f"is the right one divided by `{name}`", answer.right / value)
 
 
 def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
@@ -170,7 +189,7 @@ def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
     if factor is not None:
         fraction = Fraction(factor).limit_denominator(LARGEST_TERM)
         is_plain = abs(fraction.numerator) <= LARGEST_TERM and abs(float(fraction) - factor) <= CLOSE[answer.dtype]
-        yield Relation(_times(factor, sizes), factor * answer.right, is_plain)
+        yield Relation(Nature.CONSTANT, _times(factor, sizes), factor * answer.right, factor, is_plain)
         return
     given, right = answer.given[answer.bad], answer.right[answer.bad]
     with np.errstate(all="ignore"):
@@ -180,7 +199,7 @@ def _multiples(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
         is_more_than_noise = abs(middle) > 1e3 * NOISE[answer.dtype] * float(np.max(np.abs(right), initial=0.0))
         if is_more_than_noise and difference.size > 1 and np.all(np.abs(difference - middle) <= room):
             sign = "plus" if middle > 0 else "minus"
-            yield Relation(f"is the right one {sign} {abs(middle):.6g}", answer.right + middle)
+            yield Relation(Nature.CONSTANT, f"is the right one {sign} {abs(middle):.6g}", answer.right + middle)
 
 
 def ratio(given: Array, right: Array, dtype: str = "float64") -> float | None:
@@ -237,7 +256,7 @@ def _moved(answer: Answer) -> Iterator[Relation]:
     for order in itertools.permutations(range(axes)) if 1 < axes <= MOST_AXES else ():
         turned = np.transpose(right, (0, *(a + 1 for a in order)))
         if order != tuple(range(axes)) and turned.shape == right.shape and answer.is_(turned):
-            yield Relation("is transposed" if axes == 2 else f"has its axes permuted: {order}", turned)
+            yield Relation(Nature.MOVED, "is transposed" if axes == 2 else f"has its axes permuted: {order}", turned)
     for axis in range(axes):
         size = right.shape[axis + 1]
         if size < 2:
@@ -248,7 +267,7 @@ def _moved(answer: Answer) -> Iterator[Relation]:
         for name, of in (("sum", np.sum), ("mean", np.mean)):
             held = np.broadcast_to(of(right, axis=axis + 1, keepdims=True), right.shape)
             candidates.append((f"holds the {name} over axis {axis} in every entry", held))
-        yield from (Relation(*candidate) for candidate in candidates if answer.is_(candidate[1]))
+        yield from (Relation(Nature.MOVED, *candidate) for candidate in candidates if answer.is_(candidate[1]))
 
 
 def _in_part(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
@@ -259,24 +278,22 @@ def _in_part(answer: Answer, sizes: Mapping[int, str]) -> Iterator[Relation]:
     bad = answer.wrong[:, entries]
     factor = ratio(answer.given[:, entries][bad], answer.right[:, entries][bad], answer.dtype)
     what = "" if factor is None else f", and there it {_times(factor, sizes)}"
-    yield Relation(f"is wrong {_where(entries)} only{what}")
+    yield Relation(Nature.PART, f"is wrong {_where(entries)} only{what}", factor=factor)
 
 
 def _where(entries: Array) -> str:
     """Which entries are marked, in words."""
     places = np.argwhere(entries)
     if len(places) == 1:
-        return f"in entry {_index(places[0])}"
+        return f"in entry {format_entry(tuple(places[0].tolist()))}"
     for axis in range(entries.ndim):
         lines = np.unique(places[:, axis])
         if len(lines) == 1 and len(places) * entries.shape[axis] == entries.size:
             named = ("row", "column")[axis] if entries.ndim == 2 else f"axis {axis} at"
             return f"in {named} {lines[0]}"
-    return f"in {len(places):,} of {entries.size:,} entries, the first of them {_index(places[0])},"
-
-
-def _index(place: Sequence[int]) -> str:
-    return f"[{', '.join(map(str, place))}]"
+    return (
+        f"in {len(places):,} of {entries.size:,} entries, the first of them {format_entry(tuple(places[0].tolist()))},"
+    )
 
 
 def _nearly(answer: Answer) -> Iterator[Relation]:
@@ -289,9 +306,7 @@ def _nearly(answer: Answer) -> Iterator[Relation]:
         return
     digits = math.floor(-math.log10(error.max())) if error.max(initial=0.0) > 0 else 15
     if answer.dtype == "float64" and np.array_equal(answer.given, answer.given.astype(np.float32)):
-        yield Relation(
-            f"is right to {digits} digits, and all its values are float32 numbers: is it computed in float32?"
-        )
+        what = ", and all its values are float32 numbers: is it computed in float32?"
     else:
-        what = "its formula loses the others, or it computes in float32 on the way"
-        yield Relation(f"is right to {digits} digits: {what}")
+        what = ": its formula loses the others, or it computes in float32 on the way"
+    yield Relation(Nature.DIGITS, f"is right to {digits} digits{what}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from verify.case.case import Case
 from verify.places.points import Batch
+from verify.places.search import upstream_of
 from verify.records import CaseResult
 
 if TYPE_CHECKING:
@@ -33,6 +34,6 @@ def batch_of(case: Case, result: CaseResult, ids: NDArray[Any]) -> Batch:
     upstream = {}
     for name in case.graph.outputs:
         ones = np.ones(case.graph.shape(name))
-        seeds = [np.asarray(points[i].values.get(f"upstream of {name}", ones)) for i in ids.tolist()]
+        seeds = [np.asarray(points[i].values.get(upstream_of(name), ones)) for i in ids.tolist()]
         upstream[name] = np.stack(seeds) if seeds else ones[None][:0]
     return Batch(inputs, upstream, ids, [points[i].origin for i in ids.tolist()])

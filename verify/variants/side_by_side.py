@@ -37,7 +37,7 @@ def gradients_of(
     >>> values = engine.program.run({"x": np.array([2.0])})
     >>> found = variants(engine, values)
     >>> for which, gradients in gradients_of(engine, values, {"f": np.ones(1)}, found):
-    ...     print(found[which][0].kind, gradients["x"][0])
+    ...     print(found[which][0].kind.value, gradients["x"][0])
     missing path [0.]
     """
     points = max(len(x) for x in upstream.values())
