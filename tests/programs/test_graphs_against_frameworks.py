@@ -601,3 +601,28 @@ def test_structured_outputs() -> None:
     assert structured((1, (2, 3)), abs) == {"0": 1, "1_0": 2, "1_1": 3}
     assert structured({"a": [1, -2]}, abs) == {"a_0": 1, "a_1": 2}
     assert structured([-1], abs) == (1,)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_a_normalisation_in_train_mode_is_proved_and_keeps_its_running_mean(factor: float) -> None:
+    """Its buffers are state beside its values: each call works on copies of them."""
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.BatchNorm1d(3, dtype=torch.float64)
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 3)))
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+
+    class Scaled(torch.autograd.Function):  # type: ignore[name-defined, misc]
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x.view_as(x)
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return factor * g
+
+    gradient = importlib.import_module("verify.frameworks.torch").gradient_of(lambda x: layer(Scaled.apply(x)))
+    run = check_gradient(gradient, lambda x: layer(x), at={"x": x}, points=0)
+    assert ("PASS" if factor == 1 else "FAIL") == run.verdict
+    assert run.cases[0].proved == run.cases[0].checked
+    assert "PASS" == check_gradient(layer, at={"input": x}, points=0).verdict
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())

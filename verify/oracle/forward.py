@@ -100,8 +100,7 @@ def unjudged(case: Case | str, finding: Finding, result: CaseResult | None = Non
 def held_against(gradient: Any, reference: Case | Function, result: CaseResult) -> CaseResult:
     """A result whose rows fail, where the functions differ at such a point: then nobody is accused.
 
-    >>> from verify.places.search import upstream_of
-    from verify.records import CaseResult
+    >>> from verify.records import CaseResult
     >>> held_against(abs, abs, CaseResult("f", "")).findings
     ()
     """

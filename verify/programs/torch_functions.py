@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,9 @@ from verify.programs.calling import (
 )
 from verify.programs.common import UnmappedError
 from verify.programs.read_in_balls import ReadInBalls
+from verify.tracing.code_objects import closure_of
 from verify.tracing.numpy_rules import is_traced
+from verify.tracing.places import global_names
 
 MISSING = "PyTorch is not installed: pip install 'verify-gradients[torch]'"
 
@@ -133,8 +137,8 @@ def parts_of(function: Any) -> tuple[Any, Any, Any]:
         has_context = own.setup_context is torch.autograd.Function.setup_context
         return own.apply, own.backward, found.replace(parameters=parameters[1 if has_context else 0 :])
     if isinstance(function, torch.nn.Module):
-        return function, type(function).forward, signature_of(function.forward)
-    return function, function, signature_of(function)
+        return _stateless(function), type(function).forward, signature_of(function.forward)
+    return _stateless(function), function, signature_of(function)
 
 
 # ------------------------------------------------------------------------------------------------------ the two ways
@@ -233,9 +237,47 @@ def of_parameters(function: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
         given = {paths[name]: named.pop(name) for name in paths}
         return torch.func.functional_call(function, given, args, named)
 
+    with_parameters = _stateless(with_parameters)
     with_parameters.__signature__ = signature  # type: ignore[attr-defined]
     with_parameters.__name__ = type(function).__name__
     return with_parameters, values
+
+
+def _stateless(function: Any) -> Any:
+    """A function whose modules keep nothing between calls; itself where it has none with buffers.
+
+    In train mode a normalisation writes its running mean down in every call, which is none of its values.
+    """
+    modules = [inner for module in _modules_of(function) for inner in module.modules() if inner._buffers]  # noqa: SLF001
+    if not modules:
+        return function
+
+    def called(*args: Any, **named: Any) -> Any:
+        before = [dict(module._buffers) for module in modules]  # noqa: SLF001 - as torch.func.functional_call does
+        try:
+            for module in modules:
+                module._buffers.update({k: _made_anew(x) for k, x in module._buffers.items()})  # noqa: SLF001
+            return function(*args, **named)
+        finally:
+            for module, buffers in zip(modules, before, strict=True):
+                module._buffers.update(buffers)  # noqa: SLF001
+
+    return functools.update_wrapper(called, function)
+
+
+def _made_anew(buffer: Any) -> Any:
+    """A copy that may be written to while the program is written down, as a clone of an outer tensor may not."""
+    return None if buffer is None else the_library().zeros(buffer.shape, dtype=buffer.dtype).copy_(buffer)
+
+
+def _modules_of(function: Any) -> list[Any]:
+    """A module itself, and those that a function names."""
+    held = [function, getattr(function, "__self__", None)]
+    function = getattr(function, "__func__", function)
+    if isinstance(function, FunctionType):
+        names = global_names(function.__code__) & set(function.__globals__)
+        held += [*closure_of(function).values(), *(function.__globals__[name] for name in names)]
+    return [value for value in held if isinstance(value, the_library().nn.Module)]
 
 
 def _identifier(path: str) -> str:
