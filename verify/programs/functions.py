@@ -44,7 +44,9 @@ def framework_of(function: Any, point: At | None = None) -> ModuleType | None:
     name = None if getattr(function, "takes_arrays", False) else _library_of(function)
     if name is None or name not in FRAMEWORKS:
         return None
-    if point is not None and not is_of_type(function) and _answers_numpy(function, point):
+    # A point that holds its arrays leaves no doubt, and one call less may change a state.
+    is_sure = point is None or is_of_type(function) or _holds(name, point)
+    if not is_sure and point is not None and _answers_numpy(function, point):
         return None
     return FRAMEWORKS[name]
 
@@ -99,8 +101,10 @@ def _used_by(function: Any, depth: int) -> set[str]:
     for name in names & set(known):
         value = known[name]
         root = _root(value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", ""))
-        if is_of_type(value) or root in FRAMEWORKS:
-            found.add({"jaxlib": "jax"}.get(root) or (root if root in FRAMEWORKS else _root(type(value).__module__)))
+        if is_of_type(value):
+            found.add(str(_library_of(value)))
+        elif root in (*FRAMEWORKS, "jaxlib"):
+            found.add(root)
         elif callable(value) and not isinstance(value, type):
             found |= _used_by(value, depth - 1)
     # A module that is imported where it is used.
