@@ -89,6 +89,57 @@ class Verdict(StrEnum):
     """Nothing was shown; the reason says why."""
 
 
+class Rule(StrEnum):
+    """The rule by which a row was decided; :mod:`verify.judging.rules` has them in order.
+
+    >>> Rule.PROVED.value
+    'proved'
+    """
+
+    AGREED = ""
+    """Nothing stands against it: the answers differ by no more than is always granted."""
+    NO_NUMBER = "no number"
+    """The answer is no number where the function's values show a slope."""
+    BROKEN_OP = "broken op"
+    """An op gave no finite value where mpmath has one."""
+    RANGE = "range"
+    """An answer is not finite, or has no bound, because floats leave their range on the way."""
+    FIGURE = "figure"
+    """The case file's own figure is another."""
+    LEFT = "left"
+    """Nothing can be said here, or too much is looked at already."""
+    NO_TIME = "no time"
+    """Apart from the engine, and the work for proofs is used up."""
+    KINK = "kink"
+    """Held against the subgradients of a kink."""
+    DISPUTED = "disputed"
+    """The two certified derivatives exclude each other."""
+    UNBOUNDED = "unbounded"
+    """Rounding on the way has no bound: held against the truth alone."""
+    UNDEFINED = "undefined"
+    """The floats have no value on the way."""
+    UNKNOWN = "unknown"
+    """The truth could not be enclosed closely enough."""
+    UNDERFLOW = "underflow"
+    """Floats become zero on the way where the truth does not."""
+    DIGITS = "digits"
+    """Within what rounding allows, but the case asks for every digit."""
+    PROVED = "proved"
+    """Held against the certified reference."""
+    PLAIN = "plain"
+    """Off from the engine by far, as many rows that are proved to be wrong."""
+    ALONG = "along"
+    """The gradient as a whole, held against the reference along directions."""
+    COMPARED = "compared"
+    """The methods, held against each other."""
+    MEASURED = "measured"
+    """Held against central differences and other methods: too large to be proved."""
+    STEP_LAW = "step law"
+    """Held against the values of a black box."""
+    WEAK = "weak"
+    """No proved row of the variable could have told a wrong factor."""
+
+
 class Unproved(StrEnum):
     """Why a row is not proved that was to be; each is said after "not proved:".
 
@@ -171,6 +222,8 @@ class Columns(Generic[Real, Truth, Judged, Text]):
     """How the reference was had: ``symbolic+taylor``, ``taylor``, ``taylor, 3 directions``; empty if it was not."""
     verdict: Judged = PASSED
     passes: Truth = TRUE
+    rule: Text = NO_TEXT
+    """The one of :class:`Rule` by which it was decided; empty where nothing stands against the row."""
     reason: Text = NO_TEXT
     suspect: Text = NO_TEXT
     """Who is probably wrong, in a few words; empty where nobody is accused."""

@@ -14,8 +14,8 @@ import sympy
 
 from verify.case.case import load_case_text
 from verify.case.files import shipped_cases
-from verify.judging import examine
-from verify.judging.compare import SIGNATURES, compare
+from verify.judging import context
+from verify.judging.agreement import SIGNATURES, compare
 from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.records import CaseResult, Row, Verdict
@@ -284,7 +284,7 @@ def test_two_layers_of_relu_at_zero_pass() -> None:
 
 def test_only_so_many_kinked_points_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are UNDECIDED, said to be, and their values are compared all the same."""
-    monkeypatch.setattr(examine, "MOST_EXAMINED_KINKS", 3)
+    monkeypatch.setattr(context, "MOST_EXAMINED_KINKS", 3)
     inputs = "x: {at: 1, domain: [-1, 1]}, m: {kind: mask, at: 0}"
     result = run(case("relu(x * m)", inputs), points=20)
     found = Counter(row.verdict for row in rows(result, "x"))
@@ -401,7 +401,7 @@ def test_one_method_alone_is_held_against_the_truth_or_shows_nothing(
 ) -> None:
     """It is proved, at as many points as a case may take; beyond there is nothing to compare it with."""
     assert {Verdict.PASS: 93} == dict(+run(case("exp(x)"), points=30, methods=(method,)).counts)
-    monkeypatch.setattr(examine, "MOST_ENCLOSED", 12)
+    monkeypatch.setattr(context, "MOST_ENCLOSED", 12)
     result = run(case("exp(x)"), points=30, methods=(method,))
     assert {Verdict.PASS, Verdict.UNDECIDED} == set(+result.counts)
     assert result.passes

@@ -14,7 +14,8 @@ import pytest
 
 from verify.case.case import Case, load_case_text
 from verify.graph.taylor import Taylor
-from verify.judging.large import _Look
+from verify.judging.evidence import Evidence
+from verify.judging.rules import judged
 from verify.oracle.check import check_gradient
 from verify.records import SUBJECT, Verdict
 from verify.running.settings import Settings
@@ -269,13 +270,14 @@ def test_a_large_gradient_is_judged_along_directions_alone() -> None:
 
 def test_methods_that_differ_from_each_other_do_not_accuse_a_subject() -> None:
     """Rows of large cases: the subject is with the engine, and central is elsewhere."""
-    look = object.__new__(_Look)
-    look.accused = SUBJECT
-    near, far = {SUBJECT: 1.0, "reverse": 1.0}, {SUBJECT: 1.1, "reverse": 1.0}
-    assert Verdict.PASS is look._judged({**near, "symbolic": 1.0, "central": 1.0}, 1e-9, 1e-9)[0]
-    assert Verdict.UNDECIDED is look._judged({**near, "central": 1.1}, 1e-9, 1e-9)[0]
-    assert Verdict.FAIL is look._judged({**far, "symbolic": 1.0, "central": 1.0}, 1e-9, 1e-9)[0]
-    assert Verdict.FAIL is look._judged({**far, "central": 1.2}, 1e-9, 1e-9)[0]
+
+    def verdict(**said: float) -> Verdict:
+        return judged(Evidence(said, allowed=1e-9, step_error=1e-9, is_large=True))[0].verdict
+
+    assert Verdict.PASS is verdict(subject=1.0, reverse=1.0, symbolic=1.0, central=1.0)
+    assert Verdict.UNDECIDED is verdict(subject=1.0, reverse=1.0, central=1.1)
+    assert Verdict.FAIL is verdict(subject=1.1, reverse=1.0, symbolic=1.0, central=1.0)
+    assert Verdict.FAIL is verdict(subject=1.1, reverse=1.0, central=1.2)
 
 
 @pytest.mark.parametrize(("size", "off", "ok"), [(1e50, 1e-11, True), (1e50, 1e-6, False), (0.0, 1e-11, False)])

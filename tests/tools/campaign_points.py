@@ -36,7 +36,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from numpy.typing import NDArray
 
 from verify.case.case import INTEGRAL, Case, Input, load_case_text
-from verify.judging import judge as judging
+from verify.judging import context as judging
 from verify.places.points import Batch, generator, random_points
 from verify.records import VERDICTS, CaseResult, Row, Verdict
 from verify.running import runner

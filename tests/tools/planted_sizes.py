@@ -26,7 +26,7 @@ import sympy
 from verify.case.case import Case, load_case_text
 from verify.case.files import shipped_cases
 from verify.graph.derivative import Derivative
-from verify.judging.proof import PROVED_POINTS
+from verify.judging.context import PROVED_POINTS
 from verify.methods.central import Central
 from verify.methods.reverse import Reverse
 from verify.ops import OPS, Op

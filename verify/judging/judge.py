@@ -1,10 +1,8 @@
 """From the methods' answers to verdicts.
 
 Two steps, because nearly every row of a large batch needs no close look. The *screen* compares the answers with the
-least tolerance that an honest comparison ever has. What does not pass it is *examined*: the engine is run in balls,
-which bounds its rounding; answers are held against the certified reference; central differences get the best step
-there is; undecided branches are judged by their subgradients; and where methods differ, :mod:`verify.judging.audit`
-finds the op row that is wrong.
+least tolerance that an honest comparison ever has. What does not pass it gets a *close look*:
+:mod:`verify.judging.close_look` gathers evidence of it, and :mod:`verify.judging.rules` says what it comes to.
 
 Why what the screen passes is right: let v be the engine's answer, G the truth, u the unit roundoff and K 8 plus the
 number of nodes that round. The run in balls gives a radius ``R >= |v - G|``, and ``allowed = 2 R + K u |v| + ...``. An
@@ -12,7 +10,7 @@ answer a is unsuspicious where ``|a - v| <= K u |v|``; then ``|a - G| <= |a - v|
 within what is allowed, whatever R is: it need not be computed. The engine's own row needs ``R <= allowed``, which
 always holds. What the argument takes for granted, that the engine's program is the function's derivative, is what the
 other two methods are there for, and what is proved at the case's own points and at
-:data:`~verify.judging.proof.PROVED_POINTS` random ones.
+:data:`~verify.judging.context.PROVED_POINTS` random ones.
 """
 
 from __future__ import annotations
@@ -27,12 +25,11 @@ from numpy.typing import NDArray
 from verify.case.case import Expected
 from verify.graph.derivative import Derivative
 from verify.graph.graph import Graph
-from verify.graph.interpret import Values, branch_argument, dtype_of
+from verify.graph.interpret import Values, branch_argument
 from verify.judging.branches import is_lost
+from verify.judging.close_look import CloseLook
 from verify.judging.context import Context
-from verify.judging.examine import Examination
 from verify.judging.kinks import singular_distance, singular_nodes
-from verify.judging.proof import PROVED_POINTS
 from verify.judging.rows import Block, RowKey, Suspicion, columns_of, new_block, within
 from verify.methods.central import contraction, granted_noise, usual_step
 from verify.places.points import Batch
@@ -73,7 +70,6 @@ class Judge:
         }
         values = self.context.engine.program.run(batch.inputs)
         suspicious = self._near_kinks(values, batch) | _lost(self.context.graph, values, len(batch))
-        unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
         noise = self._granted(answers, batch)
         differences: dict[RowKey, dict[tuple[str, str], Array]] = {}
         for key in self.context.row_keys():
@@ -87,7 +83,7 @@ class Judge:
                         continue
                     difference = np.subtract(columns[pair[0]], columns[pair[1]])
                     found[pair] = np.abs(difference, out=difference)
-                    close = within(difference, self._least_bound(key, pair, columns, answers, noise, unit))
+                    close = within(difference, self._least_bound(key, pair, columns, answers, noise, batch))
                     if not close.all():
                         suspicious |= ~close.all(axis=1)
         return Screened(suspicious, differences, answers)
@@ -120,16 +116,14 @@ class Judge:
         points = np.flatnonzero(np.any([suspicion.rows.any(axis=1) for suspicion in suspicions], axis=0))
         if len(points):
             flagged = [Suspicion(s.rows[points], s.steps[points], s.granted[points]) for s in suspicions]
-            Examination(self.context, batch, points, blocks, flagged, expected, noise, proved[points]).run()
+            CloseLook(self.context, batch, points, blocks, flagged, expected, noise, proved[points]).run()
         return blocks
 
     def _to_be_proved(self, batch: Batch) -> Array:
         """The points ``(P,)`` at which every row is proved: own ones and the first random ones."""
         proved = np.full(len(batch), batch.own)
         if not proved.any() and batch.origins[0] == "random":
-            room = PROVED_POINTS - self.context.points_proved
-            proved[: max(room, 0)] = True
-            self.context.points_proved += int(np.count_nonzero(proved))
+            proved[: self.context.budget.share("points", len(batch))] = True
         return proved
 
     def _write_expected(self, blocks: Sequence[Block]) -> dict[tuple[str, str, int], Expected]:
@@ -151,7 +145,6 @@ class Judge:
         self, block: Block, answers: Mapping[str, Derivative], noise: Array | None, batch: Batch
     ) -> Suspicion:
         """The rows that differ by more than is always allowed."""
-        unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
         rows = np.full(block.verdict.shape, len(block.values) < 2)
         # Central alone has its error estimated too: there is nothing else to hold it against the truth with.
         steps = np.full(rows.shape, set(block.values) == {"central"} and block.quantity == "gradient")
@@ -159,7 +152,7 @@ class Judge:
         key = (block.name, block.quantity)
         for pair in self.context.pairs:
             if pair[0] in block.values and pair[1] in block.values:
-                bound = self._least_bound(key, pair, block.values, answers, noise, unit)
+                bound = self._least_bound(key, pair, block.values, answers, noise, batch)
                 with np.errstate(all="ignore"):
                     apart = ~within(np.abs(block.values[pair[0]] - block.values[pair[1]]), bound)
                 rows |= apart
@@ -170,12 +163,12 @@ class Judge:
 
     def _suspicion_of_subject(self, block: Block, batch: Batch) -> Suspicion:
         """The rows at which a subject, or one of the two that it is compared with, is apart from the others."""
-        unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
         rows = np.full(block.verdict.shape, "reverse" not in block.values)
         for method in ("symbolic", SUBJECT):
             if method in block.values and "reverse" in block.values:
                 engine = block.values["reverse"]
-                rows |= ~within(np.abs(block.values[method] - engine), np.abs(engine) * (self.context.growth * unit))
+                bound = self.context.allowance(batch.inputs).relative(engine)
+                rows |= ~within(np.abs(block.values[method] - engine), bound)
         return Suspicion(rows, np.zeros(rows.shape, dtype=bool), np.zeros(rows.shape))
 
     def _least_bound(
@@ -185,14 +178,14 @@ class Judge:
         columns: Mapping[str, Array],
         answers: Mapping[str, Derivative],
         noise: Array | None,
-        unit: float,
+        batch: Batch,
     ) -> Array:
         """What a pair may always differ by ``(P, n)``."""
         with np.errstate(all="ignore"):
             if pair[1] == "central" and key[1] == "gradient" and noise is not None:
                 step = usual_step(np.asarray(answers["central"].values[key[0]]))
                 return noise[:, None] / step.reshape(len(noise), -1)
-            bound: Array = np.abs(columns[pair[1]]) * (self.context.growth * unit)
+            bound: Array = self.context.allowance(batch.inputs).relative(columns[pair[1]])
         return bound
 
     def _add_rounding(self, noise: Array | None, suspicions: Sequence[Suspicion], batch: Batch) -> None:
@@ -209,11 +202,10 @@ class Judge:
         if block.quantity == "value" or noise is None or len(block.values) < 2:
             return
         others = [column for method, column in block.values.items() if method != "central"]
-        unit = float(np.finfo(dtype_of(batch.inputs)).eps) / 2
         for entry in np.flatnonzero(suspicion.steps.any(axis=0)):
             at = np.flatnonzero(suspicion.steps[:, entry] & ~near)
             with np.errstate(all="ignore"):
-                least = self.context.growth * unit * np.abs(others[-1][at, entry])
+                least = self.context.allowance(batch.inputs).relative(others[-1][at, entry])
                 alike = np.all([within(np.abs(o[at, entry] - others[-1][at, entry]), least) for o in others], axis=0)
             at, least = at[alike], least[alike]
             if not len(at):

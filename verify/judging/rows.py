@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from verify.graph.derivative import Derivative
 from verify.graph.graph import Graph
-from verify.records import COLUMNS, METHODS, VERDICTS, Columns, Rows, Verdict, each
+from verify.records import COLUMNS, METHODS, VERDICTS, Columns, Rows, Rule, Verdict, each
 
 Array = NDArray[Any]
 
@@ -57,6 +57,36 @@ def blank(shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one row came to, as a rule says it."""
+
+    verdict: Verdict
+    reason: str = ""
+    suspect: str = ""
+    passes: bool | None = None
+    """Whether the row passes; None where it does as rows of this verdict do."""
+    by_estimate: bool = False
+    """That somebody is accused by an estimate of central's error alone."""
+
+    def lets_pass(self, *, own: bool) -> bool:
+        """Whether the row passes; what was not decided does, but at points that somebody asked for.
+
+        >>> undecided = Judgement(Verdict.UNDECIDED)
+        >>> undecided.lets_pass(own=True), undecided.lets_pass(own=False)
+        (False, True)
+        """
+        if self.passes is not None:
+            return self.passes
+        return self.verdict in {Verdict.PASS, Verdict.SUBGRADIENT} or (self.verdict is Verdict.UNDECIDED and not own)
+
+    @property
+    def accuses(self) -> bool:
+        """Whether it says that somebody is wrong, where the row does not pass."""
+        accusing = self.verdict in {Verdict.FAIL, Verdict.CONVENTION, Verdict.DISPUTED}
+        return accusing and not self.lets_pass(own=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Block(Columns[Array, Array, Array, Array]):
     """All rows of one variable at P points: arrays ``(P, n)``, n entries of the variable in C order."""
 
@@ -70,12 +100,12 @@ class Block(Columns[Array, Array, Array, Array]):
         taken = {name: each(getattr(self, name), lambda column: column[where]) for name in (*COLUMNS, "step")}
         return replace(self, **taken)
 
-    def judge(self, where: tuple[Any, ...], verdict: Verdict, passes: Any, reason: int, suspect: int = 0) -> None:
-        """Writes one judgement to some rows."""
-        self.verdict[where] = CODE[verdict]
-        self.passes[where] = passes
-        self.reason[where] = reason
-        self.suspect[where] = suspect
+    def write(self, where: tuple[Any, ...], judgement: Judgement, rule: Rule, texts: Texts, *, own: bool) -> None:
+        """Writes what some rows came to, and by which rule."""
+        self.verdict[where], self.passes[where] = CODE[judgement.verdict], judgement.lets_pass(own=own)
+        said = {"rule": rule, "reason": judgement.reason, "suspect": judgement.suspect}
+        for name, text in said.items():
+            getattr(self, name)[where] = texts.number(text)
 
 
 def within(difference: Array, bound: Any) -> NDArray[np.bool_]:
@@ -171,17 +201,3 @@ class Suspicion:
     """Whether it is central that is apart from the others, so that a better step may settle it."""
     granted: Array
     """What central may be off by where it is not."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRow:
-    """A row at an examined point that no bound has settled."""
-
-    block: Block
-    p: int
-    """Position among the examined points."""
-    entry: int
-    allowed: float
-    """What the float methods may be off by; inf where the enclosure is unbounded."""
-    step_error: float
-    """What central may be off by on top of it."""

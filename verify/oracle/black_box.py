@@ -24,7 +24,8 @@ from verify.case.case import Case, Domain, Input, OwnPoint
 from verify.errors import UsageError, did_you_mean
 from verify.graph.graph import GraphBuilder
 from verify.graph.interpret import Program
-from verify.judging.rows import table
+from verify.judging.evidence import Evidence
+from verify.judging.rules import judged_rows
 from verify.judging.short_law import DEFINITE, Ladder, ladder_for, short_law
 from verify.judging.step_law import Law, scales, step_law
 from verify.judging.tied import STEP, Key, Slope, judge_tied
@@ -33,7 +34,7 @@ from verify.oracle.case_check import MOST_PROBED, Question, excused
 from verify.oracle.overrides import adapted
 from verify.places.points import Batch, own_points, random_points, spread_points
 from verify.places.search import search_points
-from verify.records import SUBJECT, VERDICTS, CaseResult, Point, Rows, Unproved, VariableResult, Verdict
+from verify.records import SUBJECT, VERDICTS, CaseResult, Point, Unproved, VariableResult
 from verify.running.gathering import point_record
 from verify.subjects.code_constants import constants_of
 from verify.subjects.interface import Interface
@@ -72,18 +73,6 @@ LARGEST_UPSTREAM = 1e12
 
 WITHOUT_EXPRESSION = "no expression is known: slopes are measured by central differences, nothing is proved"
 
-VERDICT_OF: Mapping[str, Verdict] = {
-    "right": Verdict.PASS,
-    "inexact": Verdict.PASS,
-    "wrong": Verdict.FAIL,
-    "kink": Verdict.CONVENTION,
-    "only kink": Verdict.SUBGRADIENT,
-    "noise": Verdict.UNDECIDED,
-    "truncation": Verdict.UNDECIDED,
-    "undecided": Verdict.UNDECIDED,
-}
-"""What the laws say -> what the row comes to."""
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -100,14 +89,16 @@ class Place:
 class _Column:
     """The rows of one variable, as they come."""
 
-    points: list[int] = field(default_factory=list)
-    entries: list[int] = field(default_factory=list)
-    slopes: list[Slope] = field(default_factory=list)
-    own: list[bool] = field(default_factory=list)
+    rows: list[tuple[int, int, Evidence]] = field(default_factory=list)
     wrong: int = 0
     """Entries that the step law found wrong."""
     laws: int = 0
     """Entries that it looked at since then."""
+
+    def add(self, point: int, entry: int, slope: Slope, *, own: bool) -> None:
+        """One more row."""
+        answers = {SUBJECT: slope.claimed, "central": slope.estimate}
+        self.rows.append((point, entry, Evidence(answers, own, law=slope, allowed=slope.uncertainty)))
 
 
 def judge_black_box(
@@ -291,11 +282,7 @@ class Judgement:
                 look.closely(name)
         look.tied()
         for number, name, flat, slope in look.rows():
-            column = self.columns[name]
-            column.points.append(place.ids[number])
-            column.entries.append(flat)
-            column.slopes.append(slope)
-            column.own.append(place.own)
+            self.columns[name].add(place.ids[number], flat, slope, own=place.own)
 
     def impossible(self, place: Place) -> str:
         """What is wrong of entries that are tied at a place, in words; empty where nothing is."""
@@ -327,9 +314,9 @@ class Judgement:
         if others:
             entries = f"{looks} entries of each input" if looks < MOST_ENTRIES else "all entries"
             notes.append(f"looked at {others} points beside the given ones, at {entries}, and along directions")
-        slopes = [slope for column in self.columns.values() for slope in column.slopes]
-        notes += [slope.sentence for slope in slopes if slope.verdict == "inexact"][:1]
-        variables = tuple(self._variable(key, (file, line)) for key in self.real if self.columns[key].slopes)
+        laws = [evidence.law for column in self.columns.values() for _, _, evidence in column.rows]
+        notes += [law.sentence for law in laws if law is not None and law.verdict == "inexact"][:1]
+        variables = tuple(self._variable(key, (file, line)) for key in self.real if self.columns[key].rows)
         return CaseResult(
             name=name,
             file=file,
@@ -346,7 +333,7 @@ class Judgement:
         )
 
     def _variable(self, name: str, place: tuple[str, int]) -> VariableResult:
-        rows = _rows(self.columns[name])
+        rows = judged_rows(self.columns[name].rows, (SUBJECT, "central"))
         counts = Counter(VERDICTS[code] for code in rows.verdict.tolist())
         return VariableResult(
             case=self.measured.name,
@@ -555,36 +542,14 @@ class _Look:
                 column = self.judgement.columns.get(name)
                 for flat in range(min(claims.size, looks) if column is not None else 0):
                     assert column is not None
-                    column.points.append(self.place.ids[number])
-                    column.entries.append(flat)
-                    said = f"undecided: {why}"
-                    column.slopes.append(Slope(float(claims.flat[flat]), math.nan, math.nan, "undecided", said))
-                    column.own.append(self.place.own)
+                    slope = Slope(float(claims.flat[flat]), math.nan, math.nan, "undecided", f"undecided: {why}")
+                    column.add(self.place.ids[number], flat, slope, own=self.place.own)
 
     def rows(self) -> Iterator[tuple[int, str, int, Slope]]:
         """What was found: number of the upstream gradient, variable, flat index and slope."""
         for number, known in enumerate(self.slopes):
             for (name, flat), slope in sorted(known.items(), key=lambda item: item[0]):
                 yield number, name, flat, slope
-
-
-def _rows(column: _Column) -> Rows:
-    return table([_row(*found) for found in zip(column.points, column.entries, column.slopes, column.own, strict=True)])
-
-
-def _row(point: int, entry: int, slope: Slope, own: bool) -> dict[str, Any]:
-    verdict = VERDICT_OF[slope.verdict]
-    passes = verdict in {Verdict.PASS, Verdict.SUBGRADIENT, Verdict.CONVENTION}
-    return {
-        "point": point,
-        "entry": entry,
-        "values": {SUBJECT: slope.claimed, "central": slope.estimate},
-        "verdict": verdict,
-        "passes": passes or (verdict is Verdict.UNDECIDED and not own),
-        "reason": f"measured: {slope.sentence}" if slope.verdict != "right" else "",
-        "suspect": SUBJECT if verdict is Verdict.FAIL else "",
-        "allowed": slope.uncertainty,
-    }
 
 
 def _is_usual(upstream: Array) -> bool:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from verify.case.case import Case
 from verify.errors import CaseError
 from verify.graph.derivative import Differentiator, Unsupported
-from verify.judging.context import Context
+from verify.judging.context import MOST_SUSPICIOUS_WORK, Context
 from verify.judging.judge import Judge
 from verify.methods import prepare
 from verify.oracle.kept_points import keep_point
@@ -108,7 +108,7 @@ class _Failure:
         self.rounds += 1
         batch = self.batch(points)
         beside = set(range(len(points))) - set(self.subject.judged_at(batch).ids.tolist())
-        self.judge.context.suspicious_work = 0
+        self.judge.context.budget.suspicious = MOST_SUSPICIOUS_WORK
         block = self.judge.judge(batch)[0]
         self.work += block.verdict.size * self.judge.context.numbers
         failed = block.verdict == VERDICTS.index(Verdict.FAIL)

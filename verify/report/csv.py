@@ -55,7 +55,7 @@ KILL_SCORE = ("variants", "equivalent", "caught", "survive_allclose")
 
 _TEXTS = (
     *("case", "variable", "quantity", "role", "shape", "form", "origin", "note", "input", "entry"),
-    *("verdict", "road", "reason", "suspect", "diagnosis", "file"),
+    *("verdict", "road", "rule", "reason", "suspect", "diagnosis", "file"),
 )
 _WHOLE = ("point", "line", "seed", "checked", "failed", "proved", "weak", *KILL_SCORE, *map(str, VERDICTS))
 _OF_PAIR = {"": "float64", "_point": "int64", "_entry": "str"}

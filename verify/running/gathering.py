@@ -29,6 +29,7 @@ from verify.records import (
     PairDifference,
     Point,
     Rows,
+    Rule,
     VariableResult,
     Verdict,
     unravel,
@@ -317,6 +318,7 @@ class Gathering:
             rows,
             verdict=np.where(passed, CODE[Verdict.UNDECIDED], rows.verdict).astype(np.int8),
             passes=rows.passes & ~own,
+            rule=np.where(passed, self.context.texts.number(Rule.WEAK), rows.rule),
             reason=np.where(passed, reason, rows.reason),
             texts=self.context.texts.all(),
         )

@@ -407,8 +407,7 @@ def _run_large(
     if subject is not None:
         batches = [part for part in map(subject.judged_at, batches) if len(part)]
     count = sum(map(len, batches))
-    accused = SUBJECT if subject is not None else ""
-    found = tuple(large_variables(case, variables, methods, batches, settings.seed, accused))
+    found = tuple(large_variables(case, variables, methods, batches, settings.seed))
     return CaseResult(
         name=case.name,
         file=case.file,

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from verify.case.case import Case
 from verify.graph.graph import Graph
 from verify.graph.taylor import Taylor, precision
-from verify.judging.examine import NOT_PROVED
 from verify.judging.underflow import underflow
 from verify.methods.reverse import Reverse
 from verify.places.points import Batch
-from verify.records import SUBJECT, VERDICTS, CaseResult, Rows, VariableResult, Verdict, format_entry, unravel
+from verify.records import SUBJECT, VERDICTS, CaseResult, Rows, Rule, VariableResult, Verdict, format_entry, unravel
 from verify.truth.reference import point_balls
 from verify.variants.generate import FaultKind, Variant, variants
 from verify.variants.match import Answer, Nature, Relation, close, relations
@@ -154,8 +153,8 @@ def _usable(result: CaseResult, columns: Any) -> Array:
 
 def _tells(rows: Rows) -> Array:
     """Which rows have one truth ``(R,)``: not those at kinks, nor those of which nothing is known."""
-    late = rows.texts.index(NOT_PROVED) if NOT_PROVED in rows.texts else -1
-    return np.asarray(np.isin(rows.verdict, TELLING) | (rows.reason == late))
+    late = rows.texts.index(Rule.NO_TIME) if Rule.NO_TIME in rows.texts else -1
+    return np.asarray(np.isin(rows.verdict, TELLING) | (rows.rule == late))
 
 
 def _answer(variable: VariableResult, usable: Array) -> tuple[Array, Array]:

@@ -1,27 +1,13 @@
-"""Judging one row at a point that is no kink, by what its methods may be off by."""
+"""Whether methods agree at a point that is no kink, within what they may be off by, and who is suspected if not."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from verify.judging.allowance import least_units, lost_digits
+from verify.judging.rows import Judgement
 from verify.records import PAIRS, Verdict, further_methods, pairs_of
-
-LEAST_UNITS = 8
-"""Units roundoff of the value, beside one for every node, that two methods may always differ by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What one comparison came to."""
-
-    verdict: Verdict
-    reason: str = ""
-    suspect: str = ""
-    exact_shown: bool = False
-    """The symbolic value shown is the enclosed one, because the float one is not finite."""
-
 
 SIGNATURES: Mapping[tuple[bool, bool, bool], tuple[str, str]] = {
     (True, False, True): ("reverse", "symbolic and central agree"),
@@ -35,11 +21,18 @@ SIGNATURES: Mapping[tuple[bool, bool, bool], tuple[str, str]] = {
 """Which of the pairs symbolic-reverse, symbolic-central, reverse-central differ -> who is suspected, and why."""
 
 
-def compare(answers: Mapping[str, float], exact: float, allowed: float, step_error: float) -> Judgement:
+DOUBLE = 2.0**-53
+"""The unit roundoff of float64."""
+
+
+def compare(
+    answers: Mapping[str, float], exact: float, allowed: float, step_error: float, unit: float = DOUBLE
+) -> Judgement:
     """Judges one row at a point that is no kink.
 
     ``answers`` maps methods to values, ``exact`` is SymPy's form enclosed in balls (NaN if there is none), ``allowed``
-    what float methods may be off by and ``step_error`` what central may be off by on top, all in the row's unit.
+    what float methods may be off by and ``step_error`` what central may be off by on top, all in the row's unit;
+    ``unit`` is the unit roundoff of the floats.
 
     >>> compare({"symbolic": 2.0, "reverse": 2.0, "central": 2.0000001}, 2.0, 1e-14, 1e-6).verdict.value
     'PASS'
@@ -49,69 +42,69 @@ def compare(answers: Mapping[str, float], exact: float, allowed: float, step_err
     best = dict(answers)
     if "symbolic" in best and math.isfinite(exact):
         best["symbolic"] = exact
-    shown = math.isfinite(exact) and not math.isfinite(answers.get("symbolic", exact))
-    finite = {method for method, value in best.items() if math.isfinite(value)}
+    finite = {method: value for method, value in best.items() if math.isfinite(value)}
     if len(best) < 2 and finite:
         return Judgement(Verdict.UNDECIDED, f"{next(iter(best))} alone: nothing to compare it with")
-    if not finite - {"central"}:
+    if not finite.keys() - {"central"}:
         return Judgement(Verdict.UNDECIDED, "the slope is infinite or undefined here")
-    is_known = math.isfinite(exact) or len(finite) > 1
-    if len(best) > len(finite) and is_known and _agree({m: best[m] for m in finite}, 0.0, step_error):
+    if (math.isfinite(exact) or len(finite) > 1) and _agree(finite, 0.0, step_error, unit):
         broken = [method for method in best if method not in finite and method != "central"]
         if broken:
-            return Judgement(Verdict.FAIL, "not finite where the others are", ", ".join(broken), shown)
-    if math.isinf(allowed) and not _agree(best, 0.0, step_error):
-        return Judgement(Verdict.UNDECIDED, "intermediate overflow: the rounding on the way is unbounded", "", shown)
+            return Judgement(Verdict.FAIL, "not finite where the others are", ", ".join(broken))
+    if math.isinf(allowed) and not _agree(best, 0.0, step_error, unit):
+        return Judgement(Verdict.UNDECIDED, "intermediate overflow: the rounding on the way is unbounded")
     if "central" in best and (not math.isfinite(best["central"]) or math.isinf(step_error)):
         del best["central"]  # no step stays where the function is defined: central says nothing here
     room = 0.0 if math.isinf(allowed) else allowed
-    if _agree(best, room, step_error):
-        return _agreed(answers, best, exact, room, shown)
-    return _differing(best, room, step_error, shown)
+    if _agree(best, room, step_error, unit):
+        return _agreed(answers, best, exact, room, unit)
+    return _differing(best, dict(_pairs(best, room, step_error, unit)))
 
 
-def _agree(best: Mapping[str, float], allowed: float, step_error: float) -> bool:
-    return not any(differs for _, differs in _pairs(best, allowed, step_error))
+def _agree(best: Mapping[str, float], allowed: float, step_error: float, unit: float) -> bool:
+    return not any(differs for _, differs in _pairs(best, allowed, step_error, unit))
 
 
-def _pairs(best: Mapping[str, float], allowed: float, step_error: float) -> Iterator[tuple[tuple[str, str], bool]]:
+def _pairs(
+    best: Mapping[str, float], allowed: float, step_error: float, unit: float
+) -> Iterator[tuple[tuple[str, str], bool]]:
     """Each pair that both answered, and whether it differs; a non-finite answer differs from everything."""
     for first, second in pairs_of(best):
         if first in best and second in best:
-            least = LEAST_UNITS * 2.0**-53 * abs(best[second])
-            room = max(allowed, least) + (step_error if "central" in (first, second) else 0.0)
+            room = max(allowed, least_units(unit, best[second]))
+            room += step_error if "central" in (first, second) else 0.0
             difference = abs(best[first] - best[second])
             yield (first, second), not (difference <= room and difference < math.inf)
 
 
 def _agreed(
-    answers: Mapping[str, float], best: Mapping[str, float], exact: float, room: float, shown: bool
+    answers: Mapping[str, float], best: Mapping[str, float], exact: float, room: float, unit: float
 ) -> Judgement:
     if len(best) < 2:
         return Judgement(Verdict.UNDECIDED, f"{next(iter(best))} alone: no step of central stays in the domain")
-    if shown:
-        return Judgement(Verdict.PASS, "symbolic overflows in floats; its enclosed value is shown", "", shown)
-    error = abs(answers.get("symbolic", exact) - exact) if math.isfinite(exact) else 0.0
-    if error > max(room, LEAST_UNITS * 2.0**-53 * abs(exact)):
-        digits = "all"
-        if exact:  # by logarithms: a quotient of subnormal numbers may divide by zero
-            digits = f"{math.log10(error) - math.log10(abs(exact)) + 53 * math.log10(2.0):.1f}"
+    if not math.isfinite(exact) or "symbolic" not in answers:
+        return Judgement(Verdict.PASS)
+    if not math.isfinite(answers["symbolic"]):
+        return Judgement(Verdict.PASS, "symbolic overflows in floats; its enclosed value is shown")
+    error = abs(answers["symbolic"] - exact)
+    if error > max(room, least_units(unit, exact)):
+        digits = lost_digits(error, exact, unit)
         reason = f"the symbolic form loses {digits} digits to rounding; enclosed in balls it agrees"
         return Judgement(Verdict.IMPRECISE, reason, "symbolic")
     return Judgement(Verdict.PASS)
 
 
-def _differing(best: Mapping[str, float], room: float, step_error: float, shown: bool) -> Judgement:
-    differs = dict(_pairs(best, room, step_error))
+def _differing(best: Mapping[str, float], differs: Mapping[tuple[str, str], bool]) -> Judgement:
+    broken = [method for method, value in best.items() if not math.isfinite(value)]
+    if broken:
+        return Judgement(Verdict.FAIL, "not finite where the others are", ", ".join(broken))
     three = [differs[pair] for pair in PAIRS if pair in differs]
-    others = [method for method in further_methods(best) if any(method in pair for pair, off in differs.items() if off)]
+    apart = [pair for pair, off in differs.items() if off]
+    others = [method for method in further_methods(best) if any(method in pair for pair in apart)]
     if others and three and not any(three):
         suspect, reason = ", ".join(others), "the other methods agree"
     elif len(three) == len(PAIRS):
         suspect, reason = SIGNATURES[three[0], three[1], three[2]]
     else:
         suspect, reason = " or ".join(best), "only two methods to compare"
-    broken = [method for method, value in best.items() if not math.isfinite(value)]
-    if broken:
-        suspect, reason = ", ".join(broken), "not finite where the others are"
-    return Judgement(Verdict.FAIL, reason, suspect, shown)
+    return Judgement(Verdict.FAIL, reason, suspect, by_estimate=all("central" in pair for pair in apart))
