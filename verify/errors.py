@@ -11,6 +11,7 @@ import difflib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 MOST_PROBLEMS = 50
@@ -186,14 +187,30 @@ class FullError(Exception):
     """Enough faults were found in a text; whoever began to read it tells them."""
 
 
+class Untraced(Enum):
+    """What kind of thing keeps a function from being traced."""
+
+    NO_OP = "no op"
+    ARGUMENTS = "arguments"
+    BRANCH = "a branch on values"
+    SIZE = "size"
+    DIFFERS = "another function"
+    OTHER = "other"
+
+
 class TraceError(VerifyError):
     """A function that cannot be turned into a graph by running it; says what it did, where, and what to do instead.
 
     Common causes: branches on values, ``float()``, writes into arrays, functions that are not NumPy's.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, tried: str = "", kind: Untraced = Untraced.OTHER, op: str = "") -> None:
         self.problem = problem
+        self.tried = tried
+        """What the function did, in words."""
+        self.kind = kind
+        self.op = op
+        """The library's name of the function that it is about, empty where it is about none."""
         super().__init__(str(problem))
 
 

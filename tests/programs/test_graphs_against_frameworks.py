@@ -38,7 +38,7 @@ def needs(name: str) -> Any:
 
 def room(name: str) -> Any:
     """What is done with the functions of a framework."""
-    return importlib.import_module(f"verify.frameworks.{name}_functions")
+    return importlib.import_module(f"verify.programs.{name}_functions")
 
 
 def planted(gradient: Callable[..., Any], variable: str) -> Callable[..., Any]:
@@ -64,8 +64,7 @@ def is_proved(run: GradientRun) -> bool:
         (variable.rows.radius, variable.rows, variable.rows.texts) for case in run.cases for variable in case.variables
     ]
     return not is_black_box(run) and all(
-        radius is not None
-        and all(np.isfinite(r) or "same slope" in said[rows.reason[i]] for i, r in enumerate(radius.tolist()))
+        all(np.isfinite(r) or "same slope" in said[rows.reason[i]] for i, r in enumerate(radius.tolist()))
         for radius, rows, said in texts
     )
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from verify.case.case import Case
 from verify.errors import TraceError, UsageError
-from verify.programs.common import UnmappedError
-from verify.tracing.numpy_rules import is_traced
 from verify.tracing.places import Place
-from verify.tracing.recorder import trace_error
+from verify.tracing.traced import is_traced
+from verify.tracing.untraced import trace_error
 
 Call = Callable[[Mapping[str, Any]], Any]
 """The function, called with its arguments by name."""
@@ -163,17 +162,15 @@ def structured(answer: Any, leaf: Callable[[Any], Any]) -> Any:
     return tuple(found.values()) if plain_rows else found
 
 
-def untraceable(function: Any, error: UnmappedError | TraceError) -> TraceError:
+def untraceable(function: Any, error: TraceError) -> TraceError:
     """Why a framework's function cannot be traced, at its own place and with no advice about NumPy.
 
-    >>> print(untraceable(abs, UnmappedError("aten.svd has no op here")).problem.message)
+    >>> print(untraceable(abs, unmapped("aten.svd has no op here")).problem.message)
     cannot be traced: abs, for aten.svd has no op here
     """
-    place = place_of_function(function)
+    name = getattr(function, "__name__", type(function).__name__)
     remedy = "Where it is traced, a gradient is proved; give a reference in other words, or a case."
-    if isinstance(error, TraceError):
-        return TraceError(replace(error.problem, file=place.file, line=place.line, suggestion=remedy))
-    return trace_error(f"{getattr(function, '__name__', type(function).__name__)}, for {error}", place, remedy)
+    return trace_error(f"{name}, for {error.tried}", place_of_function(function), remedy, error.kind, error.op)
 
 
 def place_of_function(function: Any) -> Place:

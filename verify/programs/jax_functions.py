@@ -23,9 +23,9 @@ from verify.programs.calling import (
     untraceable,
     upstreams_of,
 )
-from verify.programs.common import UnmappedError
 from verify.programs.read_in_balls import ReadInBalls
-from verify.tracing.numpy_rules import is_traced
+from verify.tracing.traced import is_traced
+from verify.tracing.untraced import unmapped
 
 MISSING = "JAX is not installed: pip install 'verify-gradients[jax]'"
 
@@ -153,7 +153,7 @@ def _traced(function: Any) -> Callable[..., Any]:
 
         try:
             found = _replayed(program, list(arguments.values()))
-        except (UnmappedError, TraceError) as error:
+        except TraceError as error:
             raise untraceable(function, error) from error
         return structured(shape[0], lambda i: None if i is None else found[i])
 
@@ -187,10 +187,10 @@ def _replayed(program: Callable[..., Any], values: Sequence[Any], *, own_dtype: 
         except UsageError:
             raise
         except jax.errors.ConcretizationTypeError as error:
-            raise UnmappedError("a branch on values: JAX cannot write its program down") from error
+            raise unmapped("a branch on values: JAX cannot write its program down") from error
         except Exception as error:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-            raise UnmappedError(f"{said}: JAX cannot write its program down") from error
+            raise unmapped(f"{said}: JAX cannot write its program down") from error
         return jaxpr.replayed(closed, [values[i] for i in moving])
 
 

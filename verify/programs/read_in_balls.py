@@ -25,8 +25,8 @@ from verify.errors import VerifyError
 from verify.graph.taylor import Taylor, as_objects, precision
 from verify.programs.calling import Call, arguments_of, signature_of
 from verify.subjects.ball_numbers import literal_ball
-from verify.tracing.numpy_rules import is_traced
 from verify.tracing.trace import trace
+from verify.tracing.traced import is_traced
 
 Array = NDArray[Any]
 Back = Callable[[Mapping[str, Any], Sequence[str], Call, Sequence[Any]], Sequence[Any]]

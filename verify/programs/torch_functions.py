@@ -24,11 +24,11 @@ from verify.programs.calling import (
     structured,
     untraceable,
 )
-from verify.programs.common import UnmappedError
 from verify.programs.read_in_balls import ReadInBalls
 from verify.tracing.code_objects import closure_of
-from verify.tracing.numpy_rules import is_traced
 from verify.tracing.places import global_names
+from verify.tracing.traced import is_traced
+from verify.tracing.untraced import unmapped
 
 MISSING = "PyTorch is not installed: pip install 'verify-gradients[torch]'"
 
@@ -176,7 +176,7 @@ def _traced(function: Any) -> Callable[..., Any]:
         try:
             with the_library().no_grad():
                 found = _replayed(program, list(arguments.values()))
-        except (UnmappedError, TraceError) as error:
+        except TraceError as error:
             raise untraceable(parts_of(function)[1], error) from error
         return structured(shape[0], lambda i: None if i is None else found[i])
 
@@ -213,7 +213,7 @@ def _replayed(program: Callable[..., Any], values: Sequence[Any], *, own_dtype: 
             if "data-dependent" in str(error) or "_local_scalar_dense" in str(error)
             else said[0][:120]
         )
-        raise UnmappedError(f"{what}: PyTorch cannot write its program down") from error
+        raise unmapped(f"{what}: PyTorch cannot write its program down") from error
     found = aten.replayed(module, [values[i] for i in moving])
     return [_array(x) if isinstance(x, torch.Tensor) else x for x in found]
 

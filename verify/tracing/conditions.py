@@ -14,6 +14,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from verify.tracing.excluded import has_infinite
+from verify.tracing.storage import Entries
 
 Array = NDArray[Any]
 
@@ -30,6 +31,10 @@ SELECTIONS: Mapping[str, tuple[str, bool]] = {
     "less_equal": ("where_or_equal", True),
 }
 """Comparison -> the row that chooses by it, and whether its sides change places."""
+
+MOVES = frozenset({"broadcast_to", "reshape", "ravel", "transpose", "expand_dims", "squeeze", "swapaxes", "moveaxis",
+                   "flip", "roll", "repeat", "tile"})  # fmt: skip
+"""Functions that move truth values and look at none."""
 
 LOGICAL = {"logical_and": "and", "bitwise_and": "and", "logical_or": "or", "bitwise_or": "or"}
 
@@ -55,10 +60,10 @@ class Condition(NDArrayOperatorsMixin):
 
     def negated(self) -> Condition:
         """The opposite."""
-        operands = self.operands
+        a, b = self.operands
         if self.name in {"and", "or"}:
-            operands = operands[0].negated(), operands[1].negated()
-        return Condition(self.recorder, NEGATIONS[self.name], operands)
+            a, b = np.logical_not(a), np.logical_not(b)
+        return Condition(self.recorder, NEGATIONS[self.name], (a, b))
 
     @property
     def is_one_comparison(self) -> bool:
@@ -69,7 +74,7 @@ class Condition(NDArrayOperatorsMixin):
     def chooses(self) -> bool:
         """Whether rows of the table, one after the other, choose by it."""
         return self.is_one_comparison or (
-            self.name in {"and", "or"} and all(isinstance(c, Condition) and c.chooses for c in self.operands)
+            self.name in {"and", "or"} and all(c.chooses for c in self.operands if isinstance(c, Condition))
         )
 
     def holds(self) -> Array:
@@ -103,12 +108,23 @@ class Condition(NDArrayOperatorsMixin):
             return self.recorder.masked(self.frozen(), x, y)
         if not self.is_one_comparison:
             first, second = self.operands
-            return first.choose(second.choose(x, y), y) if self.name == "and" else first.choose(x, second.choose(x, y))
+            inner = self._chosen_by(second, x, y)
+            return self._chosen_by(first, inner, y) if self.name == "and" else self._chosen_by(first, x, inner)
         x, y = self._branch(x, takes=True), self._branch(y, takes=False)
         x, y = (_one_number(operand, self.shape) for operand in (x, y))
         row, is_turned = SELECTIONS[self.name]
         a, b = self.operands[::-1] if is_turned else self.operands
         return self.recorder.apply(row, [a, b, x, y])
+
+    def _chosen_by(self, condition: Any, x: Any, y: Any) -> Any:
+        """By one of two that were put together, which may be a known mask."""
+        return condition.choose(x, y) if isinstance(condition, Condition) else self.recorder.masked(condition, x, y)
+
+    def moved(self, move: Callable[[Array], Array]) -> Condition:
+        """The same with its entries moved: ``move`` is shown their places."""
+        places = move(np.arange(self.size).reshape(self.shape))
+        a, b = (_moved(self.recorder, operand, self.shape, places) for operand in self.operands)
+        return Condition(self.recorder, self.name, (a, b))
 
     def _branch(self, operand: Any, *, takes: bool) -> Any:
         """An operand, or what it comes to where this condition holds (or does not), if it was chosen by the same."""
@@ -176,9 +192,7 @@ class Condition(NDArrayOperatorsMixin):
         if method == "__call__" and name in {"logical_not", "invert"}:
             return self.negated()
         if method == "__call__" and name in LOGICAL and all(_is_mask(operand) for operand in inputs):
-            if all(isinstance(operand, Condition) for operand in inputs):
-                return Condition(self.recorder, LOGICAL[name], (inputs[0], inputs[1]))
-            return ufunc(*(c.frozen() if isinstance(c, Condition) else c for c in inputs))
+            return Condition(self.recorder, LOGICAL[name], (inputs[0], inputs[1]))
         if method == "__call__" and name == "multiply":
             condition, other = (inputs[0], inputs[1]) if inputs[0] is self else (inputs[1], inputs[0])
             other = other.as_number() if isinstance(other, Condition) else other
@@ -194,6 +208,8 @@ class Condition(NDArrayOperatorsMixin):
             return getattr(self, function.__name__)(*args[1:], **{k: v for k, v in kwargs.items() if k != "a"})
         if function is np.where and len(args) > 1:
             return self.recorder.function(function, args, kwargs)
+        if function.__name__ in MOVES:
+            return self.moved(lambda places: function(places, *args[1:], **kwargs))
         plain = [arg.frozen() if isinstance(arg, Condition) else arg for arg in args]
         return function(*plain, **{k: v.frozen() if isinstance(v, Condition) else v for k, v in kwargs.items()})
 
@@ -219,6 +235,19 @@ def _picked(operand: Any, shape: tuple[int, ...], index: Any) -> Any:
     if np.ndim(operand) == 0 and shape:
         return operand
     return (operand if np.shape(operand) == shape else np.broadcast_to(operand, shape))[index]
+
+
+def _moved(recorder: Any, operand: Any, shape: tuple[int, ...], places: Array) -> Any:
+    """Entries of one side of a comparison of that shape; a number stays what it is."""
+    if not np.ndim(operand):
+        return operand
+    own = np.broadcast_to(np.arange(np.size(operand)).reshape(np.shape(operand)), shape)
+    at = np.ravel(own)[places]
+    if isinstance(operand, Condition):
+        return operand.moved(lambda _: at)
+    if not hasattr(operand, "recorder"):
+        return np.ravel(operand)[at]
+    return recorder.from_entries(Entries(*(np.ravel(part)[at] for part in operand.entries())))
 
 
 def _is_mask(operand: Any) -> bool:

@@ -123,40 +123,28 @@ def _laid_over(recorder: Any, mask: Array, numbers: Any, value: Any) -> Any:
 
 
 def _reduced(recorder: Any, name: str, a: Any, axis: Any = None, keepdims: Any = False) -> Any:
-    """The largest or smallest of entries some of which are left out: another one of the row stands in for them."""
+    """The largest or smallest of what is left in; rows of which as many entries are left in go together."""
     pattern, never = infinite(a), REDUCTIONS[name]
-    numbers = np.asarray(recorder.number(a))
-    if np.any(numbers[pattern] != never):
+    if np.any(np.asarray(recorder.number(a))[pattern] != never):
         recorder.refuse(f"np.{name} of an infinite number", "Leave it out.")
     axes = tuple(range(a.ndim)) if axis is None else tuple(np.atleast_1d(axis) % a.ndim)
-    if np.any(np.all(pattern, axis=axes)):
-        recorder.refuse(f"np.{name} where every entry is left out", "Keep one at least.")
     order = (*(i for i in range(a.ndim) if i not in axes), *axes)
     turned = np.transpose(np.arange(a.size).reshape(a.shape), order)
     rows = turned.reshape(-1, int(np.prod([a.shape[i] for i in axes])))
-    left_out = np.ravel(pattern)[rows]
-    first = np.take_along_axis(rows, np.argmin(left_out, axis=1)[:, None], axis=1)
-    places = np.empty(a.size, dtype=np.int64)
-    places[rows] = np.where(left_out, first, rows)
-    entries = Entries(*(np.ravel(part)[places].reshape(a.shape) for part in a.entries()))
-    return getattr(np, name)(recorder.from_entries(entries), axis=axis, keepdims=bool(keepdims))
-
-
-def softmax(name: str, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Softmax and its like, written out.
-
-    >>> softmax("softmax", np.array([0.0, -np.inf]), axis=0)
-    array([1., 0.])
-    """
-    top = np.max(a, axis=axis, keepdims=True)
-    powers = np.exp(a - top)
-    total = np.sum(powers, axis=axis, keepdims=True)
-    if name == "softmax":
-        return powers / total
-    if name == "log_softmax":
-        return a - top - np.log(total)
-    found = np.log(total) + top
-    return found if keepdims else np.squeeze(found, axis=axis)
+    keep = ~np.ravel(pattern)[rows]
+    counts = np.count_nonzero(keep, axis=1)
+    if not np.all(counts):
+        recorder.refuse(f"np.{name} where every entry is left out", "Keep one at least.")
+    given = [np.ravel(part) for part in a.entries()]
+    found = [np.zeros(len(rows), dtype=part.dtype) for part in given]
+    for count in np.unique(counts):
+        chosen = np.flatnonzero(counts == count)
+        places = rows[chosen][keep[chosen]].reshape(len(chosen), count)
+        top = getattr(np, name)(recorder.from_entries(Entries(*(part[places] for part in given))), axis=1)
+        for part, values in zip(found, recorder.entries_of(top), strict=True):
+            part[chosen] = values
+    shape = tuple(1 if i in axes else size for i, size in enumerate(a.shape) if keepdims or i not in axes)
+    return recorder.from_entries(Entries(*(part.reshape(shape) for part in found)))
 
 
 def function(recorder: Any, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

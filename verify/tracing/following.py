@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from verify.tracing.foreign_call import call_foreign
-from verify.tracing.recorder import Choice, Decision, Recorder, trace_error
+from verify.tracing.recorder import Choice, Decision, Recorder
 from verify.tracing.tracer import Tracer
+from verify.tracing.untraced import trace_error
 
 MOST_DECISIONS = 3
 """Branches on values, one after the other, that are followed both ways."""

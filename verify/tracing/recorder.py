@@ -14,15 +14,17 @@ from typing import Any, NoReturn, cast
 
 import numpy as np
 
-from verify.errors import Problem, ShapeError, TraceError
+from verify.errors import ShapeError, Untraced
 from verify.graph.graph import GraphBuilder, Node
 from verify.graph.interpret import call_of
 from verify.ops import Shape
 from verify.tracing import excluded, numpy_rules
+from verify.tracing.composed import add_at
 from verify.tracing.conditions import Condition, Masked
 from verify.tracing.places import Place, assigned_names, frames_below, global_name, local_name, place_in, place_of
 from verify.tracing.storage import KNOWN, Array, Entries, Storage, known_entries
 from verify.tracing.tracer import VIEWS, Tracer, as_tracer, has_traced
+from verify.tracing.untraced import trace_error
 
 MOST_STEPS = 50_000
 """Ops of one trace; what is longer is a loop over entries, which a case has no use for."""
@@ -110,6 +112,10 @@ class Recorder:
         self._at: dict[int, Array] = {}
         self._arrays: dict[int, tuple[Any, int]] = {}
         self._given: list[tuple[str, Any]] = []
+        self.twin_of: Callable[[Any], Any] | None = None
+        """Makes a library's Python code one that can be traced."""
+        self.within: set[Any] = set()
+        """Such code that runs now."""
 
     def again(self, forced: Sequence[bool] = (), most_decisions: int | None = None, *, turned: bool = False) -> None:
         """Makes ready for another run of the function, which goes the given ways at its first branches."""
@@ -167,7 +173,8 @@ class Recorder:
         if 0 in step.shape:
             self.refuse(f"an array without entries (shape {step.shape})", "Leave it out.")
         if len(self.steps) >= MOST_STEPS:
-            self.refuse(f"more than {MOST_STEPS:,} ops", "Use array operations in place of loops over entries.")
+            remedy = "Use array operations in place of loops over entries."
+            self.refuse(f"more than {MOST_STEPS:,} ops", remedy, Untraced.SIZE)
         return self._add(step, position)
 
     def _add(self, step: Step, position: int) -> int:
@@ -427,7 +434,7 @@ class Recorder:
         if not has_traced([*inputs, *options.values()]):
             return self._known_ufunc(ufunc, method, inputs, options)
         if method == "at":
-            return numpy_rules.add_at(self, ufunc.__name__, *inputs)
+            return add_at(self, ufunc.__name__, *inputs)
         if method != "__call__":
             return self._method(ufunc, method, inputs, options)
         rest = {name: value for name, value in options.items() if name not in ("out", "where")}
@@ -476,7 +483,8 @@ class Recorder:
             return ufunc(np.reshape(first, (*np.shape(first), *(1,) * rank)), more[0])
         function = numpy_rules.METHODS.get((ufunc.__name__, method))
         if function is None:
-            self.refuse(f"np.{ufunc.__name__}.{method} has no op", "Write it with other functions.")
+            name = f"{ufunc.__name__}.{method}"
+            self.refuse(f"np.{name} has no op", "Write it with other functions.", Untraced.NO_OP, name)
         given = {name: value for name, value in options.items() if name != "out" or value is not None}
         if more:  # reduce(array, axis)
             given["axis"] = more[0]
@@ -513,10 +521,10 @@ class Recorder:
 
     # ---------------------------------------------------------------------------------------------------- what cannot
 
-    def refuse(self, tried: str, remedy: str) -> NoReturn:
+    def refuse(self, tried: str, remedy: str, kind: Untraced = Untraced.ARGUMENTS, op: str = "") -> NoReturn:
         """Raises TraceError for the user's line that runs now."""
         place = place_of(frames_below(self.entry))
-        raise trace_error(tried, place, remedy) from None
+        raise trace_error(tried, place, remedy, kind, op) from None
 
 
 def _arrays(args: Sequence[Any]) -> list[Any]:
@@ -528,14 +536,3 @@ def _step_key(step: Step) -> Any:
     """What makes two steps the same; arrays are told apart by their entries instead."""
     params = tuple(sorted((name, repr(value)) for name, value in step.params.items()))
     return (step.kind, step.op, step.args, params)
-
-
-def trace_error(tried: str, place: Place, remedy: str) -> TraceError:
-    """What could not be traced, where, and what to do about it.
-
-    >>> print(trace_error("float() of a traced value", Place(), "Use np.exp in place of math.exp."))
-    cannot be traced: float() of a traced value. Use np.exp in place of math.exp.
-    """
-    text = place.text
-    column = len(text) - len(text.lstrip()) + 1
-    return TraceError(Problem(f"cannot be traced: {tried}", place.file, place.line, column, text, remedy))

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from verify.tracing import excluded
 from verify.tracing.code_objects import codes_of
+from verify.tracing.composed import softmax
 from verify.tracing.places import global_names, is_library, is_users
 from verify.tracing.recorder import Recorder
 from verify.tracing.tracer import Tracer, has_traced
@@ -38,18 +38,18 @@ TAKES_LISTS = frozenset({
 })  # fmt: skip
 """Functions to which a list of arrays is no array."""
 
-MATH_NAMES: Mapping[str, str] = {
-    "pow": "power", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh",
-    "acosh": "arccosh", "atanh": "arctanh",
-}  # fmt: skip
-"""A function of math -> NumPy's, where their names differ."""
-
 ROWS = ("erf", "erfc", "gamma", "lgamma")
 """Functions of math that NumPy has not, and the table has."""
 
-_MATH = frozenset(
-    name for name in vars(math) if callable(getattr(math, name)) and hasattr(np, MATH_NAMES.get(name, name))
-) - {"isnan", "isinf", "isfinite", "isclose", "gcd", "lcm"}
+_MATH = frozenset(name for name in vars(math) if callable(getattr(math, name)) and hasattr(np, name)) - {
+    "isnan",
+    "isinf",
+    "isfinite",
+    "isclose",
+    "gcd",
+    "lcm",
+}
+"""Functions of math that NumPy has too."""
 
 
 _MATH_RULES: Mapping[str, Callable[..., Any]] = {
@@ -69,6 +69,7 @@ class Shim:
         self.recorder = recorder
         self._twins: dict[int, tuple[Any, Any]] = {}
         """Identity -> the original, which is kept alive, and its twin."""
+        recorder.twin_of = self._function
 
     def twin(self, value: Any) -> Any:
         """What stands for a value in the traced function; most values stand for themselves.
@@ -197,7 +198,7 @@ class Shim:
     def _module(self, module: ModuleType) -> Any:
         file = getattr(module, "__file__", None) or ""
         name = module.__name__
-        if name in _MODULES:
+        if name.split(".")[0] == "numpy" or name in _MODULES:
             return _Module(self, module)
         return module if not file or is_library(file) else _Module(self, module)
 
@@ -256,7 +257,7 @@ class Shim:
                 return function(*(self.recorder.plain(a) for a in args))
             if name in ROWS:
                 return self.recorder.apply(name, list(args))
-            rule = _MATH_RULES.get(name) or (getattr(np, MATH_NAMES.get(name, name)) if name in _MATH else function)
+            rule = _MATH_RULES.get(name) or (getattr(np, name) if name in _MATH else function)
             return rule(*args)
 
         return called
@@ -301,25 +302,15 @@ class Shim:
 
 _OWN_BUILTINS = (max, min)
 
-_MODULES = frozenset({
-    "numpy", "numpy.linalg", "numpy.lib", "numpy.lib.stride_tricks", "math", "scipy", "scipy.special",
-})  # fmt: skip
-"""Libraries of which some functions have twins."""
+_MODULES = ("math", "scipy", "scipy.special")
+"""Libraries of which some functions have twins, beside NumPy."""
 
 _SCIPY: Mapping[str, Callable[..., Any]] = {
-    "softmax": lambda x, axis=None: _along(x, "softmax", axis),
-    "log_softmax": lambda x, axis=None: _along(x, "log_softmax", axis),
-    "logsumexp": lambda a, axis=None, keepdims=False: _along(a, "logsumexp", axis, keepdims=keepdims),
+    "softmax": lambda x, axis=None: softmax("softmax", x, axis),
+    "log_softmax": lambda x, axis=None: softmax("log_softmax", x, axis),
+    "logsumexp": lambda a, axis=None, keepdims=False: softmax("logsumexp", a, axis, keepdims=keepdims),
 }  # fmt: skip
 """Functions of scipy.special that are no ufuncs and have a row."""
-
-
-def _along(x: Any, op: str, axis: Any, **params: Any) -> Any:
-    if excluded.has_infinite(x):
-        return excluded.softmax(op, x, axis, **params)
-    if axis is None and op != "logsumexp":
-        return np.reshape(x.recorder.apply(op, [np.ravel(x)], params), x.shape)
-    return x.recorder.apply(op, [x], {"axis": axis, **params})
 
 
 class _Twin(type):

@@ -26,9 +26,10 @@ from verify.tracing.foreign_call import call_foreign
 from verify.tracing.function_call import outputs_of, takes_order
 from verify.tracing.places import Place, place_of_traceback
 from verify.tracing.preserving import preserved
-from verify.tracing.recorder import Choice, Recorder, Step, trace_error
+from verify.tracing.recorder import Choice, Recorder, Step
 from verify.tracing.shim import Shim
 from verify.tracing.tracer import Tracer
+from verify.tracing.untraced import trace_error
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
