@@ -5,6 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "seeded",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("seeded")
+"""Examples are the same in each run, and how long they take depends on the machine."""
 
 
 @pytest.fixture(scope="session", autouse=True)

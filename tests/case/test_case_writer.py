@@ -98,7 +98,7 @@ def test_the_comparison_sees(old: str, new: str, difference: str) -> None:
     assert any(part in found[0] for part in difference.split("|"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases(dtypes=("float64", "float32")))
 def test_random_cases_come_back(case: Case) -> None:
     """Formulas, kinds, dims, points and ties, at random."""
@@ -112,7 +112,7 @@ def test_comparisons_come_back_as_they_were_written(text: str) -> None:
     assert text == expression_text(graph, "f")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(graphs(max_nodes=14), st.data())
 def test_formulas_come_back_with_no_more_brackets_than_needed(graph: Any, data: st.DataObject) -> None:
     """The text is read as the same nodes; without any one pair of its brackets it is something else, or nothing."""

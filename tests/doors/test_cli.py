@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -286,15 +289,44 @@ number = 3
 """
 
 
-def check(target: str, *arguments: str, module: str = "", text: str = GRADIENTS) -> subprocess.CompletedProcess[str]:
-    """`verify check` in a process of its own, so that each test imports its own module."""
-    Path(f"{module or target.partition(':')[0]}.py").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "verify", "check", target, "--points", "4", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Check = Callable[..., Done]
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Check]:
+    """`verify check` of a gradient in a module of this folder, which is forgotten again after the test."""
+    before = set(sys.modules)
+    monkeypatch.setattr("sys.path", sys.path[:])
+
+    def run(target: str, *arguments: str, module: str = "", text: str = GRADIENTS) -> Done:
+        Path(f"{module or target.partition(':')[0]}.py").write_text(text, encoding="utf-8")
+        return Done(verify("check", target, "--points", "4", *arguments), *capsys.readouterr())
+
+    yield run
+    for name in {*sys.modules} - before:
+        if name.partition(".")[0] in ("gradients", "layers"):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def test_check_in_a_process_of_its_own() -> None:
+    """As a user calls it, from the folder that holds the module."""
+    Path("gradients.py").write_text(GRADIENTS, encoding="utf-8")
+    command = [sys.executable, "-m", "verify", "check", "gradients:wrong", "--case", "square", "--points", "4"]
+    assert subprocess.run(command, capture_output=True, check=False, env=environment()).returncode == 1
 
 
 @pytest.mark.parametrize("case", ["square", "cases/square.yaml"])
-def test_check_passes_a_right_gradient(case: str) -> None:
+def test_check_passes_a_right_gradient(case: str, check: Check) -> None:
     """The table of `verify run`, exit code 0, and no report that nobody asked for."""
     done = check("gradients:right", "--case", case)
     assert done.returncode == 0, done.stderr
@@ -303,7 +335,7 @@ def test_check_passes_a_right_gradient(case: str) -> None:
     assert not Path("reports").exists()
 
 
-def test_check_fails_a_wrong_gradient() -> None:
+def test_check_fails_a_wrong_gradient(check: Check) -> None:
     """The failure as `verify run` tells it, exit code 1; reports where they are asked for."""
     done = check("gradients:wrong", "--case", "square", "--json", "run.json", "--csv", "tables", "--seed", "3")
     assert done.returncode == 1, done.stderr
@@ -313,14 +345,14 @@ def test_check_fails_a_wrong_gradient() -> None:
     assert files("tables") == ["points.csv", "results.csv", "summary.csv"]
 
 
-def test_check_finds_names_with_dots_and_packages() -> None:
+def test_check_finds_names_with_dots_and_packages(check: Check) -> None:
     """A method of a class, and a module inside a package of the current folder."""
     Path("layers").mkdir()
     done = check("layers.square:Layers.right", "--case", "square", module="layers/square")
     assert done.returncode == 0, done.stderr
 
 
-def test_an_exception_in_the_gradient_shows_their_frames() -> None:
+def test_an_exception_in_the_gradient_shows_their_frames(check: Check) -> None:
     """The user's own traceback from their frame on, none of this program's; the gradient does not pass."""
     done = check("gradients:raising", "--case", "square")
     assert done.returncode == 1
@@ -343,7 +375,7 @@ def test_an_exception_in_the_gradient_shows_their_frames() -> None:
         (":right", "expected a gradient as package.module:function"),
     ],
 )
-def test_a_gradient_that_cannot_be_had(target: str, complaint: str) -> None:
+def test_a_gradient_that_cannot_be_had(target: str, complaint: str, check: Check) -> None:
     """What is wrong with the name, or with the answer, is said in a sentence, with exit code 2."""
     done = check(target, "--case", "square", module="gradients")
     assert done.returncode == 2
@@ -360,7 +392,7 @@ def test_a_gradient_that_cannot_be_had(target: str, complaint: str) -> None:
         ("raise SystemExit(7)\n", "SystemExit: 7"),
     ],
 )
-def test_a_module_that_does_not_import(text: str, complaint: str) -> None:
+def test_a_module_that_does_not_import(text: str, complaint: str, check: Check) -> None:
     """Its own error, from its own line on, and exit code 2."""
     done = check("gradients:right", "--case", "square", text=text)
     assert done.returncode == 2
@@ -370,7 +402,7 @@ def test_a_module_that_does_not_import(text: str, complaint: str) -> None:
     assert "named.py" not in done.stderr
 
 
-def test_check_needs_a_case_that_exists() -> None:
+def test_check_needs_a_case_that_exists(check: Check) -> None:
     """Without one, or with a misspelt one, nothing is imported or run."""
     assert check("gradients:right").returncode == 2
     done = check("gradients:right", "--case", "sqaure")

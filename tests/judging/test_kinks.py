@@ -208,7 +208,7 @@ def test_too_many_branches_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) ->
 # ------------------------------------------------------------------------------------------------------- membership
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.integers(1, 5).flatmap(
         lambda n: st.lists(

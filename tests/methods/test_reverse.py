@@ -91,7 +91,7 @@ def by_hand(op: str, a: Array, b: Array, g: Array) -> tuple[Array, Array]:
     return da, db
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     broadcastable(),
     st.sampled_from(POINTS),

@@ -412,7 +412,7 @@ def test_constants_join_what_has_many_points() -> None:
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 def test_broadcast_to_over_all_ranks_and_sizes_of_one(data: st.DataObject) -> None:
     """Value and adjoint are NumPy's, whatever axes are missing or of length 1."""
     wanted = tuple(data.draw(st.lists(st.integers(1, 3), max_size=4)))
@@ -429,7 +429,7 @@ def test_broadcast_to_over_all_ranks_and_sizes_of_one(data: st.DataObject) -> No
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 def test_matmul_over_all_ranks_and_batches(data: st.DataObject) -> None:
     """Value and VJPs are those of NumPy point by point, for vectors, matrices and stacks that broadcast."""
     batch = data.draw(st.lists(st.integers(1, 3), max_size=2))
@@ -496,7 +496,7 @@ def indexed(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[Any, ...]]:
 
 
 @given(indexed())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 def test_any_index_is_numpys(drawn_index: tuple[tuple[int, ...], tuple[Any, ...]]) -> None:
     """Value and adjoint, also where lists and numbers are apart and NumPy puts the axis of the lists first."""
     shape, index = drawn_index
@@ -523,7 +523,7 @@ def subscripted(draw: st.DrawFn) -> tuple[str, list[tuple[int, ...]]]:
 
 
 @given(subscripted())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 def test_any_einsum_is_numpys(drawn_text: tuple[str, list[tuple[int, ...]]]) -> None:
     """Value and adjoint by each operand, for two points and as many as an axis is long."""
     text, sizes = drawn_text

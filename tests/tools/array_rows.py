@@ -44,24 +44,6 @@ EXPRESSIONS: Mapping[str, tuple[str, ...]] = {
 """Op -> expressions that use it."""
 
 
-IN_STAGES: Mapping[str, str] = {
-    "dot": "dot(u, b)",
-    "outer": "outer(u, b)",
-    **{op: f"{op}(u)" for op in ("prod", "var", "std", "norm", "ravel", "squeeze", "flip", "cumsum", "cumprod")},
-    **{op: f"{op}(u)" for op in ("amax", "amin", "softmax", "log_softmax", "logsumexp")},
-    "gather": "u[[0, 1, 1]]",
-    "reshape": "reshape(u, (2, 1))",
-    "expand_dims": "expand_dims(u, axis=1)",
-    "broadcast_to": "broadcast_to(u, (2, 2))",
-    "stack": "stack([u, b])",
-    "concatenate": "concatenate([u, b])",
-    "pad": "pad(u, (1, 0))",
-    "roll": "roll(u, 1)",
-    "einsum": 'einsum("i,i->i", u, b)',
-}
-"""Op -> the stage of a larger program that uses it, on vectors u and b of two entries."""
-
-
 def with_scaled_form(row: Op, factor: sympy.Rational) -> Op:
     """A row whose SymPy form, or lowering where it has one, is multiplied by a number."""
     if row.implicit:  # the value is too large where a part of it solves the equations

@@ -18,18 +18,3 @@ EXPRESSIONS: Mapping[str, tuple[str, ...]] = {
     "max_pool": ("max_pool(reshape(A, (1, 1, 2, 2)), size=(1, 2))",),
 }
 """Op -> expressions that use it, in matrices A and B (2 by 2) and a vector c (2 entries)."""
-
-DEFINITE = "diag(u) + 0.2 * outer(u, u)"
-"""Positive definite for positive u."""
-
-IN_STAGES: Mapping[str, str] = {
-    "trace": "trace(outer(u, u))",
-    "diag": "diag(u)",
-    **{op: f"{op}({DEFINITE})" for op in ("inverse", "det", "logabsdet", "cholesky")},
-    "solve": f"solve({DEFINITE}, b)",
-    "conv1d": "conv1d(reshape(u, (1, 1, 2)), reshape(b, (1, 1, 2)), padding=1)",
-    "conv2d": "conv2d(reshape(u, (1, 1, 2, 1)), reshape(b, (1, 1, 1, 2)), padding=1)",
-    "avg_pool": "avg_pool(reshape(u, (1, 1, 2)), size=2)",
-    "max_pool": "max_pool(reshape(u, (1, 1, 2)), size=2)",
-}
-"""Op -> the stage of a larger program that uses it, on vectors u and b of two positive entries."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,7 +14,8 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
-from array_rows import EXPRESSIONS, IN_STAGES, with_scaled_form
+from array_rows import EXPRESSIONS, with_scaled_form
+from programs import program
 
 from verify.case.case import load_case
 from verify.case.expression import graph_from_expressions
@@ -420,37 +420,14 @@ def test_errors_are_bounded_from_both_sides() -> None:
 
 # ------------------------------------------------------------------------------------------------------------ disputes
 
-STAGES: Mapping[str, str] = {
-    "add": "u + b", "subtract": "u - b", "multiply": "u * b", "divide": "u / b", "power": "u ** b",
-    "power_constant": "u ** 3", "negative": "-u", "positive": "+u", "exp": "exp(u)", "log": "log(u)",
-    "sqrt": "sqrt(u)", "sigmoid": "sigmoid(u)", "tanh": "tanh(u)", "sin": "sin(u)", "cos": "cos(u)",
-    "erf": "erf(u)", "cbrt": "cbrt(u)", "square": "square(u)", "reciprocal": "reciprocal(u)", "expm1": "expm1(u)",
-    "log1p": "log1p(u)", "log2": "log2(u)", "log10": "log10(u)", "softplus": "softplus(u)", "sinh": "sinh(u)",
-    "cosh": "cosh(u)", "arcsinh": "arcsinh(u)", "arccosh": "arccosh(u + 1)", "arctanh": "arctanh(u / 2)",
-    "tan": "tan(u / 2)", "arcsin": "arcsin(u / 2)", "arccos": "arccos(u / 2)", "arctan": "arctan(u)",
-    "erfc": "erfc(u)",
-    "gamma": "gamma(u)", "lgamma": "lgamma(u)", "arctan2": "arctan2(u, b)",
-    "max": "max(u, b)", "min": "min(u, b)",
-    "relu": "relu(u)", "abs": "abs(u)", "hypot": "hypot(u, b)", "sign": "u * sign(u)",
-    "floor": "u * floor(3 * u)", "ceil": "u * ceil(3 * u)", "leaky_relu": "leaky_relu(u - 1, 0.1)",
-    "elu": "elu(u - 1, 0.5)", "clip": "clip(u, 0.8, 1.2)", "where": "where(u > 1, u * b, u + b)",
-    "where_or_equal": "where(u >= 1, u * b, u + b)",
-    "matmul": "u @ b", "sum": "sum(u)", "mean": "mean(u)",
-    "transpose": "transpose(u)", "index": "u[0]", **IN_STAGES, **matrix_rows.IN_STAGES,
-}  # fmt: skip
-
 SLIGHTLY_MORE = 1 + 2.0**-40
 """A factor that is wrong by 1e-12."""
 
 
 def disputed(op: str) -> str:
     """Where the roads part in a program that uses the op among others."""
-    shape = (2, 2) if op in {"matmul", "transpose"} else (2,)
-    rng = np.random.default_rng(1)
-    reads_b = re.search(r"\bb\b", STAGES[op]) is not None
-    inputs = {"a": rng.uniform(-0.4, 0.4, shape)} | ({"b": rng.uniform(1.1, 1.7, shape)} if reads_b else {})
-    stages = {"u": "exp(a)", "q": STAGES[op], "f": "mean(q * q)" if op == "sum" else "sum(q * q)"}
-    return known_of(stages, **inputs).disputed
+    inputs, stages = program(op, "q * q")
+    return known_of(stages, **{name: np.array(value) for name, value in inputs.items()}).disputed
 
 
 def scaled(column: Callable[..., Any], factor: Any) -> Callable[..., Any]:

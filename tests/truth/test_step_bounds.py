@@ -12,7 +12,7 @@ import mpmath
 import numpy as np
 import pytest
 from flint import arb, arb_series
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verify.case.expression import graph_from_expressions
@@ -247,7 +247,7 @@ def test_the_bound_is_close(dtype: Any) -> None:
     assert np.median(rounded) < 100
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     text=expressions({"x": (), "v": (2,)}, max_nodes=9),
     x=st.floats(0.01, 3),

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from campaign import Campaign, is_slope, one_sided
-from hypothesis import HealthCheck, assume, find, given, settings
+from hypothesis import assume, find, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -43,14 +43,8 @@ from verify.running.runner import run_loaded
 from verify.running.settings import Settings
 from verify.strategies import case_texts, cases, expressions, graphs, is_drawn, matmul_shapes, points, shapes
 
-REPEATABLE = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-QUICK = settings(REPEATABLE, max_examples=60)
-SLOW = settings(REPEATABLE, max_examples=25)
+QUICK = settings(max_examples=60)
+SLOW = settings(max_examples=25)
 
 FAULT = 1e-6
 """The relative fault that is planted."""
@@ -68,7 +62,7 @@ def assert_no_false_failure(case: Case, result: CaseResult) -> None:
             assert not is_slope(case, known[row.point], row), row
 
 
-@settings(REPEATABLE, max_examples=50)
+@settings(max_examples=50)
 @given(case_texts())
 def test_a_right_table_never_fails(text: str) -> None:
     """Random cases with a right op table raise nothing, and no row of them fails falsely."""
@@ -79,7 +73,7 @@ def test_a_right_table_never_fails(text: str) -> None:
     assert_no_false_failure(case, result)
 
 
-@settings(REPEATABLE, max_examples=50)
+@settings(max_examples=50)
 @given(expressions(["x", "y"], guarded=False))
 def test_formulas_that_leave_their_domains_are_undecided_at_most(formula: str) -> None:
     """Unguarded formulas, with poles and roots of negative numbers, never fail falsely and never raise."""
