@@ -19,7 +19,7 @@ forward pass at both ends, their subtraction, and the division.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,12 @@ arb = flint.arb
 
 TERMS = 4
 """Value, slope, and the two coefficients that the error of a central difference is made of."""
+
+ALIKE = 1.01
+"""A third coefficient that is at most so much larger over a wider interval than at its middle stands for those inside."""
+
+BELOW_ROUNDING = 2.0**-6
+"""Part of the rounding that truncation need not be known better than."""
 
 AROUND_BEST = 6
 """Powers of two that are tried on either side of the step at which truncation and rounding balance."""
@@ -142,6 +148,8 @@ class EntrySteps:
             self._values, self._weights = point.values, point.weights
             self._center = self._values[self.position] if not entry else self._values[self.position][entry]
             slope, self._bend, self._third = self._coefficients(self._center)[1:]
+        self._widest: tuple[flint.arb, flint.arb, flint.arb] | None = None
+        """The last interval that was run through, with its slopes and third coefficients."""
         with precision(self.bits):
             self._slope = slope if slope.is_finite() else self._coefficients(self._center)[1]
 
@@ -150,8 +158,11 @@ class EntrySteps:
     def bounds(self, below: Sequence[float] | Array, above: Sequence[float] | Array) -> list[StepBound]:
         """The bound of each step, whose ends are numbers of the dtype."""
         rounding = self.quotients(below, above).radius.tolist()
-        ends = zip(map(float, below), map(float, above), rounding, strict=True)
-        return [self._bound(low, high, radius) for low, high, radius in ends]
+        ends = [(float(low), float(high)) for low, high in zip(below, above, strict=True)]
+        found: dict[int, StepBound] = {}
+        for i in sorted(range(len(ends)), key=lambda i: ends[i][0] - ends[i][1]):  # the widest first, see _over
+            found[i] = self._bound(*ends[i], rounding[i])
+        return [found[i] for i in range(len(ends))]
 
     def quotients(self, below: Sequence[float] | Array, above: Sequence[float] | Array) -> Balls:
         """The central differences as floats compute them ``(steps,)``, their roundings as radii."""
@@ -174,26 +185,40 @@ class EntrySteps:
     def _bound(self, below: float, above: float, rounding: float) -> StepBound:
         if not below < above:
             return StepBound(math.inf, math.inf, "the ends of the step are not two numbers, one below the other")
-        truncation, reason = self._truncation(below, above)
+        truncation, reason = self._truncation(below, above, rounding)
         if not reason and math.isinf(rounding):
             reason = "floats overflow on the way, or leave the domain within their rounding"
         return StepBound(truncation, rounding, reason)
 
-    def _truncation(self, below: float, above: float) -> tuple[float, str]:
+    def _truncation(self, below: float, above: float, rounding: float) -> tuple[float, str]:
         """A bound of the error of the exact quotient, and what there is to say about it."""
         with precision(self.bits, TERMS):
             interval = arb(below).union(arb(above)).union(self._center)
             p, q = arb(above) - self._center, self._center - arb(below)
-            _, slopes, _, third = self._coefficients(interval)
-            smooth = (self._bend * (p - q) + (third * p**3 + third * q**3) / (p + q)).abs_upper()
+
+            def smooth(third: flint.arb) -> flint.arb:
+                return (self._bend * (p - q) + (third * p**3 + third * q**3) / (p + q)).abs_upper()
+
+            slopes, third = self._over(interval, lambda third: smooth(third) <= BELOW_ROUNDING * rounding)
         with precision(self.bits):
-            if not slopes.is_finite():
-                slopes = self._coefficients(interval)[1]
             hull = (slopes - self._slope).abs_upper()
-            found = [float_above(bound) for bound in (smooth, hull) if bound.is_finite()]
+            found = [float_above(bound) for bound in (smooth(third), hull) if bound.is_finite()]
             if not found:
                 return math.inf, f"over [{below:.17g}, {above:.17g}], {self._why(interval)}"
-        return min(found), "" if smooth.is_finite() else "a kink may lie within the step"
+        return min(found), "" if third.is_finite() else "a kink may lie within the step"
+
+    def _over(self, interval: flint.arb, is_enough: Callable[[flint.arb], bool]) -> tuple[flint.arb, flint.arb]:
+        """The slopes and the third coefficients over an interval: those over a wider one where they say as much."""
+        if self._widest is not None:
+            around, slopes, third = self._widest
+            if around.contains(interval) and (third.abs_upper() <= ALIKE * self._third.abs_upper() or is_enough(third)):
+                return slopes, third
+        _, slopes, _, third = self._coefficients(interval)
+        if not slopes.is_finite():
+            with precision(self.bits):
+                slopes = self._coefficients(interval)[1]
+        self._widest = interval, slopes, third
+        return slopes, third
 
     def _coefficients(self, middle: flint.arb) -> list[flint.arb]:
         """The Taylor coefficients of the contracted output, with the entry anywhere in a ball; NaN where unknown."""
