@@ -98,11 +98,11 @@ class Taylor:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._calls = tuple(ball_call(graph, node) for node in graph.nodes)
+        self.calls = tuple(ball_call(graph, node) for node in graph.nodes)
         self._order = tuple(i for i, node in enumerate(graph.nodes) if node.kind == "op")
         self._constants = [flint.arb(node.value) if node.value is not None else None for node in graph.nodes]
         self._real = {i: node.op for i, node in enumerate(graph.nodes) if node.kind == "constant" and _is_real(node)}
-        self._wanted = graph.needed_for(graph.position(name) for name in graph.outputs)
+        self.wanted = graph.needed_for(graph.position(name) for name in graph.outputs)
         self._orders: dict[int, tuple[int, ...]] = {}
         self._prices = tuple(price_of(graph, node) for node in graph.nodes)
         self._has_arrays = any(node.shape for node in graph.nodes)
@@ -163,7 +163,7 @@ class Taylor:
         """The nodes between a variable and the outputs, which run in a series pass."""
         order = self._orders.get(position)
         if order is None:
-            order = tuple(i for i in self.graph.depends_on([position]) if i in self._wanted)
+            order = tuple(i for i in self.graph.depends_on([position]) if i in self.wanted)
             self._orders[position] = order
         return order
 
@@ -180,7 +180,7 @@ class Taylor:
         moving: dict[int, Any] | None = None,
     ) -> None:
         """Runs some nodes; in a series pass ``moving`` has the entries of each node that do not stand still."""
-        nodes, calls = self.graph.nodes, self._calls
+        nodes, calls = self.graph.nodes, self.calls
         bits = flint.ctx.prec
         for i in order:
             node = nodes[i]

@@ -29,11 +29,11 @@ from verify.symbolic.symbols import (
     uses,
 )
 
-LARGEST_CLOSED_FORM = 40
+LARGEST_CLOSED_FORM = 24
 """Operations in an expression that SymPy still differentiates whole; beyond, by stages: of formulas that fill a line no
 reader has any use, and most of a first run went into them."""
 
-MOST_CLOSED_ENTRIES = 24
+MOST_CLOSED_ENTRIES = 8
 """Entries of a variable whose partial derivatives are still written out one by one."""
 
 

@@ -22,6 +22,7 @@ import flint
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.graph.all_slopes import AllSlopes
 from verify.graph.graph import Graph, Node
 from verify.graph.taylor import (
     Entry,
@@ -142,6 +143,9 @@ class _Level:
     sympy_values: Mapping[str, Any]
     sympy_gradients: Mapping[str, Any]
     slopes: dict[tuple[str, Entry], flint.arb] = field(default_factory=dict)
+    """Those that a series pass of their own gave."""
+    all_slopes: dict[int, list[flint.arb]] | None = None
+    """By node, those of all entries that were had together; None where they were not asked for, or cannot be had."""
     certain: dict[int, int] = field(default_factory=dict)
     """Node -> how many bits are certain in its least certain entry, where somebody asked."""
 
@@ -182,6 +186,7 @@ class Reference:
         self.graph = graph
         self.variables = tuple(variables)
         self.taylor = Taylor(graph)
+        self.all_slopes = AllSlopes(self.taylor)
         self.symbolic = symbolic
         self.most_bits = most_bits
         self.most_work = most_work
@@ -252,12 +257,21 @@ class Enclosures:
             try:
                 with precision(bits):
                     level = self._level(bits, work)
-                    found = self.reference.taylor.slope(level.values, position, direction, level.weights, work)
+                    found = self._along(level, position, direction, work, needed)
             except OutOfWorkError:
                 return _enclosure(found, OUT_OF_WORK, "taylor", bits, Unproved.WORK)
             if _is_narrow(found, needed, bits):
                 return _enclosure(found, "", "taylor", bits)
         return _enclosure(found, "enclosure too wide along a direction", "taylor", bits, Unproved.WIDE)
+
+    def _along(self, level: _Level, position: int, direction: Array, work: Work, needed: float) -> flint.arb:
+        every = self._all_slopes(level, work)
+        if every is not None:
+            moves = zip(every.get(position, ()), direction.ravel().tolist(), strict=False)
+            total = sum((slope * arb(move) for slope, move in moves), arb(0))
+            if _is_narrow(total, needed, level.bits):
+                return total
+        return self.reference.taylor.slope(level.values, position, direction, level.weights, work)
 
     def nodes(self) -> Values | None:
         """The value of every node with the first precision, None where nothing can be, or the work ran out."""
@@ -272,6 +286,9 @@ class Enclosures:
         work = Work(self._work.left)
         try:
             with precision(FIRST_BITS):
+                every = self._all_slopes(level, work)
+                if every is not None:
+                    return [slope for slopes in every.values() for slope in slopes]
                 for position, node in enumerate(self.graph.nodes):
                     for entry in np.ndindex(node.shape):
                         slope = self.reference.taylor.slope(level.values, position, entry, level.weights, work)
@@ -301,10 +318,13 @@ class Enclosures:
         for bits in self.reference.ladder:
             try:
                 taylor, sympy = self._pair(question, bits)
+                narrow = _is_narrow(taylor, needed, bits)
+                if not narrow and question.is_gradient:  # a pass for this entry alone may know more
+                    taylor, sympy = self._pair(question, bits, alone=True)
+                    narrow = _is_narrow(taylor, needed, bits)
             except OutOfWorkError:
                 reason, lacks = OUT_OF_WORK, Unproved.WORK
                 break
-            narrow = _is_narrow(taylor, needed, bits)
             both = narrow and sympy is not None and _is_narrow(sympy, needed, bits)
             found = (taylor, "symbolic+taylor" if both else "taylor", bits)
             if narrow:
@@ -320,10 +340,10 @@ class Enclosures:
         ball, road, bits = found
         return _enclosure(ball, reason, road or "taylor", bits, lacks)
 
-    def _pair(self, question: _Question, bits: int) -> tuple[flint.arb, flint.arb | None]:
-        """What the two roads say with some precision."""
+    def _pair(self, question: _Question, bits: int, *, alone: bool = False) -> tuple[flint.arb, flint.arb | None]:
+        """What the two roads say with some precision; ``alone`` asks for a series pass for this entry."""
         with precision(bits):
-            return self._compare(self._level(bits, self._work), question, self._work)
+            return self._compare(self._level(bits, self._work), question, self._work, alone=alone)
 
     def _level(self, bits: int, work: Work) -> _Level:
         level = self._levels.get(bits)
@@ -340,18 +360,34 @@ class Enclosures:
             self._levels[bits] = level
         return level
 
-    def _taylor(self, level: _Level, question: _Question, work: Work) -> flint.arb:
+    def _taylor(self, level: _Level, question: _Question, work: Work, *, alone: bool = False) -> flint.arb:
         position = self.graph.position(question.name)
         if not question.is_gradient:
             value = level.values[position]
             ball: flint.arb = value[question.entry] if isinstance(value, np.ndarray) else value
             return ball
         key = (question.name, question.entry)
-        if key not in level.slopes:
-            slope = self.reference.taylor.slope(level.values, position, question.entry, level.weights, work)
-            # A slope of a sum that has no value is none, even where the part without a value is constant.
-            level.slopes[key] = slope if not self._lost_outputs(level) else arb.nan()
+        if key in level.slopes:
+            return level.slopes[key]
+        found = None if alone else self._all_slopes(level, work)
+        if found is not None:
+            shape = self.graph.nodes[position].shape
+            slopes = found.get(position)
+            slope = slopes[np.ravel_multi_index(question.entry, shape) if shape else 0] if slopes else arb(0)
+            if slope.is_finite():
+                return slope
+        slope = self.reference.taylor.slope(level.values, position, question.entry, level.weights, work)
+        # A slope of a sum that has no value is none, even where the part without a value is constant.
+        level.slopes[key] = slope if not self._lost_outputs(level) else arb.nan()
         return level.slopes[key]
+
+    def _all_slopes(self, level: _Level, work: Work) -> dict[int, list[flint.arb]] | None:
+        """The slopes by all entries together, None where they cannot be had, or an output has no value."""
+        every = self.reference.all_slopes
+        if level.all_slopes is None and every.is_possible and work.left > every.price(level.bits):
+            lost = self._lost_outputs(level)
+            level.all_slopes = every.at(level.values, level.weights, work) if not lost else None
+        return level.all_slopes
 
     def _lost_outputs(self, level: _Level) -> list[int]:
         """Outputs that have no value, but for entries with an upstream gradient of 0."""
@@ -377,9 +413,11 @@ class Enclosures:
         except OutOfWorkError:
             pass  # whoever asks for what is missing is told so
 
-    def _compare(self, level: _Level, question: _Question, work: Work) -> tuple[flint.arb, flint.arb | None]:
+    def _compare(
+        self, level: _Level, question: _Question, work: Work, *, alone: bool = False
+    ) -> tuple[flint.arb, flint.arb | None]:
         """What the two roads say; notes where they part."""
-        taylor = self._taylor(level, question, work)
+        taylor = self._taylor(level, question, work, alone=alone)
         sympy = _sympy(level, question)
         if sympy is not None and not self.disputed and not taylor.overlaps(sympy):
             self.disputed = self._parting(level, question, taylor, sympy)

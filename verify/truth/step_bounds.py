@@ -42,7 +42,7 @@ TERMS = 4
 """Value, slope, and the two coefficients that the error of a central difference is made of."""
 
 ALIKE = 1.01
-"""A third coefficient that is at most so much larger over a wider interval than at its middle stands for those inside."""
+"""A third coefficient that is at most so much larger over an interval than at its middle stands for those inside."""
 
 BELOW_ROUNDING = 2.0**-6
 """Part of the rounding that truncation need not be known better than."""
@@ -196,7 +196,7 @@ class EntrySteps:
             interval = arb(below).union(arb(above)).union(self._center)
             p, q = arb(above) - self._center, self._center - arb(below)
 
-            def smooth(third: flint.arb) -> flint.arb:
+            def smooth(third: flint.arb) -> Any:
                 return (self._bend * (p - q) + (third * p**3 + third * q**3) / (p + q)).abs_upper()
 
             slopes, third = self._over(interval, lambda third: smooth(third) <= BELOW_ROUNDING * rounding)
