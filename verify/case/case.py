@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from verify.case.expression import CONSTANTS, MAX_ENTRIES, Scope, add_stages, tie_fault
-from verify.case.format import LARGEST_DIM, format_problems, kind_of
 from verify.case.syntax import LONGEST_NAME, name_fault, parsed, referenced_names
 from verify.case.values import (
     DRAWS,
+    LARGEST_DIM,
     half_units,
     leaf_paths,
     read_array,
@@ -25,7 +25,7 @@ from verify.case.values import (
     shape_text,
     value_at,
 )
-from verify.case.yaml_source import Key, Keys, Source, parse_source, source_text
+from verify.case.yaml_source import Key, Keys, Source, kind_of, parse_source, source_text
 from verify.errors import CaseError, FullError, Problems, UsageError, did_you_mean, shortened
 from verify.graph.factors import Known
 from verify.graph.graph import Graph, GraphBuilder
@@ -273,6 +273,8 @@ class _CaseReader:
         return case
 
     def _read(self) -> Case | None:
+        from verify.case.format import format_problems  # pydantic takes a tenth of a second, and is for files alone
+
         self.problems.add(*self.source.problems, *format_problems(self.source))
         self._check_names()
         self._read_inputs()

@@ -11,13 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from verify.case.yaml_source import Keys, Source
+from verify.case.values import LARGEST_DIM
+from verify.case.yaml_source import Keys, Source, kind_of
 from verify.errors import MOST_PROBLEMS, Problem, did_you_mean, shortened
 
 _NUMBERS: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "array", "items": {}}]}
-
-LARGEST_DIM = 2**53
-"""A dim is a number in formulas too, and this is the whole number up to which a double holds every one."""
 
 Numbers = Annotated[Any, WithJsonSchema({**_NUMBERS, "description": "A number, or nested lists of numbers."})]
 At = Annotated[
@@ -173,21 +171,6 @@ def format_problems(source: Source) -> list[Problem]:
     return []
 
 
-def kind_of(value: Any) -> str:
-    """What a piece of YAML is, in words.
-
-    >>> kind_of([1]), kind_of(None), kind_of(True), kind_of("no")
-    ('a list', 'nothing', 'true', "the text 'no'")
-    """
-    if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
-    if isinstance(value, str):
-        return f"the text {shortened(value, _MAX_SHOWN)!r}"
-    words = {dict: "a mapping", list: "a list", int: "a whole number", float: "a number"}
-    return f"{words[type(value)]} ({value})"[:60] if isinstance(value, int | float) else words[type(value)]
-
-
-_MAX_SHOWN = 43
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",

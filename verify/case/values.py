@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.case.expression import MAX_ENTRIES
-from verify.case.format import kind_of
-from verify.case.yaml_source import Keys, Source, scalar_value
+from verify.case.yaml_source import Keys, Source, kind_of, scalar_value
 from verify.errors import CaseError, did_you_mean, shortened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+LARGEST_DIM = 2**53
+"""A dim is a number in formulas too, and this is the whole number up to which a double holds every one."""
 
 MAX_AXES = 16
 """Axes of an array: NumPy stops at 64, and nobody writes so many."""

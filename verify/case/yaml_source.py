@@ -22,6 +22,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from verify.errors import MOST_PROBLEMS, CaseError, FullError, Problem, Problems, shortened
 
+MAX_SHOWN = 43
+"""Characters of a text that a message repeats."""
+
 MAX_BYTES = 100_000
 """A case is written and read by people."""
 MAX_PIECES = 20_000
@@ -478,3 +481,17 @@ class _Tree:
             style = getattr(event, "style", None) or ""
             self.marks[path] = Mark(*place, event.start_mark.index, *key_place, text, style)
         return path, discarded
+
+
+def kind_of(value: Any) -> str:
+    """What a piece of YAML is, in words.
+
+    >>> kind_of([1]), kind_of(None), kind_of(True), kind_of("no")
+    ('a list', 'nothing', 'true', "the text 'no'")
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return f"the text {shortened(value, MAX_SHOWN)!r}"
+    words = {dict: "a mapping", list: "a list", int: "a whole number", float: "a number"}
+    return f"{words[type(value)]} ({value})"[:60] if isinstance(value, int | float) else words[type(value)]

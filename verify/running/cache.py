@@ -42,14 +42,12 @@ from typing import Any, TypeVar
 import flint
 import mpmath
 import numpy as np
-import platformdirs
 import scipy
 import sympy
 
 from verify.files import PACKAGE
 from verify.graph.graph import Graph
 from verify.ops import OPS, is_as_shipped
-from verify.running.codec import NotPlainError, packed, unpacked
 from verify.version import __version__
 
 T = TypeVar("T")
@@ -173,14 +171,24 @@ def keep(key: str, result: Any) -> None:
         home = _home() if key else None
         if home is None:
             return
-        body = packed(result)
-        if len(body) <= LARGEST_UNPACKED:
+        body = _packed(result)
+        if body is not None and len(body) <= LARGEST_UNPACKED:
             _write(_place(home, key), _signed(key, zlib.compress(body, FAST), _secret(home)))
             _prune(home)
     except OSError as error:
         _failures[folder()] = f"nothing more could be written to the cache: {error.strerror}. {REMEDY}"
-    except (UnusableError, NotPlainError, RecursionError):
+    except UnusableError:
         return
+
+
+def _packed(result: Any) -> bytes | None:
+    """A result as bytes, None where it is nothing that can be kept."""
+    from verify.running.codec import NotPlainError, packed  # it knows all records: for whoever keeps some
+
+    try:
+        return packed(result)
+    except (NotPlainError, RecursionError):
+        return None
 
 
 def remembered(key: str, make: Callable[[], T]) -> T:
@@ -218,6 +226,8 @@ def _read(place: Path, key: str, secret: bytes) -> Any:
     if not hmac.compare_digest(held, _signed(key, body, secret)):
         return None
     try:
+        from verify.running.codec import unpacked
+
         inflating = zlib.decompressobj()
         return unpacked(inflating.decompress(body, LARGEST_UNPACKED))
     except Exception:  # noqa: BLE001 - who has the secret may have signed anything; the result is made anew
@@ -298,6 +308,8 @@ def folder() -> Path | None:
     if given.lower() == "off":
         return None
     if not given:
+        import platformdirs
+
         return platformdirs.user_cache_path("verify-gradients")
     said = f"the cache is not used: {VARIABLE}={given} names nobody's folder. {REMEDY}"
     try:

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from multiprocessing import get_context, parent_process
@@ -29,6 +29,12 @@ from verify.records import CaseResult
 
 RunFile = Callable[[Path, Any], Iterable[CaseResult]]
 """What a worker runs: a case file and the settings, to the results of all its sizes."""
+
+CASES_A_WORKER = 12
+"""Cases for which a process of their own pays: it begins with a second of imports."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What BLAS reads when it is loaded: one thread for each worker, where several work on small arrays."""
 
 MOST_STILLBORN = 10
 """Workers in a row that may end before they are ready; then nothing is wrong with the cases."""
@@ -80,8 +86,11 @@ class Workers:
         return [worker.process.pid for worker in self._all if worker.process.pid is not None]
 
     def results(self, paths: Iterable[Path]) -> Iterator[CaseResult]:
-        """The results of all sizes of all files, as they come; an ERROR for each that ended its worker."""
-        self.waiting = deque(paths)
+        """The results of all sizes of all files, as they come; an ERROR for each that ended its worker.
+
+        The longest files come first: they tend to take longest, and nobody waits for one that was begun last.
+        """
+        self.waiting = deque(sorted(paths, key=_size, reverse=True))
         try:
             while self.waiting or any(worker.path is not None for worker in self._all):
                 if self._stillborn >= MOST_STILLBORN:
@@ -105,7 +114,7 @@ class Workers:
             # Fresh processes: a fork would copy whatever threads and locks the caller has.
             task = pickle.dumps((self.run_file, self.settings))  # what takes long to import is imported there, at last
             process = get_context("spawn").Process(target=_serve, args=(theirs, os.getpid(), task), daemon=True)
-            with _without_interrupts():
+            with _without_interrupts(), _one_thread() if self.jobs > 1 else nullcontext():
                 process.start()
             theirs.close()
             self._all.append(_Worker(process, ours))
@@ -156,6 +165,36 @@ class Workers:
             worker.connection.close()
         for worker in workers:
             _end(worker, grace=LAST_SECONDS)
+
+
+def usual_jobs(cases: int) -> int:
+    """Processes for so many cases where nobody says: as many as there are processors for, and as pay.
+
+    >>> usual_jobs(1)
+    1
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(processors, cases // CASES_A_WORKER))
+
+
+def _size(path: Path) -> int:
+    """A file's length, 0 where there is none: whoever runs it tells."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Has processes that are started inside use one thread each, unless the user says otherwise."""
+    added = [name for name in THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _end(worker: _Worker, grace: float) -> None:
