@@ -5,8 +5,8 @@ series by its own operands alone, and what that says is added up from the output
 however many entries there are. Neither SymPy nor a vector-Jacobian product has a part in it: a local slope is the first
 coefficient of the op's ball form, and of ops that move entries or add up products of them the ball form is run once on
 entries that remember how they were combined. A ball from here holds the true slope, as that of a series pass does, but
-may be wider: where operands move together, ``max(2 * x, x + x)`` say, a series knows it. Who finds one too wide asks for
-that.
+may be wider: where operands move together, ``max(2 * x, x + x)`` say, a series knows it. Who finds one too wide asks
+for that.
 """
 
 from __future__ import annotations
