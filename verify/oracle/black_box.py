@@ -40,7 +40,7 @@ from verify.subjects.code_constants import constants_of
 from verify.subjects.interface import Interface
 from verify.subjects.measured import Function, Line, Measured
 from verify.subjects.subject import Subject
-from verify.tracing.trace import default_domain
+from verify.tracing.recorded_program import default_domain
 
 Array = NDArray[Any]
 
