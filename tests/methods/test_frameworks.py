@@ -26,7 +26,7 @@ from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.oracle.check import check_gradient
 from verify.records import CaseResult, Verdict, pairs_of
-from verify.report.csv import read_results, read_summary
+from verify.report.csv import read
 from verify.report.csv import write as write_csv
 from verify.report.html import render
 from verify.report.terminal import describe_failure
@@ -379,7 +379,7 @@ def test_the_reports_have_a_column_more(framework: str, tmp_path: Path) -> None:
     )
     assert run.ok
     write_csv(run, tmp_path)
-    results, summary = read_results(tmp_path), read_summary(tmp_path)
+    results, summary = read(tmp_path, "results"), read(tmp_path, "summary")
     assert np.isfinite(results[framework]).all()
     assert (results[f"reverse_{framework}"] == (results["reverse"] - results[framework]).abs()).all()
     assert np.isfinite(results[f"{framework}_ulps"]).any()

@@ -11,7 +11,7 @@ import sample_run
 
 from verify.cli import main
 from verify.records import VERDICTS, Verdict
-from verify.report.csv import read_points, read_results
+from verify.report.csv import read
 from verify.report.select import MOST_SAMPLED, kept_rows, reduced
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def test_points_are_those_of_the_rows(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "rows; --all-rows writes them all" in capsys.readouterr().out
     assert 0 == main([*asked, "--reports", str(tmp_path / "all"), "--all-rows"])
     assert "--all-rows" not in capsys.readouterr().out
-    less, whole = (read_results(tmp_path / name) for name in ("less", "all"))
+    less, whole = (read(tmp_path / name, "results") for name in ("less", "all"))
     assert len(less) < len(whole)
-    points = read_points(tmp_path / "less")
+    points = read(tmp_path / "less", "points")
     assert set(less["point"]) | set(points[points["own"]]["point"]) == set(points["point"])
-    assert set(whole["point"]) == set(read_points(tmp_path / "all")["point"])
+    assert set(whole["point"]) == set(read(tmp_path / "all", "points")["point"])

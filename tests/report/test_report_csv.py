@@ -16,12 +16,11 @@ from verify.errors import UsageError
 from verify.records import METHODS, PAIRS, CaseResult, Point, Run, format_entry
 from verify.report.csv import (
     MOST_ENTRIES,
+    Table,
     defuse,
     is_formula,
     points_frame,
-    read_points,
-    read_results,
-    read_summary,
+    read,
     restore,
     results_frame,
     summary_frame,
@@ -30,10 +29,10 @@ from verify.report.csv import (
     write as write_csv,
 )
 
-TABLES: tuple[tuple[Callable[[Path], pd.DataFrame], Callable[[Run], pd.DataFrame]], ...] = (
-    (read_results, results_frame),
-    (read_points, points_frame),
-    (read_summary, summary_frame),
+TABLES: tuple[tuple[Table, Callable[[Run], pd.DataFrame]], ...] = (
+    ("results", results_frame),
+    ("points", points_frame),
+    ("summary", summary_frame),
 )
 
 
@@ -62,12 +61,12 @@ def row_of(summary: pd.DataFrame, case: str, variable: str) -> pd.Series:
     return summary[of_it].iloc[0]
 
 
-@pytest.mark.parametrize(("read", "build"), TABLES)
+@pytest.mark.parametrize(("table", "build"), TABLES)
 def test_what_is_read_is_what_was_written(
-    read: Callable[[Path], pd.DataFrame], build: Callable[[Run], pd.DataFrame], run: Run, folder: Path
+    table: Table, build: Callable[[Run], pd.DataFrame], run: Run, folder: Path
 ) -> None:
     """Every column of every table, floats to the last bit, hostile text to the last character."""
-    expected, actual = build(run), read(folder)
+    expected, actual = build(run), read(folder, table)
     assert list(expected.columns) == list(actual.columns)
     for name in expected:
         if name in text_columns(expected):
@@ -79,7 +78,7 @@ def test_what_is_read_is_what_was_written(
 
 def test_types_are_right_after_reading(folder: Path) -> None:
     """Truth values, whole numbers, floats and text keep their types; what is missing is empty text or NaN."""
-    results, points, summary = read_results(folder), read_points(folder), read_summary(folder)
+    results, points, summary = read(folder, "results"), read(folder, "points"), read(folder, "summary")
     assert [bool, bool, bool] == [results["passes"].dtype, points["own"].dtype, summary["passes"].dtype]
     whole = [results["point"], results["line"], results["seed"], summary["checked"], summary["FAIL"], points["point"]]
     assert {np.dtype("int64")} == {column.dtype for column in whole}
@@ -92,7 +91,7 @@ def test_types_are_right_after_reading(folder: Path) -> None:
 
 def test_infinite_and_missing_floats_read_back(folder: Path) -> None:
     """NaN and both infinities survive."""
-    results = read_results(folder)
+    results = read(folder, "results")
     rows = results[(results["case"] == "condition number") & (results["variable"] == "x")]
     assert [True, True, True] == list(np.isnan(rows["symbolic"]))
     assert [2.0, np.inf] == list(rows["reverse"])[:2]
@@ -107,12 +106,12 @@ def test_extreme_floats_read_back(tmp_path: Path) -> None:
     rows = sample_run.rows_of(np.arange(len(numbers)), np.zeros(len(numbers), int), dict.fromkeys(METHODS, numbers))
     case = CaseResult("bits", "bits.yaml", variables=(sample_run.variable_of("bits", "x", rows),))
     write_csv(sample_run.run_of(case), tmp_path)
-    assert numbers.tobytes() == read_results(tmp_path)["central"].to_numpy().tobytes()
+    assert numbers.tobytes() == read(tmp_path, "results")["central"].to_numpy().tobytes()
 
 
 def test_one_row_for_each_case_point_variable_and_entry(run: Run, folder: Path) -> None:
     """The entry is written as an index, the origin is the point's, differences are absolute."""
-    results = read_results(folder)
+    results = read(folder, "results")
     case = next(case for case in run.cases if case.name == "matmul")
     rows = results[results["case"] == "matmul"]
     assert sum(len(variable.rows) for variable in case.variables) == len(rows)
@@ -124,10 +123,10 @@ def test_one_row_for_each_case_point_variable_and_entry(run: Run, folder: Path) 
 
 def test_the_summary_has_counts_and_where_the_largest_difference_is(folder: Path) -> None:
     """A wrong engine shows in its variable's row, with the point to look at; a right one has no failures."""
-    summary = read_summary(folder)
+    summary = read(folder, "summary")
     wrong = row_of(summary, "wrong sign", "den")
     assert [30, 30, 30, "FAIL", False] == [wrong[k] for k in ("checked", "FAIL", "failed", "verdict", "passes")]
-    results = read_results(folder)
+    results = read(folder, "results")
     rows = results[(results["case"] == "wrong sign") & (results["variable"] == "den")]
     there = rows[rows["point"] == wrong["symbolic_reverse_point"]]["symbolic_reverse"]
     assert [wrong["symbolic_reverse"]] == list(there)
@@ -137,10 +136,10 @@ def test_the_summary_has_counts_and_where_the_largest_difference_is(folder: Path
     assert "5x10" == row_of(summary, "matmul", "W")["shape"]
 
 
-@pytest.mark.parametrize("read", [read_results, read_summary])
-def test_nothing_vanishes(read: Callable[[Path], pd.DataFrame], run: Run, folder: Path) -> None:
+@pytest.mark.parametrize("name", ["results", "summary"])
+def test_nothing_vanishes(name: Table, run: Run, folder: Path) -> None:
     """Broken cases, whole-case failures and unsupported methods are rows with their reasons."""
-    found = read(folder)
+    found = read(folder, name)
     assert {case.name for case in run.cases} == set(found["case"])
     broken = found[found["case"] == "misspelt"]
     assert [("ERROR", False)] * 2 == list(zip(broken["verdict"], broken["passes"], strict=True))
@@ -154,20 +153,20 @@ def test_nothing_vanishes(read: Callable[[Path], pd.DataFrame], run: Run, folder
 def test_names_that_look_like_numbers_stay_names(name: str, tmp_path: Path) -> None:
     """Every text comes back as text, also where a whole column could be taken for something else."""
     write_csv(sample_run.run_of(CaseResult(name, name, problems=(name,))), tmp_path)
-    assert [(name, name, name)] == list(read_results(tmp_path)[["case", "file", "reason"]].itertuples(index=False))
+    assert [(name, name, name)] == list(read(tmp_path, "results")[["case", "file", "reason"]].itertuples(index=False))
 
 
 def test_a_case_without_anything_is_a_row(tmp_path: Path) -> None:
     """Even where nothing was checked the case is seen."""
     write_csv(sample_run.run_of(CaseResult("empty", "empty.yaml")), tmp_path)
-    assert [("empty", "nothing was checked")] == read_results(tmp_path)[["case", "reason"]].to_records(
+    assert [("empty", "nothing was checked")] == read(tmp_path, "results")[["case", "reason"]].to_records(
         index=False
     ).tolist()
 
 
 def test_points_hold_one_number_a_cell(run: Run, folder: Path) -> None:
     """An array is a row for each entry, and the numbers are the point's own."""
-    points = read_points(folder)
+    points = read(folder, "points")
     case = next(case for case in run.cases if case.name == "matmul")
     W = points[(points["case"] == "matmul") & (points["point"] == 3) & (points["input"] == "W")]
     np.testing.assert_array_equal(case.points[3].values["W"].ravel(), W["value"])
@@ -181,7 +180,7 @@ def test_very_large_arrays_are_one_row(size: int, rows: int, tmp_path: Path) -> 
     """Up to the limit each entry is written; beyond it a single row says the shape."""
     case = CaseResult("wide", "wide.yaml", points=(Point(0, "at", True, {"x": np.ones(size)}),))
     write_csv(sample_run.run_of(case), tmp_path)
-    points = read_points(tmp_path)
+    points = read(tmp_path, "points")
     assert (rows, str(size)) == (len(points), points["shape"].iloc[0])
     assert (rows == 1) == (points["entry"].iloc[0] == "...")
 
@@ -235,12 +234,12 @@ def test_other_programs_read_the_files_too(folder: Path) -> None:
 def test_a_file_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     """A missing file and a foreign one give a message, not a traceback of pandas."""
     with pytest.raises(UsageError, match=r"cannot read .*results\.csv"):
-        read_results(tmp_path)
+        read(tmp_path, "results")
     (tmp_path / "summary.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(
         UsageError, match=r"cannot read .*summary\.csv: .*Expected a file that `verify run --csv` wrote"
     ):
-        read_summary(tmp_path)
+        read(tmp_path, "summary")
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
@@ -255,7 +254,7 @@ def test_extra_methods_have_columns(tmp_path: Path) -> None:
     rows = sample_run.rows_of([0], [0], {**dict.fromkeys(METHODS, 1.0), "subject": 7.0})
     case = CaseResult("x", "x.yaml", variables=(sample_run.variable_of("x", "x", rows),))
     write_csv(sample_run.run_of(case), tmp_path)
-    assert [7.0] == list(read_results(tmp_path)["subject"])
+    assert [7.0] == list(read(tmp_path, "results")["subject"])
 
 
 def test_cost_does_not_explode() -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sample_run
 
-from verify.records import SUBJECT, CaseResult, Point, Run
-from verify.report.cause import extent, repeating
+from verify.records import SUBJECT, WRONG_FIGURE, CaseResult, Point, Run
+from verify.report.cause import extent, repeating, row_cause
 from verify.report.select import Cause, causes, failure_groups, worst_rows
 from verify.report.terminal import (
     MOST_LINES,
@@ -119,7 +119,7 @@ def test_a_failure_names_everything() -> None:
     case = failing_case()
     text = describe_failure(next(case.failing()), case)
     for part in (
-        "FAIL dx of wrong engine: 2.0595697955721652 is expected, ",
+        "FAIL dx of wrong engine: suspected: reverse: a wrong local derivative",
         "gradient of x, case wrong engine, point 0 (at)",
         "cases/wrong_engine.yaml:5",
         "symbolic  2.0595697955721657",
@@ -130,6 +130,12 @@ def test_a_failure_names_everything() -> None:
         f"--seed {sample_run.SEED}",
     ):
         assert part in text
+
+
+def test_a_wrong_figure_is_told_as_one() -> None:
+    """The cause is the figure where it alone is suspected; its twin above accuses the engine."""
+    row = replace(next(failing_case().failing()), suspect=WRONG_FIGURE)
+    assert row_cause(row).startswith("FAIL dx of wrong engine: 2.0595697955721652 is expected, 2.05956979557216")
 
 
 def test_the_point_can_be_pasted() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from verify.case.files import find_case_files
 from verify.records import METHODS, Run
-from verify.report.csv import read_points, read_results, read_summary
+from verify.report.csv import read
 from verify.report.csv import write as write_csv
 from verify.report.html import write as write_html
 from verify.running.runner import run_cases
@@ -55,34 +55,34 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_verdicts_are_those_committed(written: Path) -> None:
     """Rows, verdicts and suspects agree one by one."""
     columns = [*KEYS, "origin", "verdict", "passes", "suspect", "file", "line", "seed"]
-    expected, actual = (read_results(folder)[columns].astype(str) for folder in (SAMPLE, written))
+    expected, actual = (read(folder, "results")[columns].astype(str) for folder in (SAMPLE, written))
     pd.testing.assert_frame_equal(expected, actual)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_numbers_are_those_committed_within_rounding(written: Path, method: str) -> None:
     """What the methods say agrees to as many digits as a machine may round differently."""
-    expected, actual = (read_results(folder)[method].to_numpy() for folder in (SAMPLE, written))
+    expected, actual = (read(folder, "results")[method].to_numpy() for folder in (SAMPLE, written))
     tolerance = 1e-6 if method == "central" else 1e-12
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 def test_a_number_that_is_wrong_by_a_little_is_noticed(written: Path) -> None:
     """The twin: the same comparison fails on a factor of 1 + 1e-9."""
-    numbers = read_results(written)["reverse"].to_numpy()
+    numbers = read(written, "results")["reverse"].to_numpy()
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(numbers * (1 + 1e-9), numbers, rtol=1e-12, atol=1e-12)
 
 
 def test_the_points_are_those_committed(written: Path) -> None:
     """Points are drawn from the seed alone, so they agree to the last bit."""
-    pd.testing.assert_frame_equal(read_points(SAMPLE), read_points(written))
+    pd.testing.assert_frame_equal(read(SAMPLE, "points"), read(written, "points"))
 
 
 def test_the_summary_has_the_committed_verdicts(written: Path) -> None:
     """One row for each case and variable, with the same counts."""
     columns = ["case", "variable", "quantity", "role", "form", "verdict", "passes", "failed"]
-    expected, actual = (read_summary(folder)[columns].astype(str) for folder in (SAMPLE, written))
+    expected, actual = (read(folder, "summary")[columns].astype(str) for folder in (SAMPLE, written))
     pd.testing.assert_frame_equal(expected, actual)
 
 

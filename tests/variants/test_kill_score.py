@@ -16,7 +16,7 @@ from verify.cli import main
 from verify.methods.reverse import Reverse
 from verify.places.points import random_points
 from verify.records import CaseResult, Run
-from verify.report.csv import read_summary
+from verify.report.csv import read
 from verify.report.csv import write as write_csv
 from verify.report.html import render
 from verify.report.json import document
@@ -169,7 +169,7 @@ def test_reports_have_the_score(tmp_path: Path) -> None:
     assert {"variants", "made", "equivalent", "caught", "survive_allclose"} == set(kept)
     assert score.caught == kept["caught"]
     write_csv(run, tmp_path)
-    table = read_summary(tmp_path)
+    table = read(tmp_path, "summary")
     assert [score.variants] == table["variants"].unique().tolist()
     assert [score.survive_allclose] == table["survive_allclose"].unique().tolist()
     assert "kill score" in render(run)

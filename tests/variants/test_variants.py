@@ -17,7 +17,7 @@ from verify.methods.reverse import Reverse
 from verify.oracle.check import check_gradient
 from verify.places.points import random_points
 from verify.records import CaseResult, Run
-from verify.report.csv import read_summary
+from verify.report.csv import read
 from verify.report.csv import write as write_csv
 from verify.report.html import render
 from verify.report.json import document
@@ -317,7 +317,7 @@ def test_the_diagnosis_is_in_every_report(tmp_path: Path) -> None:
     (x, *_) = document(run)["cases"][0]["variables"]
     assert x["diagnosis"][0].startswith(sentence)
     write_csv(run, tmp_path)
-    assert read_summary(tmp_path)["diagnosis"].str.startswith(sentence).any()
+    assert read(tmp_path, "summary")["diagnosis"].str.startswith(sentence).any()
     assert "misses the factor sigmoid" in render(run)
     assert not any(v.diagnosis for v in right.cases[0].variables)
     assert "diagnosis" not in _printed(right)

@@ -9,7 +9,7 @@ import math
 from shlex import quote
 
 from verify.errors import line_of
-from verify.records import SUBJECT, UPSTREAM, CaseResult, Finding, Row, Run, format_entry
+from verify.records import SUBJECT, UPSTREAM, WRONG_FIGURE, CaseResult, Finding, Row, Run, format_entry
 from verify.report.format import ascii_safe, full, is_written_out, magnitude, plural, short
 from verify.report.select import Cause, failure_groups
 
@@ -43,7 +43,7 @@ def _what(row: Row) -> str:
         return line_of(row.diagnosis[0])
     if row.suspect == SUBJECT and not math.isnan(row.reference):
         return f"yours is {short(row.values[SUBJECT])}, the truth {short(row.reference)}"
-    if not math.isnan(row.expected):
+    if not math.isnan(row.expected) and row.suspect in ("", WRONG_FIGURE):
         found = row.reference if not math.isnan(row.reference) else next(iter(row.values.values()), math.nan)
         return f"{full(row.expected)} is expected, {full(found)} found"
     if row.suspect and row.suspect != SUBJECT:
@@ -55,7 +55,7 @@ def _distance(row: Row) -> str:
     """How far off a gradient under test is, or the worst of our own methods; empty where that is no number."""
     judged = [SUBJECT] if SUBJECT in row.errors else [method for method in row.errors if method != "central"]
     errors = [row.errors[method] for method in judged if not math.isnan(row.errors[method])]
-    if not errors or math.isinf(max(errors)) or math.isnan(row.allowed) or not math.isnan(row.expected):
+    if not errors or math.isinf(max(errors)) or math.isnan(row.allowed) or row.suspect == WRONG_FIGURE:
         return ""
     return f" (off by {magnitude(max(errors))}, allowed {magnitude(row.allowed)})"
 

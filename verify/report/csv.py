@@ -9,8 +9,7 @@ not be read, ``FAIL`` for a reason that concerns the whole case, ``UNDECIDED`` f
 ``variable`` is empty.
 
 Text that a spreadsheet would run as a formula gets an apostrophe in front. To undo it take one leading apostrophe
-off wherever :func:`is_formula` holds of the rest, as :func:`read_results`, :func:`read_points` and
-:func:`read_summary` do.
+off wherever :func:`is_formula` holds of the rest, as :func:`read` does.
 """
 
 from __future__ import annotations
@@ -43,6 +42,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+Table = Literal["results", "points", "summary"]
+"""The three files."""
 
 ERROR = "ERROR"
 """The verdict of a case that could not be read or run."""
@@ -87,42 +89,32 @@ def write(run: Run, folder: str | Path) -> list[Path]:
     return [_write(frame, Path(folder) / f"{name}.csv") for name, frame in frames.items()]
 
 
-def read_results(folder: str | Path) -> pd.DataFrame:
-    """``results.csv`` as it was before it was written: exact floats, whole numbers, truth values, text as it was.
+def read(folder: str | Path, name: Table) -> pd.DataFrame:
+    """A table as it was before it was written: exact floats, whole numbers, truth values, text as it was.
 
     Raises UsageError where the file cannot be read.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = write(Run(cases=(), seed=0, points=64), folder)
-    ...     str(read_results(folder)["symbolic"].dtype)
-    'float64'
+    ...     str(read(folder, "results")["symbolic"].dtype), str(read(folder, "summary")["passes"].dtype)
+    ('float64', 'bool')
     """
-    return _read(Path(folder), "results")
+    import pandas as pd
 
-
-def read_points(folder: str | Path) -> pd.DataFrame:
-    """``points.csv``, one row for each entry of each input of each point; raises UsageError as :func:`read_results`.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = write(Run(cases=(), seed=0, points=64), folder)
-    ...     list(read_points(folder).columns)
-    ['case', 'point', 'origin', 'own', 'note', 'input', 'shape', 'entry', 'value', 'file']
-    """
-    return _read(Path(folder), "points")
-
-
-def read_summary(folder: str | Path) -> pd.DataFrame:
-    """``summary.csv``, one row for each variable of each case; raises UsageError as :func:`read_results`.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = write(Run(cases=(), seed=0, points=64), folder)
-    ...     str(read_summary(folder)["passes"].dtype)
-    'bool'
-    """
-    return _read(Path(folder), "summary")
+    path = Path(folder, f"{name}.csv")
+    try:
+        header = list(pd.read_csv(path, nrows=0).columns)
+        kinds = {column: _kind_of(column) for column in ("case", *header[1:])}  # every file of ours begins so
+        text = [column for column, kind in kinds.items() if kind == "str"]
+        floats = [column for column, kind in kinds.items() if kind == "float64"]
+        # Not as categories: those turn texts that all look like numbers into numbers.
+        frame = pd.read_csv(path, dtype=kinds | dict.fromkeys(floats, "str"), keep_default_na=False)
+        # Not every pandas parses a float to the nearest double by default; float of Python and NumPy does.
+        numbers = {column: frame[column].to_numpy(object).astype("float64") for column in floats}
+        return frame.assign(**numbers, **{column: _restored(frame[column]) for column in text})
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"cannot read {path}: {error}. Expected a file that `verify run --csv` wrote") from error
 
 
 def is_formula(text: str) -> bool:
@@ -376,24 +368,6 @@ def _write(frame: pd.DataFrame, path: Path) -> Path:
     with replacing(path) as file:
         shown.to_csv(file, index=False, na_rep="nan", lineterminator="\n", quoting=quoting)
     return path
-
-
-def _read(folder: Path, name: str) -> pd.DataFrame:
-    import pandas as pd
-
-    path = folder / f"{name}.csv"
-    try:
-        header = list(pd.read_csv(path, nrows=0).columns)
-        kinds = {column: _kind_of(column) for column in ("case", *header[1:])}  # every file of ours begins so
-        text = [column for column, kind in kinds.items() if kind == "str"]
-        floats = [column for column, kind in kinds.items() if kind == "float64"]
-        # Not as categories: those turn texts that all look like numbers into numbers.
-        frame = pd.read_csv(path, dtype=kinds | dict.fromkeys(floats, "str"), keep_default_na=False)
-        # Not every pandas parses a float to the nearest double by default; float of Python and NumPy does.
-        numbers = {column: frame[column].to_numpy(object).astype("float64") for column in floats}
-        return frame.assign(**numbers, **{column: _restored(frame[column]) for column in text})
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"cannot read {path}: {error}. Expected a file that `verify run --csv` wrote") from error
 
 
 def _restored(column: pd.Series[Any]) -> pd.Series[Any]:

@@ -35,7 +35,7 @@ from verify.records import (
     unravel,
 )
 from verify.running.passes import stage_records
-from verify.running.preparing import asked_in_vain, prepared_methods, variables_of
+from verify.running.preparing import prepared_methods, result_of, variables_of
 from verify.running.settings import Settings
 from verify.subjects.subject import Subject
 
@@ -229,23 +229,17 @@ class Gathering:
         # The steps of central say nothing of a subject, and a case at another size has no point of its own.
         has_laws = "central" in self.methods and SUBJECT not in self.methods and case.own_points
         variables = tuple(self._variable(key, column) for key, column in self.columns.items())
-        return CaseResult(
-            name=case.name,
-            file=case.file,
-            source=case.source,
-            function=tuple(case.expressions.items()),
-            outputs=case.graph.outputs,
+        return result_of(
+            case,
+            settings,
+            self.unsupported,
             variables=variables,
             points=tuple(self.points.values()),
             stages=stage_records(case, settings, self.methods.get("symbolic")) if case.own_points else (),
             kinks=tuple(self.context.kinks.values()),
             step_laws=step_laws(self.context, own_points(case, settings.seed)) if has_laws else (),
-            seed=settings.seed,
-            points_asked=settings.points,
             points_checked=self.checked,
             methods=tuple(sorted(self.methods, key=lambda name: (*METHODS, name).index(name))),
-            unsupported=self.unsupported,
-            failures=asked_in_vain(settings, self.unsupported),
             notes=self._notes(),
             weaknesses=self._weaknesses(),
             unproved=dict(self.context.unproved),

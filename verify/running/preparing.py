@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -74,12 +75,30 @@ def _prepared(name: str, case: Case, variables: tuple[str, ...], *, cached: bool
     return remembered(graph_key(name, case.graph, variables), derived)
 
 
-def asked_in_vain(settings: Settings, unsupported: Mapping[str, str]) -> tuple[str, ...]:
-    """The methods that were asked for by name and cannot do a case, a sentence each.
+def result_of(case: Case, settings: Settings, unsupported: Mapping[str, str], **found: Any) -> CaseResult:
+    """The record of a case that was run: what it is, what was asked of it, and what was found.
 
-    >>> asked_in_vain(Settings(methods=("central",)), {"central": "too large", "symbolic": "too large"})
-    ('method central was asked for and cannot do this case: too large',)
+    >>> from verify.case.case import load_case_text
+    >>> case = load_case_text("{case: square, inputs: {x: {at: 3}}, stages: {f: x**2}}")
+    >>> result_of(case, Settings(points=5), {}, points_checked=7).outputs
+    ('f',)
     """
+    return CaseResult(
+        name=case.name,
+        file=case.file,
+        source=case.source,
+        function=tuple(case.expressions.items()),
+        outputs=case.graph.outputs,
+        seed=settings.seed,
+        points_asked=settings.points,
+        unsupported=unsupported,
+        failures=_asked_in_vain(settings, unsupported),
+        **found,
+    )
+
+
+def _asked_in_vain(settings: Settings, unsupported: Mapping[str, str]) -> tuple[str, ...]:
+    """The methods that were asked for by name and cannot do a case, a sentence each."""
     return tuple(
         f"method {name} was asked for and cannot do this case: {reason}"
         for name, reason in unsupported.items()

@@ -44,7 +44,7 @@ from verify.records import (
 )
 from verify.running.cache import keep, recalled, text_key
 from verify.running.gathering import Gathering, point_record
-from verify.running.preparing import asked_in_vain, held_to_proof, prepared_methods, variables_of
+from verify.running.preparing import held_to_proof, prepared_methods, result_of, variables_of
 from verify.running.settings import DEFAULT, USUAL_SIZES, Settings, check_settings
 from verify.running.workers import Workers
 from verify.subjects.code_constants import constants_of
@@ -408,20 +408,14 @@ def _run_large(
         batches = [part for part in map(subject.judged_at, batches) if len(part)]
     count = sum(map(len, batches))
     found = tuple(large_variables(case, variables, methods, batches, settings.seed))
-    return CaseResult(
-        name=case.name,
-        file=case.file,
-        source=case.source,
-        function=tuple(case.expressions.items()),
-        outputs=case.graph.outputs,
+    return result_of(
+        case,
+        settings,
+        unsupported,
         variables=found,
         points=tuple(point_record(batch, p) for batch in batches for p in range(len(batch))),
-        seed=settings.seed,
-        points_asked=settings.points,
         points_checked=count,
         methods=(*methods, "central"),
-        unsupported=unsupported,
-        failures=asked_in_vain(settings, unsupported),
         notes=(large_note(case, variables, count),),
         unproved={Unproved.TOO_LARGE: sum(variable.checked for variable in found)},
         seconds=time.perf_counter() - started,
