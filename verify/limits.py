@@ -9,7 +9,9 @@ instructions of Python; a process that may die (:func:`may_die`) is ended where 
 from __future__ import annotations
 
 import math
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +32,15 @@ AGAIN = 1.0
 
 GRACE = 1.25
 """Times the limit after which a process that may die is ended by the system."""
+
+COMPILING = frozenset({"jax"})
+"""Packages whose compiled code may run for ever, where no signal reaches Python."""
+
+LOOK, MOST_IDLE = 0.5, 20
+"""Seconds between two looks at a call, and looks without one after which nobody looks any more."""
+
+STUCK_EXIT = 1
+"""How a process exits that was stuck in compiled code."""
 
 PAGES = Path("/proc/self/statm")
 """Where Linux says how much memory is taken."""
@@ -161,8 +172,58 @@ def call_limits() -> Iterator[None]:
         yield
         return
     sentence = f"a call of the gradient did not return within {watch.call_seconds:g} s (--call-seconds)"
-    with _alarm("ITIMER_REAL", "SIGALRM", watch.call_seconds, lambda: f"{sentence} while {watch.place}"):
+    with (
+        _alarm("ITIMER_REAL", "SIGALRM", watch.call_seconds, lambda: f"{sentence} while {watch.place}"),
+        _not_stuck(watch, sentence),
+    ):
         yield
+
+
+@contextmanager
+def _not_stuck(watch: Watch, sentence: str) -> Iterator[None]:
+    """Ends the process, with a message, where a call stays in compiled code, which no bell interrupts.
+
+    A ``while_loop`` of JAX that never ends is the one that is known: a thread that looks on is all that runs beside it.
+    """
+    if not COMPILING & sys.modules.keys() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    last = time.monotonic() + GRACE * watch.call_seconds + AGAIN
+    known = [item for item in _stuck if item.is_alive()]
+    onlooker = known[0] if known else _Onlooker()
+    _stuck[:] = [onlooker]
+    onlooker.until = last, f"{sentence} while {watch.place}, and stays in compiled code that nothing can interrupt"
+    if not known:
+        onlooker.start()
+    try:
+        yield
+    finally:
+        onlooker.until = None
+
+
+class _Onlooker(threading.Thread):
+    """Looks on while calls run; ends itself when none did for a while."""
+
+    def __init__(self) -> None:
+        super().__init__(name="verify: call limits", daemon=True)
+        self.until: tuple[float, str] | None = None
+        """When the call is to have returned, and what is said if it has not."""
+
+    def run(self) -> None:
+        """Looks twice a second."""
+        idle = 0
+        while idle < MOST_IDLE:
+            time.sleep(LOOK)
+            until = self.until
+            idle = 0 if until is not None else idle + 1
+            if until is not None and time.monotonic() > until[0]:
+                message = f"{until[1]}: this process ends. Bound the loop, by a most number of turns.\n"
+                os.write(2, message.encode())
+                os._exit(STUCK_EXIT)
+
+
+_stuck: list[_Onlooker] = []
+"""The thread that looks on, if there is one."""
 
 
 @contextmanager

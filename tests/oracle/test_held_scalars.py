@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from verify.errors import WeakCheckWarning
+from verify.oracle import function_check
 from verify.oracle.check import check_gradient
 
 X = np.array([0.3, -0.7, 1.2])
@@ -84,3 +85,28 @@ def test_numbers_inside_of_a_mapping_and_defaults_are_asked_too() -> None:
 def test_what_no_gradient_depends_on_is_not_told(function: Callable[..., Any], at: dict[str, Any]) -> None:
     """An axis, a flag, a number that is added."""
     assert told(forgets, function, at) == []
+
+
+def steps(x: Any) -> Any:
+    """A function that is traced anew on each of four stretches."""
+    for number in range(4):
+        if isinstance(x, float) and x < number - 1:
+            return (number + 1) * x**2
+    return 9 * x**2
+
+
+def of_steps(x: float) -> float:
+    """Its gradient."""
+    return next((2 * (number + 1) * x for number in range(4) if x < number - 1), 18 * x)
+
+
+def test_points_beyond_the_most_traces_are_told_with_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left out in silence: a warning says how many points and where; with room for all there is none."""
+    asked: dict[str, Any] = {"at": {"x": 2.5}, "domain": {"x": (-3.0, 3.0)}, "points": 16}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert check_gradient(of_steps, steps, **asked).ok
+    assert not any("not looked at" in str(warning.message) for warning in caught)
+    monkeypatch.setattr(function_check, "MOST_TRACES", 1)
+    with pytest.warns(WeakCheckWarning, match=r"\d+ points were not looked at, beyond 1 other ways .*: x = -?\d"):
+        check_gradient(of_steps, steps, **asked)

@@ -8,6 +8,7 @@ import itertools
 import math
 import os
 import random
+import subprocess
 import sys
 import time
 import warnings
@@ -952,3 +953,26 @@ def test_time_around_cases_stands_still_within_one() -> None:
         work(0.2)
         with pytest.raises(LimitError, match="while adding"), step("adding"):
             work(2.0)
+
+
+ENDLESS = """
+import jax
+from verify.limits import call_limits, case_limits, step
+
+def count(most):
+    return jax.lax.while_loop(lambda c: c[0] > most, lambda c: (c[0] + 0.0, c[1] + 1), (jax.numpy.float32(1), 0))
+
+with case_limits(120.0, 4.0), step("the gradient at x = 1"), call_limits():
+    print(count(2.0))
+with case_limits(120.0, 4.0), step("the gradient at x = 2"), call_limits():
+    count(-1.0)
+"""
+
+
+def test_compiled_code_that_never_returns_ends_the_process_with_a_message() -> None:
+    """No signal reaches Python there: an onlooker says which step it was. A loop that ends is none of it."""
+    pytest.importorskip("jax")
+    ran = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=300, check=False)
+    assert (ran.returncode, ran.stdout.count("Array")) == (1, 2), ran.stderr
+    assert "did not return within 4 s (--call-seconds) while the gradient at x = 2" in ran.stderr
+    assert "Bound the loop" in ran.stderr

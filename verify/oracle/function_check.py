@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from verify.oracle.function_sizes import Dims, points_at_other_sizes, why_withou
 from verify.oracle.held_scalars import hidden_by_scalars
 from verify.oracle.outer_kinks import held_at_outer_kinks
 from verify.oracle.overrides import adapted
+from verify.oracle.shrink import number_text
 from verify.places.points import Batch
 from verify.records import SUBJECT, CaseResult, Verdict
 from verify.running.preparing import held_to_proof
@@ -38,6 +39,9 @@ MOST_TRACES = 12
 
 NEARLY = 1e-3
 """Part of the truth by which an answer may be off for the function's own tolerance to be the cause."""
+
+MOST_MISSED = 2
+"""Points that were not looked at of which is said where they are."""
 
 MOST_TOLD = 8
 """Choices of a trace that are told one by one."""
@@ -165,9 +169,9 @@ def _judge_traced(asked: Question, function: Function, points: Sequence[At], tra
     result = held_at_outer_kinks(asked, case, result, interface)
     elsewhere = list(same.elsewhere)
     (result,) = with_simplest(asked, [case], [_with_notes(result, traced)], interface)
-    others, told = _judge_elsewhere(asked, function, points[0], elsewhere, traced)
+    others, told, missed = _judge_elsewhere(asked, function, points[0], elsewhere, traced)
     results = [replace(result, notes=(*result.notes, *told)), *others]
-    weak = hidden_by_scalars(function, points[0], traced, asked.constants) if result.passes else ()
+    weak = (*missed, *(hidden_by_scalars(function, points[0], traced, asked.constants) if result.passes else ()))
     return [replace(r, notes=(*r.notes, *weak), weaknesses=(*r.weaknesses, *weak)) for r in results]
 
 
@@ -187,8 +191,11 @@ def _with_notes(result: CaseResult, traced: Traced) -> CaseResult:
 
 def _judge_elsewhere(
     asked: Question, function: Function, point: At, elsewhere: Sequence[tuple[At, At]], traced: Traced
-) -> tuple[list[CaseResult], tuple[str, ...]]:
-    """Points at which the function is another one than was traced: it is traced anew there. And what is to be told."""
+) -> tuple[list[CaseResult], tuple[str, ...], tuple[str, ...]]:
+    """Points at which the function is another one than was traced: it is traced anew there.
+
+    And what is to be told of them, and of those that were not looked at.
+    """
     results: list[CaseResult] = []
     told: list[str] = []
     reasons = [traced.why_without_value(inputs) for inputs, _ in elsewhere]
@@ -212,9 +219,21 @@ def _judge_elsewhere(
         case = replace(case, own_points=())
         found_here = judge_case(asked, case, interface, only=_batch(case, alike))
         results.append(_named(_with_notes(found_here, again), "traced anew"))
-    if waiting:
-        told.append(f"{len(waiting)} points, at which it takes other branches again, were not looked at")
-    return results, tuple(told)
+    return (
+        results,
+        tuple(told),
+        _missed([inputs for inputs, _ in waiting], [item.name for item in traced.case.real_inputs]),
+    )
+
+
+def _missed(points: Sequence[At], names: Collection[str]) -> tuple[str, ...]:
+    """That points were not looked at, and which; empty where there are none."""
+    if not points:
+        return ()
+    places = [", ".join(f"{name} = {number_text(point[name])}" for name in names) for point in points[:MOST_MISSED]]
+    more = f" and {len(points) - MOST_MISSED} more" if len(points) > MOST_MISSED else ""
+    sentence = f"{len(points)} points were not looked at, beyond {MOST_TRACES} other ways through the function"
+    return (f"{sentence}: {'; '.join(places)}{more}",)
 
 
 def _named(result: CaseResult, how: str) -> CaseResult:
