@@ -166,3 +166,68 @@ def test_the_right_slope_in_every_step_passes() -> None:
     rng = np.random.default_rng(7)
     at = {"h": rng.normal(size=3), "W": rng.normal(size=(3, 3)), "x": rng.normal(size=(3, 3))}
     assert check_gradient(unrolled(lambda s: 1 - s * s), recurrent, QUICK, at=at).ok
+
+
+# ------------------------------------------------------------------------------------------------- another function's
+
+
+def centred(x: Any, eps: float) -> Any:
+    """A normalised row."""
+    moved = x - np.mean(x)
+    return moved / np.sqrt(np.mean(moved**2) + eps)
+
+
+def of_centred(x: Any, upstream: Any, eps: float) -> Any:
+    """Its gradient."""
+    moved = x - np.mean(x)
+    size = np.sqrt(np.mean(moved**2) + eps)
+    unit = moved / size
+    return (upstream - np.mean(upstream) - unit * np.mean(upstream * unit)) / size
+
+
+def test_a_constant_of_another_size_is_named() -> None:
+    """1e-8 for 1e-5; a gradient that is off by something else is not told so."""
+    at = {"x": np.array([0.1, -0.2, 0.15])}
+    right = "is the right one with 1e-08 in the place of the constant 1e-05"
+    assert right in told(lambda x, upstream: of_centred(x, upstream, 1e-8), lambda x: centred(x, 1e-5), at, "x")
+    off = told(lambda x, upstream: of_centred(x, upstream, 1e-5) * (1 + 1e-6 * x), lambda x: centred(x, 1e-5), at, "x")
+    assert "in the place of the constant" not in off
+
+
+def strided(x: Any, w: Any) -> Any:
+    """A correlation with stride 2."""
+    return np.stack([np.sum(x[2 * i : 2 * i + 3] * w) for i in range(3)])
+
+
+def test_windows_as_if_the_stride_were_1_are_named() -> None:
+    """Each window is written back one place after the last; the right one passes, another fault is not told so."""
+
+    def back(step: int) -> Any:
+        def gradient(x: Any, w: Any, upstream: Any) -> Any:
+            dx, dw = np.zeros_like(x), np.zeros_like(w)
+            for i, g in enumerate(upstream):
+                dx[step * i : step * i + 3] += g * w
+                dw += g * x[2 * i : 2 * i + 3]
+            return dx, dw
+
+        return gradient
+
+    at = {"x": np.array([0.3, -0.7, 1.1, 0.4, -1.3, 0.9, 0.2]), "w": np.array([0.5, -1.2, 0.8])}
+    assert check_gradient(back(2), strided, QUICK, at=at).ok
+    assert "as if the stride were 1" in told(back(1), strided, at, "x")
+    assert "stride" not in told(lambda x, w, upstream: [3 * g for g in back(2)(x, w, upstream)], strided, at, "x")
+
+
+def test_the_conjugate_is_named() -> None:
+    """Complex numbers as pairs: the square of each."""
+
+    def squares(z: Any) -> Any:
+        return np.sum(z[:, 0] ** 2 - z[:, 1] ** 2 + 3 * z[:, 0] * z[:, 1])
+
+    def gradient(sign: float) -> Any:
+        return lambda z: np.stack([2 * z[:, 0] + 3 * z[:, 1], sign * (3 * z[:, 0] - 2 * z[:, 1])], axis=1)
+
+    at = {"z": np.array([[0.3, -0.7], [1.1, 0.4], [0.6, 0.9]])}
+    assert check_gradient(gradient(1.0), squares, QUICK, at=at).ok
+    assert "that is the conjugate" in told(gradient(-1.0), squares, at, "z")
+    assert "conjugate" not in told(gradient(-1.001), squares, at, "z")

@@ -291,10 +291,12 @@ class RowEvidence(Witness):
         truth = evidence.truth
         if truth is None or not math.isfinite(evidence.answers[method]):
             return Excuse(None)
-        saved, few = evidence.allowed + self.saved(evidence), FEW_DIGITS * evidence.allowed
         if method == "symbolic" and truth.road == "symbolic+taylor":
-            # SymPy's own formula is one of the two roads: it encloses the truth.
-            return Excuse(max(saved, few), "its formula, in balls, encloses the truth: rounding is the cause")
+            # SymPy's own formula is one of the two roads: it encloses the truth. What saved values cost is no excuse:
+            # it is had from the engine's own rules, which SymPy is here to check.
+            return Excuse(
+                FEW_DIGITS * evidence.allowed, "its formula, in balls, encloses the truth: rounding is the cause"
+            )
         subject = self.point.subject(method)
         return Excuse(None) if subject is None else self._excuse_of(subject, evidence, truth, evidence.error(method))
 

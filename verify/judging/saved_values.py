@@ -86,10 +86,12 @@ def _slope_changes(engine: Reverse, values: Values, unit: float) -> dict[Edge, A
         total = np.zeros(1)
         for k in moving:
             spread = align(node, [known[j] if m == k else operands[m] for m, j in enumerate(node.args)])[k]
+            curvature = _bend(node, number, operands, k) / np.abs(operands[k])
             if moving == [number]:
-                spread = np.maximum(spread, np.where(slope > 0, known[i] / slope, 0.0))
-            relative = spread / np.abs(operands[k])
-            total = total + np.nan_to_num(_bend(node, number, operands, k) * relative, nan=0.0, posinf=0.0)
+                # Where a result hardly moves with its operand, as cosh at 0, it tells that to the second order.
+                back = np.fmin(known[i] / slope, np.sqrt(2 * known[i] / curvature))
+                spread = np.fmax(spread, np.where(np.isfinite(back), back, 0.0))
+            total = total + np.nan_to_num(curvature * spread, nan=0.0, posinf=0.0)
         found[i, number] = total
     return found
 
@@ -106,6 +108,10 @@ def _uncertainties(graph: Graph, values: Values, unit: float) -> dict[int, Array
     saved = {graph.position(name) for name in graph.outputs}
     for i in reversed(changing):
         node = graph.nodes[i]
+        if node.kind == "op" and node.op == "log1p" and node.args[0] in known:
+            # What somebody saves there who writes the sum out; log1p itself is somebody's choice of the reference.
+            (j,) = node.args
+            known[j] = np.maximum(known[j], unit * np.abs(1.0 + np.asarray(values[j], dtype=np.float64)))
         moving = [k for k, j in enumerate(node.args) if j in known]
         if not _is_smooth(node):
             _choose(graph, i, moving, values, known)

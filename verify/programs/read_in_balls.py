@@ -6,8 +6,7 @@ A gradient that has one carries it as ``in_balls``::
 
 ``inputs`` and ``upstream`` are arrays by name, at one point. What is answered for is what the *formula* is worth
 without rounding. A name is left out where the program cannot be read, and where what the gradient itself answers there
-lies outside of what rounding of that program could make of it: then this is not how it is computed. Its method
-``rounding``, called alike, says how far that rounding may put an answer off.
+lies outside of what rounding of that program could make of it: then this is not how it is computed.
 """
 
 from __future__ import annotations
@@ -56,26 +55,22 @@ class ReadInBalls:
         self._gradient, self._function, self._back = gradient, function, back
         self._constants, self._signature = tuple(constants), signature
         self._kept: dict[Any, tuple[Case, Taylor] | None] = {}
-        self._last: tuple[Any, dict[str, tuple[Any, Any]]] | None = None
+        self._last: tuple[Any, dict[str, Any]] | None = None
         """The last point that was asked for, and what was found there: each entry asks for it anew."""
 
     def __call__(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, Any]:
         """The gradients as arrays of balls, by name."""
-        return {name: exact for name, (exact, _) in self._at(inputs, upstream).items()}
+        return self._at(inputs, upstream)
 
-    def rounding(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, Array]:
-        """How far rounding of the program may put an answer off what the formula is worth, by name."""
-        return {name: _reach(rough) for name, (_, rough) in self._at(inputs, upstream).items()}
-
-    def _at(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    def _at(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, Any]:
         point = [(name, repr(x) if isinstance(x, str | None) else np.asarray(x).tobytes())
                  for name, x in (*inputs.items(), *upstream.items())]  # fmt: skip
         if self._last is None or self._last[0] != point:
             self._last = point, self._found(inputs, upstream)
         return self._last[1]
 
-    def _found(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Of each variable the gradients without rounding, and with more of it than the library's."""
+    def _found(self, inputs: Mapping[str, Any], upstream: Mapping[str, Any]) -> dict[str, Any]:
+        """Of each variable the gradients without rounding, where the answer is what rounding may make of them."""
         arrays = {name: np.asarray(x) if isinstance(x, np.generic | int | float) else x for name, x in inputs.items()}
         seeds = [np.asarray(g) for g in upstream.values()]
         by = [name for name, x in arrays.items() if _is_real(x) and name not in self._constants]
@@ -96,7 +91,7 @@ class ReadInBalls:
         rough = self._run(case, taylor, given, unit, round(-np.log2(unit)) - SLACK_BITS)
         answers = self._answers(arrays, upstream, by)
         return {
-            name: (exact[i], rough[i])
+            name: exact[i]
             for i, name in enumerate(by)
             if name in answers and _covers(rough[i], np.asarray(answers[name]))
         }
@@ -158,11 +153,6 @@ class ReadInBalls:
 
 def _is_real(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
-
-
-def _reach(balls: Any) -> Array:
-    """How far two numbers inside of the same ball are apart at most."""
-    return np.array([2 * float(ball.rad()) for ball in balls.ravel()]).reshape(balls.shape)
 
 
 def _balls(array: Any, ball: Callable[[float], Any]) -> Any:

@@ -76,8 +76,7 @@ class Formula:
 
         A gradient that knows its formula otherwise, such as a framework's that reads its own graph, has a method
         ``in_balls(inputs, upstream)``: plain arrays by name -> variable -> balls (``flint.arb``) in its shape, at the
-        precision that is set; an empty mapping where it cannot be had. Its ``rounding`` may say how far rounding of its
-        own program may put each entry off.
+        precision that is set; an empty mapping where it cannot be had.
         """
         self.interface, self.call = interface, call
         self.own_road = getattr(gradient, "in_balls", None)
@@ -99,7 +98,6 @@ class Formula:
             is_zero = truth.ball == 0
             if formula.rad() <= NARROW * (arb(self.size) if is_zero else abs(truth.ball).abs_upper()):
                 literals = self._rounding_of_zero(name, entry) if is_zero else 2 * float(formula.rad())
-                literals = max(literals, self._own_rounding(name, entry))
                 return Excuse(Cause.FORMULA_RIGHT, "proved: its formula is right, rounding is the cause", literals)
         return Excuse(Cause.OPAQUE)
 
@@ -127,12 +125,6 @@ class Formula:
             return 0.0
         rounding = 2 * float(ball.rad())
         return rounding if rounding <= MOST_OF_ZERO * self.unit * self.size else 0.0
-
-    def _own_rounding(self, name: str, entry: tuple[int, ...]) -> float:
-        """How far rounding of its own program may put an answer off, of a gradient whose ``in_balls`` knows; else 0."""
-        rounding = getattr(self.own_road, "rounding", None)
-        found = rounding(*self._as_called()) if rounding is not None else {}
-        return float(found[name][entry]) if name in found else 0.0
 
     def _run(self, bits: int) -> Answers:
         """The answer to balls; nothing where the code does not run on them."""

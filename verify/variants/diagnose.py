@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from verify.records import SUBJECT, VERDICTS, CaseResult, Rows, Rule, VariableRe
 from verify.truth.reference import point_balls
 from verify.variants.generate import FaultKind, Variant, variants
 from verify.variants.match import Answer, Nature, Relation, close, relations
+from verify.variants.other_functions import of_other_functions
 from verify.variants.recorded_points import batch_of
 from verify.variants.side_by_side import gradients_of
 
@@ -90,6 +92,8 @@ def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapp
         others = {item.name: right[item.name] for item in case.real_inputs if item.name != name}
         simple = relations(known[name], others, unscaled.get(name), sizes, forward)
         region = _region(case, batch, np.asarray(marks.reshape(len(marks), -1).any(axis=1)))
+        if not simple or simple[0].gives is None:
+            simple = [*islice(of_other_functions(case.graph, inputs, upstream, known[name]), 1), *simple]
         sentences[name] = [
             *_range_left(case.graph, values, inputs, known[name]),
             *_told(known[name], simple, fits, found, region),

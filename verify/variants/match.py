@@ -102,6 +102,7 @@ class Nature(Enum):
     OTHER_VARIABLE = "another variable's"
     VALUE = "the right gradient times an input or a stage, or divided by it"
     PART = "wrong in some entries only"
+    ANOTHER_FUNCTION = "the right gradient of a function with another constant or stride"
     DIGITS = "right but for its last digits"
 
 
@@ -257,6 +258,9 @@ def _moved(answer: Answer) -> Iterator[Relation]:
         turned = np.transpose(right, (0, *(a + 1 for a in order)))
         if order != tuple(range(axes)) and turned.shape == right.shape and answer.is_(turned):
             yield Relation(Nature.MOVED, "is transposed" if axes == 2 else f"has its axes permuted: {order}", turned)
+    if axes and right.shape[-1] == 2 and answer.is_(conjugate := right * [1.0, -1.0]):
+        words = "has the wrong sign in the second of each pair: of complex numbers that is the conjugate"
+        yield Relation(Nature.MOVED, words, conjugate)
     for axis in range(axes):
         size = right.shape[axis + 1]
         if size < 2:
