@@ -22,6 +22,7 @@ from verify.judging.kinks import KinkJudge, undecided_sites
 from verify.methods.central import Central
 from verify.numbers.balls import Balls
 from verify.ops import OPS, Op
+from verify.oracle.check import check_gradient
 from verify.records import CaseResult, Run, Verdict
 from verify.report.html import render
 from verify.report.json import document
@@ -432,3 +433,14 @@ def test_slopes_that_no_float_measures_accuse_nobody() -> None:
     """In units of what is allowed a distance may be infinite: no exception, and no direction is found in it."""
     assert not _least_distance(np.array([[np.inf, 1.0], [0.5, -1.0]])).any()
     assert _least_distance(np.array([[1.0, 1.0], [1.0, -1.0]])).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_outer"), [("sqrt(x**2 + y**2) - sqrt(2*x**2 + y**2)", True), ("abs(x) + abs(y)", False)]
+)
+def test_an_outer_bound_is_called_one(text: str, *, is_outer: bool) -> None:
+    """Of slopes of which all are known nothing is said."""
+    case = load_case_text(f"{{case: t, inputs: {{x: {{at: 0}}, y: {{at: 0}}}}, stages: {{f: {text}}}}}")
+    run = check_gradient(lambda x, y: {"x": 0.1 + x, "y": 0.1 + y}, case, points=0)
+    assert run.ok
+    assert any("outer bound" in note for note in run.cases[0].notes) == is_outer

@@ -252,6 +252,9 @@ class Gathering:
         lost = sum(column.counts[Verdict.IMPRECISE] - column.failed for column in self.columns.values())
         if lost > 0 and all(not column.failed for column in self.columns.values()):
             notes.append(f"{lost} rows lost digits to rounding and pass: the terms of their own points cost as much")
+        outer = sum(record.outer for record in self.context.kinks.values())
+        if outer and any(column.counts[Verdict.SUBGRADIENT] for column in self.columns.values()):
+            notes.append(f"SUBGRADIENT at {outer} kinks: inside of an outer bound, in which more may lie than slopes")
         if not self.is_small:
             notes.append(f"{self.checked:,} points: kept are the rows that do not simply pass, the worst, and a sample")
         return (*notes, *self._weaknesses())
