@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from array_rows import EXPRESSIONS
-from matrix_rows import EXPRESSIONS as MATRIX_EXPRESSIONS
+from array_rows import EXPRESSIONS, MATRIX_EXPRESSIONS
 
 import verify
 from verify import cli

@@ -43,6 +43,21 @@ EXPRESSIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Op -> expressions that use it."""
 
+MATRIX = "0.1 * A + diag(c * c + 1)"
+"""Away from singular ones, and its lower triangle makes a positive definite one."""
+
+MATRIX_EXPRESSIONS: Mapping[str, tuple[str, ...]] = {
+    "trace": ("trace(A)",),
+    "diag": ("diag(c)", "diag(A)"),
+    **{op: (f"{op}({MATRIX})",) for op in ("inverse", "det", "logabsdet", "cholesky")},
+    "solve": (f"solve({MATRIX}, B)", f"solve({MATRIX}, c)"),
+    "conv1d": ("conv1d(reshape(A, (1, 2, 2)), reshape(B, (1, 2, 2)), padding=1)",),
+    "conv2d": ("conv2d(reshape(A, (1, 1, 2, 2)), reshape(B, (1, 1, 2, 2)), padding=1, stride=(1, 2))",),
+    "avg_pool": ("avg_pool(reshape(A, (1, 1, 4)), size=2)",),
+    "max_pool": ("max_pool(reshape(A, (1, 1, 2, 2)), size=(1, 2))",),
+}
+"""Op -> expressions that use it, in matrices A and B (2 by 2) and a vector c (2 entries)."""
+
 
 def with_scaled_form(row: Op, factor: sympy.Rational) -> Op:
     """A row whose SymPy form, or lowering where it has one, is multiplied by a number."""

@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import flint
-import matrix_rows
 import mpmath
 import numpy as np
 import pytest
 import sympy
-from array_rows import EXPRESSIONS, with_scaled_form
+from array_rows import EXPRESSIONS, MATRIX_EXPRESSIONS, with_scaled_form
 from programs import program
 
 from verify.case.case import load_case
@@ -177,7 +176,7 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "matmul": ("A @ B", "A @ c", "c @ B", "c @ c"), "sum": ("sum(A)", "sum(A, axis=0)", "sum(A, axis=1)"),
     "mean": ("mean(A)", "mean(A, axis=1)"), "transpose": ("transpose(A)",), "index": ("A[1]", "A[0, 1]", "c[1:]"),
     **EXPRESSIONS,
-    **matrix_rows.EXPRESSIONS,
+    **MATRIX_EXPRESSIONS,
 }  # fmt: skip
 """Op -> expressions that use it: scalars a and b, matrices A and B, a vector c."""
 
