@@ -1,3 +1,3 @@
-"""Renderers of a run: one file is one format, and each imports :mod:`verify.records` and knows nothing of how a
-number was made. ``format`` and ``select`` hold what several of them share, ``atomic`` is how they write.
+"""Renderers of a run: one file is one format and one line of ``formats``, and each imports :mod:`verify.records` and
+knows nothing of how a number was made. ``format``, ``cause`` and ``select`` hold what several of them share.
 """
