@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -24,3 +25,11 @@ def _without_a_cache() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VERIFY_CACHE", "off")
         yield
+
+
+@pytest.fixture(autouse=True)
+def _without_recent_methods() -> None:
+    """A test that plants a fault into SymPy's side meets no method that an earlier one had made ready."""
+    preparing = sys.modules.get("verify.running.preparing")
+    if preparing is not None:
+        preparing.RECENT.clear()

@@ -19,6 +19,7 @@ from verify.methods.symbolic import Symbolic, prepare
 from verify.ops import OPS
 from verify.report.terminal import verdict_line
 from verify.running import cache
+from verify.running.preparing import prepared_methods
 from verify.running.runner import run_case, run_cases, run_file
 from verify.running.settings import Settings
 
@@ -216,3 +217,17 @@ def test_the_last_line_says_how_many_are_unchanged(square: Path) -> None:
     run_cases([square], KEPT)
     assert "(1 unchanged since it passed)" in verdict_line(run_cases([square], KEPT))
     assert "unchanged" not in verdict_line(run_cases([square], replace(KEPT, cached=False)))
+
+
+def test_a_graph_that_was_looked_at_is_not_derived_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The symbolic method of a graph serves the next check of it; another graph, or another op table, has its own."""
+
+    def symbolic(text: str) -> Any:
+        return prepared_methods(load_case_text(text), Settings(), ["x"])[0]["symbolic"]
+
+    square, cube = (f"{{case: a, inputs: {{x: {{at: {at}}}}}, stages: {{f: x**{n}}}}}" for at, n in ((3, 2), (3, 3)))
+    first = symbolic(square)
+    assert first is symbolic(square.replace("at: 3", "at: 4"))
+    assert first is not symbolic(cube)
+    monkeypatch.setitem(OPS, "power_constant", replace(OPS["power_constant"]))
+    assert first is not symbolic(square)

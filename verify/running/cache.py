@@ -102,13 +102,24 @@ def graph_key(what: str, graph: Graph, variables: tuple[str, ...]) -> str:
     >>> graph_key("symbolic", one, ("x",)) == graph_key("symbolic", same, ("x",))
     True
     """
+    content = graph_content(graph, variables)
+    return _key(what, content) if content else ""
+
+
+def graph_content(graph: Graph, variables: tuple[str, ...]) -> list[Any]:
+    """All that a result for a graph depends on within one process; empty where the op table was changed.
+
+    >>> from verify.case.expression import graph_from_expressions
+    >>> graph_content(graph_from_expressions({"x": ()}, {"f": "x**2"}), ("x",))[1:]
+    [{'x': 0}, {'f': 1}, ('f',), ('x',)]
+    """
     if not all(is_as_shipped(node.op) for node in graph.nodes if node.kind == "op"):
-        return ""
+        return []
     nodes = [
         (node.kind, node.op, node.args, dict(node.params), node.shape, node.aligned, node.value, node.stage)
         for node in graph.nodes
     ]
-    return _key(what, [nodes, dict(graph.inputs), dict(graph.stages), graph.outputs, variables])
+    return [nodes, dict(graph.inputs), dict(graph.stages), graph.outputs, variables]
 
 
 def text_key(what: str, *content: str) -> str:

@@ -15,9 +15,15 @@ from verify.methods import prepare
 from verify.methods.symbolic import Symbolic
 from verify.places.points import own_points
 from verify.records import METHODS, CaseResult
-from verify.running.cache import graph_key, remembered
+from verify.running.cache import graph_content, graph_key, remembered
 from verify.running.settings import Settings
 from verify.subjects.subject import Subject
+
+MOST_RECENT = 8
+"""Graphs whose symbolic method is kept in memory: a gradient is often checked again, at other points."""
+
+RECENT: dict[str, Differentiator | Unsupported] = {}
+"""What a graph is -> the method made ready for it, the last one used at the end."""
 
 
 def variables_of(case: Case, settings: Settings, subject: Subject | None) -> tuple[str, ...]:
@@ -64,15 +70,25 @@ def prepared_methods(
 
 
 def _prepared(name: str, case: Case, variables: tuple[str, ...], *, cached: bool) -> Differentiator | Unsupported:
-    """A method made ready; what SymPy takes long for is kept between runs."""
-    if not cached or name != "symbolic":
+    """A method made ready; what SymPy takes long for is kept between runs, and for the next check in this process."""
+    if name != "symbolic":
         return prepare(name, case.graph, variables)
+    content = graph_content(case.graph, variables)
+    recent = repr((content, case.graph.names)) if content else ""
+    if recent in RECENT:
+        RECENT[recent] = RECENT.pop(recent)  # used just now
+        return RECENT[recent]
 
     def derived() -> Differentiator | Unsupported:
         answer = prepare(name, case.graph, variables)
-        return answer.written_out() if isinstance(answer, Symbolic) else answer
+        return answer.written_out() if cached and isinstance(answer, Symbolic) else answer
 
-    return remembered(graph_key(name, case.graph, variables), derived)
+    answer = remembered(graph_key(name, case.graph, variables), derived) if cached else derived()
+    if recent:
+        RECENT[recent] = answer
+        for oldest in list(RECENT)[:-MOST_RECENT]:
+            del RECENT[oldest]
+    return answer
 
 
 def result_of(case: Case, settings: Settings, unsupported: Mapping[str, str], **found: Any) -> CaseResult:
