@@ -593,6 +593,38 @@ def test_a_low_number_outside_of_a_softmax_is_itself() -> None:
     assert not is_black_box(run)
 
 
+def test_a_gradient_without_memory_is_zero() -> None:
+    """PyTorch's sgn answers with a tensor of zeros that has no memory; the twin answers with something."""
+    torch = needs("torch")
+    at = {"x": drawn(4)}
+    assert check_gradient(lambda x: torch.sgn(x), at=at, points=0).ok
+    assert not check_gradient(
+        room("torch").gradient_of(lambda x: torch.sgn(x) + SMALL * x), np.sign, at=at, points=0
+    ).ok
+
+
+@pytest.mark.parametrize("name", ["fft.rfft", "topk", "nanmedian", "adaptive_avg_pool", "masked_scatter"])
+def test_what_has_no_rule_is_found_by_probing(name: str) -> None:
+    """It is linear, moves entries, or picks them by order: proved; off by 1e-6 it fails."""
+    torch = needs("torch")
+    functions: dict[str, Callable[[Any], Any]] = {
+        "fft.rfft": lambda x: torch.view_as_real(torch.fft.rfft(x)),
+        "topk": lambda x: torch.topk(x, 2)[0],
+        "nanmedian": lambda x: torch.nanmedian(x, -1)[0] ** 2,
+        "adaptive_avg_pool": lambda x: torch.nn.functional.adaptive_avg_pool1d(x, 2) ** 2,
+        "masked_scatter": lambda x: torch.zeros(2, 5).double().masked_scatter(torch.eye(2, 5) > 0, x) ** 2,
+    }
+    function, at = functions[name], {"x": drawn(2, 5)}
+    right = check_gradient(function, at=at, points=0)
+    assert right.ok, str(right)
+    assert is_proved(right), str(right)
+    known = room("torch")
+    wrong = check_gradient(
+        planted(known.gradient_of(function), "x"), known.as_numpy(function), at=at, points=0, shrink=False
+    )
+    assert wrong.verdict == "FAIL"
+
+
 def test_structured_outputs() -> None:
     """Names of nested outputs are joined, and tuples keep their order."""
     from verify.programs.calling import structured

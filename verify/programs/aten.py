@@ -173,7 +173,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if hasattr(value, "detach") and hasattr(value, "numpy"):
-        return value.detach().cpu().resolve_conj().resolve_neg().numpy()
+        return value.numpy(force=True)
     return value
 
 

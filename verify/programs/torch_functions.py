@@ -83,11 +83,11 @@ def gradient_of(function: Any, *, constants: Collection[str] = ()) -> Callable[.
         tensors = {name: _tensor(x).requires_grad_(name in by) for name, x in arguments.items()}
 
         def seeds_for(outputs: Sequence[Any]) -> list[Any]:
-            seeds = seeds_of([y.detach().cpu().numpy() for y in outputs], upstream)
+            seeds = seeds_of([y.numpy(force=True) for y in outputs], upstream)
             return [torch.from_numpy(seed).to(y) for y, seed in zip(outputs, seeds, strict=True)]
 
         found = of_tensors(tensors, by, call, seeds_for)
-        return {name: np.array(g.detach().cpu().numpy()) for name, g in zip(by, found, strict=True)}
+        return {name: np.array(g.numpy(force=True)) for name, g in zip(by, found, strict=True)}
 
     def back(arguments: Mapping[str, Any], by: Sequence[str], call: Call, seeds: Sequence[Any]) -> list[Any]:
         """The backward pass as a program of its own, for arrays or tracers."""
@@ -317,7 +317,7 @@ def as_array(value: Any) -> Any:
     'sum'
     """
     torch = sys.modules.get("torch")
-    return np.array(value.detach().cpu().numpy()) if torch is not None and isinstance(value, torch.Tensor) else value
+    return np.array(value.numpy(force=True)) if torch is not None and isinstance(value, torch.Tensor) else value
 
 
 # ------------------------------------------------------------------------------------------------------------ tensors

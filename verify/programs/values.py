@@ -70,7 +70,7 @@ def as_outputs(found: Sequence[Value], inputs: Sequence[Value]) -> list[Value]:
 
 def _plain(value: Any) -> Array:
     """An array of NumPy's, of a tensor too."""
-    return np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+    return np.asarray(value.numpy(force=True) if hasattr(value, "detach") else value)
 
 
 def _is_real(value: Any) -> bool:
