@@ -657,3 +657,20 @@ def test_a_normalisation_in_train_mode_is_proved_and_keeps_its_running_mean(fact
     assert run.cases[0].proved == run.cases[0].checked
     assert "PASS" == check_gradient(layer, at={"input": x}, points=0).verdict
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(2.0, "PASS"), (2.001, "FAIL")])
+def test_a_reference_that_names_only_the_methods_of_tensors_is_one_of_tensors(factor: float, verdict: str) -> None:
+    """Its code names no framework, and fails on arrays of NumPy: it is tried with tensors, which is told."""
+    pytest.importorskip("torch")
+    run = check_gradient(lambda x: factor * x, lambda x: x.square().sum(dim=-1), at={"x": np.array([1.0, 3.0])})
+    assert verdict == run.verdict
+    assert run.cases[0].proved == run.cases[0].checked
+    assert "it is taken as one of torch" in run.cases[0].notes[0]
+
+
+def test_a_reference_that_fails_on_arrays_and_on_tensors_is_blamed_for_itself() -> None:
+    """The twin: what no framework's array can do is no framework's function."""
+    pytest.importorskip("torch")
+    with pytest.raises(UsageError, match="no_such_method"):
+        check_gradient(lambda x: 2 * x, lambda x: x.no_such_method(), at={"x": np.array([1.0, 3.0])})

@@ -130,8 +130,9 @@ def check_gradient(
         case = load_case(find_case(case) if isinstance(case, str) else case)
     # Who asks for no other points than the given ones knows what those cannot show.
     knows = asked.points == 0
+    told: tuple[str, ...] = ()
     if not isinstance(case, Case):
-        gradient, case, given = _framework_free(asked, gradient, case, given, tuple(constants))
+        gradient, case, given, told = _framework_free(asked, gradient, case, given, tuple(constants))
         asked = asked if domain or points else replace(asked, points=0)
     lines = LineCoverage(gradient)
     if accuracy is not None and not 0 < accuracy < 1:
@@ -150,7 +151,7 @@ def check_gradient(
         else:
             name = str(getattr(case, "__name__", type(case).__name__))
             results = _within_limits(asked, name, "", partial(_judge_function, question, case, given, dims))
-    results[0] = _with_changes(results[0], changed)
+    results[0] = _with_changes(replace(results[0], notes=(*told, *results[0].notes)), changed)
     if knows:
         results = [_without_weaknesses(result) for result in results]
     else:
@@ -169,7 +170,7 @@ def check_gradient(
 
 def _framework_free(
     asked: Settings, gradient: Any, reference: Any, given: Sequence[Mapping[str, Any]], constants: tuple[str, ...]
-) -> tuple[Function, Function, tuple[dict[str, Any], ...]]:
+) -> tuple[Function, Function, tuple[dict[str, Any], ...], tuple[str, ...]]:
     """See :func:`asked_of`. Raises UsageError where the function does not return."""
     try:
         with (

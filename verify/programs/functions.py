@@ -20,8 +20,9 @@ import numpy as np
 from verify.errors import UsageError
 from verify.programs import jax_functions, torch_functions
 from verify.tracing.code_objects import closure_of, codes_of
-from verify.tracing.foreign_call import call_foreign
+from verify.tracing.foreign_call import Outcome, call_foreign
 from verify.tracing.function_call import by_name, own_arguments, parts_of
+from verify.tracing.preserving import preserved
 
 FRAMEWORKS: Mapping[str, ModuleType] = {"torch": torch_functions, "jax": jax_functions}
 """Name of the library -> what can be done with its functions."""
@@ -41,9 +42,11 @@ def framework_of(function: Any, point: At | None = None) -> ModuleType | None:
     >>> framework_of(np.sin) is None
     True
     """
-    name = None if getattr(function, "takes_arrays", False) else _library_of(function)
-    if name is None or name not in FRAMEWORKS:
+    if getattr(function, "takes_arrays", False):
         return None
+    name = _library_of(function)
+    if name is None or name not in FRAMEWORKS:
+        return _by_methods(function, point) if point else None
     # A point that holds its arrays leaves no doubt, and one call less may change a state.
     is_sure = point is None or is_of_type(function) or _holds(name, point)
     if not is_sure and point is not None and _answers_numpy(function, point):
@@ -112,12 +115,35 @@ def _used_by(function: Any, depth: int) -> set[str]:
     return {"jax" if name == "jaxlib" else name for name in found} & set(FRAMEWORKS)
 
 
+def _called(function: Any, point: At) -> Outcome:
+    """What a function returns at a point, taken apart; what it keeps between calls is as before."""
+    plain = by_name(function, list(point))
+    with preserved(function):
+        return call_foreign(lambda: parts_of(plain(**own_arguments(point))))
+
+
 def _answers_numpy(function: Any, point: At) -> bool:
     """Whether a function takes NumPy's arrays and gives them back."""
-    plain = by_name(function, list(point))
-    ran = call_foreign(lambda: parts_of(plain(**own_arguments(point))))
+    ran = _called(function, point)
     # A framework refuses arrays that are not its own in many ways.
     return ran.error is None and all(isinstance(part, np.ndarray | np.generic | float) for part in ran.value.values())
+
+
+def _by_methods(function: Any, point: At) -> ModuleType | None:
+    """The framework whose arrays a function needs that names none: it has their methods alone, as ``x.square()``.
+
+    It fails on arrays of NumPy as code does that is given something else, and has a value for arrays of the framework.
+    """
+    rooms = [room for name, room in FRAMEWORKS.items() if name in sys.modules]
+    if not rooms or not callable(function):
+        return None
+    for room in rooms:
+        arrays = {name: room.as_array(value) for name, value in point.items()}
+        if not isinstance(_called(function, arrays).error, AttributeError | TypeError):
+            return None
+        if _called(room.as_numpy(function), arrays).error is None:
+            return room
+    return None
 
 
 # ---------------------------------------------------------------------------------------------------- trees of values
@@ -183,8 +209,10 @@ def _free(name: str, taken: Collection[str]) -> str:
 
 def asked_of(
     gradient: Any, reference: Any, points: Sequence[At], constants: Collection[str] = ()
-) -> tuple[Function, Function, tuple[dict[str, Any], ...]]:
+) -> tuple[Function, Function, tuple[dict[str, Any], ...], tuple[str, ...]]:
     """A gradient, what it is held against and the points, a framework's functions made into functions of arrays.
+
+    And what is to be told of that.
 
     Without a ``reference`` the gradient is a function, and the framework's own gradient of it is judged. Whatever is
     no framework's comes back as it is. Raises UsageError where there is nothing to hold the gradient against.
@@ -208,14 +236,18 @@ def asked_of(
     own = room if is_alone else framework_of(reference, first)
     trees = own or room
     if trees is None:
-        return gradient, reference, tuple(dict(point) for point in points)
+        return gradient, reference, tuple(dict(point) for point in points), ()
+    notes: tuple[str, ...] = ()
+    if own is not None and not is_alone and _library_of(reference) is None:
+        library = own.the_library().__name__
+        notes = (f"the function fails on arrays of NumPy: it is taken as one of {library}, whose methods it uses",)
     if own is not None:
         flat = flattened(own, gradient if is_alone else reference, points[0] if points else {})
         reference = own.as_numpy(flat.function)
     if room is not None:
         subject = flattened(room, gradient, points[0] if points else {})
         gradient = room.gradient_of(subject.function, constants=constants)
-    return gradient, reference, _flat_points(trees, points)
+    return gradient, reference, _flat_points(trees, points), notes
 
 
 def _holds(library: str, values: Any) -> bool:
