@@ -144,7 +144,7 @@ class PointEvidence:
         if subject is None:
             return None
         saved = total + SAVED * float(self.saved()[block.name].sum())
-        formula = subject.along(self.inputs, self.upstream, block.name, signs)
+        formula = subject.formula(self.inputs, self.upstream).along(block.name, signs)
         if formula is None:
             return saved
         return max(saved, FEW_DIGITS * total) if formula.overlaps(truth.ball) else None
@@ -272,7 +272,7 @@ class RowEvidence(Witness):
         truth = evidence.truth
         if subject is None or truth is None or not math.isfinite(evidence.answers.get(SUBJECT, math.nan)):
             return ""
-        found = subject.read(self.point.inputs, self.point.upstream, self.block.name, self.index, truth)
+        found = subject.formula(self.point.inputs, self.point.upstream).read(self.block.name, self.index, truth)
         return found.sentence if found.cause is Cause.FORMULA_WRONG else ""
 
     def excuse(self, evidence: Evidence, method: str) -> Excuse:
@@ -304,7 +304,7 @@ class RowEvidence(Witness):
         """The same for other people's code."""
         at = self.point.inputs, self.point.upstream, self.block.name, self.index
         saved, few = evidence.allowed + self.saved(evidence), FEW_DIGITS * evidence.allowed
-        found = subject.read(*at, truth)
+        found = subject.formula(*at[:2]).read(*at[2:], truth)
         if found.cause is Cause.FORMULA_WRONG:
             return Excuse(None, found.sentence)
         if found.cause is Cause.FORMULA_RIGHT:
@@ -313,7 +313,7 @@ class RowEvidence(Witness):
             return Excuse(saved, "no more than rounding of the values that a backward pass starts from may cost here")
         if error > math.sqrt(evidence.unit) * abs(truth.midpoint):
             return Excuse(None)  # more than half of the digits: there is nothing to be excused
-        found = subject.compared(self.point.context.reference, *at)
+        found = subject.neighbourhoods.compared(self.point.context.reference, *at)
         return Excuse(0.0 if found.cause is Cause.NOISE else None, found.sentence)
 
 

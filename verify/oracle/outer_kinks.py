@@ -16,12 +16,14 @@ import numpy as np
 
 from verify.case.case import Case
 from verify.graph.interpret import Program
-from verify.oracle.black_box import Judgement, Place
 from verify.oracle.case_check import Question
+from verify.oracle.look import BlackBox, Place
 from verify.places.search import upstream_of
 from verify.records import SUBJECT, CaseResult, Finding, FindingKind, Point, Verdict
 from verify.subjects.interface import Interface
+from verify.subjects.measured import Measured
 from verify.subjects.subject import Subject
+from verify.tracing.trace import default_domain
 
 MOST_ENTRIES = 600
 """Entries of all inputs together that are looked at one by one at such a kink."""
@@ -50,9 +52,9 @@ def held_at_outer_kinks(
     )
     if not (points and passes) or case.ties or entries > MOST_ENTRIES:
         return result
-    judgement = _judgement(asked, case, points[0], interface)
+    box = _black_box(asked, case, points[0], interface)
     for point in points:
-        wrong = judgement.impossible(_place(case, point, takes=judgement.subject.takes_upstream))
+        wrong = box.impossible(_place(case, point, takes=box.subject.takes_upstream), MOST_ENTRIES)
         if wrong:
             said = f"at the kink of point {point.id} ({point.origin}) the gradient is no subgradient: {wrong}"
             return replace(
@@ -61,21 +63,19 @@ def held_at_outer_kinks(
     return result
 
 
-def _judgement(asked: Question, case: Case, point: Point, interface: Interface | None) -> Judgement:
+def _black_box(asked: Question, case: Case, point: Point, interface: Interface | None) -> BlackBox:
     """The case's own program as a function that is measured."""
     program = Program(case.graph)
-    names = [item.name for item in case.inputs]
 
     def function(**inputs: Any) -> Mapping[str, Any]:
         values = program.run({item.name: np.asarray(inputs[item.name], item.dtype)[None] for item in case.inputs})
         return {name: np.array(values[case.graph.position(name)][0]) for name in case.graph.outputs}
 
     function.__name__ = "f"
-    others = tuple(item.name for item in case.inputs if item.kind != "real")
-    alone = replace(asked, domain=None, upstream=None, constants=others, accuracy=None)
-    judgement = Judgement(alone, function, [{name: point.values[name] for name in names}], own=True, repeats=True)
-    judgement.subject = Subject(interface or Interface.of(case), asked.gradient)
-    return judgement
+    measured = Measured(function, {item.name: point.values[item.name] for item in case.inputs})
+    subject = Subject(interface or Interface.of(case), asked.gradient)
+    domains = {item.name: default_domain([np.asarray(point.values[item.name])]) for item in case.real_inputs}
+    return BlackBox(measured, subject, domains, seed=asked.settings.seed)
 
 
 def _place(case: Case, point: Point, *, takes: bool) -> Place:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,11 @@ from verify.records import FindingKind
 from verify.subjects.answers import as_numbers, by_variable
 from verify.subjects.contract import Contract, in_words
 from verify.subjects.convention import convention
-from verify.subjects.formula import Excuse, Formula
+from verify.subjects.formula import Formula
 from verify.subjects.interface import Interface
 from verify.subjects.line_coverage import LineCoverage
 from verify.subjects.noise import Neighbourhoods, point_key
 from verify.tracing.foreign_call import call_foreign
-from verify.truth.reference import Enclosure, Reference
-
-if TYPE_CHECKING:
-    from flint import arb
 
 Array = NDArray[Any]
 Gradient = Callable[..., Any]
@@ -66,6 +62,7 @@ class Subject:
         self.convention = convention(interface, gradient)
         self.takes_upstream = self.convention.takes_upstream
         self.neighbourhoods = Neighbourhoods(self.differentiate, interface.real)
+        """What the errors beside a point say."""
         self._formula: tuple[bytes, Formula] | None = None
         """The last point at which the formula was asked for."""
 
@@ -184,32 +181,6 @@ class Subject:
         if self._formula is None or self._formula[0] != key:
             self._formula = key, Formula(self.interface, self.gradient, self.call, inputs, upstream)
         return self._formula[1]
-
-    def read(
-        self,
-        inputs: Mapping[str, Array],
-        upstream: Mapping[str, Array],
-        name: str,
-        entry: tuple[int, ...],
-        truth: Enclosure,
-    ) -> Excuse:
-        """See :meth:`Formula.read`."""
-        return self.formula(inputs, upstream).read(name, entry, truth)
-
-    def along(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], name: str, signs: Array) -> arb | None:
-        """See :meth:`Formula.along`."""
-        return self.formula(inputs, upstream).along(name, signs)
-
-    def compared(
-        self,
-        reference: Reference,
-        inputs: Mapping[str, Array],
-        upstream: Mapping[str, Array],
-        name: str,
-        entry: tuple[int, ...],
-    ) -> Excuse:
-        """See :meth:`~verify.subjects.noise.Neighbourhoods.compared`."""
-        return self.neighbourhoods.compared(reference, inputs, upstream, name, entry)
 
 
 def _point_text(inputs: Mapping[str, Array]) -> str:
