@@ -23,7 +23,7 @@ from verify.records import SUBJECT, CaseResult, Finding, FindingKind, Point, Ver
 from verify.subjects.interface import Interface
 from verify.subjects.measured import Measured
 from verify.subjects.subject import Subject
-from verify.tracing.trace import default_domain
+from verify.tracing.recorded_program import default_domain
 
 MOST_ENTRIES = 600
 """Entries of all inputs together that are looked at one by one at such a kink."""
