@@ -7,7 +7,7 @@ parameters as the case states them. There is no axis of points: each point is ru
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,32 @@ from verify.ops import OPS
 
 Forms = Mapping[str, Callable[..., Any]]
 """Op -> the library's own function."""
+
+
+def forms_by_name(own: Forms, places: Sequence[Any], without: Mapping[str, str]) -> Forms:
+    """A library's forms: what is written for it, and for every other op the function of its name.
+
+    It is looked for in some places of the library, in order; ops that the library is ``without`` have no form.
+
+    >>> import math
+    >>> sorted(forms_by_name({"abs": abs}, (math,), {"gamma": "not wanted"}))[:5]
+    ['abs', 'cbrt', 'ceil', 'cos', 'cosh']
+    """
+    found = {"power_constant": power_constant, **own}
+    for op in OPS:
+        form = next((getattr(place, op) for place in places if hasattr(place, op)), None)
+        if op not in found and op not in without and form is not None:
+            found[op] = form
+    return found
+
+
+def power_constant(a: Any, exponent: float) -> Any:
+    """A power as users write it: a whole exponent is an integer.
+
+    >>> power_constant(-2, 3.0)
+    -8
+    """
+    return a ** (int(exponent) if exponent == int(exponent) else exponent)
 
 
 def without_a_form(graph: Graph, forms: Forms) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from verify.graph.derivative import Derivative, Unsupported
-from verify.graph.foreign import Forms, library_and_forms, point_by_point, run_foreign
+from verify.graph.foreign import Forms, forms_by_name, library_and_forms, point_by_point, run_foreign
 from verify.graph.graph import Graph
 from verify.graph.interpret import dtype_of
+from verify.ops.code import one_axis
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Autograd | Unsupported:
@@ -69,17 +70,21 @@ class Autograd:
             return values, {name: np.full_like(x, np.nan) for name, x in by.items()}
 
 
+WITHOUT = {
+    **dict.fromkeys(("elu", "leaky_relu", "avg_pool", "max_pool"), "it has no layers"),
+    **dict.fromkeys(("norm", "einsum"), "its rule knows some axes and subscripts alone"),
+    **dict.fromkeys(
+        ("cbrt", "cumprod", "flip", "broadcast_to", "softmax", "log_softmax"), "it has no rule for the function"
+    ),
+}
+"""Ops that autograd has no function for, or no rule -> why."""
+
+
 def _forms(autograd: Any) -> Forms:
-    """Each op as autograd has it."""
+    """Each op as autograd has it: under the same name, or as it stands here."""
     from autograd.scipy import special
 
     anp = autograd.numpy
-
-    def power_constant(a: Any, exponent: float) -> Any:
-        return a ** (int(exponent) if exponent == int(exponent) else exponent)
-
-    def one(axis: Any) -> int:
-        return 0 if axis is None else int(axis[0]) if isinstance(axis, tuple) else int(axis)
 
     def where(condition: Any, x: Any, y: Any) -> Any:
         shape = np.broadcast_shapes(np.shape(condition), np.shape(x), np.shape(y))
@@ -96,79 +101,31 @@ def _forms(autograd: Any) -> Forms:
             a = anp.roll(a, int(s), int(i))
         return a
 
-    return {
-        "add": anp.add,
-        "subtract": anp.subtract,
-        "multiply": anp.multiply,
-        "divide": anp.divide,
-        "power": anp.power,
-        "power_constant": power_constant,
-        "negative": anp.negative,
+    own = {
         "positive": lambda a: a,
-        "exp": anp.exp,
-        "log": anp.log,
-        "sqrt": anp.sqrt,
         "sigmoid": special.expit,
-        "tanh": anp.tanh,
-        "sin": anp.sin,
-        "cos": anp.cos,
-        "erf": special.erf,
-        "erfc": special.erfc,
-        "expm1": anp.expm1,
-        "log1p": anp.log1p,
-        "log2": anp.log2,
-        "log10": anp.log10,
-        "square": anp.square,
-        "reciprocal": anp.reciprocal,
-        "sinh": anp.sinh,
-        "cosh": anp.cosh,
-        "arcsinh": anp.arcsinh,
-        "arccosh": anp.arccosh,
-        "arctanh": anp.arctanh,
-        "tan": anp.tan,
-        "arcsin": anp.arcsin,
-        "arccos": anp.arccos,
-        "arctan": anp.arctan,
-        "arctan2": anp.arctan2,
         "softplus": lambda a: anp.logaddexp(a, 0),
         "max": anp.maximum,
         "min": anp.minimum,
         "relu": lambda a: anp.maximum(a, 0),
-        "abs": anp.abs,
-        "hypot": anp.hypot,
-        "sign": anp.sign,
-        "matmul": anp.matmul,
-        "sum": anp.sum,
-        "mean": anp.mean,
-        "transpose": anp.transpose,
         "index": index_of,
         "gather": index_of,
         "clip": lambda a, lo, hi: anp.clip(a, a_min=lo, a_max=hi),
         "where": lambda a, b, x, y: where(a > b, x, y),
         "where_or_equal": lambda a, b, x, y: where(a >= b, x, y),
-        "floor": anp.floor,
-        "ceil": anp.ceil,
-        "dot": anp.dot,
         "outer": lambda a, b: anp.outer(anp.ravel(a), anp.ravel(b)),
-        "prod": anp.prod,
-        "var": anp.var,
-        "std": anp.std,
-        "cumsum": lambda a, axis=None: anp.cumsum(a, axis=None if axis is None else one(axis)),
+        "cumsum": lambda a, axis=None: anp.cumsum(a, axis=None if axis is None else one_axis(axis)),
         "amax": anp.max,
         "amin": anp.min,
-        "logsumexp": special.logsumexp,
         "reshape": lambda a, shape: anp.reshape(a, shape if isinstance(shape, tuple) else (shape,)),
-        "ravel": anp.ravel,
-        "expand_dims": anp.expand_dims,
-        "squeeze": anp.squeeze,
-        "stack": lambda *arrays, axis=None: anp.stack(arrays, axis=one(axis)),
-        "concatenate": lambda *arrays, axis=None: anp.concatenate(arrays, axis=one(axis)),
+        "stack": lambda *arrays, axis=None: anp.stack(arrays, axis=one_axis(axis)),
+        "concatenate": lambda *arrays, axis=None: anp.concatenate(arrays, axis=one_axis(axis)),
         "pad": lambda a, pad_width: anp.pad(a, pad_width, "constant"),
         "roll": roll,
-        "gamma": special.gamma,
         "lgamma": special.gammaln,
         **_of_matrices_and_convolutions(autograd),
     }
+    return forms_by_name(own, (anp, special, anp.linalg), WITHOUT)
 
 
 def _of_matrices_and_convolutions(autograd: Any) -> Forms:
@@ -208,10 +165,8 @@ def _of_matrices_and_convolutions(autograd: Any) -> Forms:
         return every[(..., *(slice(None, None, s) for s in strides))]
 
     return {
-        "trace": anp.trace,
         "diag": lambda a: anp.diag(a if a.ndim == 1 else a[: min(a.shape), : min(a.shape)]),
         "inverse": or_nan(anp.linalg.inv, lambda a: a),
-        "det": anp.linalg.det,
         "logabsdet": lambda a: anp.linalg.slogdet(a)[1],
         "solve": or_nan(solve, anp.matmul),
         "cholesky": or_nan(cholesky, lambda a: a),

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from verify.graph.derivative import Derivative, Unsupported
-from verify.graph.foreign import Forms, library_and_forms, run_foreign
+from verify.graph.foreign import Forms, forms_by_name, library_and_forms, run_foreign
 from verify.graph.graph import Graph
 from verify.graph.interpret import dtype_of
+from verify.ops.code import one_axis
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Jax | Unsupported:
@@ -69,86 +70,33 @@ class Jax:
         return total, values
 
 
+WITHOUT: Mapping[str, str] = {}
+"""Ops that JAX has no function for -> why."""
+
+
 def _forms(jax: Any) -> Forms:
-    """Each op as JAX has it."""
+    """Each op as JAX has it: under the same name, or as it stands here."""
     jnp = jax.numpy
-
-    def power_constant(a: Any, exponent: float) -> Any:
-        return a ** (int(exponent) if exponent == int(exponent) else exponent)
-
-    def one(axis: Any) -> int:
-        return 0 if axis is None else int(axis[0]) if isinstance(axis, tuple) else int(axis)
 
     def every(a: Any, axis: Any) -> Any:
         return tuple(range(a.ndim)) if axis is None else axis
 
     def along(function: Any) -> Any:
-        return lambda a, axis=None: function(a, axis=None if axis is None else one(axis))
+        return lambda a, axis=None: function(a, axis=None if axis is None else one_axis(axis))
 
     def index_of(a: Any, index: tuple[Any, ...]) -> Any:
         return a[tuple(np.array(part) if isinstance(part, tuple) else part for part in index)]
 
-    return {
-        "add": jnp.add,
-        "subtract": jnp.subtract,
-        "multiply": jnp.multiply,
-        "divide": jnp.divide,
-        "power": jnp.power,
-        "power_constant": power_constant,
-        "negative": jnp.negative,
-        "positive": jnp.positive,
-        "exp": jnp.exp,
-        "log": jnp.log,
-        "sqrt": jnp.sqrt,
-        "sigmoid": jax.nn.sigmoid,
-        "tanh": jnp.tanh,
-        "sin": jnp.sin,
-        "cos": jnp.cos,
-        "erf": jax.scipy.special.erf,
-        "erfc": jax.scipy.special.erfc,
-        "cbrt": jnp.cbrt,
-        "expm1": jnp.expm1,
-        "log1p": jnp.log1p,
-        "log2": jnp.log2,
-        "log10": jnp.log10,
-        "square": jnp.square,
-        "reciprocal": jnp.reciprocal,
-        "sinh": jnp.sinh,
-        "cosh": jnp.cosh,
-        "arcsinh": jnp.arcsinh,
-        "arccosh": jnp.arccosh,
-        "arctanh": jnp.arctanh,
-        "tan": jnp.tan,
-        "arcsin": jnp.arcsin,
-        "arccos": jnp.arccos,
-        "arctan": jnp.arctan,
-        "arctan2": jnp.arctan2,
-        "softplus": jax.nn.softplus,
+    own = {
         "max": jnp.maximum,
         "min": jnp.minimum,
-        "relu": jax.nn.relu,
-        "abs": jnp.abs,
-        "hypot": jnp.hypot,
-        "sign": jnp.sign,
-        "matmul": jnp.matmul,
-        "sum": jnp.sum,
-        "mean": jnp.mean,
-        "transpose": jnp.transpose,
         "index": index_of,
         "gather": index_of,
         "leaky_relu": lambda a, slope: jax.nn.leaky_relu(a, negative_slope=slope),
-        "elu": jax.nn.elu,
         "clip": lambda a, lo, hi: jnp.clip(a, min=lo, max=hi),
         "where": lambda a, b, x, y: jnp.where(a > b, x, y),
         "where_or_equal": lambda a, b, x, y: jnp.where(a >= b, x, y),
-        "floor": jnp.floor,
-        "ceil": jnp.ceil,
-        "dot": jnp.dot,
-        "outer": jnp.outer,
         "einsum": lambda *operands, subscripts: jnp.einsum(subscripts, *operands),
-        "prod": jnp.prod,
-        "var": jnp.var,
-        "std": jnp.std,
         "norm": jnp.linalg.vector_norm,
         "cumsum": along(jnp.cumsum),
         "cumprod": along(jnp.cumprod),
@@ -156,21 +104,13 @@ def _forms(jax: Any) -> Forms:
         "amin": jnp.min,
         "softmax": lambda a, axis=None: jax.nn.softmax(a, axis=every(a, axis)),
         "log_softmax": lambda a, axis=None: jax.nn.log_softmax(a, axis=every(a, axis)),
-        "logsumexp": jax.scipy.special.logsumexp,
         "reshape": lambda a, shape: jnp.reshape(a, shape if isinstance(shape, tuple) else (shape,)),
-        "ravel": jnp.ravel,
-        "expand_dims": jnp.expand_dims,
-        "squeeze": jnp.squeeze,
-        "broadcast_to": jnp.broadcast_to,
-        "stack": lambda *arrays, axis=None: jnp.stack(arrays, axis=one(axis)),
-        "concatenate": lambda *arrays, axis=None: jnp.concatenate(arrays, axis=one(axis)),
-        "pad": jnp.pad,
-        "flip": jnp.flip,
-        "roll": jnp.roll,
-        "gamma": jax.scipy.special.gamma,
+        "stack": lambda *arrays, axis=None: jnp.stack(arrays, axis=one_axis(axis)),
+        "concatenate": lambda *arrays, axis=None: jnp.concatenate(arrays, axis=one_axis(axis)),
         "lgamma": jax.scipy.special.gammaln,
         **_of_matrices_and_windows(jax),
     }
+    return forms_by_name(own, (jnp, jax.nn, jax.scipy.special, jnp.linalg), WITHOUT)
 
 
 def _of_matrices_and_windows(jax: Any) -> Forms:
@@ -195,12 +135,8 @@ def _of_matrices_and_windows(jax: Any) -> Forms:
         return pool(x, size, stride, 0.0, jax.lax.add) / np.prod(each(x, size))
 
     return {
-        "trace": jnp.trace,
-        "diag": jnp.diag,
         "inverse": jnp.linalg.inv,
-        "det": jnp.linalg.det,
         "logabsdet": lambda a: jnp.linalg.slogdet(a)[1],
-        "solve": jnp.linalg.solve,
         "cholesky": cholesky,
         "conv1d": conv,
         "conv2d": conv,

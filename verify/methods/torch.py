@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from verify.graph.derivative import Derivative, Unsupported
-from verify.graph.foreign import Forms, library_and_forms, point_by_point, run_foreign
+from verify.graph.foreign import Forms, forms_by_name, library_and_forms, point_by_point, run_foreign
 from verify.graph.graph import Graph
 from verify.graph.interpret import dtype_of
+from verify.ops.code import one_axis
 
 
 def prepare(graph: Graph, variables: Sequence[str]) -> Torch | Unsupported:
@@ -59,14 +60,19 @@ class Torch:
         return values, dict(zip(self.variables, found, strict=True))
 
 
-def _forms(torch: Any) -> Forms:  # noqa: C901  (a table, and a few functions that turn NumPy's parameters into its own)
-    """Each op as PyTorch has it."""
+WITHOUT = {
+    "cbrt": "it has no real root of a negative number",
+    "gamma": "it has its logarithm alone",
+}
+"""Ops that PyTorch has no function for -> why."""
+
+
+def _forms(torch: Any) -> Forms:  # noqa: C901  (a few functions that turn NumPy's parameters into its own)
+    """Each op as PyTorch has it: under the same name, or as it stands here."""
+    functional = torch.nn.functional
 
     def axes(a: Any, axis: Sequence[int] | None) -> tuple[int, ...]:
         return tuple(range(a.ndim)) if axis is None else tuple(axis)
-
-    def power_constant(a: Any, exponent: float) -> Any:
-        return a ** (int(exponent) if exponent == int(exponent) else exponent)
 
     def total(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
         return torch.sum(a, dim=axes(a, axis), keepdim=keepdims) if axes(a, axis) else a
@@ -76,8 +82,6 @@ def _forms(torch: Any) -> Forms:  # noqa: C901  (a table, and a few functions th
 
     def transpose(a: Any, axes: Any = None) -> Any:
         return torch.permute(a, tuple(range(a.ndim))[::-1] if axes is None else tuple(axes))
-
-    functional = torch.nn.functional
 
     def index_of(a: Any, index: tuple[Any, ...]) -> Any:
         parts, axis = list(index), 0
@@ -92,9 +96,6 @@ def _forms(torch: Any) -> Forms:  # noqa: C901  (a table, and a few functions th
                 parts[i] = torch.tensor([part], dtype=torch.int64)  # as in NumPy, a number beside a list is one too
             axis += 0 if part is None else a.ndim - taken if part is Ellipsis else 1
         return a[tuple(parts)]
-
-    def one(axis: Any, otherwise: int = 0) -> int:
-        return otherwise if axis is None else int(axis[0]) if isinstance(axis, tuple) else int(axis)
 
     def prod(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
         for i in sorted(axes(a, axis), reverse=True):
@@ -115,7 +116,7 @@ def _forms(torch: Any) -> Forms:  # noqa: C901  (a table, and a few functions th
 
     def along(function: Any) -> Any:
         def taken(a: Any, axis: Any = None) -> Any:
-            return function(a.reshape(-1), 0) if axis is None else function(a, one(axis))
+            return function(a.reshape(-1), 0) if axis is None else function(a, one_axis(axis))
 
         return taken
 
@@ -147,60 +148,20 @@ def _forms(torch: Any) -> Forms:  # noqa: C901  (a table, and a few functions th
         places = axis if isinstance(axis, tuple) else (axis,)
         return torch.roll(a, np.broadcast_to(shift, len(places)).tolist(), places)
 
-    return {
-        "add": torch.add,
-        "subtract": torch.subtract,
-        "multiply": torch.multiply,
-        "divide": torch.divide,
+    own = {
         "power": torch.pow,
-        "power_constant": power_constant,
-        "negative": torch.negative,
-        "positive": torch.positive,
-        "exp": torch.exp,
-        "log": torch.log,
-        "sqrt": torch.sqrt,
-        "sigmoid": torch.sigmoid,
-        "tanh": torch.tanh,
-        "sin": torch.sin,
-        "cos": torch.cos,
-        "erf": torch.erf,
-        "erfc": torch.erfc,
-        "expm1": torch.expm1,
-        "log1p": torch.log1p,
-        "log2": torch.log2,
-        "log10": torch.log10,
-        "square": torch.square,
-        "reciprocal": torch.reciprocal,
-        "sinh": torch.sinh,
-        "cosh": torch.cosh,
-        "arcsinh": torch.arcsinh,
-        "arccosh": torch.arccosh,
-        "arctanh": torch.arctanh,
-        "tan": torch.tan,
-        "arcsin": torch.arcsin,
-        "arccos": torch.arccos,
-        "arctan": torch.arctan,
-        "arctan2": torch.arctan2,
         "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)),
         "max": torch.maximum,
         "min": torch.minimum,
-        "relu": torch.relu,
-        "abs": torch.abs,
-        "hypot": torch.hypot,
-        "sign": torch.sign,
-        "matmul": torch.matmul,
         "sum": total,
         "mean": mean,
         "transpose": transpose,
         "index": index_of,
         "gather": index_of,
         "leaky_relu": lambda a, slope: functional.leaky_relu(a, negative_slope=slope),
-        "elu": functional.elu,
         "clip": lambda a, lo, hi: torch.clip(a, min=lo, max=hi),
         "where": lambda a, b, x, y: torch.where(a > b, x, y),
         "where_or_equal": lambda a, b, x, y: torch.where(a >= b, x, y),
-        "floor": torch.floor,
-        "ceil": torch.ceil,
         "dot": dot,
         "outer": lambda a, b: torch.outer(a.reshape(-1), b.reshape(-1)),
         "einsum": lambda *operands, subscripts: torch.einsum(subscripts, *operands),
@@ -216,18 +177,17 @@ def _forms(torch: Any) -> Forms:  # noqa: C901  (a table, and a few functions th
         "log_softmax": log_softmax,
         "logsumexp": reduced(torch.logsumexp),
         "reshape": lambda a, shape: torch.reshape(a, shape if isinstance(shape, tuple) else (shape,)),
-        "ravel": torch.ravel,
         "expand_dims": expand_dims,
         "squeeze": lambda a, axis=None: torch.squeeze(a) if axis is None else torch.squeeze(a, axes(a, axis)),
         "broadcast_to": lambda a, shape: torch.broadcast_to(a, tuple(shape)),
-        "stack": lambda *arrays, axis=None: torch.stack(arrays, one(axis)),
-        "concatenate": lambda *arrays, axis=None: torch.cat(arrays, one(axis)),
+        "stack": lambda *arrays, axis=None: torch.stack(arrays, one_axis(axis)),
+        "concatenate": lambda *arrays, axis=None: torch.cat(arrays, one_axis(axis)),
         "pad": pad,
         "flip": lambda a, axis=None: torch.flip(a, axes(a, axis)),
         "roll": roll,
-        "lgamma": torch.lgamma,
         **_of_matrices_and_windows(torch),
     }
+    return forms_by_name(own, (torch, functional, torch.linalg), WITHOUT)
 
 
 def _of_matrices_and_windows(torch: Any) -> Forms:
@@ -252,15 +212,10 @@ def _of_matrices_and_windows(torch: Any) -> Forms:
         return lambda x, size, stride=None: of_places[x.ndim - 2](x, size, stride)
 
     return {
-        "trace": torch.trace,
-        "diag": torch.diag,
         "inverse": lambda a: or_nan(*torch.linalg.inv_ex(a)),
-        "det": torch.linalg.det,
         "logabsdet": lambda a: torch.linalg.slogdet(a).logabsdet,
         "solve": solve,
         "cholesky": cholesky,
-        "conv1d": functional.conv1d,
-        "conv2d": functional.conv2d,
         "avg_pool": pool({1: functional.avg_pool1d, 2: functional.avg_pool2d}),
         "max_pool": pool({1: functional.max_pool1d, 2: functional.max_pool2d}),
     }
