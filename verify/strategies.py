@@ -56,11 +56,6 @@ DOMAINS = ("[-2, 2]", "[0.5, 3]", "'(0, 4]'", "[-0.5, 1]", "[-20, 20]")
 VALUES = ("1", "0.5", "-1", "2", "0", "-0.25", "1.5", "-2", "0.1", "3", "1e-9")
 """Values of inputs in case files, where the domain holds them."""
 
-NUMBERS: Mapping[str, tuple[str, ...]] = {
-    "leaky_relu": ("0.1", "0.01", "-0.5"), "elu": ("1", "0.5"), "clip": ("0, 1", "-1, 1", "-0.5, 2.75", "0.1, 3"),
-}  # fmt: skip
-"""Static parameters that are drawn, by op."""
-
 GUARDED = ("log", "sqrt", "divide", "power")
 """Ops with an operand that is kept above 0."""
 
@@ -252,7 +247,8 @@ class _Grammar:
             if self.guarded and not a.positive:
                 return a
         if OPS[op].numbers:
-            numbers = self.draw(st.sampled_from(NUMBERS[op]))
+            static = self.draw(st.sampled_from(OPS[op].statics))
+            numbers = ", ".join(f"{value:g}" for value in static.values())
             return _Term(f"{op}({a.text}, {numbers})", a.shape, a.nodes + 1)
         above = op in {"exp", "sigmoid"} or (op in {"sqrt", "abs", "relu"} and a.positive)
         return _Term(f"{op}({a.text})", a.shape, a.nodes + 1, above)

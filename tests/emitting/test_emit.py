@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from array_rows import EXPRESSIONS, MATRIX_EXPRESSIONS
 
 import verify
 from verify import cli
@@ -129,27 +128,20 @@ def test_rows_are_written_out_right(name: str) -> None:
     assert [] == accused(emit(case), case)
 
 
-ARRAY_EXPRESSIONS = [text for rows in (EXPRESSIONS, MATRIX_EXPRESSIONS) for texts in rows.values() for text in texts]
-ARRAYS = "A: {at: [[0.5, -1.25], [2, 0.75]]}, B: {at: [[1.5, 0.25], [-0.5, 3]]}, c: {at: [0.7, -0.4]}"
-
-
-@pytest.mark.parametrize("text", ARRAY_EXPRESSIONS)
-def test_every_row_that_works_on_arrays(text: str) -> None:
-    """Alone, so that upstream is an array, and on inner values with the sum of squares behind it."""
-    doubled = re.sub(r"(?<![a-z_])([ABc])(?![a-z_])", r"(2 * \1)", text)
-    alone, inner = (
-        load_case_text(f"case: row\ninputs: {{{arrays(text)}}}\nstages: {{f: '{formula}'}}\n")
-        for formula in (text, f"sum(({doubled})**2)")
+@pytest.mark.parametrize("op", [name for name, row in OPS.items() if not row.elementwise])
+def test_every_row_that_works_on_arrays(op: str) -> None:
+    """On inner values, with a sum of squares behind it, against the reference."""
+    at = (
+        {"u": [0.7, 1.6], "b": [1.25, 0.9]}
+        if "@" not in OPS[op].example
+        else {"u": [[0.5, -1.25], [2, 0.75]], "b": [[1.5, 0.25], [-0.5, 3]]}
     )
-    for case in (alone, inner):
+    read = {name: x for name, x in at.items() if re.search(rf"\b{name}\b", OPS[op].example)}
+    inputs = ", ".join(f"{name}: {{at: {x}}}" for name, x in read.items())
+    inner = re.sub(r"\b([ub])\b", r"(2 * \1)", OPS[op].example)
+    for formula in (OPS[op].example, f"sum(({inner})**2)"):
+        case = load_case_text(f"case: row\ninputs: {{{inputs}}}\nstages: {{f: '{formula}'}}\n")
         assert [] == accused(emit(case), case)
-
-
-def arrays(text: str) -> str:
-    """The inputs that a formula reads."""
-    names = set(re.findall(r"(?<![a-z_])[ABc](?![a-z_])", text))
-    given = dict(re.findall(r"(\w): (\{.*?\})", ARRAYS))
-    return ", ".join(f"{name}: {fields}" for name, fields in given.items() if name in names)
 
 
 @pytest.mark.parametrize("op", ["amax", "amin"])

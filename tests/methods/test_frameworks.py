@@ -338,6 +338,25 @@ def test_an_op_without_a_form(framework: str, monkeypatch: pytest.MonkeyPatch) -
 def test_forms_are_of_ops_that_there_are(framework: str) -> None:
     """A form of an op that the table does not have would be tested by nobody."""
     assert set(forms_of(framework)) <= set(OPS)
+    assert [] == without_form_or_reason(framework)
+
+
+def without_form_or_reason(framework: str) -> list[str]:
+    """What a framework's file forgot, a sentence for each op."""
+    reasons = importlib.import_module(f"verify.methods.{framework}").WITHOUT
+    return [
+        f"verify/methods/{framework}.py has no form of {op!r}, and {framework} no function of that name: "
+        "write one in _forms, or in WITHOUT why there is none"
+        for op in OPS
+        if op not in forms_of(framework) and op not in reasons
+    ]
+
+
+def test_a_forgotten_form_is_told(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: a row that no framework has by its name."""
+    monkeypatch.setitem(OPS, "swish2", replace(OPS["exp"], name="swish2"))
+    (fault,) = without_form_or_reason(framework)
+    assert fault.startswith(f"verify/methods/{framework}.py has no form of 'swish2'")
 
 
 def forms_of(framework: str) -> Mapping[str, Any]:

@@ -12,13 +12,16 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
+import test_array_ops
+import test_convolution_ops
+import test_linear_algebra_ops
 import vjp_costs
-from array_rows import EXPRESSIONS, MATRIX_EXPRESSIONS
 from flint import arb, arb_series
 
 from verify.case.expression import graph_from_expressions
 from verify.numbers.ball_forms import tail
-from verify.ops import OPS, Interval, Jump, Op
+from verify.ops import OPS, Interval, Jump, Op, forgotten
+from verify.ops.row import NEEDED, by_lowering
 
 DTYPES = (np.float64, np.float32)
 SLOPE_DIGITS = 800
@@ -138,23 +141,25 @@ def value_faults(trial: Trial) -> list[str]:
     return found
 
 
-def vjp_faults(trial: Trial, argument: int) -> Iterator[str]:
+def vjp_faults(trial: Trial, argument: int) -> list[str]:
     """Where a VJP is not upstream gradient times slope, to 1e-12 of it; 1e-300 covers squares that overflow."""
     operands = samples(trial, np.float64, 60)
     upstream = np.full(operands[0].shape, -2.0)
     with np.errstate(all="ignore"):
         y = trial.row.forward(*operands, **trial.params)
         pulled = trial.row.vjps[argument](upstream, y, *operands, **trial.params)
+    found = []
     for i, xs in points(operands):
         expected = -2 * slope(trial, xs, argument)
         if abs(expected) > np.finfo(np.float64).max:
             continue
         got = mpmath.mpf(float(pulled[i]))
         if not abs(got - expected) <= mpmath.mpf(1e-12) * abs(expected) + mpmath.mpf(1e-300):
-            yield f"{trial} by argument {argument} at {xs}: {pulled[i]}, exact {mpmath.nstr(expected, 20)}"
+            found.append(f"{trial} by argument {argument} at {xs}: {pulled[i]}, exact {mpmath.nstr(expected, 20)}")
+    return found
 
 
-def sympy_faults(trial: Trial, argument: int | None) -> Iterator[str]:
+def sympy_faults(trial: Trial, argument: int | None) -> list[str]:
     """Where SymPy's form, or its derivative by an argument, is not the exact one to 40 of its 50 digits.
 
     Differences at 0 are good to 1e-500.
@@ -163,6 +168,7 @@ def sympy_faults(trial: Trial, argument: int | None) -> Iterator[str]:
     form = trial.row.sympy(*symbols, **trial.static)
     if argument is not None:
         form = sympy.diff(form, symbols[argument])
+    found = []
     for _, xs in points(samples(trial, np.float64, 10)):
         values = {s: sympy.Float(x, 60) for s, x in zip(symbols, xs, strict=True)}
         with mpmath.workdps(60):
@@ -171,7 +177,8 @@ def sympy_faults(trial: Trial, argument: int | None) -> Iterator[str]:
                 continue
             got = mpmath.mpf(form.evalf(50, subs=values, maxn=3000))
             if not abs(got - exact) <= mpmath.mpf(10) ** -40 * abs(exact) + mpmath.mpf(10) ** -500:
-                yield f"{trial} by {argument} at {xs}: {form} gives {got}, exact {exact}"
+                found.append(f"{trial} by {argument} at {xs}: {form} gives {got}, exact {exact}")
+    return found
 
 
 # ------------------------------------------------------------------------------------------- rows of one entry each
@@ -222,9 +229,9 @@ def test_a_planted_factor_is_caught(trial: Trial) -> None:
     for i in range(row.arity):
         sloping = trial.params.get("exponent") != 0 and i not in row.flat
         vjps = tuple(scaled(vjp, SLIGHTLY_MORE) if j == i else vjp for j, vjp in enumerate(row.vjps))
-        assert any(vjp_faults(replace(trial, row=replace(row, vjps=vjps)), i)) == sloping
-        assert any(sympy_faults(replace(trial, row=replace(row, sympy=form)), i)) == sloping
-    assert any(sympy_faults(replace(trial, row=replace(row, sympy=form)), None))
+        assert (vjp_faults(replace(trial, row=replace(row, vjps=vjps)), i) != []) == sloping
+        assert (sympy_faults(replace(trial, row=replace(row, sympy=form)), i) != []) == sloping
+    assert sympy_faults(replace(trial, row=replace(row, sympy=form)), None) != []
 
 
 KINKED = [trial for trial in TRIALS if trial.row.kink is not None]
@@ -294,15 +301,16 @@ def test_a_power_with_exponent_zero_is_flat_at_zero() -> None:
     assert OPS["power_constant"].vjps[0](np.ones(2), np.ones(2), a, exponent=0.0).tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("name", [name for name, row in OPS.items() if row.elementwise])
-def test_vjps_are_those_that_their_costs_are_held_against(name: str) -> None:
-    """What tests/tools/vjp_costs.py times as written by hand gives the same numbers, and every row has it."""
-    row, params = OPS[name], vjp_costs.params_of(OPS[name])
+@pytest.mark.parametrize("trial", TRIALS, ids=str)
+def test_vjps_are_what_is_written_out(trial: Trial) -> None:
+    """The text of each local derivative gives the same numbers, where neither loses any."""
+    row, params = trial.row, trial.params
     operands = vjp_costs.operands_of(row, 50)
+    if params.get("exponent", 1.0) % 1:
+        operands = [np.abs(x) for x in operands]
     y, g = row.forward(*operands, **params), np.linspace(-1, 1, 50)
-    for vjp, hand in zip(row.vjps, vjp_costs.BY_HAND[name], strict=True):
-        pulled = vjp(g, y, *operands, **params)
-        np.testing.assert_allclose(pulled, 0 * g if hand is None else hand(g, y, *operands), rtol=1e-11, atol=0)
+    for vjp, written in zip(row.vjps, vjp_costs.written(row, params), strict=True):
+        np.testing.assert_allclose(vjp(g, y, *operands, **params), written(g, y, *operands), rtol=1e-11, atol=0)
 
 
 # ------------------------------------------------------------------------------------------------- structural rows
@@ -439,7 +447,8 @@ def structural_sympy_faults(row: Op, shapes: Shapes, params: Mapping[str, Any]) 
 def test_every_row_is_tried() -> None:
     """Each row of the table is tried: elementwise or structural ones here, the others by files of their own."""
     here = {trial.row.name for trial in TRIALS} | {name for name, _, _ in STRUCTURAL}
-    assert here | set(EXPRESSIONS) | set(MATRIX_EXPRESSIONS) == set(OPS)
+    others = {*test_array_ops.BY_LOOPS, *test_linear_algebra_ops.SINGLE, "solve", *test_convolution_ops.LOOPS}
+    assert here | others == set(OPS)
 
 
 @pytest.mark.parametrize("P", [1, 2, 3, 4])
@@ -477,6 +486,28 @@ def test_structural_rows_keep_the_dtype(name: str, dtype: Any) -> None:
     operands = [whole_numbers((2, *shape), seed).astype(dtype) for seed, shape in enumerate(shapes)]
     y = row.forward(*operands, **params)
     assert [y.dtype, *(vjp(y, y, *operands, **params).dtype for vjp in row.vjps)] == [dtype] * (1 + row.arity)
+
+
+# ------------------------------------------------------------------------------------------------- forgotten columns
+
+
+@pytest.mark.parametrize("column", [*NEEDED, "sympy"])
+def test_a_forgotten_column_is_told_with_its_file(column: str) -> None:
+    """The table refuses the row by a sentence that names file, row and column."""
+    empty: dict[str, Any] = {column: {"sympy": by_lowering, "vjps": (), "trials": (), "example": ""}.get(column)}
+    (fault,) = forgotten(replace(OPS["matmul"], **empty), "verify/ops/products.py")
+    assert fault.startswith(f"verify/ops/products.py: the row 'matmul' has no {column}: ")
+
+
+def test_no_row_lacks_or_contradicts_anything() -> None:
+    """The twin; and what does not fit together is told too."""
+    assert [] == [fault for row in OPS.values() for fault in forgotten(row, "here")]
+    (both,) = forgotten(replace(OPS["exp"], lower=max), "here")
+    assert "has both sympy and lower" in both
+    (two,) = forgotten(replace(OPS["exp"], code=OPS["add"].code), "here")
+    assert "has 1 vjps, and code for 2" in two
+    (other,) = forgotten(replace(OPS["exp"], example="log(u)"), "here")
+    assert "an example that does not use it: log(u)" in other
 
 
 if __name__ == "__main__":  # prints what the column `ulps` is taken from

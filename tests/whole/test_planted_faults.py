@@ -17,8 +17,8 @@ import flint
 import numpy as np
 import pytest
 import sympy
-from array_rows import with_scaled_form
 from programs import program
+from spoilt_rows import with_scaled_form
 
 import verify.methods.reverse as engine
 from verify.case.case import Case, load_case_text

@@ -9,7 +9,9 @@ Columns, in the order in which a reader asks for them:
 * ``exact``     the op on mpmath numbers or object arrays of them: the third, independent definition, which
   decides who is wrong when ``forward`` and ``sympy`` part.
 * ``ball``      the op on python-flint's balls and series of balls (on object arrays of them for structural ops), the
-  certified reference; written without the other columns. None: the reference does not know the op.
+  certified reference; written without the other columns.
+* ``code``      how ``verify emit`` writes the op and its derivative in plain NumPy: by hand a second time, from no VJP.
+* ``example``   a stage of a case that uses it; ``trials`` shapes and parameters: what tests try every row with.
 * ``shape``     the output's shape from the operands' shapes; raises :class:`~verify.errors.ShapeError`.
 * ``domain``    where each argument may be; outside, the op has no value.
 * ``ulps``      how far ``forward`` may be from the exact result, in units in the last place (a test measures it).
@@ -23,8 +25,9 @@ Columns, in the order in which a reader asks for them:
 
 Elementwise operands arrive with equal ranks (:mod:`verify.graph.graph` aligns them), so that NumPy's broadcasting never
 pairs points with rows; structural ones keep their own shapes. A structural op is a polynomial in the entries of its
-operands (a sum, a product, a move), unless it has a lowering. To add an op is to add a row to one of the files here;
-every test that loops over the table then covers it.
+operands (a sum, a product, a move), unless it has a lowering. To add an op is to add a row to one of the files here:
+every test that loops over the table then covers it, and a column that was forgotten is told with its file. A framework
+that has the op under its own name needs nothing; else it is a line in its file of :mod:`verify.methods`.
 """
 
 from __future__ import annotations
@@ -78,6 +81,7 @@ __all__ = [
     "Shape",
     "UnitBall",
     "exact_rational",
+    "forgotten",
     "is_as_shipped",
 ]
 
