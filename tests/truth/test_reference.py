@@ -171,8 +171,9 @@ def tried(op: str) -> Iterator[tuple[Graph, Point, Point]]:
             points = [point for size in SIZES for sign in (1.0, -1.0) if (point := drawn(row, params, size, sign, rng))]
             yield from ((graph, dict(zip(graph.inputs, point, strict=True)), ONE) for point in points)
         return
-    few = [trial for trial in trials(op) if 0 < sum(map(math.prod, trial.shapes)) <= MOST_ENTRIES]
-    for trial in few[:MOST_TRIALS]:
+    by_size = sorted(trials(op), key=lambda trial: sum(map(math.prod, trial.shapes)))
+    few = [trial for trial in by_size if sum(map(math.prod, trial.shapes)) <= MOST_ENTRIES]
+    for trial in (few or by_size[:1])[-MOST_TRIALS:]:
         graph = trial.graph()
         yield graph, trial.inputs(1, rng), {"f": rng.normal(size=(1, *graph.shape("f")))}
 
