@@ -43,6 +43,7 @@ FLOORS = (
     "oracle",
     "frameworks",
     "tools",
+    "reading",
     "doors",
 )
 """The folders of the package from the ground up: a module imports its own folder and lower ones."""
@@ -197,6 +198,15 @@ def test_the_document_shows_the_same_house() -> None:
     document = (PACKAGE / "README.md").read_text(encoding="utf-8")
     table = document.partition("| folder | what stands there |\n")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [*reversed(FLOORS)]
+
+
+def test_an_old_name_is_the_same_module() -> None:
+    """What was written against the earlier layout finds the same classes, not a second copy of them."""
+    from verify.reading.case import load_case_text
+
+    import verify.case.case
+
+    assert load_case_text is verify.case.case.load_case_text
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

@@ -13,7 +13,7 @@ from verify.version import __version__
 
 TYPE_CHECKING = False  # not from typing, which would be the most expensive part of ``import verify``
 if TYPE_CHECKING:
-    from verify.case.case import Case, load_case
+    from verify.case.case import Case, load_case, load_case_text
     from verify.case.files import find_case, find_case_files, shipped_cases
     from verify.case.writer import save_case
     from verify.emitting.passes import emit
@@ -52,6 +52,7 @@ __all__ = [
     "find_case",
     "find_case_files",
     "load_case",
+    "load_case_text",
     "run_case",
     "run_cases",
     "save_case",
@@ -61,7 +62,7 @@ __all__ = [
 
 _HOMES = {
     "verify.emitting.passes": ("emit",),
-    "verify.case.case": ("Case", "load_case"),
+    "verify.case.case": ("Case", "load_case", "load_case_text"),
     "verify.case.writer": ("save_case",),
     "verify.errors": ("CaseError", "TraceError", "UsageError", "VerifyError", "WeakCheckWarning", "WrongGradientError"),
     "verify.graph.graph": ("Graph", "GraphBuilder"),
