@@ -17,6 +17,7 @@ import json
 import os
 import re
 import resource
+import textwrap
 import time
 import warnings
 from collections import Counter
@@ -187,30 +188,42 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 
 def table(file: Path) -> str:
-    """Each operator in a line, and the counts, of samples and of operators."""
+    """The counts, of samples and of operators, then each operator that is not traced and passed in every sample."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in read(file):
         rows.setdefault(row["operator"], []).append(row)
-    lines = ["| operator | how its samples came out | why not proved |", "| --- | --- | --- |"]
     samples: Counter[str] = Counter()
     whole: Counter[str] = Counter()
+    lines, proved = [], []
     for name, found in sorted(rows.items()):
         ways = Counter(way_of(row) for row in found)
         samples.update(ways)
         whole[max(ways, key=lambda way: (way != "traced PASS", ways[way]))] += 1
+        if {*ways} == {"traced PASS"}:
+            proved.append(f"`{name}`")
+            continue
         why = next((row["why"] or row.get("said", "") for row in found if way_of(row) != "traced PASS"), "")
         said = ", ".join(f"{count} {way}" for way, count in ways.most_common())
-        lines.append(f"| {name} | {said} | {why.replace('|', '/')[:160]} |")
+        lines.append(f"| `{name}` | {said} | {reason(why)} |")
     missed = [f"{row['operator']} ({row['planted']})" for found in rows.values() for row in found
               if row.get("planted", "FAIL") != "FAIL"]  # fmt: skip
     tried = sum("planted" in row for found in rows.values() for row in found)
-    lines += [
-        "",
-        f"Planted faults: {tried - len(missed)} of {tried} found{': not ' if missed else ''}{', '.join(missed)}",
-    ]
-    lines += ["", "| came out | samples | operators |", "| --- | ---: | ---: |"]
-    lines += [f"| {way} | {count} | {whole[way]} |" for way, count in samples.most_common()]
-    return "\n".join(lines)
+    counts = ["| came out | samples | operators |", "| --- | ---: | ---: |"]
+    counts += [f"| {way} | {count} | {whole[way]} |" for way, count in samples.most_common()]
+    planted = f"Planted faults: {tried - len(missed)} of {tried} found{': not ' if missed else ''}{', '.join(missed)}."
+    head = ["| operator | how its samples came out | why |", "| --- | --- | --- |"]
+    every = f"Traced and proved in every sample: {', '.join(proved)}."
+    return "\n".join([*counts, "", planted, "", *head, *lines, "", textwrap.fill(every, 118, break_long_words=False)])
+
+
+def reason(why: str) -> str:
+    """Why a sample is not proved, without the place in this file.
+
+    >>> reason("the function is a black box: /x/f.py:3:5: cannot be traced: called, for aten.svd has no op here. Or")
+    'aten.svd has no op here'
+    """
+    text = re.sub(r"^the function is a black box: (\S+:\d+: )?(cannot be traced: )?(called, for )?", "", why)
+    return text.split(". ")[0].replace("|", "/")[:110]
 
 
 def way_of(row: dict[str, Any]) -> str:

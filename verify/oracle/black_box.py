@@ -253,6 +253,7 @@ class Judgement:
             points=tuple(self.points),
             seed=self.asked.settings.seed,
             points_checked=len(self.points),
+            points_asked=self.asked.settings.points,
             methods=(SUBJECT, "central"),
             notes=tuple(notes),
             unproved={Unproved.BLACK_BOX: sum(variable.checked for variable in variables)},
