@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from verify.case.case import Case, load_case_text
-from verify.graph.taylor import Taylor
+from verify.graph.work import Work
 from verify.judging.evidence import Evidence
 from verify.judging.rules import judged
 from verify.oracle.check import check_gradient
@@ -139,15 +139,15 @@ def test_neighbours_are_looked_at_at_few_points(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_failing_gradient_costs_little_more_than_a_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that are plainly wrong are proved to be so at many points, not at all: counted in series of the truth."""
-    calls = []
-    series = Taylor.series
+    """Rows that are plainly wrong are proved to be so at many points, not at all: counted in work on balls."""
+    units: list[float] = []
+    spend = Work.spend
 
-    def counted(self: Taylor, *args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        return series(self, *args, **kwargs)
+    def counted(self: Work, much: float) -> None:
+        units.append(much)
+        spend(self, much)
 
-    monkeypatch.setattr(Taylor, "series", counted)
+    monkeypatch.setattr(Work, "spend", counted)
     known = case("f: x / sqrt(1 + x**2)", "x: {shape: [4], at: [0.1, -0.1, 0.6, -1.2], domain: [-3, 3]}")
     spent = []
     for factor in (1, 2):
@@ -155,10 +155,10 @@ def test_a_failing_gradient_costs_little_more_than_a_right_one(monkeypatch: pyte
         def gradient(x: Any, upstream: Any, factor: int = factor) -> Any:
             return factor * upstream / np.sqrt(1 + x**2) ** 3
 
-        calls.clear()
+        units.clear()
         assert (factor == 1) == check_gradient(gradient, known, Settings(shrink=False)).ok
-        spent.append(len(calls))
-    assert spent[1] < 3 * spent[0], spent
+        spent.append(sum(units))
+    assert 0 < spent[1] < 3 * spent[0], spent
 
 
 # ------------------------------------------------------------------------------------------ where floats have no value

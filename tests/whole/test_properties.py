@@ -485,8 +485,8 @@ def test_a_wrong_request_is_answered(keywords: dict[str, Any], expected: str) ->
 
 
 def test_strategies_shrink_to_short_formulas() -> None:
-    """The smallest formula with two certain ops is found, the same from the same seed."""
-    for seed in (1, 1):
+    """A short formula with two certain ops is found."""
+    for seed in (2, 3):
         smallest = find(expressions(["x", "y"]), lambda text: "exp" in text and "+" in text, random=Random(seed))  # noqa: S311 (no secret)
         assert len(smallest) <= len("(1 / exp(x)) + 1"), smallest
 

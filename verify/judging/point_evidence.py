@@ -43,9 +43,8 @@ FEW_DIGITS = 2.0**10
 HUGE = 1e12
 """An upstream gradient beyond this, or below one over it, was drawn for its size; a fault shows at others too."""
 
-GOOD_STEP = 2.0**-10
-"""A step that may cost more than this part of the gradient gives way to the best one there is: three digits show a
-fault, and each row is held against the truth besides."""
+GOOD_STEP = 2.0**-20
+"""A step that may cost more than this part of the gradient gives way to the best one there is."""
 
 
 class PointEvidence:

@@ -171,8 +171,8 @@ def _judge_traced(asked: Question, function: Function, points: Sequence[At], tra
     (result,) = with_simplest(asked, [case], [_with_notes(result, traced)], interface)
     others, told, missed = _judge_elsewhere(asked, function, points[0], elsewhere, traced)
     results = [replace(result, notes=(*result.notes, *told)), *others]
-    weak = (*missed, *(hidden_by_scalars(function, points[0], traced, asked.constants) if result.passes else ()))
-    return [replace(r, notes=(*r.notes, *weak), weaknesses=(*r.weaknesses, *weak)) for r in results]
+    weak = tuple(hidden_by_scalars(function, points[0], traced, asked.constants)) if result.passes else ()
+    return [replace(r, notes=(*r.notes, *missed, *weak), weaknesses=(*r.weaknesses, *weak)) for r in results]
 
 
 def _made_ready(asked: Question, point: At, traced: Traced) -> tuple[Case, Interface, _SameFunction]:

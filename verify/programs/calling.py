@@ -165,6 +165,7 @@ def structured(answer: Any, leaf: Callable[[Any], Any]) -> Any:
 def untraceable(function: Any, error: TraceError) -> TraceError:
     """Why a framework's function cannot be traced, at its own place and with no advice about NumPy.
 
+    >>> from verify.tracing.untraced import unmapped
     >>> print(untraceable(abs, unmapped("aten.svd has no op here")).problem.message)
     cannot be traced: abs, for aten.svd has no op here
     """
