@@ -26,11 +26,14 @@ LONGEST_NAME = 32
 def row_cause(row: Row) -> str:
     """What is wrong with a row that does not pass, in one line of at most 120 characters.
 
+    >>> from dataclasses import replace
     >>> from verify.records import Verdict
     >>> row = Row("square", "x", (0,), "gradient", 0, "", 0, values={"subject": 3.0}, verdict=Verdict.FAIL,
     ...           passes=False, suspect="subject", reference=6.0, allowed=1.8e-14, errors={"subject": 3.0})
     >>> row_cause(row)
     'FAIL dx[0] of square: yours is 3, the truth 6 (off by 3, allowed 1.8e-14)'
+    >>> row_cause(replace(row, values={"subject": math.nan}, errors={"subject": math.nan}))
+    'FAIL dx[0] of square: yours is NaN, the truth 6'
     """
     name = f"{'d' if row.quantity == 'gradient' else ''}{line_of(row.variable)}{format_entry(row.entry)}"
     head = f"{row.verdict.value} {cut(name, LONGEST_NAME)} of {cut(line_of(row.case), LONGEST_NAME)}: "
@@ -42,7 +45,8 @@ def _what(row: Row) -> str:
     if row.diagnosis:
         return line_of(row.diagnosis[0])
     if row.suspect == SUBJECT and not math.isnan(row.reference):
-        return f"yours is {short(row.values[SUBJECT])}, the truth {short(row.reference)}"
+        yours = row.values[SUBJECT]
+        return f"yours is {'NaN' if math.isnan(yours) else short(yours)}, the truth {short(row.reference)}"
     if not math.isnan(row.expected) and row.suspect in ("", WRONG_FIGURE):
         found = row.reference if not math.isnan(row.reference) else next(iter(row.values.values()), math.nan)
         return f"{full(row.expected)} is expected, {full(found)} found"
