@@ -42,6 +42,16 @@ def _arctan2_ball(a: Number, b: Number) -> Number:
     return without_slope(anywhere, a, b)
 
 
+def _over_square(x: Any, a: Any, b: Any) -> Any:
+    """``x / (a**2 + b**2)`` where the squares are beyond all floats too, or below them."""
+    length = np.hypot(a, b)
+    return x / length / length
+
+
+def _arctan_vjp(g: Any, y: Any, a: Any) -> Any:
+    return g * _over_square(1.0, 1.0, a)
+
+
 ROWS = (
     Op("tan", example="tan(u / 2)", ulps=4.0, forward=np.tan, vjps=(lambda g, y, a: g * (1.0 + y * y),),
        exact=mpmath.tan, sympy=sympy.tan, ball=lambda a: a.tan(), code=entrywise("np.tan({A})", "1 / np.cos({A})**2")),
@@ -52,10 +62,10 @@ ROWS = (
        forward=np.arccos, vjps=(lambda g, y, a: -_arcsin_vjp(g, y, a),),
        exact=mpmath.acos, sympy=sympy.acos, ball=inside(-1.0, 1.0, lambda a: a.acos()),
        code=entrywise("np.arccos({A})", "-1 / np.sqrt((1 - {a}) * (1 + {a}))")),
-    Op("arctan", example="arctan(u)", ulps=4.0, forward=np.arctan, vjps=(lambda g, y, a: g / (1.0 + a * a),),
+    Op("arctan", example="arctan(u)", ulps=4.0, forward=np.arctan, vjps=(_arctan_vjp,),
        exact=mpmath.atan, sympy=sympy.atan, ball=_arctan_ball, code=entrywise("np.arctan({A})", "1 / (1 + {a}**2)")),
     Op("arctan2", example="arctan2(u, b)", ulps=4.0, singular=Jump(_to_the_cut, flat=False), forward=np.arctan2,
-       vjps=(lambda g, y, a, b: g * (b / (a * a + b * b)), lambda g, y, a, b: -g * (a / (a * a + b * b))),
+       vjps=(lambda g, y, a, b: g * _over_square(b, a, b), lambda g, y, a, b: -g * _over_square(a, a, b)),
        exact=mpmath.atan2, sympy=sympy.atan2, ball=_arctan2_ball,
        code=entrywise("np.arctan2({A}, {B})", "{b} / ({a}**2 + {b}**2)", "-{a} / ({a}**2 + {b}**2)")),
 )  # fmt: skip
