@@ -34,6 +34,7 @@ from verify.subjects.line_coverage import LineCoverage
 from verify.subjects.measured import Function
 from verify.subjects.subject import Gradient
 from verify.tracing.foreign_call import OF_A_CHECK, put_back
+from verify.tracing.function_call import name_of
 
 COMPARED = "comparing the function with the forward of its gradient"
 """A step."""
@@ -149,7 +150,7 @@ def check_gradient(
             judge = partial(_judge_sizes, question, case, given, others=bool(has_sizes))
             results = _within_limits(asked, case.name, case.file, judge)
         else:
-            name = str(getattr(case, "__name__", type(case).__name__))
+            name = name_of(case)
             results = _within_limits(asked, name, "", partial(_judge_function, question, case, given, dims))
     results[0] = _with_changes(replace(results[0], notes=(*told, *results[0].notes)), changed)
     if knows:

@@ -30,7 +30,7 @@ from verify.subjects.function_watch import FunctionWatch
 from verify.subjects.interface import Interface
 from verify.subjects.measured import Function
 from verify.tracing.foreign_call import call_foreign
-from verify.tracing.function_call import by_name, own_arguments
+from verify.tracing.function_call import by_name, name_of, own_arguments
 from verify.tracing.preserving import preserved
 from verify.tracing.trace import Traced, baked_in, trace_at, traced_or_reason
 
@@ -260,7 +260,7 @@ def _judge_black_box(asked: Question, function: Function, points: Sequence[At], 
     function = by_name(function, list(points[0]))
     watch = FunctionWatch(function, points[0])
     judge = partial(judge_black_box, asked, function, points, why, own=own, repeats=watch.repeats)
-    found = limited(asked, getattr(function, "__name__", type(function).__name__), "", judge)
+    found = limited(asked, name_of(function), "", judge)
     return held_to_proof(asked.settings, watch.told([found], asked.gradient)[0])
 
 

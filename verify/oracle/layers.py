@@ -11,7 +11,7 @@ import inspect
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from verify.oracle.gradient_run import GradientRun
 from verify.records import CaseResult, Finding, FindingKind
 from verify.running.settings import DEFAULT, Settings
 from verify.tracing.foreign_call import call_foreign
+from verify.tracing.function_call import name_of
 
 Function = Callable[..., Any]
 
@@ -109,23 +110,19 @@ def check_loss(
     return _check(_Loss(loss), arguments, at or {}, vary or {}, reference, settings)
 
 
-@dataclass
 class _Loss:
     """A function with its gradients behind it, as something that has a value and a gradient."""
 
-    whole: Function
-    used_up: str = ""
-    """What a second call with the same cache came to, where that is something else."""
-
-    @property
-    def named(self) -> Function:
+    def __init__(self, whole: Function) -> None:
+        self.whole = whole
         """The function of the user that has the arguments."""
-        return self.whole
+        self.used_up = ""
+        """What a second call with the same cache came to, where that is something else."""
 
     def outputs(self, returned: Any) -> Any:
         """The value alone."""
         if not isinstance(returned, tuple | list) or len(returned) < 2:
-            raise UsageError(f"{_name(self.whole)} returns no pair of a value and its gradient, got {returned!r:.60}")
+            raise UsageError(f"{name_of(self.whole)} returns no pair of a value and its gradient, got {returned!r:.60}")
         return returned[0]
 
     def gradients(self, returned: Any, upstream: Any) -> Any:
@@ -138,11 +135,8 @@ class _Loss:
         return tuple(scale * part for part in found) if isinstance(found, tuple) else scale * np.asarray(found)
 
 
-@dataclass
 class _Pair(_Loss):
     """A forward and its backward."""
-
-    backward: Function = field(default=lambda: None)
 
     def __init__(self, forward: Function, backward: Function) -> None:
         super().__init__(forward)
@@ -156,12 +150,10 @@ class _Pair(_Loss):
 
     def gradients(self, returned: Any, upstream: Any) -> Any:
         """What the backward answers, which must answer the same with the same cache once more."""
-        has_cache = isinstance(returned, tuple) and len(returned) > 1
-        several = has_cache and len(returned) > 2
-        received = [np.array(part) for part in (upstream if several else [upstream])]
-        cache = returned[-1:] if has_cache else ()
-        first = self.backward(*(upstream if several else [upstream]), *cache)
-        kept = copy.deepcopy(first)
+        cache = returned[-1:] if isinstance(returned, tuple) and len(returned) > 1 else ()
+        sent = list(upstream) if cache and len(returned) > 2 else [upstream]
+        received = [np.array(part) for part in sent]
+        kept = copy.deepcopy(self.backward(*sent, *cache))
         again = call_foreign(lambda: self.backward(*received, *cache))
         if again.error is not None:
             self.used_up = f"raises {type(again.error).__name__}: {again.error}"
@@ -182,7 +174,7 @@ def _check(
     options = {name: value for name, value in given.items() if name in OPTIONS}
     arguments = {name: value for name, value in given.items() if name not in OPTIONS} | dict(at)
     started = time.perf_counter()
-    _bound(layer.named, arguments, vary)
+    _bound(layer.whole, arguments, vary)
     runs = [
         _named(_check_one(layer, point, reference, settings, options), label)
         for point, label in _variants(arguments, vary)
@@ -194,20 +186,20 @@ def _check(
 def _check_one(
     layer: _Loss, point: Mapping[str, Any], reference: Any, settings: Settings, options: Mapping[str, Any]
 ) -> GradientRun:
-    name = _name(layer.named)
+    name = name_of(layer.whole)
     reals = [key for key, value in point.items() if _is_real(value)]
     variables = _variables(layer, point, reals)
     signature = inspect.Signature(
         [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in (*point, "upstream")]
     )
 
-    forward, outputs = layer.named, layer.outputs  # as variables of the closure: who traces follows those
+    forward, outputs = layer.whole, layer.outputs  # as variables of the closure: who traces follows those
 
     def value(**given: Any) -> Any:
         return outputs(forward(**{**point, **given}))
 
     def gradient(upstream: Any, **given: Any) -> Any:
-        returned = layer.named(**{**point, **given})
+        returned = layer.whole(**{**point, **given})
         layer.outputs(returned)
         return _by_name(layer.gradients(returned, upstream), variables)
 
@@ -239,7 +231,7 @@ def _variables(layer: _Loss, point: Mapping[str, Any], reals: Sequence[str]) -> 
     """Which arguments the layer has gradients of: all floats, or as many as it answers, arrays before numbers."""
 
     def answered() -> Any:
-        returned = layer.named(**copy.deepcopy(dict(point)))
+        returned = layer.whole(**copy.deepcopy(dict(point)))
         outputs = layer.outputs(returned)
         ones = tuple(np.ones(np.shape(part)) for part in outputs) if isinstance(outputs, tuple) else None
         return layer.gradients(returned, np.ones(np.shape(outputs)) if ones is None else ones)
@@ -316,7 +308,7 @@ def _bound(function: Function, arguments: Mapping[str, Any], vary: Mapping[str, 
     try:
         inspect.signature(function).bind(**dict.fromkeys({**arguments, **vary}))
     except TypeError as error:
-        raise UsageError(f"{_name(function)}: {error}; give the forward's arguments by name") from None
+        raise UsageError(f"{name_of(function)}: {error}; give the forward's arguments by name") from None
     except ValueError:  # no signature: the call will tell
         return
 
@@ -332,10 +324,6 @@ def _same(one: Any, other: Any) -> bool:
 
 def _is_real(value: Any) -> bool:
     return isinstance(value, float | list | np.ndarray | np.floating) and np.asarray(value).dtype.kind == "f"
-
-
-def _name(function: Any) -> str:
-    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _named(run: GradientRun, label: str) -> GradientRun:

@@ -11,6 +11,7 @@ import numpy as np
 
 from verify.case.case import Case
 from verify.errors import TraceError, UsageError
+from verify.tracing.function_call import name_of
 from verify.tracing.places import Place
 from verify.tracing.traced import is_traced
 from verify.tracing.untraced import trace_error
@@ -169,7 +170,7 @@ def untraceable(function: Any, error: TraceError) -> TraceError:
     >>> print(untraceable(abs, unmapped("aten.svd has no op here")).problem.message)
     cannot be traced: abs, for aten.svd has no op here
     """
-    name = getattr(function, "__name__", type(function).__name__)
+    name = name_of(function)
     remedy = "Where it is traced, a gradient is proved; give a reference in other words, or a case."
     return trace_error(f"{name}, for {error.tried}", place_of_function(function), remedy, error.kind, error.op)
 

@@ -21,7 +21,7 @@ from verify.errors import UsageError
 from verify.programs import jax_functions, torch_functions
 from verify.tracing.code_objects import closure_of, codes_of
 from verify.tracing.foreign_call import Outcome, call_foreign
-from verify.tracing.function_call import by_name, own_arguments, parts_of
+from verify.tracing.function_call import by_name, name_of, own_arguments, parts_of
 from verify.tracing.preserving import preserved
 
 FRAMEWORKS: Mapping[str, ModuleType] = {"torch": torch_functions, "jax": jax_functions}
@@ -186,7 +186,7 @@ def flattened(framework: ModuleType, function: Any, arguments: Sequence[Any] | A
         return function(**whole) if by_name else function(*whole.values())
 
     of_leaves.__signature__ = signature  # type: ignore[attr-defined]
-    of_leaves.__name__ = getattr(function, "__name__", type(function).__name__)
+    of_leaves.__name__ = name_of(function)
     of_leaves.__wrapped__ = function  # type: ignore[attr-defined]
     return Flat(of_leaves, leaves)
 

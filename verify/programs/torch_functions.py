@@ -26,6 +26,7 @@ from verify.programs.calling import (
 )
 from verify.programs.read_in_balls import ReadInBalls
 from verify.tracing.code_objects import closure_of
+from verify.tracing.function_call import name_of
 from verify.tracing.places import global_names
 from verify.tracing.traced import is_traced
 from verify.tracing.untraced import unmapped
@@ -70,7 +71,7 @@ def gradient_of(function: Any, *, constants: Collection[str] = ()) -> Callable[.
         with torch.enable_grad():
             outputs = [y for y in _outputs(call(tensors)) if y.dtype.is_floating_point]
         if not any(y.requires_grad for y in outputs):
-            raise UsageError(f"no gradient flows from the output of {_name(function)} to its inputs: it is detached")
+            raise UsageError(f"no gradient flows from the output of {name_of(function)} to its inputs: it is detached")
         pairs = [(y, seed) for y, seed in zip(outputs, seeds_for(outputs), strict=True) if y.requires_grad]
         return list(
             torch.autograd.grad(
@@ -368,7 +369,3 @@ def _outputs(answer: Any) -> list[Any]:
 
     structured(answer, one)
     return found
-
-
-def _name(function: Any) -> str:
-    return getattr(function, "__name__", type(function).__name__)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from verify.case.syntax import name_fault
 from verify.errors import UsageError, VerifyError
 from verify.tracing.foreign_call import Outcome, call_foreign
-from verify.tracing.function_call import outputs_of, own_arguments, parts_of
+from verify.tracing.function_call import name_of, outputs_of, own_arguments, parts_of
 from verify.tracing.places import place_of_traceback
 
 Array = NDArray[Any]
@@ -32,7 +32,7 @@ class Measured:
     def __init__(self, function: Function, point: Point) -> None:
         """Raises UsageError where the function raises, or returns what is no array of real numbers."""
         self.function = function
-        self.name = str(getattr(function, "__name__", type(function).__name__))
+        self.name = name_of(function)
         self.held = {name: _as_number(value) for name, value in own_arguments(point).items()}
         self._keys: tuple[str, ...] = ()
         returned = self._items(self.called(point))

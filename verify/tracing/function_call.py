@@ -17,6 +17,15 @@ Function = Callable[..., Any]
 IN_ORDER = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 
 
+def name_of(function: Any) -> str:
+    """The name that a function goes by in a report: its own, or that of its class.
+
+    >>> name_of(abs), name_of(3.0)
+    ('abs', 'float')
+    """
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def takes_order(function: Function) -> bool:
     """Whether a function takes its arguments in order, as builtins and ufuncs do, and not by name.
 
@@ -45,7 +54,7 @@ def by_name(function: Function, names: Collection[str]) -> Function:
     def called(**given: Any) -> Any:
         return function(*(given[name] for name in names))
 
-    called.__name__ = str(getattr(function, "__name__", type(function).__name__))
+    called.__name__ = name_of(function)
     if hasattr(function, "__code__"):
         functools.update_wrapper(called, function)
     return called

@@ -15,7 +15,7 @@ from verify.case.syntax import name_fault
 from verify.errors import UsageError, VerifyError, did_you_mean
 from verify.tracing.following import followed
 from verify.tracing.foreign_call import call_foreign
-from verify.tracing.function_call import outputs_of, takes_order
+from verify.tracing.function_call import name_of, outputs_of, takes_order
 from verify.tracing.places import place_of_traceback
 from verify.tracing.preserving import preserved
 from verify.tracing.recorder import Recorder
@@ -33,7 +33,7 @@ class TracedCall:
         if not callable(function):
             raise UsageError(f"expected a function, got {function!r:.60}")
         self.function = function
-        self.name = str(getattr(function, "__name__", type(function).__name__))
+        self.name = name_of(function)
         code = getattr(inspect.unwrap(function), "__code__", None)
         self.file: str = code.co_filename if code else ""
         self.line: int = code.co_firstlineno if code else 0
