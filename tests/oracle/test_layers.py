@@ -204,6 +204,8 @@ def test_options_and_arguments_of_one_name() -> None:
     [
         (lambda: check_layer(affine, affine_backward, x=SCORES), "missing a required argument: 'w'"),
         (lambda: check_layer(affine, affine_backward, **LAYER, stride=1), "unexpected keyword argument 'stride'"),
+        (lambda: check_layer(affine, affine_backward, vary={"b": []}, **LAYER), "vary has no value for b"),
+        (lambda: check_layer(affine, affine_backward, at=[LAYER]), "at takes one point"),  # type: ignore[arg-type]
         (lambda: check_layer(affine, x=SCORES), "needs forward and backward"),
         (lambda: check_loss(lambda x: x.sum(), x=SCORES), "returns no pair of a value and its gradient"),
     ],
@@ -212,3 +214,46 @@ def test_what_does_not_fit_is_said(call: Callable[[], Any], said: str) -> None:
     """With the name of what is missing."""
     with pytest.raises(verify.UsageError, match=said):
         call()
+
+
+def test_a_case_as_reference_is_looked_at_where_the_caller_says() -> None:
+    """Wrong at the given point alone: the case's own points do not stand for it."""
+    case = verify.load_case_text("case: square\ninputs: {x: {at: 3, domain: [-9, 9]}}\nstages: {f: x**2}\n")
+
+    def wrong(dout: Any, x: Any) -> Any:
+        return 2 * x * dout * (1.001 if x == 7.125 else 1.0)
+
+    assert check_layer(lambda x: (x**2, x), lambda dout, x: 2 * x * dout, x=7.125, reference=case).ok
+    assert not check_layer(lambda x: (x**2, x), wrong, x=7.125, reference=case).ok
+
+
+@pytest.mark.parametrize("factor", [1.0, 1 + 1e-6])
+def test_answers_as_people_give_them(factor: float) -> None:
+    """Lists, lists of lists, None for what has no gradient, arguments that cannot be copied, options left out."""
+    x, y = np.array([1.0, -2.0]), np.array([[0.5, 1.0], [2.0, -1.0]])
+    right = factor == 1.0
+    assert check_loss(lambda x, y: (x @ y @ x, [(y + y.T) @ x * factor, np.outer(x, x)]), x=x, y=y).ok is right
+    assert check_loss(lambda x, _y: (x @ x, (2 * x * factor, None)), x=x, _y=LABELS).ok is right
+    assert check_layer(lambda x: (x**2, x), lambda d, x: (2 * factor * d * x).tolist(), x=y).ok is right
+    assert check_layer(lambda x, xp: (xp.sin(x), x), lambda d, x: factor * d * np.cos(x), x=x, xp=np).ok is right
+
+    class Layer:
+        def forward(self, x: Any, training: bool = True) -> Any:
+            self.x = x
+            return x**2 if training else x
+
+        def backward(self, dout: Any) -> Any:
+            return 2 * factor * self.x * dout
+
+    assert check_layer(Layer(), x=x).ok is right
+
+
+def test_a_forward_without_end_is_an_error() -> None:
+    """The call that finds out what there are gradients of keeps to the limits too."""
+
+    def endless(x: Any) -> Any:
+        while True:
+            x = x + 0
+
+    run = check_layer(endless, lambda dout, _: dout, verify.Settings(call_seconds=0.5, case_seconds=1.0), x=SCORES)
+    assert not run.ok

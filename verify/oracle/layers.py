@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from verify.case.case import Case
-from verify.errors import UsageError
+from verify.case.case import Case, load_case
+from verify.case.files import find_case
+from verify.errors import LimitError, UsageError
+from verify.limits import case_limits
 from verify.oracle.check import check_gradient
 from verify.oracle.gradient_run import GradientRun
 from verify.records import CaseResult, Finding, FindingKind
 from verify.running.settings import DEFAULT, Settings
+from verify.subjects.answers import PREFIXES
 from verify.tracing.foreign_call import call_foreign
 from verify.tracing.function_call import name_of
 
@@ -127,12 +130,18 @@ class _Loss:
 
     def gradients(self, returned: Any, upstream: Any) -> Any:
         """The gradients, by arguments in order, or a mapping, for upstream gradients of 1."""
-        rest = returned[1:]
-        found = rest[0] if len(rest) == 1 else tuple(rest)
-        scale = np.asarray(upstream)
+        found = returned[1] if len(returned) == 2 else tuple(returned[1:])
         if isinstance(found, Mapping):
-            return {name: scale * part for name, part in found.items()}
-        return tuple(scale * part for part in found) if isinstance(found, tuple) else scale * np.asarray(found)
+            return {name: _scaled(part, upstream) for name, part in found.items()}
+        if isinstance(found, tuple | list):
+            parts = [_scaled(part, upstream) for part in found]
+            return parts if isinstance(found, list) else tuple(parts)
+        return _scaled(found, upstream)
+
+
+def _scaled(part: Any, upstream: Any) -> Any:
+    """A gradient times the upstream gradient; None where there is none."""
+    return None if part is None else np.asarray(upstream) * np.asarray(part)
 
 
 class _Pair(_Loss):
@@ -152,7 +161,7 @@ class _Pair(_Loss):
         """What the backward answers, which must answer the same with the same cache once more."""
         cache = returned[-1:] if isinstance(returned, tuple) and len(returned) > 1 else ()
         sent = list(upstream) if cache and len(returned) > 2 else [upstream]
-        received = [np.array(part) for part in sent]
+        received = copy.deepcopy(sent)
         kept = copy.deepcopy(self.backward(*sent, *cache))
         again = call_foreign(lambda: self.backward(*received, *cache))
         if again.error is not None:
@@ -171,10 +180,14 @@ def _check(
     settings: Settings,
 ) -> GradientRun:
     """The layer at each of its variants: one run, with the results of all."""
+    if not isinstance(at, Mapping):
+        raise UsageError(f"at takes one point here, such as at={{'x': 3.0}}, got {at!r:.60}")
     options = {name: value for name, value in given.items() if name in OPTIONS}
     arguments = {name: value for name, value in given.items() if name not in OPTIONS} | dict(at)
     started = time.perf_counter()
     _bound(layer.whole, arguments, vary)
+    for name in (name for name, values in vary.items() if not len(values)):
+        raise UsageError(f"vary has no value for {name}; leave it out, or give one")
     runs = [
         _named(_check_one(layer, point, reference, settings, options), label)
         for point, label in _variants(arguments, vary)
@@ -188,7 +201,7 @@ def _check_one(
 ) -> GradientRun:
     name = name_of(layer.whole)
     reals = [key for key, value in point.items() if _is_real(value)]
-    variables = _variables(layer, point, reals)
+    variables = _variables(layer, point, reals, settings)
     signature = inspect.Signature(
         [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in (*point, "upstream")]
     )
@@ -217,8 +230,10 @@ def _check_one(
         run = check_gradient(gradient, reference or value, settings, at=point, **asked)
     else:
         gradient.forward = value  # type: ignore[attr-defined]
-        run = check_gradient(gradient, reference, settings, **{**asked, "constants": ()})
-    if not layer.used_up:
+        case = load_case(find_case(reference)) if isinstance(reference, str) else reference
+        here = {key: value for key, value in point.items() if key in case.graph.inputs}
+        run = check_gradient(gradient, case, settings, at=here, **{**asked, "constants": ()})
+    if not layer.used_up or any(found.kind == FindingKind.NOT_DETERMINISTIC for found in run.cases[0].findings):
         return run
     said = f"the backward pass {layer.used_up} when it is called again with the same cache: the first call changes it"
     first = replace(
@@ -227,18 +242,22 @@ def _check_one(
     return replace(run, cases=(first, *run.cases[1:]))
 
 
-def _variables(layer: _Loss, point: Mapping[str, Any], reals: Sequence[str]) -> list[str]:
+def _variables(layer: _Loss, point: Mapping[str, Any], reals: Sequence[str], settings: Settings) -> list[str]:
     """Which arguments the layer has gradients of: all floats, or as many as it answers, arrays before numbers."""
 
     def answered() -> Any:
-        returned = layer.whole(**copy.deepcopy(dict(point)))
+        returned = layer.whole(**{name: _copied(value) for name, value in point.items()})
         outputs = layer.outputs(returned)
         ones = tuple(np.ones(np.shape(part)) for part in outputs) if isinstance(outputs, tuple) else None
         return layer.gradients(returned, np.ones(np.shape(outputs)) if ones is None else ones)
 
-    ran = call_foreign(answered, ours=(UsageError,))
+    try:
+        with case_limits(settings.case_seconds, settings.call_seconds, settings.case_memory):
+            ran = call_foreign(answered, ours=(UsageError,))
+    except LimitError:
+        return list(reals)  # the check meets it too, and says at which step
     if isinstance(ran.value, Mapping):
-        named = [name for name in reals if {name, f"d{name}", f"grad_{name}"} & {*ran.value}]
+        named = [name for name in reals if any(prefix + name in ran.value for prefix in PREFIXES)]
         return named or list(reals)
     count = len(ran.value) if isinstance(ran.value, tuple | list) else 1
     if ran.error is not None or count >= len(reals):
@@ -249,11 +268,10 @@ def _variables(layer: _Loss, point: Mapping[str, Any], reals: Sequence[str]) -> 
 
 def _by_name(answer: Any, variables: Sequence[str]) -> Any:
     """A tuple of gradients by the names of their arguments; what does not fit is judged as it is."""
-    if isinstance(answer, list):
-        answer = tuple(answer)
-    parts = answer if isinstance(answer, tuple) else (answer,)
+    parts = tuple(answer) if isinstance(answer, tuple | list) else (answer,)
     parts = tuple(part for part in parts if part is not None) if len(parts) > len(variables) else parts
-    if isinstance(answer, Mapping) or len(parts) != len(variables):
+    is_one_list = isinstance(answer, list) and len(variables) == 1  # perhaps the rows of one array
+    if isinstance(answer, Mapping) or is_one_list or len(parts) != len(variables):
         return answer
     return dict(zip(variables, parts, strict=True))
 
@@ -268,7 +286,7 @@ def _variants(arguments: Mapping[str, Any], vary: Mapping[str, Sequence[Any]]) -
     for chosen in itertools.product(*lists.values()):
         varied = dict(zip(lists, chosen, strict=True))
         label = ", ".join(f"{name}={part}" for name, part in varied.items())
-        yield copy.deepcopy({**arguments, **varied}), label
+        yield {name: _copied(value) for name, value in {**arguments, **varied}.items()}, label
 
 
 def _dims(point: Mapping[str, Any], variables: Sequence[str]) -> dict[str, tuple[str | int, ...]] | None:
@@ -285,7 +303,6 @@ def _halves(layer: Any) -> tuple[Function, Function]:
     """The two halves of an object that keeps its cache in itself, each time a fresh copy of it."""
     if not callable(getattr(layer, "forward", None)) or not callable(getattr(layer, "backward", None)):
         raise UsageError("check_layer needs forward and backward, or an object that has both")
-    names = list(inspect.signature(layer.forward).parameters)
 
     def forward(**arguments: Any) -> tuple[Any, Any]:
         own = copy.deepcopy(layer)
@@ -297,9 +314,7 @@ def _halves(layer: Any) -> tuple[Function, Function]:
         return own.backward(*upstream)
 
     forward.__name__ = type(layer).__name__
-    forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-    )
+    forward.__signature__ = inspect.signature(layer.forward)  # type: ignore[attr-defined]
     return forward, backward
 
 
@@ -323,7 +338,16 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, float | list | np.ndarray | np.floating) and np.asarray(value).dtype.kind == "f"
+    if not isinstance(value, float | list | np.ndarray | np.floating):
+        return False
+    array = call_foreign(lambda: np.asarray(value)).value  # None for a list of arrays of several shapes
+    return array is not None and array.dtype.kind == "f"
+
+
+def _copied(value: Any) -> Any:
+    """A copy of an argument; what cannot be copied, such as a module, is handed on."""
+    own = call_foreign(lambda: copy.deepcopy(value))
+    return value if own.error is not None else own.value
 
 
 def _named(run: GradientRun, label: str) -> GradientRun:
