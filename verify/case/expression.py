@@ -39,6 +39,7 @@ from verify.errors import (
     shortened,
 )
 from verify.graph.graph import Graph, GraphBuilder
+from verify.graph.interpret import REAL_CONSTANTS
 from verify.ops import OPS, Jump, Op, Shape
 from verify.ops.parameters import LARGEST_INTEGER, PARAMETERS, parameter_fault
 
@@ -51,7 +52,7 @@ MAX_ENTRIES = 10_000_000
 MAX_CIRCLES = 10
 """Circles among stages that are reported; more help nobody."""
 
-CONSTANTS: Mapping[str, float] = {"pi": math.pi, "e": math.e}
+CONSTANTS: Mapping[str, float] = REAL_CONSTANTS
 """Names that mean numbers, unless an input, a stage or a dim has the name."""
 CALLABLE: Mapping[str, Op] = {name: row for name, row in OPS.items() if row.spelling.startswith(f"{name}(")}
 """The ops that are written as calls; the others are operators."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from verify.graph.graph import Graph, Node
 from verify.ops import OPS
+from verify.ops.code import number
 
 _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = 1, 2, 3, 4, 5
 """How tightly a piece of a formula holds together."""
@@ -66,7 +67,7 @@ def _op_text(graph: Graph, node: Node) -> tuple[str, int]:
     if node.op in _UNARY:
         return f"{_UNARY[node.op]}{_text(graph, args[0], _SIGN)}", _SIGN
     if node.op == "power_constant":
-        return f"{_text(graph, args[0], _ATOM)}**{number_text(params['exponent'])}", _POWER
+        return f"{_text(graph, args[0], _ATOM)}**{number(params['exponent'])}", _POWER
     if node.op == "power":
         return f"{_text(graph, args[0], _ATOM)}**{_text(graph, args[1], _SIGN)}", _POWER
     if "index" in params:
@@ -101,7 +102,7 @@ def _parameter_text(key: str, value: Any) -> str:
     if key == "axis" and isinstance(value, tuple) and len(value) == 1:
         return str(value[0])
     if isinstance(value, float) and not isinstance(value, bool):
-        return number_text(value)
+        return number(value)
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
@@ -110,12 +111,3 @@ def _index_text(part: Any) -> str:
         bounds: Sequence[Any] = [part.start, part.stop, *([] if part.step is None else [part.step])]
         return ":".join("" if bound is None else str(bound) for bound in bounds)
     return "..." if part is Ellipsis else str(list(part) if isinstance(part, tuple) else part)
-
-
-def number_text(value: float) -> str:
-    """A number as short as it can be written: a whole one without its point.
-
-    >>> number_text(2.0), number_text(0.1), number_text(-0.5), number_text(1e300)
-    ('2', '0.1', '-0.5', '1e+300')
-    """
-    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))

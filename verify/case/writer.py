@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.case.case import Case, Domain, Expected, Input, OwnPoint, load_case_text
-from verify.case.expression_text import expression_text, number_text
+from verify.case.expression_text import expression_text
 from verify.case.yaml_source import scalar_value
 from verify.errors import CaseError, UsageError
 from verify.files import write_text
 from verify.graph.graph import Graph, Node
+from verify.ops.code import number
 
 Array = NDArray[Any]
 
@@ -200,7 +201,7 @@ def _domain(domain: Domain) -> str:
 def _number(value: float) -> str:
     if np.isinf(value):
         return ".inf" if value > 0 else "-.inf"
-    return "-0.0" if value == 0 and np.signbit(value) else number_text(value)
+    return "-0.0" if value == 0 and np.signbit(value) else number(value)
 
 
 def _numbers(value: Array) -> list[str]:

@@ -40,7 +40,7 @@ from verify.numbers.streams import stream
 from verify.ops import OPERAND_NAMES, OPS
 from verify.places.points import Batch
 from verify.records import SUBJECT, Unproved, Verdict, format_entry, further_methods, unravel
-from verify.truth.reference import Enclosures
+from verify.truth.reference import BOTH_ROADS, Enclosures
 
 Array = NDArray[Any]
 
@@ -412,7 +412,7 @@ class CloseLook:
         facts, exact = row.facts(allowed=allowed), math.nan
         if row.known is not None:
             truth = row.enclosed(allowed)
-            if not truth.reason and truth.road == "symbolic+taylor":
+            if not truth.reason and truth.road == BOTH_ROADS:
                 exact = truth.midpoint
         found = compare(facts.answers, exact, allowed, step_error, facts.unit)
         if found.verdict is Verdict.IMPRECISE:
@@ -491,7 +491,7 @@ class CloseLook:
             block = self.blocks[b]
             allowed = float(self.bounds[b][p, entry] + moved[b][place[p], entry])
             row, has_many = self._row(p, b, entry, known[p]), context.proved_faults[block.name] >= MOST_PROVED_FAULTS
-            plainly = _plainly_off(row.facts().answers, allowed) if has_many else ""
+            plainly = _plainly_off(row.facts(), allowed) if has_many else ""
             judgement = self._settle(p, b, entry, row.facts(allowed=allowed, held=not plainly, plainly_off=plainly))
             context.proved_faults[block.name] += not plainly and judgement.verdict is Verdict.FAIL
         for _, p, b, entry in rows[room:]:
@@ -662,12 +662,13 @@ class CloseLook:
         return "" if is_bounded else "rounding on the way forward is unbounded"
 
 
-def _plainly_off(answers: Mapping[str, float], allowed: float) -> str:
+def _plainly_off(facts: Evidence, allowed: float) -> str:
     """That a subject is off from the engine by far more than any rounding; empty where it is not."""
+    answers = facts.answers
     if "reverse" not in answers:
         return ""
     distance = abs(answers[SUBJECT] - answers["reverse"])
-    if not PLAIN * allowed < distance < math.inf or distance < math.sqrt(2.0**-53) * abs(answers["reverse"]):
+    if not PLAIN * allowed < distance < math.inf or distance < math.sqrt(facts.unit) * abs(answers["reverse"]):
         return ""
     more = f"{MOST_PROVED_FAULTS} other rows are proved to be wrong"
     return f"measured: off by {distance:.3g} from reverse, allowed {allowed:.3g}; {more}"

@@ -23,7 +23,7 @@ from verify.records import SUBJECT, Unproved, Verdict, further_methods, unravel
 from verify.subjects.formula import Cause
 from verify.subjects.interface import Interface
 from verify.subjects.subject import Subject
-from verify.truth.reference import Enclosure, Enclosures
+from verify.truth.reference import BOTH_ROADS, Enclosure, Enclosures
 from verify.truth.step_bounds import PointSteps
 
 Array = NDArray[Any]
@@ -290,7 +290,7 @@ class RowEvidence(Witness):
         truth = evidence.truth
         if truth is None or not math.isfinite(evidence.answers[method]):
             return Excuse(None)
-        if method == "symbolic" and truth.road == "symbolic+taylor":
+        if method == "symbolic" and truth.road == BOTH_ROADS:
             # SymPy's own formula is one of the two roads: it encloses the truth. What saved values cost is no excuse:
             # it is had from the engine's own rules, which SymPy is here to check.
             return Excuse(

@@ -172,10 +172,10 @@ def one_axis(value: Any, default: int = 0) -> int:
 def number(value: float) -> str:
     """A number as it is written by hand.
 
-    >>> number(2.0), number(0.5)
-    ('2', '0.5')
+    >>> number(2.0), number(0.1), number(-0.5), number(1e300)
+    ('2', '0.1', '-0.5', '1e+300')
     """
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
 
 
 def turned(text: str, rank: int) -> str:

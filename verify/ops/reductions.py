@@ -171,9 +171,6 @@ def _lower_std(builder: Any, a: int, axis: Axis = None, keepdims: bool = False, 
     return int(builder.apply("divide", length, builder.apply("sqrt", freedom)))
 
 
-_REDUCES = ("axis", "keepdims")
-
-
 # --------------------------------------------------------------------------------------------------- as it is written
 
 

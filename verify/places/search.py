@@ -23,6 +23,7 @@ from verify.graph.graph import Graph
 from verify.graph.interpret import Program, branch_argument, kinked_nodes
 from verify.numbers.streams import stream
 from verify.places.points import Batch, drawing_ends, item_dtype, search_bases
+from verify.records import UPSTREAM
 
 Array = NDArray[Any]
 
@@ -491,7 +492,7 @@ def upstream_of(output: str) -> str:
     >>> upstream_of("D")
     'upstream of D'
     """
-    return f"upstream of {output}"
+    return f"{UPSTREAM}{output}"
 
 
 def branch_name(graph: Graph, position: int) -> str:

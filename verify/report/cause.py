@@ -90,7 +90,7 @@ def repeating(row: Row, case: CaseResult, command: str = "") -> str:
         ]
         asked = f"at={{{', '.join(given)}}}, upstream={{{', '.join(seeds)}}}" if seeds else "at=at"
         return f"check_gradient(gradient, case, {asked}, points=0)"
-    if not row.file.endswith((".yaml", ".yml")):
+    if not row.file.lower().endswith((".yaml", ".yml")):
         return ""
     points = 0 if point is not None and point.own else case.points_asked
     return f"verify run {quote(row.file)} --points {points} --seed {case.seed}"

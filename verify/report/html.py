@@ -48,7 +48,7 @@ FAILING_ROWS, FEWEST_FAILING = 20_000, 20
 """Rows shown of all cases that do not pass; many share them, with at least so many each."""
 
 PASSING_ROWS, FEWEST_PASSING = 1_000, 4
-"""The same of those that pass: they are in results.csv."""
+"""The same of those that pass."""
 
 MOST_GROUPS = 12
 """Kinds of failure of a case whose points are listed."""

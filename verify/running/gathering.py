@@ -20,6 +20,7 @@ from verify.judging.rows import joined as joined_rows
 from verify.judging.step_records import step_laws
 from verify.methods.symbolic import Symbolic
 from verify.places.points import RANDOM_BLOCK, Batch, joined, own_points
+from verify.places.search import upstream_of
 from verify.places.weak_checks import Reached, Special
 from verify.records import (
     METHODS,
@@ -356,7 +357,7 @@ def point_record(batch: Batch, p: int) -> Point:
     (7, {'x': np.float64(3.0)})
     """
     values: dict[str, Any] = {name: value[p] for name, value in batch.inputs.items()}
-    values |= {f"upstream of {n}": seed[p] for n, seed in batch.upstream.items() if seed[p].ndim or seed[p] != 1}
+    values |= {upstream_of(n): seed[p] for n, seed in batch.upstream.items() if seed[p].ndim or seed[p] != 1}
     return Point(
         id=int(batch.ids[p]),
         origin=batch.origins[p],

@@ -2,7 +2,9 @@
 
 * The Taylor road runs the forward graph on series of balls (:mod:`verify.graph.taylor`). It knows neither SymPy
   nor the vector-Jacobian products, and it alone decides domains and kinks: SymPy cancels, x/x is 1 to it, also at 0.
-* The SymPy road evaluates the formulas of :mod:`verify.methods.symbolic` in balls.
+* The SymPy road evaluates the formulas of :mod:`verify.methods.symbolic` in balls. *Values* of ops that SymPy knows by
+  name come from the table's ball forms on both roads; slopes do not, and mpmath (:mod:`verify.judging.audit`, the
+  tests) holds the forms to account.
 
 Inputs are the exact binary numbers that the floats are. Both balls hold the truth, so they overlap; where they do not,
 one of the forms is wrong, the point is *disputed*, and the first node at which the roads part is named. Precision
@@ -59,6 +61,9 @@ MOST_WORK = 2_000_000
 
 SYMPY_PASSES = 4
 """Passes through the graph that SymPy's road at one point is charged for, with each precision."""
+
+BOTH_ROADS = "symbolic+taylor"
+"""The road of a truth that SymPy's formula encloses too."""
 
 OUT_OF_WORK = f"enclosure too wide: {Unproved.WORK}; --proof-work gives more"
 """Why a number is not enclosed that might be."""
@@ -230,7 +235,7 @@ class Enclosures:
         self.graph = reference.graph
         self.disputed = ""
         """Where the two roads part, empty where they agree."""
-        self.road = "taylor" if self._symbolic is None else "symbolic+taylor"
+        self.road = "taylor" if self._symbolic is None else BOTH_ROADS
         self._inputs = {name: np.asarray(value, dtype=np.float64) for name, value in inputs.items()}
         self._upstream = {name: np.asarray(value, dtype=np.float64) for name, value in upstream.items()}
         self._refusal = self._refused()
@@ -326,7 +331,7 @@ class Enclosures:
                 reason, lacks = OUT_OF_WORK, Unproved.WORK
                 break
             both = narrow and sympy is not None and _is_narrow(sympy, needed, bits)
-            found = (taylor, "symbolic+taylor" if both else "taylor", bits)
+            found = (taylor, BOTH_ROADS if both else "taylor", bits)
             if narrow:
                 reason, lacks = "", None
                 rises += 1
