@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from verify.errors import CaseError, TraceError, UsageError, VerifyError, WeakCheckWarning, WrongGradientError
     from verify.graph.graph import Graph, GraphBuilder
     from verify.oracle.check import check_gradient
-    from verify.oracle.gradient_run import GradientRun
     from verify.oracle.layers import check_layer, check_loss
+    from verify.oracle.result import GradientRun
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
     from verify.running.runner import run_case, run_cases
     from verify.running.settings import Settings
@@ -67,7 +67,7 @@ _HOMES = {
     "verify.errors": ("CaseError", "TraceError", "UsageError", "VerifyError", "WeakCheckWarning", "WrongGradientError"),
     "verify.graph.graph": ("Graph", "GraphBuilder"),
     "verify.oracle.check": ("check_gradient",),
-    "verify.oracle.gradient_run": ("GradientRun",),
+    "verify.oracle.result": ("GradientRun",),
     "verify.oracle.layers": ("check_layer", "check_loss"),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
     "verify.case.files": ("find_case", "find_case_files", "shipped_cases"),

@@ -201,7 +201,7 @@ def _tell_cache_trouble() -> str:
 
 def _interrupted(run: Run, targets: list[Target], all_rows: bool) -> int:
     """Reports what was done of a run that the user ended; an earlier report is not replaced by an empty one."""
-    from verify.report.format import plural
+    from verify.report.wording import plural
 
     written, failed = write_reports(run, targets, all_rows=all_rows) if run.cases else ([], [])
     for fault in failed:

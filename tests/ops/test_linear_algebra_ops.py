@@ -29,7 +29,7 @@ from verify.methods.reverse import unbroadcast
 from verify.methods.symbolic import Symbolic
 from verify.methods.symbolic import prepare as symbolic
 from verify.numbers import matrix_bounds
-from verify.numbers.ball_forms import head
+from verify.numbers.ball_math import head
 from verify.numbers.balls import Balls
 from verify.numbers.matrices import cofactors
 from verify.ops import OPS, Op

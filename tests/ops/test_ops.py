@@ -19,7 +19,7 @@ import vjp_costs
 from flint import arb, arb_series
 
 from verify.case.expression import graph_from_expressions
-from verify.numbers.ball_forms import tail
+from verify.numbers.ball_math import tail
 from verify.ops import OPS, Interval, Jump, Op, forgotten
 from verify.ops.row import NEEDED, by_lowering
 

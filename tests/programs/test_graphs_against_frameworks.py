@@ -17,7 +17,7 @@ import pytest
 
 from verify.errors import UsageError, WrongGradientError
 from verify.oracle.check import check_gradient
-from verify.oracle.gradient_run import GradientRun
+from verify.oracle.result import GradientRun
 from verify.records import Verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # of the frameworks' own code

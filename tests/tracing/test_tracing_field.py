@@ -12,7 +12,7 @@ import pytest
 import scipy.special
 
 from verify.oracle.check import check_gradient
-from verify.oracle.gradient_run import GradientRun
+from verify.oracle.result import GradientRun
 from verify.records import CaseResult, Verdict
 from verify.tracing.trace import trace, traced_or_reason
 

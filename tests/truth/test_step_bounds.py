@@ -19,7 +19,7 @@ from verify.case.expression import graph_from_expressions
 from verify.graph.interpret import Program
 from verify.graph.taylor import precision
 from verify.methods.central import contraction
-from verify.numbers import ball_forms
+from verify.numbers import ball_math
 from verify.ops import OPS, REAL
 from verify.strategies import expressions
 from verify.truth.reference import Reference
@@ -130,10 +130,10 @@ def test_wide_heads_hold_what_narrow_ones_give(name: str, radius: float) -> None
 def test_a_kink_has_slopes_and_no_curvature() -> None:
     """Where branches meet the hull of the slopes is known, and nothing beyond; also where a root or power is 0."""
     with precision(64, 4):
-        tied: Any = ball_forms.absolute(arb_series([arb(0, 1e-3), 1]))
+        tied: Any = ball_math.absolute(arb_series([arb(0, 1e-3), 1]))
         assert (True, True) == (bool(tied[1].contains(-1)), bool(tied[1].contains(1)))
         assert [False, False] == [tied[k].is_finite() for k in (2, 3)]
-        root: Any = ball_forms.sqrt(arb_series([0, 1]))
+        root: Any = ball_math.sqrt(arb_series([0, 1]))
         assert [True, False, False, False] == [root[k].is_finite() for k in range(4)]
         power: Any = OPS["power_constant"].ball(arb_series([0, 1]), 2.5)
         assert [True, True, True, False] == [power[k].is_finite() for k in range(4)]
@@ -142,7 +142,7 @@ def test_a_kink_has_slopes_and_no_curvature() -> None:
 def test_degree_one_is_what_it_was() -> None:
     """With two terms nothing is appended."""
     with precision(64):
-        kinked: Any = ball_forms.absolute(arb_series([0, 1]))
+        kinked: Any = ball_math.absolute(arb_series([0, 1]))
         assert 2 == kinked.length()
         assert 2 == flint.ctx.cap
 

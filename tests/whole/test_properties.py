@@ -31,8 +31,8 @@ from verify.errors import CaseError, UsageError
 from verify.graph.graph import Graph
 from verify.graph.interpret import constant_balls
 from verify.judging.context import Context
-from verify.judging.judge import Judge
 from verify.judging.rows import Block
+from verify.judging.screen import Judge
 from verify.methods import prepare
 from verify.methods.reverse import Reverse, value_and_gradient
 from verify.numbers.balls import Balls

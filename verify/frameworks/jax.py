@@ -15,7 +15,7 @@ from verify.case.case import Case, load_case
 from verify.case.files import find_case
 from verify.errors import UsageError
 from verify.oracle.check import check_gradient
-from verify.oracle.gradient_run import GradientRun
+from verify.oracle.result import GradientRun
 from verify.programs import jax_functions
 from verify.programs.calling import input_names, names_of, renamed, signature_of
 from verify.programs.functions import flattened

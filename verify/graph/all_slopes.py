@@ -21,7 +21,7 @@ import numpy as np
 from verify.graph.graph import Graph, Node
 from verify.graph.taylor import Taylor, Values, Weights, as_objects, broadcast_operands
 from verify.graph.work import Work
-from verify.numbers.ball_forms import tail
+from verify.numbers.ball_math import tail
 from verify.ops import OPS
 
 if TYPE_CHECKING:

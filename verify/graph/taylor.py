@@ -22,7 +22,7 @@ import numpy as np
 from verify.graph.graph import Graph, Node
 from verify.graph.interpret import REAL_CONSTANTS
 from verify.graph.work import CALL, Work, price_of
-from verify.numbers.ball_forms import either, head, tail
+from verify.numbers.ball_math import either, head, tail
 from verify.ops import OPS, Kink, Shape
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from verify.graph.graph import Graph, GraphBuilder, Node, lowered
 from verify.graph.interpret import Values, align
 from verify.graph.taylor import entries_of, precision, seeded
 from verify.methods.reverse import unbroadcast
-from verify.numbers.ball_forms import head, tail
+from verify.numbers.ball_math import head, tail
 from verify.numbers.balls import Balls
 from verify.ops import OPS, Jump, Op
 from verify.symbolic.pieces import piece_of

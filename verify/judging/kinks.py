@@ -40,7 +40,7 @@ from verify.graph.taylor import (
 from verify.judging.corners import Corners, shortest_direction
 from verify.methods.central import Central
 from verify.methods.reverse import Reverse
-from verify.numbers.ball_forms import tail
+from verify.numbers.ball_math import tail
 from verify.numbers.balls import Balls
 from verify.ops import OPS, Jump, Kink
 from verify.records import KinkRecord, Verdict

@@ -35,11 +35,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from verify.ops import (
+    arithmetic,
     convolution,
     einsum,
-    elementwise,
     exponentials,
     extrema,
+    hyperbolic,
     kinked,
     linear_algebra,
     products,
@@ -86,8 +87,8 @@ __all__ = [
 ]
 
 _FILES = (
-    elementwise, exponentials, trigonometric, special, kinked, products, einsum, reductions, scans, extrema, softmax,
-    shaping, linear_algebra, convolution,
+    arithmetic, exponentials, hyperbolic, trigonometric, special, kinked, products, einsum, reductions,
+    scans, extrema, softmax, shaping, linear_algebra, convolution,
 )  # fmt: skip
 
 

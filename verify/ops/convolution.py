@@ -21,7 +21,7 @@ import sympy
 from flint import arb, arb_mat
 
 from verify.errors import ShapeError
-from verify.numbers.ball_forms import ZERO, maximum
+from verify.numbers.ball_math import ZERO, maximum
 from verify.ops.axes import floats_of
 from verify.ops.ball_matrices import coefficients, entries, is_zero, product
 from verify.ops.code import Place, Whole

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import ShapeError
-from verify.numbers.ball_forms import ONE, ZERO
+from verify.numbers.ball_math import ONE, ZERO
 from verify.ops.axes import same_points
 from verify.ops.code import Place, Whole
 from verify.ops.row import Op, Shape

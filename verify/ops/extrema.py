@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.numbers.ball_forms import maximum, minimum
+from verify.numbers.ball_math import maximum, minimum
 from verify.ops.axes import along, by_halves, floats_of, reduced_shape, shift, some_entries, spread
 from verify.ops.code import Place, Whole, call
 from verify.ops.row import Op, Shape

@@ -11,7 +11,7 @@ import sympy
 from flint import arb, arb_series
 
 from verify.errors import ShapeError
-from verify.numbers.ball_forms import (
+from verify.numbers.ball_math import (
     NAN,
     ONE,
     ZERO,

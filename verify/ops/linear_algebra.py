@@ -29,7 +29,7 @@ import sympy
 from flint import arb, arb_mat, arb_series, ctx
 
 from verify.errors import ShapeError
-from verify.numbers.ball_forms import ZERO, Number, absolute, divide, head, log, sqrt
+from verify.numbers.ball_math import ZERO, Number, absolute, divide, head, log, sqrt
 from verify.numbers.matrices import cholesky_factor, cofactors, determinant, inverse, log_abs_determinant, solution
 from verify.ops.axes import per_matrix, stacked
 from verify.ops.ball_matrices import coefficients, entries, product, solved

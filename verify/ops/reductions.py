@@ -11,7 +11,7 @@ import sympy
 from flint import arb
 
 from verify.errors import ShapeError
-from verify.numbers.ball_forms import ZERO, Number, length
+from verify.numbers.ball_math import ZERO, Number, length
 from verify.ops.axes import along, by_halves, count, floats_of, reduced_shape, shift, some_entries, spread
 from verify.ops.code import TINY, Place, Whole, call, number
 from verify.ops.row import Op, Shape, UnitBall

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import ShapeError
-from verify.numbers.ball_forms import ZERO
+from verify.numbers.ball_math import ZERO
 from verify.ops import code
 from verify.ops.axes import one_axis, same_points, shift
 from verify.ops.code import Picked, Place, Whole, call, reshaped_back

@@ -7,7 +7,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from verify.numbers.ball_forms import ONE, ZERO, Number, divide, log
+from verify.numbers.ball_math import ONE, ZERO, Number, divide, log
 from verify.ops.axes import along, each_along, floats_of, reduced_shape, shift, some_entries, spread
 from verify.ops.code import Place, Whole, call
 from verify.ops.row import Op, Shape

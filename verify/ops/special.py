@@ -11,7 +11,7 @@ import numpy as np
 import sympy
 from flint import arb
 
-from verify.numbers.ball_forms import by_series, inside
+from verify.numbers.ball_math import by_series, inside
 from verify.ops.code import entrywise
 from verify.ops.row import POSITIVE, Op
 

@@ -9,7 +9,7 @@ import numpy as np
 import sympy
 from flint import arb, arb_series
 
-from verify.numbers.ball_forms import NAN, ZERO, Number, by_series, divide, head, inside, rising, without_slope
+from verify.numbers.ball_math import NAN, ZERO, Number, by_series, divide, head, inside, rising, without_slope
 from verify.ops.code import entrywise
 from verify.ops.row import Interval, Jump, Op
 
@@ -53,6 +53,10 @@ def _arctan_vjp(g: Any, y: Any, a: Any) -> Any:
 
 
 ROWS = (
+    Op("sin", example="sin(u)", ulps=1.0, forward=np.sin, vjps=(lambda g, y, a: g * np.cos(a),),
+       exact=mpmath.sin, sympy=sympy.sin, ball=lambda a: a.sin(), code=entrywise("np.sin({A})", "np.cos({A})")),
+    Op("cos", example="cos(u)", ulps=1.0, forward=np.cos, vjps=(lambda g, y, a: -g * np.sin(a),),
+       exact=mpmath.cos, sympy=sympy.cos, ball=lambda a: a.cos(), code=entrywise("np.cos({A})", "-np.sin({A})")),
     Op("tan", example="tan(u / 2)", ulps=4.0, forward=np.tan, vjps=(lambda g, y, a: g * (1.0 + y * y),),
        exact=mpmath.tan, sympy=sympy.tan, ball=lambda a: a.tan(), code=entrywise("np.tan({A})", "1 / np.cos({A})**2")),
     Op("arcsin", example="arcsin(u / 2)", domain=(UP_TO_ONE,), ulps=4.0, forward=np.arcsin, vjps=(_arcsin_vjp,),

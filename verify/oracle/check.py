@@ -22,9 +22,9 @@ from verify.limits import case_limits, step
 from verify.oracle.case_check import Question, judge_case, with_simplest
 from verify.oracle.forward import differing, held_against, unjudged
 from verify.oracle.function_check import judge_function
-from verify.oracle.gradient_run import GradientRun
 from verify.oracle.outer_kinks import held_at_outer_kinks
 from verify.oracle.overrides import adapted, points_of
+from verify.oracle.result import GradientRun
 from verify.places.sizes import other_sizes
 from verify.programs.functions import asked_of
 from verify.records import METHODS, SUBJECT, CaseResult, Finding, FindingKind

@@ -21,7 +21,7 @@ from verify.case.files import find_case
 from verify.errors import LimitError, UsageError
 from verify.limits import case_limits
 from verify.oracle.check import check_gradient
-from verify.oracle.gradient_run import GradientRun
+from verify.oracle.result import GradientRun
 from verify.records import CaseResult, Finding, FindingKind
 from verify.running.settings import DEFAULT, Settings
 from verify.subjects.answers import PREFIXES

@@ -21,7 +21,7 @@ from verify.case.case import Case
 from verify.errors import CaseError
 from verify.graph.derivative import Differentiator, Unsupported
 from verify.judging.context import MOST_SUSPICIOUS_WORK, Context
-from verify.judging.judge import Judge
+from verify.judging.screen import Judge
 from verify.methods import prepare
 from verify.oracle.kept_points import keep_point
 from verify.places.points import Batch

@@ -10,8 +10,8 @@ from shlex import quote
 
 from verify.errors import line_of
 from verify.records import SUBJECT, UPSTREAM, WRONG_FIGURE, CaseResult, Finding, Row, Run, format_entry
-from verify.report.format import ascii_safe, full, is_written_out, magnitude, plural, short
 from verify.report.select import Cause, failure_groups
+from verify.report.wording import ascii_safe, full, is_written_out, magnitude, plural, short
 
 LONGEST = 120
 """Characters of the line."""
@@ -68,7 +68,7 @@ def repeating(row: Row, case: CaseResult, command: str = "") -> str:
     """The command, or the call in Python, that repeats just what failed; empty where there is none.
 
     ``command`` is the one that judged a gradient under test; one that was judged by a call is called again, with what
-    :func:`~verify.report.format.point_literal` writes as ``at`` where it writes all of it.
+    :func:`~verify.report.wording.point_literal` writes as ``at`` where it writes all of it.
 
     >>> row = Row("square", "x", (), "gradient", 0, "cases/square.yaml", 3)
     >>> repeating(row, CaseResult("square", "cases/square.yaml", seed=7, points_asked=64))

@@ -35,8 +35,8 @@ from verify.records import (
     pairs_of,
     unravel,
 )
-from verify.report.format import shape_text
 from verify.report.select import differences
+from verify.report.wording import shape_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,7 +17,9 @@ from verify.errors import printable
 from verify.files import write_text
 from verify.records import SUBJECT, CaseResult, Point, Row, Run, StageRecord, Verdict, format_entry, pairs_of
 from verify.report.cause import extent, finding_cause, repeating, row_cause
-from verify.report.format import (
+from verify.report.plot import step_plot
+from verify.report.select import causes, failure_groups, subject_rows, worst_rows
+from verify.report.wording import (
     ABSENT,
     LARGE,
     array_text,
@@ -32,8 +34,6 @@ from verify.report.format import (
     short,
     summary_of,
 )
-from verify.report.plot import step_plot
-from verify.report.select import causes, failure_groups, subject_rows, worst_rows
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -17,7 +17,7 @@ from typing import Any
 
 from verify.files import write_text
 from verify.records import COLUMNS, VERDICTS, CaseResult, Rows, Run, VariableResult
-from verify.report.format import caveats
+from verify.report.wording import caveats
 
 SCHEMA = 1
 """Version of the layout."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from verify.records import StepLaw
-from verify.report.format import magnitude
+from verify.report.wording import magnitude
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -26,7 +26,8 @@ from verify.records import (
     pairs_of,
 )
 from verify.report.cause import extent, repeating, row_cause
-from verify.report.format import (
+from verify.report.select import causes, subject_rows
+from verify.report.wording import (
     ABSENT,
     array_text,
     caveats,
@@ -41,7 +42,6 @@ from verify.report.format import (
     shape_text,
     short,
 )
-from verify.report.select import causes, subject_rows
 
 if TYPE_CHECKING:
     from rich.console import Console

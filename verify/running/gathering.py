@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from verify.case.case import Case
 from verify.graph.derivative import ClosedForm, Differentiator
 from verify.judging.context import Context
-from verify.judging.judge import Judge
 from verify.judging.power import Strength, strength
 from verify.judging.rows import CODE, Block, RowKey
 from verify.judging.rows import joined as joined_rows
+from verify.judging.screen import Judge
 from verify.judging.step_records import step_laws
 from verify.methods.symbolic import Symbolic
 from verify.places.points import RANDOM_BLOCK, Batch, joined, own_points

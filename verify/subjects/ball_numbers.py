@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from flint import arb
 
-from verify.numbers import ball_forms
+from verify.numbers import ball_math
 from verify.ops import OPS
 
 EXACT_BITS = 20
@@ -128,7 +128,7 @@ class BallNumber:
         return self
 
     def __abs__(self) -> Self:
-        return self.like(ball_forms.absolute(self.ball))
+        return self.like(ball_math.absolute(self.ball))
 
     def __float__(self) -> float:
         raise NoFormulaError("the code turns its numbers into floats")
@@ -142,8 +142,8 @@ class BallNumber:
     __rsub__ = _operation(operator.sub, swapped=True)
     __mul__ = _operation(operator.mul)
     __rmul__ = _operation(operator.mul, swapped=True)
-    __truediv__ = _operation(ball_forms.divide)
-    __rtruediv__ = _operation(ball_forms.divide, swapped=True)
+    __truediv__ = _operation(ball_math.divide)
+    __rtruediv__ = _operation(ball_math.divide, swapped=True)
     __pow__ = _operation(_power)
     __rpow__ = _operation(_power, swapped=True)
 

@@ -41,7 +41,7 @@ from verify.graph.taylor import (
 )
 from verify.graph.work import OutOfWorkError, Work
 from verify.methods.symbolic import Symbolic, enclosed
-from verify.numbers.ball_forms import head
+from verify.numbers.ball_math import head
 from verify.ops import OPERAND_NAMES, OPS, Interval
 from verify.records import Unproved
 from verify.symbolic.pieces import TooLargeError, piece_of

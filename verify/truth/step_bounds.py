@@ -31,7 +31,7 @@ from verify.graph.graph import Graph
 from verify.graph.interpret import Program, constant_balls, dtype_of
 from verify.graph.taylor import Entry, Taylor, Values, contracted, entries_of, is_finite, precision
 from verify.methods.central import contraction
-from verify.numbers.ball_forms import head
+from verify.numbers.ball_math import head
 from verify.numbers.balls import Balls
 from verify.truth.reference import FIRST_BITS, first_lost, float_above, point_balls, reason_lost
 

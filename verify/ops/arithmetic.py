@@ -1,4 +1,4 @@
-"""Ops that work entry by entry and are smooth in their domain."""
+"""Arithmetic, powers and roots, entry by entry and smooth in their domain."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import numpy as np
 import sympy
 from flint import arb, arb_series, ctx
 
-from verify.numbers.ball_forms import NAN, ONE, ZERO, Number, divide, head, log, rising, sqrt, without_slope
+from verify.numbers.ball_math import NAN, ONE, ZERO, Number, divide, head, log, rising, sqrt, without_slope
 from verify.ops.code import Entrywise, entrywise, number
 from verify.ops.row import NONNEGATIVE, NONZERO, POSITIVE, REAL, Op, exact_rational
 from verify.ops.sympy_forms import real_function
 from verify.ops.texts import PRODUCT, SIGN, SUM
 from verify.ops.trials import UNARY, entry_by_entry
-
-# --------------------------------------------------------------------------------------------------------- powers
 
 
 def _power_constant_vjp(g: Any, y: Any, a: Any, exponent: float) -> Any:
@@ -99,66 +97,6 @@ def _exact_cbrt(a: Any) -> Any:
     return mpmath.sign(a) * mpmath.cbrt(abs(a))
 
 
-# --------------------------------------------------------------------------------------- sigmoid and hyperbolic tangent
-
-
-def _sigmoid(a: Any) -> Any:
-    e = np.exp(-np.abs(a))  # never overflows, whatever the sign of a
-    return np.where(a >= 0, 1.0, e) / (1.0 + e)
-
-
-def _sigmoid_vjp(g: Any, y: Any, a: Any) -> Any:
-    e = np.exp(-np.abs(a))  # y * (1 - y) loses every digit from a = 37 on
-    return g * (e / ((1.0 + e) * (1.0 + e)))
-
-
-def sigmoid_ball(a: Number) -> Number:
-    """``1 / (1 + exp(-a))``, without a huge power for a < 0, and finite for a ball of any width.
-
-    >>> float(sigmoid_ball(arb(0))), bool(sigmoid_ball(arb(-1e300)).is_finite())
-    (0.5, True)
-    >>> bool(sigmoid_ball(arb(0, 1e9)).is_finite())
-    True
-    """
-    negative = head(a) < 0
-    e = a.exp() if negative else (-a).exp()
-    if head(e) > -1:
-        return divide(e if negative else ONE, 1 + e)
-    return (1 + _tanh_ball(a / 2)) / 2
-
-
-def _tanh_vjp(g: Any, y: Any, a: Any) -> Any:
-    e = np.exp(-2.0 * np.abs(a))  # 1 - y**2 loses every digit from a = 19 on, and cosh overflows at 711
-    return g * (4.0 * e / ((1.0 + e) * (1.0 + e)))
-
-
-def _tanh_ball(a: Number) -> Number:
-    """Flint's series lack it: y = tanh(a) and z = 1 - y**2 grow coefficient by coefficient from y' = z a'."""
-    if isinstance(a, arb):
-        return _tanh(a)
-    value = a[0]
-    if ctx.cap == 2:
-        return arb_series([_tanh(value), a[1] * _sech(value) ** 2])
-    y, z = [_tanh(value)], [_sech(value) ** 2]
-    moves = [k * a[k] for k in range(1, ctx.cap)]
-    for k in range(1, ctx.cap):
-        y.append(sum((z[j] * moves[k - 1 - j] for j in range(k)), ZERO) / k)
-        z.append(-sum((y[i] * y[k - i] for i in range(k + 1)), ZERO))
-    return arb_series(y)
-
-
-def _tanh(value: arb) -> arb:
-    """Wide balls too, on which flint gives up: tanh rises, so the ends of the ball have the ends of the result."""
-    y = value.tanh()
-    return y if y.is_finite() or not value.is_finite() else value.lower().tanh().union(value.upper().tanh())
-
-
-def _sech(value: arb) -> arb:
-    """The same; sech falls with the distance from 0."""
-    y = value.sech()
-    return y if y.is_finite() or not value.is_finite() else value.abs_lower().sech().union(value.abs_upper().sech())
-
-
 EXPONENTS = (0.0, 1.0, 2.0, 3.0, 7.0, -1.0, -2.0, -3.0, 0.5, 2.5, -0.5, 0.125)
 """All held by float32 too: rounding the literal is no part of the op's own error."""
 
@@ -196,11 +134,6 @@ ROWS = (
        exact=mpmath.fneg, sympy=operator.neg, ball=operator.neg, code=entrywise("-{a}", "-1", levels=(SIGN,))),
     Op("positive", spelling="+a", example="+u", ulps=0.0, forward=np.positive, vjps=(lambda g, y, a: g,),
        exact=operator.pos, sympy=operator.pos, ball=operator.pos, code=entrywise("+{a}", "1", levels=(SIGN,))),
-    Op("exp", example="exp(u)", ulps=3.0, reach=(700.0, 85.0), source="CS231n, Optimization 2",
-       forward=np.exp, vjps=(lambda g, y, a: g * y,),
-       exact=mpmath.exp, sympy=sympy.exp, ball=lambda a: a.exp(), code=entrywise("np.exp({A})", "{y}")),
-    Op("log", example="log(u)", domain=(POSITIVE,), ulps=4.0, forward=np.log, vjps=(lambda g, y, a: g / a,),
-       exact=mpmath.log, sympy=sympy.log, ball=log, code=entrywise("np.log({A})", "1 / {a}")),
     Op("sqrt", example="sqrt(u)", domain=(NONNEGATIVE,), forward=np.sqrt, vjps=(lambda g, y, a: g / (2.0 * y),),
        exact=mpmath.sqrt, sympy=sympy.sqrt, ball=sqrt, code=entrywise("np.sqrt({A})", "0.5 / {y}")),
     Op("cbrt", example="cbrt(u)", ulps=4.0, forward=np.cbrt, vjps=(lambda g, y, a: g / (3.0 * (y * y)),),
@@ -212,22 +145,4 @@ ROWS = (
        forward=np.reciprocal, vjps=(lambda g, y, a: -(g * (y * y)),),
        exact=lambda a: 1 / a, sympy=lambda a: 1 / a, ball=lambda a: divide(ONE, a),
        code=entrywise("1 / {a}", "-1 / {a}**2")),
-    Op("sigmoid", example="sigmoid(u)", ulps=4.0, reach=(700.0, 85.0), source="CS231n, Optimization 2",
-       forward=_sigmoid, vjps=(_sigmoid_vjp,),
-       exact=lambda a: 1 / (1 + mpmath.exp(-a)), sympy=lambda a: 1 / (1 + sympy.exp(-a)), ball=sigmoid_ball,
-       code=entrywise("sigmoid({A})", "sigmoid({A}) * sigmoid(-{a})")),
-    Op("tanh", example="tanh(u)", ulps=2.0, reach=(700.0, 85.0), forward=np.tanh, vjps=(_tanh_vjp,),
-       exact=mpmath.tanh, sympy=sympy.tanh, ball=_tanh_ball, code=entrywise("np.tanh({A})", "1 / np.cosh({A})**2")),
-    Op("sin", example="sin(u)", ulps=1.0, forward=np.sin, vjps=(lambda g, y, a: g * np.cos(a),),
-       exact=mpmath.sin, sympy=sympy.sin, ball=lambda a: a.sin(), code=entrywise("np.sin({A})", "np.cos({A})")),
-    Op("cos", example="cos(u)", ulps=1.0, forward=np.cos, vjps=(lambda g, y, a: -g * np.sin(a),),
-       exact=mpmath.cos, sympy=sympy.cos, ball=lambda a: a.cos(), code=entrywise("np.cos({A})", "-np.sin({A})")),
 )  # fmt: skip
-
-HELPERS = {"sigmoid": '''\
-def sigmoid(a):
-    """1 / (1 + exp(-a)), without overflow."""
-    e = np.exp(-np.abs(a))
-    return np.where(a >= 0, 1.0, e) / (1.0 + e)
-'''}  # fmt: skip
-"""Imports and functions that a printed module brings along where it names them."""
