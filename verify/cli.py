@@ -11,7 +11,14 @@ import os
 import sys
 
 from verify.options import RUN_OPTIONS, SCORE_OPTIONS, add_run_options, check_arguments, positive_count, settings
-from verify.report.formats import FORMATS, asked_targets, make_sure_of, usual_targets, write_reports
+from verify.report.formats import (
+    FORMATS,
+    asked_targets,
+    earlier_reports,
+    make_sure_of,
+    usual_targets,
+    write_reports,
+)
 from verify.version import __version__
 
 TYPE_CHECKING = False  # typing itself would slow 'verify --help' down; checkers read the name all the same
@@ -147,7 +154,7 @@ def _add_run(parser: _Parser) -> None:
     parser.add_argument(
         "--reports",
         metavar="DIR",
-        help="write the CSV tables and index.html here (default: reports, unless --csv, --html or --json is given)",
+        help="write the CSV tables and index.html here (default: reports, where neither cases nor reports are named)",
     )
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first case that does not pass")
     parser.add_argument(
@@ -186,7 +193,8 @@ def _run(args: argparse.Namespace) -> int:
         return _interrupted(stop.run, targets, args.all_rows)
     if not (args.no_cache or said):
         _tell_cache_trouble()  # a disk that filled up meanwhile
-    return _reported(replace(run, command=join(["verify", *args.command_line])), targets, args.all_rows)
+    told = replace(run, command=join(["verify", *args.command_line]))
+    return _reported(told, targets, args.all_rows, is_part=bool(args.paths or args.pick))
 
 
 def _tell_cache_trouble() -> str:
@@ -203,10 +211,12 @@ def _interrupted(run: Run, targets: list[Target], all_rows: bool) -> int:
     """Reports what was done of a run that the user ended; an earlier report is not replaced by an empty one."""
     from verify.report.wording import plural
 
+    replaced = earlier_reports(targets)
     written, failed = write_reports(run, targets, all_rows=all_rows) if run.cases else ([], [])
     for fault in failed:
         print(f"verify: {fault}", file=sys.stderr)
     so_far = f"{plural(len(run.cases), 'result')} so far, as incomplete, in {', '.join(map(str, written))}"
+    so_far += ", in place of earlier reports" if replaced else ""
     print(f"verify: interrupted; {so_far if written else 'no results'}", file=sys.stderr)
     return INTERRUPTED
 
@@ -224,22 +234,26 @@ def _default_cases() -> Path:
 
 
 def _targets(args: argparse.Namespace) -> list[Target]:
-    """What a run writes: what was asked for, or else what is usual."""
+    """What a run writes: what was asked for; of all cases, where nobody asked, what is usual."""
     asked = asked_targets(vars(args))
-    if args.reports is None and asked:
-        return asked
-    return asked + usual_targets("reports" if args.reports is None else args.reports)
+    if args.reports is None:
+        return asked if asked or args.paths or args.pick else usual_targets("reports")
+    return asked + usual_targets(args.reports)
 
 
-def _reported(run: Run, targets: list[Target], all_rows: bool) -> int:
+def _reported(run: Run, targets: list[Target], all_rows: bool, *, is_part: bool) -> int:
     """Writes the reports, then prints the table: who closes the pipe early still has the reports.
+
+    A run of some cases, ``is_part``, may take the place of a report of all, and says so.
 
     Raises UsageError at last where a report could not be written: the table and the other reports are there.
     """
     from verify.errors import UsageError
     from verify.report.select import kept_rows, reduced
     from verify.report.terminal import make_console, print_run
+    from verify.report.wording import plural
 
+    replaced = earlier_reports(targets) if is_part or run.left_out else []
     written, failed = write_reports(run, targets, all_rows=all_rows)
     print_run(run, make_console())
     if written:
@@ -247,6 +261,9 @@ def _reported(run: Run, targets: list[Target], all_rows: bool) -> int:
         told = kept if all_rows else kept_rows(reduced(run))
         left_out = f" with {told:,} of {kept:,} rows; --all-rows writes them all" if told < kept else ""
         print("Wrote " + ", ".join(map(str, written)) + left_out)
+    if replaced:
+        had = f"this run had {plural(len(run.cases), 'result')} alone"
+        print(f"They took the place of earlier reports, {', '.join(map(str, replaced))}; {had}")
     if failed:
         raise UsageError("; ".join(failed))
     return run.exit_code
@@ -309,7 +326,7 @@ def _check(args: argparse.Namespace) -> int:
     if not args.forget:
         _tell_cache_trouble()
     run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get))
-    return _reported(replace(run, command=join(["verify", *args.command_line])), targets, args.all_rows)
+    return _reported(replace(run, command=join(["verify", *args.command_line])), targets, args.all_rows, is_part=True)
 
 
 # ------------------------------------------------------------------------------------------------------------ show

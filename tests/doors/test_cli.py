@@ -168,6 +168,24 @@ def test_reports_are_written_by_default(capsys: pytest.CaptureFixture[str]) -> N
     assert str(Path("reports") / "index.html") in capsys.readouterr().out
 
 
+def test_some_cases_never_replace_the_report_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who names cases, or some of them, gets no report unasked; who asks for one over another is told so."""
+    wrong = write("a_wrong", WRONG)
+    assert verify("run", "--points", "2") == 1
+    assert "took the place" not in capsys.readouterr().out
+    whole = {path: path.read_bytes() for path in Path("reports").iterdir()}
+    assert verify("run", str(wrong), "--points", "2") == 1
+    assert verify("run", "-k", "square", "--points", "2") == 1
+    assert "Wrote" not in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in Path("reports").iterdir()} == whole
+    assert verify("run", "-k", "square.yaml", "--points", "2", "--reports", "reports") == 0
+    told = capsys.readouterr().out
+    assert "They took the place of earlier reports, reports/results.csv, " in told
+    assert "this run had 1 result alone" in told
+    assert verify("run", "--points", "2", "--fail-fast") == 1
+    assert "They took the place" in capsys.readouterr().out
+
+
 def test_only_the_reports_that_were_asked_for() -> None:
     """--csv, --html and --json each write their own and nothing else."""
     assert verify("run", "--points", "4", "--csv", "tables", "--html", "a/page.html", "--json", "run.json") == 0

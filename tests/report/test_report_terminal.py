@@ -188,7 +188,7 @@ def test_a_failing_run_is_told_in_forty_lines() -> None:
     lines = sum(text.count("\n") + 2 for _, text in told)
     assert lines <= MOST_LINES
     assert 1 <= sum("where     " in text for _, text in told) < len(told) - 1
-    assert "more; the page and results.csv have them" in told[-1][1]
+    assert "more; --html FILE and --csv DIR write all of them" in told[-1][1]
     assert "more;" not in "".join(text for _, text in describe_causes([with_suspects(2)]))
 
 

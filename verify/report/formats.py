@@ -38,6 +38,10 @@ class Format:
         import importlib
 
         importlib.import_module(self.module).write(run, path)
+        return self.places(path)
+
+    def places(self, path: Path) -> list[Path]:
+        """The files that are written where this path is given."""
         return [path / name for name in self.files] or [path]
 
 
@@ -124,6 +128,15 @@ def make_sure_of(targets: list[Target]) -> None:
         if not kind.files and target.is_dir():
             message = f"cannot write the report {path}: it is a folder. Give a file name, such as {path / 'index.html'}"
             raise UsageError(message)
+
+
+def earlier_reports(targets: list[Target]) -> list[Path]:
+    """The files that reports would take the place of.
+
+    >>> earlier_reports(usual_targets("nowhere"))
+    []
+    """
+    return [place for kind, path in targets for place in kind.places(path) if place.is_file()]
 
 
 def write_reports(run: Run, targets: list[Target], *, all_rows: bool) -> tuple[list[Path], list[str]]:

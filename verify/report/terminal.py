@@ -252,7 +252,7 @@ def describe_causes(cases: Sequence[CaseResult], command: str = "") -> list[tupl
             lines = text.count("\n") + 2
         if number and lines > room - 2:
             hidden = plural(len(found) - number, "cause")
-            told.append(("", f"{hidden} of failure more; the page and results.csv have them"))
+            told.append(("", f"{hidden} of failure more; --html FILE and --csv DIR write all of them"))
             break
         room -= lines
         seen.add(at)
