@@ -164,7 +164,7 @@ def test_reports_come_before_the_table() -> None:
 def test_reports_are_written_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     """Without options the tables and the page go to the folder reports, and the command says so."""
     assert verify("run", "--points", "4") == 0
-    assert files("reports") == ["index.html", "points.csv", "results.csv", "summary.csv"]
+    assert files("reports") == ["index.html", "pages", "points.csv", "results.csv", "summary.csv"]
     assert str(Path("reports") / "index.html") in capsys.readouterr().out
 
 
@@ -198,7 +198,7 @@ def test_only_the_reports_that_were_asked_for() -> None:
 def test_reports_and_one_more() -> None:
     """--reports besides --json writes both."""
     assert verify("run", "--points", "4", "--reports", "out", "--json", "run.json") == 0
-    assert files("out") == ["index.html", "points.csv", "results.csv", "summary.csv"]
+    assert files("out") == ["index.html", "pages", "points.csv", "results.csv", "summary.csv"]
     assert Path("run.json").is_file()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,14 +16,16 @@ import sample_run
 
 from verify.errors import UsageError, printable
 from verify.records import METHODS, CaseResult, Run
-from verify.report.html import FEWEST_PASSING, MOST_ROWS, PASSING_ROWS, array, number, render
+from verify.report.html import MOST_ROWS, PAGE_OF_CASE, PASSING_ROWS, array, number, pages, render
 from verify.report.html import write as write_html
+from verify.report.pages import write as write_pages
 
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "input", "link"}
 KNOWN = {
     *("html", "head", "meta", "title", "style", "body", "a", "header", "main", "section", "article", "footer"),
     *("h1", "h2", "h3", "h4", "p", "b", "br", "span", "div", "code", "pre", "data", "dl", "dt", "dd", "ul", "li"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary"),
+    *("script", "link", "label", "input", "output"),
 }
 
 
@@ -48,10 +52,10 @@ class Page(HTMLParser):
             self.faults.append(f"attribute twice in {tag}")
         if tag not in VOID:
             self.open.append(tag)
-        if tag == "tr" and "details" in self.open:
+        if tag == "tr":
             self.rows[-1] += 1
-        if tag == "details":
-            self.rows.append(0)
+        if tag == "table":
+            self.rows.append(-1)  # the heading
 
     def handle_endtag(self, tag: str) -> None:
         """Notes an end tag that does not end the innermost element."""
@@ -60,7 +64,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Gathers text."""
-        self.texts.append(data)
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.texts.append(data)
 
     @property
     def text(self) -> str:
@@ -97,7 +102,7 @@ def test_tags_are_balanced_and_ours(page: Page) -> None:
 
 def test_the_checker_sees_faults() -> None:
     """The twin: a stray tag, a foreign tag and an open one are found."""
-    assert 3 == len(Page("<p></b><script></script><div>").faults)
+    assert 3 == len(Page("<p></b><iframe></iframe><div>").faults)
 
 
 def test_hostile_text_is_shown_as_text(page: Page) -> None:
@@ -120,6 +125,12 @@ def test_hostile_text_reaches_no_attribute_but_labels(page: Page) -> None:
         "role",
         "tabindex",
         "value",
+        "data-key",
+        "type",
+        "hidden",
+        "placeholder",
+        "autocomplete",
+        "spellcheck",
     }
     allowed |= {"aria-label", "aria-labelledby", "aria-hidden", "lang", "charset", "name", "content", "http-equiv"}
     assert set() == {name for _, attrs in page.tags for name in attrs} - allowed
@@ -136,7 +147,11 @@ def test_nothing_is_loaded(source: str, page: Page) -> None:
     assert set() == {href for href in page.attributes("href") if not href.startswith("#")}
     style = source[source.index("<style>") : source.index("</style>")]
     assert [] == re.findall(r"url\(|@import|https?:", style)
-    assert "default-src 'none'; style-src 'unsafe-inline'" in page.attributes("content")
+    script = source[source.index("<script>") + 8 : source.index("</script>")]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    rules = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert rules in page.attributes("content")
+    assert (1, True) == (source.count("<script"), len(script) < 5_000)
 
 
 def test_links_lead_somewhere(page: Page) -> None:
@@ -166,11 +181,15 @@ def test_the_outcome_is_at_the_top(run: Run, page: Page) -> None:
 
 
 def test_what_failed_is_told_before_the_cases(source: str) -> None:
-    """The failing row's values in full, the suspect, the place and the point to paste stand above the sections."""
-    failed = source[source.index('id="failed"') : source.index('<section class="case"')]
+    """Cause, place and what repeats it stand above the cases; values in full, suspect and the point with the case."""
+    failed = source[source.index('id="failed"') : source.index('<section id="cases"')]
     told = Page(failed[failed.index(">") + 1 :]).text
-    parts = ("reverse: a wrong local derivative or accumulation", "cases/wrong_engine.yaml:5", "2.0616293653677373")
-    assert [] == [part for part in (*parts, "at = {'x': 3.0, 'y': -4.0}", "unknown op 'sigmiod'") if part not in told]
+    parts = ("reverse: a wrong local derivative or accumulation", "cases/wrong_engine.yaml:5", "unknown op 'sigmiod'")
+    assert [] == [part for part in (*parts, "verify run cases/wrong_engine.yaml") if part not in told]
+    case = source[source.index('<section class="case" id="wrong_engine"') :]
+    told = Page(case[: case.index("</section>")]).text
+    assert [] == [part for part in ("2.0616293653677373", "at = {'x': 3.0, 'y': -4.0}", "suspect") if part not in told]
+    assert told.index("suspect") < told.index("Function")
 
 
 def test_verdicts_are_text(page: Page) -> None:
@@ -190,28 +209,110 @@ def test_stages_show_both_passes(source: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [MOST_ROWS - 1, MOST_ROWS, MOST_ROWS + 1, 5000])
-def test_rows_are_bounded_and_the_failing_come_first(rows: int) -> None:
-    """At most 200 rows a case; a failing row at the very end of a long run is among them, first."""
+@pytest.mark.parametrize("failing", [0, 1, 5000])
+def test_rows_are_bounded_and_none_that_passes_stands_among_those_that_fail(rows: int, failing: int) -> None:
+    """At most 200 failing rows, one at the very end of a long run among them; of what passes, the worst few alone."""
     codes = np.zeros(rows, np.int8)
-    codes[-1] = 4
+    codes[rows - min(failing, rows) :] = 4
     values = {m: np.arange(rows, dtype=float) for m in METHODS}
     found = sample_run.rows_of(np.arange(rows), np.zeros(rows, int), values, codes, "at the very end", "somebody")
     case = CaseResult("long", "long.yaml", variables=(sample_run.variable_of("long", "x", found),))
     text = render(sample_run.run_of(case))
-    page = Page(text)
-    assert [min(rows, MOST_ROWS) + 1] == page.rows
-    assert f"{min(rows, MOST_ROWS)} of {rows:,}" in page.text
-    body = text[text.index("<summary>") :]
-    first = body[body.index("<tbody>") : body.index("</tr>", body.index("<tbody>"))]
-    assert "at the very end" in first
+    title = "Rows that do not pass" if failing else "Worst rows"
+    table = text[text.index(f"<h3>{title}</h3>") :]
+    page = Page(table[table.index("<table") : table.index("</table>") + 8])
+    assert ([], True) == (page.faults, page.rows[0] <= PASSING_ROWS or failing > 0)
+    if failing:
+        assert [min(rows, failing, MOST_ROWS)] == page.rows
+        assert page.text.count("at the very end") == page.rows[0]
+        assert f"{page.rows[0]} of {min(rows, failing):,}" in page.text
 
 
-def test_many_cases_share_the_page() -> None:
-    """Hundreds of cases show fewer rows each, so that the page can still be opened."""
+def pages_of(*cases: CaseResult) -> tuple[str, dict[str, str]]:
+    """Index and pages of a run, the style sheet left out."""
+    index, files = pages(sample_run.run_of(*cases), "pages")
+    return index, {name: text for name, text in files.items() if name.endswith(".html")}
+
+
+def test_an_index_links_to_a_page_for_each_case(run: Run) -> None:
+    """Whatever the names: every link leads to a page, every page is linked to, and both are well formed."""
+    index, files = pages_of(*run.cases)
+    assert len(files) == len(run.cases)
+    page = Page(index)
+    assert [] == page.faults
+    assert set(files) == {href.removeprefix("pages/") for href in page.attributes("href") if not href.startswith("#")}
+    for text in files.values():
+        one = Page(text)
+        ids = list(one.attributes("id"))
+        assert ([], len(set(ids))) == (one.faults, len(ids))
+        links = [href for href in one.attributes("href") if href not in ("#", "page.css", "../index.html")]
+        assert set() == {href.removeprefix("#") for href in links} - set(ids)
+        assert f'content="{PAGE_OF_CASE}"' in text[:400]
+        assert "<script" not in text
+
+
+def test_an_index_stays_small() -> None:
+    """A line for each case, whatever it holds: half a kilobyte, a page's size for six hundred."""
     case = sample_run.large_case("matmul", points=3)
-    for count in (20, 600):
-        page = Page(render(sample_run.run_of(*[case] * count)))
-        assert {max(FEWEST_PASSING, PASSING_ROWS // count) + 1} == set(page.rows[::2])
+    index, files = pages_of(*[replace(case, file=f"cases/f{i % 7}/c{i}.yaml") for i in range(600)])
+    assert len(index) < 600 * 600 + 30_000
+    assert "f3/c3" in index
+    assert len(files) == 600
+
+
+def test_names_of_files_stay_in_their_folder() -> None:
+    """Separators, dots, control characters, megabytes: each case has a file, and no two differ in capitals alone."""
+    names = [
+        "../../etc/passwd",
+        "..",
+        "/",
+        "a\\..\\b",
+        "x\0y",
+        "\n",
+        "A",
+        "a",
+        "é",
+        "con/..",
+        "x" * 10_000,
+        ".",
+        "",
+        " ",
+    ]
+    names += ["x" * 9_999, "a.b", "a/b", "%2e%2e%2f", "\ud800", "\u202egnp.exe", "matmul [m=1, k=3]"]
+    for made in (CaseResult(name, name) for name in names), (CaseResult(name, f"{name}.yaml") for name in names):
+        _, files = pages_of(*made)
+        assert len(names) == len({name.casefold() for name in files})
+        assert [] == [
+            name for name in files if not re.fullmatch(r"[a-zA-Z0-9_=,@-][a-zA-Z0-9_=,@.-]{0,100}\.html", name)
+        ]
+
+
+def test_links_are_names(run: Run) -> None:
+    """A case is `#folder/file`, its variable `#folder/file/variable`, or `#variable` on the case's own page."""
+    case = replace(run.cases[0], file="/home/me/cases/layers/staged.yaml")
+    other = replace(case, name="staged [n=1]")
+    whole = list(Page(render(sample_run.run_of(case, other))).attributes("id"))
+    assert {"layers/staged", "layers/staged/x", "layers/staged@n=1/x"} <= set(whole)
+    index, files = pages_of(case, other)
+    assert {"layers/staged", "layers/staged@n=1"} <= set(Page(index).attributes("id"))
+    assert {"x", "layers/staged"} <= set(Page(files["layers.staged.html"]).attributes("id"))
+
+
+def test_pages_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
+    """Only our own files are removed: a page of somebody else's, a link and a folder stay."""
+    write_pages(sample_run.right_run(), tmp_path)
+    old = {path.name for path in (tmp_path / "pages").glob("*.html")}
+    (tmp_path / "pages" / "mine.html").write_text("<p>mine</p>", encoding="utf-8")
+    (tmp_path / "pages" / "link.html").symlink_to(tmp_path / "pages" / min(old))
+    (tmp_path / "pages" / "folder.html").mkdir()
+    one = sample_run.large_case("another", points=3)
+    assert tmp_path / "index.html" == write_pages(sample_run.run_of(one), tmp_path)
+    left = {path.name for path in (tmp_path / "pages").iterdir()}
+    assert left == {"another.html", "page.css", "mine.html", "link.html", "folder.html"}
+    (tmp_path / "pages" / "page.css").unlink()
+    (tmp_path / "pages" / "page.css").mkdir()
+    with pytest.raises(UsageError, match="got a folder"):
+        write_pages(sample_run.run_of(one), tmp_path)
 
 
 def test_large_arrays_are_summarised(source: str) -> None:

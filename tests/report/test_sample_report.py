@@ -15,7 +15,7 @@ from verify.case.files import find_case_files
 from verify.records import METHODS, Run
 from verify.report.csv import read
 from verify.report.csv import write as write_csv
-from verify.report.html import write as write_html
+from verify.report.pages import write as write_pages
 from verify.running.runner import run_cases
 from verify.running.settings import Settings
 
@@ -39,7 +39,7 @@ def sample() -> Run:
 def write(run: Run, folder: Path) -> None:
     """Writes the report that is committed."""
     write_csv(run, folder)
-    write_html(run, folder / "index.html")
+    write_pages(run, folder)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,16 @@ def test_the_summary_has_the_committed_verdicts(written: Path) -> None:
 
 def test_the_page_says_what_the_committed_page_says(written: Path) -> None:
     """The pages agree but for digits that a machine may round differently."""
-    expected, actual = (words((folder / "index.html").read_text(encoding="utf-8")) for folder in (SAMPLE, written))
-    assert expected == actual
+    expected, actual = (pages_in(folder) for folder in (SAMPLE, written))
+    assert list(expected) == list(actual)
+    for name in expected:
+        assert words(expected[name]) == words(actual[name])
+
+
+def pages_in(folder: Path) -> dict[str, str]:
+    """The index and the pages of the cases, by their places."""
+    paths = sorted(folder.rglob("*.html"))
+    return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in paths}
 
 
 def words(page: str) -> list[str]:

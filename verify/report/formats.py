@@ -52,7 +52,13 @@ FORMATS: Mapping[str, Format] = {
         files=("results.csv", "points.csv", "summary.csv"),
         usual="",
     ),
-    "html": Format("write the report as one self-contained page", "verify.report.html", usual="index.html"),
+    "pages": Format(
+        "write the report as a page with all cases, index.html, and one for each of them here",
+        "verify.report.pages",
+        files=("index.html",),
+        usual="",
+    ),
+    "html": Format("write the report as one self-contained page", "verify.report.html"),
     "json": Format("write everything as JSON", "verify.report.json", is_whole=True),
 }
 """By the name of the option."""
@@ -88,7 +94,7 @@ def usual_targets(folder: str) -> list[Target]:
     """The reports that are written to a folder if nobody asks for others. Raises UsageError for an empty name.
 
     >>> [path.name for _, path in usual_targets("reports")]
-    ['reports', 'index.html']
+    ['reports', 'reports']
     """
     from pathlib import Path
 

@@ -1,24 +1,30 @@
-"""A run as one self-contained web page: no network, no scripts, everything escaped.
+"""A run as web pages, each self-contained: no network, everything escaped.
 
-The page is laid out in ``index.html.j2``; this file gives it what to show and how a number or an array looks. Every
-text passes :func:`~verify.errors.printable` and then the template's escaping. The page also forbids the browser
-to load or run anything, by its content security policy.
+``page.html.j2`` lays them out; this file gives it what to show and how a number or an array looks. Every text passes
+:func:`~verify.errors.printable` and then the template's escaping. The pages also forbid the browser to load or run
+anything, by their content security policy, but for the one script of an index, which sorts, filters and follows links
+and which a page can be read without.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verify.errors import printable
 from verify.files import write_text
-from verify.records import SUBJECT, CaseResult, Point, Row, Run, StageRecord, Verdict, format_entry, pairs_of
-from verify.report.cause import extent, finding_cause, repeating, row_cause
+from verify.records import SUBJECT, CaseResult, Point, Row, Run, Verdict, format_entry, pairs_of
+from verify.report.cause import extent, finding_cause, first_cause, repeating, row_cause
+from verify.report.links import distinct, page_names, permalinks, word
 from verify.report.plot import step_plot
-from verify.report.select import causes, failure_groups, subject_rows, worst_rows
+from verify.report.select import Cause, causes, subject_rows, telling_rows, worst_rows
 from verify.report.wording import (
     ABSENT,
     LARGE,
@@ -39,22 +45,25 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-TEMPLATE = Path(__file__).with_name("index.html.j2")
+HERE = Path(__file__).parent
+
+STYLE = "page.css"
+"""The style sheet; pages of cases share it, every other page holds it."""
+
+PAGE_OF_CASE = "verify, page of a case"
+"""What the head of a case's own page says it was made by; nothing else is ever removed beside an index."""
 
 MOST_ROWS = 200
-"""Rows shown for a case."""
+"""Rows shown of a case that do not pass."""
 
 FAILING_ROWS, FEWEST_FAILING = 20_000, 20
-"""Rows shown of all cases that do not pass; many share them, with at least so many each."""
+"""Such rows of all cases; many share them, with at least so many each."""
 
-PASSING_ROWS, FEWEST_PASSING = 1_000, 4
-"""The same of those that pass."""
-
-MOST_GROUPS = 12
-"""Kinds of failure of a case whose points are listed."""
+PASSING_ROWS = 6
+"""Rows shown of a case that passes."""
 
 MOST_CAUSES = 50
-"""Causes of failure that are told in detail."""
+"""Causes of failure that are told."""
 
 MOST_POINTS = 50
 """Points listed for a case."""
@@ -62,19 +71,36 @@ MOST_POINTS = 50
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """What the page shows of one case."""
+    """What a page shows of one case."""
 
-    anchor: str
+    key: str
+    """Its name in links."""
+    link: str
+    """Where it is shown in full."""
     case: CaseResult
-    checked: int
     rows: Sequence[Row]
-    kept: int
+    causes: Sequence[Cause]
+    cause: str
+    """Why it does not pass, in one line."""
     points: Sequence[Point]
-    origins: Mapping[int, str]
+    ids: Sequence[str]
+    """Of each variable: the name that links to it have."""
+    hidden_causes: int = 0
 
     @property
-    def inputs(self) -> list[StageRecord]:
-        return [stage for stage in self.case.stages if not stage.expression]
+    def failed(self) -> int:
+        """How many rows do not pass."""
+        return sum(variable.failed for variable in self.case.variables)
+
+    @property
+    def kept(self) -> int:
+        """How many rows the tables have."""
+        return sum(len(variable.rows) for variable in self.case.variables)
+
+    @property
+    def origins(self) -> Mapping[int, str]:
+        """Point id -> where the point is from."""
+        return {point.id: point.origin for point in self.case.points}
 
     @property
     def forms(self) -> list[tuple[str, str, str]]:
@@ -84,6 +110,19 @@ class _Section:
             for variable in self.case.variables
             for entry, formula in variable.closed_forms.items()
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """The cases of one folder, those that do not pass first."""
+
+    name: str
+    sections: Sequence[_Section]
+
+    @property
+    def failing(self) -> int:
+        """How many of its cases do not pass."""
+        return sum(not section.case.passes for section in self.sections)
 
 
 def write(run: Run, path: str | Path) -> Path:
@@ -100,38 +139,95 @@ def write(run: Run, path: str | Path) -> Path:
 
 
 def render(run: Run) -> str:
-    """The page as text.
+    """The page as text: an index of the cases where there are several, and then each in full.
 
     >>> "2 rows" in render(Run(cases=(), seed=0, points=64))
     False
     """
-    failing = sum(not case.passes for case in run.cases)
-    failing_share = max(FEWEST_FAILING, FAILING_ROWS // max(failing, 1))
-    passing_share = max(FEWEST_PASSING, PASSING_ROWS // max(len(run.cases) - failing, 1))
-    sections = [
-        _section(f"case-{i}", case, min(MOST_ROWS, passing_share if case.passes else failing_share))
-        for i, case in enumerate(run.cases, start=1)
-    ]
+    keys = permalinks(run.cases)
+    sections = _sections(run, keys, [f"#{key}" for key in keys], [f"{key}/" for key in keys])
     # What fails is read first; within that the order of the run stays.
-    sections.sort(key=lambda section: section.case.passes)
-    counts, found = run.counts, causes(run.cases)
+    return _page(run, sections, sorted(sections, key=lambda section: section.case.passes), has_index=len(sections) != 1)
+
+
+def pages(run: Run, folder: str) -> tuple[str, dict[str, str]]:
+    """An index of the cases, and what is in the folder that it links to: their pages and the style sheet of these.
+
+    >>> index, files = pages(Run(cases=(), seed=0, points=64), "pages")
+    >>> "No case was run." in index, list(files)
+    (True, ['page.css'])
+    """
+    keys = permalinks(run.cases)
+    names = page_names(keys)
+    links = [f"{folder}/{name}" for name in names]
+    sections = _sections(run, keys, links, ["" for _ in keys])
+    alone = (_page_of_case(run, replace(section, link="#")) for section in sections)
+    return _page(run, sections, [], has_index=True), {STYLE: str(_texts()[0]), **dict(zip(names, alone, strict=True))}
+
+
+def _page_of_case(run: Run, section: _Section) -> str:
+    return _page(replace(run, cases=(section.case,)), [section], [section], home="../index.html")
+
+
+def _sections(run: Run, keys: Sequence[str], links: Sequence[str], prefixes: Sequence[str]) -> list[_Section]:
+    failing = sum(not case.passes for case in run.cases)
+    share = min(MOST_ROWS, max(FEWEST_FAILING, FAILING_ROWS // max(failing, 1)))
+    return [_section(run, *told, share) for told in zip(keys, links, run.cases, prefixes, strict=True)]
+
+
+def _section(run: Run, key: str, link: str, case: CaseResult, prefix: str, share: int) -> _Section:
+    found = causes([case])
+    rows = worst_rows(case, share) if any(variable.failed for variable in case.variables) else telling_rows(case)
+    rows = [row for row in rows if not row.passes] or rows[:PASSING_ROWS]
+    referred = {row.point for row in rows} | {cause.group.row.point for cause in found[:MOST_CAUSES]}
+    points = [] if case.passes else [point for point in case.points if point.own or point.id in referred]
+    return _Section(
+        key=key,
+        link=link,
+        case=case,
+        rows=rows,
+        causes=found[:MOST_CAUSES],
+        cause="" if case.passes else first_cause(replace(run, cases=(case,))),
+        points=sorted(points, key=lambda point: not point.own)[:MOST_POINTS],
+        ids=distinct([prefix + word(variable.name) for variable in case.variables], {"failed", "cases", "judged", key}),
+        hidden_causes=len(found[MOST_CAUSES:]),
+    )
+
+
+def _page(
+    run: Run, sections: Sequence[_Section], shown: Sequence[_Section], *, has_index: bool = False, home: str = ""
+) -> str:
+    """One page: with an index of the sections or without, and those in full that are shown."""
+    counts, found = run.counts, causes(run.cases) if has_index else []
+    folders: dict[str, list[_Section]] = {}
+    for section in sorted(sections, key=lambda section: section.case.passes):
+        folders.setdefault(section.key.rpartition("/")[0], []).append(section)
+    style, script = _texts()
     return (
         _environment()
-        .from_string(TEMPLATE.read_text(encoding="utf-8"))
+        .get_template("page.html.j2")
         .render(
             run=run,
             caveats=caveats(run),
             PAIRS=pairs_of(run.methods),
-            pairs_of=pairs_of,
+            has_index=has_index,
+            home=home,
+            shown=shown,
             sections=sections,
+            folders=[_Folder(name, members) for name, members in folders.items()],
             failing=[section for section in sections if not section.case.passes],
             causes=found[:MOST_CAUSES],
             hidden_causes=len(found[MOST_CAUSES:]),
-            anchors={section.case.name: section.anchor for section in sections},
+            links={section.case.name: section.link for section in sections},
             judged=list(subject_rows(run)),
             counts={verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]},
-            checked=sum(section.checked for section in sections),
+            checked=sum(section.case.checked for section in sections),
             unread=sum(bool(case.problems) for case in run.cases),
+            generator=PAGE_OF_CASE if home else "verify",
+            style=style,
+            style_sheet=STYLE,
+            script=script,
+            script_hash=b64encode(sha256(script.encode()).digest()).decode(),
         )
     )
 
@@ -172,26 +268,17 @@ def array(value: Any) -> Markup:
     return Markup('<span class="matrix" style="--columns:{}">{}</span>').format(a.shape[-1], cells)
 
 
-def _section(anchor: str, case: CaseResult, limit: int) -> _Section:
-    rows = worst_rows(case, limit)
-    referred = {row.point for row in rows} | {group.row.point for group in failure_groups(case)[:MOST_GROUPS]}
-    points = [point for point in case.points if point.own] + [p for p in case.points if not p.own and p.id in referred]
-    return _Section(
-        anchor=anchor,
-        case=case,
-        checked=sum(variable.checked for variable in case.variables),
-        rows=rows,
-        kept=sum(len(variable.rows) for variable in case.variables),
-        points=points[:MOST_POINTS],
-        origins={point.id: point.origin for point in case.points},
-    )
-
-
+@cache
 def _environment() -> Environment:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_visible
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
     )
     environment.filters |= {
         "number": number,
@@ -210,12 +297,24 @@ def _environment() -> Environment:
         "extent": extent,
         "finding_cause": finding_cause,
         "repeating": repeating,
+        "MOST_CAUSES": MOST_CAUSES,
+        "pairs_of": pairs_of,
         "is_subject": lambda row: SUBJECT in row.values,
         "subject": SUBJECT,
         "step_plot": step_plot,
         "is_number": lambda x: not math.isnan(x),
     }
     return environment
+
+
+@cache
+def _texts() -> tuple[Markup, Markup]:
+    """Style sheet and script, without comments and spaces that only their readers need."""
+    from markupsafe import Markup
+
+    style, script = (Path(HERE, name).read_text(encoding="utf-8") for name in (STYLE, "page.js"))
+    style = re.sub(r"\s*([{};,])\s+|\s+", lambda gap: gap[1] or " ", re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL))
+    return Markup(style.strip()), Markup(re.sub(r"\n\s*(?:// .*)?", "\n", script).strip())  # noqa: S704 - ours
 
 
 def _paste(row: Row, case: CaseResult) -> str:

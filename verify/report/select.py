@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 MOST_ODD, MOST_SAMPLED = 8, 4
 """Rows of a variable that pass and are told where not all are: those that are no plain PASS, and others."""
 
-SAMPLED_POINTS = 2
+SAMPLED_POINTS = 1
 """Points of a case that the others are at."""
 
 _SEVERITY_BY_CODE = tuple(SEVERITY.index(verdict) for verdict in VERDICTS)
@@ -245,6 +246,27 @@ def _telling(variable: VariableResult, sampled: NDArray[np.int64]) -> NDArray[np
     nearest = passing[np.argmax(near)][None] if len(passing) else passing
     sample = np.flatnonzero(plain & np.isin(rows.point, sampled))[:MOST_SAMPLED]
     return np.unique(np.concatenate([np.flatnonzero(~rows.passes), odd, nearest, sample]))
+
+
+def telling_rows(case: CaseResult) -> list[Row]:
+    """Of each variable the rows that do not pass, some that are no plain PASS, and the nearest to what is allowed.
+
+    The worst verdict comes first, then what is nearest to it.
+
+    >>> telling_rows(CaseResult("empty", "cases/empty.yaml"))
+    []
+    """
+    import numpy as np
+
+    nobody = np.zeros(0, dtype=np.int64)
+    rows = [variable.row(int(i)) for variable in case.variables for i in _telling(variable, nobody)]
+    return sorted(rows, key=lambda row: (row.passes, -SEVERITY.index(row.verdict), -_share(row)))
+
+
+def _share(row: Row) -> float:
+    """The largest error of a row in units of what is allowed; -1 where it is not known."""
+    known = [error for method, error in row.errors.items() if method != "central" and not math.isnan(error)]
+    return max(known) / row.allowed if known and row.allowed > 0 else -1.0
 
 
 def worst_rows(case: CaseResult, limit: int) -> list[Row]:
