@@ -173,11 +173,11 @@ def test_some_cases_never_replace_the_report_of_all(capsys: pytest.CaptureFixtur
     wrong = write("a_wrong", WRONG)
     assert verify("run", "--points", "2") == 1
     assert "took the place" not in capsys.readouterr().out
-    whole = {path: path.read_bytes() for path in Path("reports").iterdir()}
+    whole = {path: path.read_bytes() for path in Path("reports").rglob("*.*")}
     assert verify("run", str(wrong), "--points", "2") == 1
     assert verify("run", "-k", "square", "--points", "2") == 1
     assert "Wrote" not in capsys.readouterr().out
-    assert {path: path.read_bytes() for path in Path("reports").iterdir()} == whole
+    assert {path: path.read_bytes() for path in Path("reports").rglob("*.*")} == whole
     assert verify("run", "-k", "square.yaml", "--points", "2", "--reports", "reports") == 0
     told = capsys.readouterr().out
     assert "They took the place of earlier reports, reports/results.csv, " in told

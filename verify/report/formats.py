@@ -58,7 +58,7 @@ FORMATS: Mapping[str, Format] = {
         files=("index.html",),
         usual="",
     ),
-    "html": Format("write the report as one self-contained page", "verify.report.html"),
+    "html": Format("write the report as one self-contained page, for a few cases", "verify.report.html"),
     "json": Format("write everything as JSON", "verify.report.json", is_whole=True),
 }
 """By the name of the option."""
