@@ -154,8 +154,8 @@ def _add_run(parser: _Parser) -> None:
     parser.add_argument(
         "--reports",
         metavar="DIR",
-        help="write the CSV tables, index.html and its pages here (default: reports, where neither cases nor reports are "
-        "named)",
+        help="write the CSV tables, index.html and its pages here (default: reports, where neither cases nor "
+        "reports are named)",
     )
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first case that does not pass")
     parser.add_argument(
