@@ -29,7 +29,7 @@ from verify.symbolic.symbols import (
     uses,
 )
 
-LARGEST_CLOSED_FORM = 32
+LARGEST_CLOSED_FORM = 16
 """Operations in an expression that SymPy still differentiates whole; beyond, by stages: of formulas that fill a line no
 reader has any use, and most of a first run went into them."""
 
