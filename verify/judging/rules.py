@@ -99,28 +99,29 @@ def _figure(e: Evidence) -> Judgement | None:
     if _is_excluded(e):
         assert e.truth is not None
         return Judgement(Verdict.FAIL, f"{expects}, the truth is {e.truth.midpoint:.17g}", WRONG_FIGURE)
-    has_step = e.is_smooth and not e.is_value and "central" in e.answers
-    step = e.witness.refined(e) if has_step else 0.0
     theirs = further_methods(e.answers)
-    off = []
-    for method, answer in e.answers.items():
-        if not e.is_smooth and method != "reverse":
-            continue  # at a kink the figure states a convention, and only the engine can follow one
-        if method in theirs and len(theirs) < len(e.answers):
-            continue  # a framework is held against the truth, and may lose digits that the figure has
-        room = e.figure.slack + (step if method == "central" else 0.0) + least_units(e.unit, e.figure.value)
-        if not abs(answer - e.figure.value) <= room:
-            off.append(method)
-    if not set(off) - {"central"}:
-        return None  # by an estimate of its error central accuses nobody
-    found = ", ".join(f"{method} {e.answers[method]!r}" for method in off)
-    # Central may be too coarse to tell that a figure is wrong: the others speak for all.
-    asked = {m for m in e.answers if (e.is_smooth and m != "central") or m == "reverse"}
-    everybody = (asked - set(theirs) or asked) <= set(off)
-    suspect = WRONG_FIGURE if everybody else ", ".join(off)
+    # At a kink the figure states a convention, and only the engine can follow one; a framework is held against the
+    # truth, and may lose digits that the figure has.
+    asked = {m for m in e.answers if e.is_smooth or m == "reverse"}
+    asked -= set(theirs) if len(theirs) < len(e.answers) else set()
+    off = {m for m in asked - {"central"} if _is_off(e, m)}
+    if not off:
+        return None  # central alone accuses nobody: what its step may be off by is an estimate, and dear to have
+    if "central" in asked and _is_off(e, "central", 0.0 if e.is_value else e.witness.refined(e)):
+        off.add("central")
+    found = ", ".join(f"{method} {answer!r}" for method, answer in e.answers.items() if method in off)
+    everybody = asked - {"central"} <= off
+    suspect = WRONG_FIGURE if everybody else ", ".join(method for method in e.answers if method in off)
     if everybody and rest.verdict is Verdict.FAIL:
         suspect = rest.suspect  # the methods differ among themselves: whoever is wrong there is wrong here
     return Judgement(Verdict.FAIL, f"{expects}, got {found}", suspect)
+
+
+def _is_off(e: Evidence, method: str, step: float = 0.0) -> bool:
+    """Whether a method is farther from the figure than digits, rounding and its step may make it."""
+    assert e.figure is not None
+    room = e.figure.slack + step + least_units(e.unit, e.figure.value)
+    return not abs(e.answers[method] - e.figure.value) <= room
 
 
 def _is_excluded(e: Evidence) -> bool:
