@@ -69,3 +69,63 @@ def test_a_gradient_that_is_wrong_elsewhere_is_not_put_down_to_the_range() -> No
     told = [line for v in run.cases[0].variables for line in v.diagnosis]
     assert told
     assert not any("range" in line for line in told)
+
+
+def cosine(a: Any, b: Any) -> Any:
+    """The cosine of the angle between two vectors."""
+    return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+
+
+def textbook(a: Any, b: Any) -> Any:
+    """Its gradient as books have it: a cube of a length is none that floats hold where inputs are tiny."""
+    p, q = np.linalg.norm(a), np.linalg.norm(b)
+    return b / (p * q) - a * (a @ b) / (p**3 * q), a / (p * q) - b * (a @ b) / (q**3 * p)
+
+
+def wrong_by_little(a: Any, b: Any) -> Any:
+    """The same, off by a millionth."""
+    da, db = textbook(a, b)
+    return da * (1 + 1e-6), db
+
+
+def wrong_where_tiny(a: Any, b: Any) -> Any:
+    """Right but where inputs are tiny: no formula that leaves the range of floats, but one that is another."""
+    da, db = textbook(a, b)
+    return np.where(np.abs(a).max() < 1e-20, 0.0, 1.0) * da, db
+
+
+def test_a_right_formula_that_leaves_the_range_of_floats_passes_at_points_that_nobody_asked_for() -> None:
+    """With a note that says so; at a point that was given an answer that is no number fails."""
+    asked: dict[str, Any] = {"domain": {"a": (-3, 3), "b": (-3, 3)}, "shrink": False}
+    here = {"a": [1.0, 2.0], "b": [-0.5, 3.0]}
+    run = check_gradient(textbook, cosine, at=here, **asked)
+    assert run.ok
+    assert any("leaves the range of floats" in note for note in run.cases[0].notes)
+    assert not any("lost digits to rounding" in note for note in run.cases[0].notes)
+    for wrong in (wrong_by_little, wrong_where_tiny):
+        assert not check_gradient(wrong, cosine, at=here, **asked).ok
+    tiny = {name: [1e-100 * x for x in values] for name, values in here.items()}
+    assert not check_gradient(textbook, cosine, at=tiny, shrink=False).ok
+
+
+def test_an_overflow_at_sizes_of_the_domain_is_a_fault() -> None:
+    """Its formula is right too, but 800 is a size that the caller named."""
+
+    def naive(x: Any) -> Any:
+        return np.exp(x) / (1 + np.exp(x)) ** 2
+
+    def stable(x: Any) -> Any:
+        e = np.exp(-np.abs(x))
+        return e / (1 + e) ** 2
+
+    asked: dict[str, Any] = {"at": {"x": 0.5}, "domain": {"x": (-1000, 1000)}, "shrink": False}
+    assert not check_gradient(naive, lambda x: 1 / (1 + np.exp(-x)), **asked).ok
+    assert check_gradient(stable, lambda x: 1 / (1 + np.exp(-x)), **asked).ok
+
+
+def test_points_without_a_value_of_the_function_are_left_out() -> None:
+    """Where the function itself is not finite in floats, and its program is, nothing is measured."""
+    asked: dict[str, Any] = {"domain": {"a": (-3, 3), "b": (-3, 3)}, "shrink": False}
+    run = check_gradient(textbook, cosine, at={"a": [1.0, 2.0], "b": [-0.5, 3.0]}, **asked)
+    assert len(run.cases) == 1
+    assert any("which were left out (its value is not finite)" in note for note in run.cases[0].notes)

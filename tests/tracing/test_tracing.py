@@ -189,6 +189,14 @@ def test_long_formulas_are_split() -> None:
 # ---------------------------------------------------------------------------------------------- what NumPy code does
 
 
+def grown(x: Any) -> Any:
+    """An array of zeros that entries are added to."""
+    d = np.zeros_like(x)
+    for i in range(len(x)):
+        d[i] += x[i] ** 2
+    return d
+
+
 def in_place(x: Any) -> Any:
     """As one writes softmax: what was computed is changed in place."""
     scores = x * 2.0
@@ -293,6 +301,9 @@ FORMS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "triangles": (lambda x: np.tril(x[:, :2]) @ np.triu(x[:, 1:], 1), {"x": W}),
     "swapaxes and moveaxis": (lambda x: (np.swapaxes(x, 0, 1) + np.moveaxis(x, 0, -1)) * x.swapaxes(1, 0), {"x": W}),
     "casts and copies": (lambda x: x.copy().astype(float) + np.copy(x) + copy.deepcopy(x) + np.real(x), {"x": v}),
+    "grown entry by entry": (lambda x: grown(x), {"x": v}),
+    "pieces": (lambda x: np.select([x < 0.1, x > 1.0], [x, x**3], 2.0) + np.piecewise(x, [x < 0.1], [lambda t: 2 * t, np.exp]) + np.choose([0, 1, 0], [x, 2 * x]), {"x": v}),
+    "other norms": (lambda x: np.linalg.norm(x, 3) + np.linalg.norm(x, 1.5) + np.linalg.vecdot(x, 2 * x), {"x": v}),
     "in place on its own arrays": (lambda x: in_place(x), {"x": W}),
     "a plain sum that grows": (lambda x: accumulated(x), {"x": W}),
     "new axes": (lambda x: x[:, None] * x[None, :] + x[..., np.newaxis], {"x": v}),

@@ -19,6 +19,7 @@ from verify.judging.context import Context
 from verify.judging.evidence import NEEDED, Evidence, Excuse, Witness
 from verify.judging.rows import Block, Judgement
 from verify.judging.underflow import too_large, underflow
+from verify.places.points import is_lost
 from verify.records import SUBJECT, Unproved, Verdict, further_methods, unravel
 from verify.subjects.formula import Cause
 from verify.subjects.interface import Interface
@@ -42,6 +43,12 @@ FEW_DIGITS = 2.0**10
 
 HUGE = 1e12
 """An upstream gradient beyond this, or below one over it, was drawn for its size; a fault shows at others too."""
+
+LEFT_RANGE = "passes though it is no answer: its formula, proved to be right, leaves the range of floats at tiny inputs"
+"""What a reader should know of rows that pass so."""
+
+FEW_STEPS = 5
+"""The power of an input that a formula of a few steps comes to."""
 
 GOOD_STEP = 2.0**-20
 """A step that may cost more than this part of the gradient gives way to the best one there is."""
@@ -81,6 +88,11 @@ class PointEvidence:
     def enclose(self, *, taylor_only: bool = False) -> Enclosures:
         """The certified reference at this point."""
         return self.context.reference.enclose(self.inputs, self.upstream, taylor_only=taylor_only)
+
+    @cached_property
+    def is_beyond_reach(self) -> bool:
+        """Whether nobody asked for the point, and some input is so small that no formula of a few steps keeps it."""
+        return not self.own and any(is_lost(x, FEW_STEPS, small_alone=True) for x in self.inputs.values())
 
     @cached_property
     def steps(self) -> PointSteps:
@@ -275,9 +287,11 @@ class RowEvidence(Witness):
         """See :meth:`Witness.wrong_formula`."""
         subject = self.point.subject(SUBJECT)
         truth = evidence.truth
-        if subject is None or truth is None or not math.isfinite(evidence.answers.get(SUBJECT, math.nan)):
+        answer = evidence.answers.get(SUBJECT, math.nan)
+        if subject is None or truth is None or not math.isfinite(answer):
             return ""
-        found = subject.formula(self.point.inputs, self.point.upstream).read(self.block.name, self.index, truth)
+        formula = subject.formula(self.point.inputs, self.point.upstream)
+        found = formula.read(self.block.name, self.index, truth, answer)
         return found.sentence if found.cause is Cause.FORMULA_WRONG else ""
 
     def excuse(self, evidence: Evidence, method: str) -> Excuse:
@@ -294,26 +308,34 @@ class RowEvidence(Witness):
         saved values may cost at this very point.
         """
         truth = evidence.truth
-        if truth is None or not math.isfinite(evidence.answers[method]):
+        is_number = math.isfinite(evidence.answers[method])
+        if truth is None or not (is_number or self.point.is_beyond_reach):
             return Excuse(None)
-        if method == "symbolic" and truth.road == BOTH_ROADS:
+        if method == "symbolic" and is_number and truth.road == BOTH_ROADS:
             # SymPy's own formula is one of the two roads: it encloses the truth. What saved values cost is no excuse:
             # it is had from the engine's own rules, which SymPy is here to check.
             return Excuse(
                 FEW_DIGITS * evidence.allowed, "its formula, in balls, encloses the truth: rounding is the cause"
             )
         subject = self.point.subject(method)
-        return Excuse(None) if subject is None else self._excuse_of(subject, evidence, truth, evidence.error(method))
+        return Excuse(None) if subject is None else self._excuse_of(subject, method, evidence, truth)
 
-    def _excuse_of(self, subject: Subject, evidence: Evidence, truth: Enclosure, error: float) -> Excuse:
+    def _excuse_of(self, subject: Subject, method: str, evidence: Evidence, truth: Enclosure) -> Excuse:
         """The same for other people's code."""
+        error = evidence.error(method)
         at = self.point.inputs, self.point.upstream, self.block.name, self.index
         saved, few = evidence.allowed + self.saved(evidence), FEW_DIGITS * evidence.allowed
-        found = subject.formula(*at[:2]).read(*at[2:], truth)
+        found = subject.formula(*at[:2]).read(*at[2:], truth, evidence.answers[method])
         if found.cause is Cause.FORMULA_WRONG:
             return Excuse(None, found.sentence)
         if found.cause is Cause.FORMULA_RIGHT:
-            return Excuse(max(saved, few, found.literals), found.sentence)
+            most = max(saved, few, found.literals)
+            where = subject.formula(*at[:2]).range_left() if error > most and self.point.is_beyond_reach else ""
+            if where:
+                self.point.context.note(LEFT_RANGE)
+                said = f"proved: its formula is right, and leaves the range of floats on the way, in {where}"
+                return Excuse(math.inf, f"{said}, where inputs are as small as here")
+            return Excuse(most if math.isfinite(error) else None, found.sentence)
         if error <= saved:
             return Excuse(saved, "no more than rounding of the values that a backward pass starts from may cost here")
         if error > math.sqrt(evidence.unit) * abs(truth.midpoint):

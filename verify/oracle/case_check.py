@@ -11,11 +11,13 @@ import numpy as np
 
 from verify.case.case import Case
 from verify.errors import LimitError
+from verify.judging.point_evidence import FEW_STEPS
+from verify.judging.rows import CODE
 from verify.limits import case_limits
 from verify.methods.central import too_long
 from verify.oracle.kept_points import at_kept_point, kept_points
 from verify.oracle.shrink import number_text, shrunk
-from verify.places.points import Batch, own_points
+from verify.places.points import Batch, is_lost, own_points
 from verify.records import SUBJECT, CaseResult, Finding, FindingKind, Point, Verdict, format_entry
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
@@ -26,15 +28,10 @@ from verify.variants.diagnose import diagnosed
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from numpy.typing import NDArray
-
     from verify.subjects.line_coverage import LineCoverage
 
 ROOM = 2.0**-10
 """Part of the largest float that a slope must lie within: beyond, an upstream gradient below 1 may come too late."""
-
-EXTREME_POWER = 5
-"""Inputs whose fifth power is no float are lost on the way of a formula of a few steps."""
 
 LONGEST_POINT = 64
 """Numbers of a point that a finding shows."""
@@ -170,9 +167,8 @@ def _not_finite(result: CaseResult) -> list[Finding]:
         for finding in result.findings
         if finding.kind in {FindingKind.EXCEPTION, FindingKind.WRONG_SHAPE}
     }
-    with np.errstate(all="ignore"):
-        tiny = [point.id for point in result.points if _is_tiny(point)]
-        extreme = [point.id for point in result.points if _is_extreme(point)]
+    tiny = [point.id for point in result.points if _loses(point, 2, small_alone=True)]
+    extreme = [point.id for point in result.points if _loses(point, FEW_STEPS, small_alone=False)]
     found = []
     for variable in result.variables:
         rows = variable.rows
@@ -182,6 +178,7 @@ def _not_finite(result: CaseResult) -> list[Finding]:
         lost = ~np.isfinite(rows.values[SUBJECT]) & (np.abs(rows.reference) <= most * ROOM)
         engine = rows.values.get("reverse", np.zeros(len(rows)))
         excused = np.isin(rows.point, tiny) | (np.isin(rows.point, extreme) & ~np.isfinite(engine))
+        excused |= rows.verdict == CODE[Verdict.IMPRECISE]  # its formula is proved to be right
         fails = lost & ~(rows.passes & excused)
         if lost.any():
             row = variable.row(int(np.argmax(fails if fails.any() else lost)))
@@ -192,21 +189,10 @@ def _not_finite(result: CaseResult) -> list[Finding]:
     return found
 
 
-def _is_tiny(point: Point) -> bool:
-    """Whether a value at a point is not 0, and its square is less than floats hold."""
-    return any(np.any((x > 0) & (x**2 < np.finfo(x.dtype).smallest_normal)) for x in _sizes(point))
-
-
-def _is_extreme(point: Point) -> bool:
-    """Whether some power of a value at a point is less or more than floats hold."""
-    powers = [(x[x > 0] ** EXTREME_POWER, np.finfo(x.dtype)) for x in _sizes(point)]
-    return any(np.any((power < limits.smallest_normal) | (power > limits.max)) for power, limits in powers)
-
-
-def _sizes(point: Point) -> list[NDArray[Any]]:
-    """The absolute values of the floats at a point."""
-    arrays = [np.abs(np.atleast_1d(value)) for value in point.values.values()]
-    return [array for array in arrays if array.dtype.kind == "f"]
+def _loses(point: Point, power: int, *, small_alone: bool) -> bool:
+    """Whether a power of some float at a point is one that floats do not hold."""
+    arrays = [np.atleast_1d(value) for value in point.values.values()]
+    return any(is_lost(array, power, small_alone=small_alone) for array in arrays if array.dtype.kind == "f")
 
 
 def with_simplest(

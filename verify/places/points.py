@@ -542,3 +542,15 @@ def _upstream(
             is_drawn = shape or (case.draws_scalar_upstream and not own)
             upstream[name] = drawn if is_drawn else np.ones(count, dtype=dtype)
     return upstream
+
+
+def is_lost(values: Array, power: int, *, small_alone: bool) -> bool:
+    """Whether a power of some entry is less, or (but for ``small_alone``) more, than floats hold.
+
+    >>> [is_lost(np.array([x]), 2, small_alone=False) for x in (1e-200, 0.0, 3.0, 1e200)]
+    [True, False, False, True]
+    """
+    limits = np.finfo(values.dtype)
+    with np.errstate(all="ignore"):
+        powers = np.abs(values[values != 0]) ** power
+    return bool(np.any(powers < limits.smallest_normal) or (not small_alone and np.any(powers > limits.max)))

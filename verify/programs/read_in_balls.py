@@ -24,18 +24,13 @@ from verify.errors import VerifyError
 from verify.graph.taylor import Taylor, as_objects, precision
 from verify.programs.calling import Call, arguments_of, signature_of
 from verify.subjects.ball_numbers import literal_ball
+from verify.subjects.formula import FORMULA_BITS, SLACK_BITS
 from verify.tracing.trace import trace
 from verify.tracing.traced import is_traced
 
 Array = NDArray[Any]
 Back = Callable[[Mapping[str, Any], Sequence[str], Call, Sequence[Any]], Sequence[Any]]
 """``back(arguments, differentiated, call, seeds)``: the gradients, of arrays or of tracers."""
-
-FORMULA_BITS = 256
-"""Precision at which a formula is run."""
-
-SLACK_BITS = 4
-"""A library's functions are right to some units in the last place: so much coarser rounding is tried."""
 
 SEED = "upstream_"
 """What the inputs are called that are upstream gradients."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from verify.case.case import Case
 from verify.graph.derivative import ClosedForm, Differentiator
 from verify.judging.context import Context
+from verify.judging.point_evidence import LEFT_RANGE
 from verify.judging.power import Strength, strength
 from verify.judging.rows import CODE, Block, RowKey
 from verify.judging.rows import joined as joined_rows
@@ -251,6 +252,7 @@ class Gathering:
         """What a reader should know beside the rows."""
         notes = [f"{text} ({count} rows)" for text, count in self.context.notes.items()]
         lost = sum(column.counts[Verdict.IMPRECISE] - column.failed for column in self.columns.values())
+        lost -= self.context.notes.get(LEFT_RANGE, 0)
         if lost > 0 and all(not column.failed for column in self.columns.values()):
             notes.append(f"{lost} rows lost digits to rounding and pass: the terms of their own points cost as much")
         outer = sum(record.outer for record in self.context.kinks.values())

@@ -179,7 +179,7 @@ class Subject:
         """Its own formula at one point (P = 1); that of the last point is kept, since each entry asks for it anew."""
         key = point_key(inputs, upstream)
         if self._formula is None or self._formula[0] != key:
-            self._formula = key, Formula(self.interface, self.gradient, self.call, inputs, upstream)
+            self._formula = key, Formula(self.interface, self.gradient, self.convention, inputs, upstream)
         return self._formula[1]
 
 

@@ -88,6 +88,8 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
         return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
     if ord == np.inf and one_axis:
         return np.max(np.abs(x), axis=axis, keepdims=keepdims)
+    if one_axis and isinstance(ord, int | float) and ord > 0 and ord != 2:
+        return np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
     if ord not in (None, 2, "fro") or (ord == 2 and not one_axis):
         raise TypeError(f"ord={ord!r}")
     return x.recorder.apply("norm", [x], {"axis": static(axis), "keepdims": keepdims})
@@ -221,8 +223,15 @@ def _select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0
     return result
 
 
+def _piecewise(x: Any, condlist: Sequence[Any], funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
+    """Each piece on the whole array, of which the entries are taken that are its own."""
+    conditions = condlist if isinstance(condlist, list | tuple) else [condlist]
+    pieces = [piece(x, *args, **kw) if callable(piece) else piece for piece in funclist]
+    return _select(conditions, pieces[: len(conditions)], *pieces[len(conditions) :])
+
+
 def _choose(a: Any, choices: Any, **_: Any) -> Any:
-    which = as_index(a)
+    which = np.asarray(as_index(a))
     result = choices[0]
     for number in range(1, len(choices)):
         result = np.where(which == number, choices[number], result)
@@ -376,6 +385,7 @@ COMPOSED: Mapping[str, Callable[..., Any]] = {
     "swapaxes": _swapaxes,
     "inner": _inner,
     "vdot": lambda a, b: np.ravel(a) @ np.ravel(b),
+    "vecdot": lambda a, b, axis=-1: np.sum(a * b, axis=axis),
     "multi_dot": _multi_dot,
     "average": _average,
     "ptp": lambda a, axis=None, keepdims=False: (
@@ -395,6 +405,7 @@ COMPOSED: Mapping[str, Callable[..., Any]] = {
     "cross": _cross,
     "slogdet": _slogdet,
     "select": _select,
+    "piecewise": _piecewise,
     "choose": _choose,
     "block": _block,
     **{

@@ -206,7 +206,7 @@ class Condition(NDArrayOperatorsMixin):
             return getattr(self, function.__name__)
         if function in (np.sum, np.mean):
             return getattr(self, function.__name__)(*args[1:], **{k: v for k, v in kwargs.items() if k != "a"})
-        if function is np.where and len(args) > 1:
+        if function in (np.select, np.piecewise) or (function is np.where and len(args) > 1):
             return self.recorder.function(function, args, kwargs)
         if function.__name__ in MOVES:
             return self.moved(lambda places: function(places, *args[1:], **kwargs))

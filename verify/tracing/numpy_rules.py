@@ -122,7 +122,7 @@ def is_elementwise(name: str) -> bool:
 
 
 def _is_zero(operand: Any) -> bool:
-    return not is_traced(operand) and isinstance(operand, int | float) and operand == 0
+    return not is_traced(operand) and isinstance(operand, int | float) and bool(operand == 0)
 
 
 def _other_than_zero(operands: Sequence[Any]) -> Any:

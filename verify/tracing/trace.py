@@ -96,10 +96,10 @@ class Traced:
     def why_without_value(self, point: Mapping[str, Any]) -> str:
         """Why the function has no value at a point, empty where it has one."""
         try:
-            self._call.plain(point)
+            values = self._call.plain(point)
         except UsageError as error:
             return str(error)
-        return ""
+        return "" if all(np.all(np.isfinite(value)) for value in values.values()) else "its value is not finite"
 
     def agrees(self, point: Mapping[str, Any]) -> bool:
         """Whether case and function are the same at a point, as far as that can be seen.
