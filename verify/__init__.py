@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from verify.graph.graph import Graph, GraphBuilder
     from verify.oracle.check import check_gradient
     from verify.oracle.layers import check_layer, check_loss
+    from verify.oracle.orders import check_hessian, check_hvp, check_jacobian, check_jvp
     from verify.oracle.result import GradientRun
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
     from verify.running.runner import run_case, run_cases
@@ -46,6 +47,10 @@ __all__ = [
     "WrongGradientError",
     "__version__",
     "check_gradient",
+    "check_hessian",
+    "check_hvp",
+    "check_jacobian",
+    "check_jvp",
     "check_layer",
     "check_loss",
     "emit",
@@ -69,6 +74,7 @@ _HOMES = {
     "verify.oracle.check": ("check_gradient",),
     "verify.oracle.result": ("GradientRun",),
     "verify.oracle.layers": ("check_layer", "check_loss"),
+    "verify.oracle.orders": ("check_hessian", "check_hvp", "check_jacobian", "check_jvp"),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
     "verify.case.files": ("find_case", "find_case_files", "shipped_cases"),
     "verify.running.runner": ("run_case", "run_cases"),

@@ -66,6 +66,19 @@ def pairs_of(methods: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return (*PAIRS, *((partner, name) for name in further if name != partner))
 
 
+Quantity = Literal["gradient", "value", "jvp", "jacobian", "hvp", "hessian"]
+"""What rows are about: a gradient, the value of a stage, ``J v``, J, ``H v``, H."""
+
+
+def shown_name(variable: str, quantity: Quantity) -> str:
+    """What a variable's rows are called: a gradient by x is ``dx``, all else has its own name.
+
+    >>> shown_name("x", "gradient"), shown_name("df/dx", "jacobian")
+    ('dx', 'df/dx')
+    """
+    return f"d{variable}" if quantity == "gradient" else variable
+
+
 class Verdict(StrEnum):
     """What one row came to.
 
@@ -252,7 +265,7 @@ class Row(Columns[float, bool, Verdict, str]):
     variable: str
     entry: tuple[int, ...]
     """Index into the variable, empty for a scalar."""
-    quantity: Literal["gradient", "value"]
+    quantity: Quantity
     point: int
     """Id of the point: its position in ``CaseResult.points``' ``id`` fields."""
     file: str
@@ -308,7 +321,7 @@ class VariableResult:
     case: str
     name: str
     role: Literal["input", "stage", "output"]
-    quantity: Literal["gradient", "value"]
+    quantity: Quantity
     shape: tuple[int, ...]
     file: str
     line: int
@@ -485,6 +498,12 @@ class FindingKind(StrEnum):
     WRONG_TYPE = "wrong type"
     AMBIGUOUS_ANSWER = "ambiguous answer"
     NOT_LINEAR = "not linear"
+    NOT_SYMMETRIC = "not symmetric"
+    """A Hessian whose halves differ."""
+    NOT_ADJOINT = "not adjoint"
+    """``J v`` and ``J' u`` of one function are not those of one J: ``<u, J v>`` is not ``<J' u, v>``."""
+    WRONG_PATTERN = "wrong pattern"
+    """A sparse matrix that has no entry where the truth is not 0."""
     NOT_DETERMINISTIC = "not deterministic"
     NOT_FINITE = "not finite"
     """Where the truth is."""

@@ -7,6 +7,9 @@ coefficient of the op's ball form, and of ops that move entries or add up produc
 entries that remember how they were combined. A ball from here holds the true slope, as that of a series pass does, but
 may be wider: where operands move together, ``max(2 * x, x + x)`` say, a series knows it. Who finds one too wide asks
 for that.
+
+Where the values are series along a direction v, the slopes are series too, whose first coefficient is how they change
+along v: the products of the second derivatives with v, again all at once. :data:`SECOND_TERMS` terms are needed then.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ import flint
 import numpy as np
 
 from verify.graph.graph import Graph, Node
-from verify.graph.taylor import Taylor, Values, Weights, as_objects, broadcast_operands
+from verify.graph.taylor import Taylor, Values, Weights, as_objects, broadcast_operands, entries_of
 from verify.graph.work import Work
-from verify.numbers.ball_math import tail
+from verify.numbers.ball_math import head, tail
 from verify.ops import OPS
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ arb = flint.arb
 
 PASSES = 4
 """Passes through the graph that it is charged for."""
+
+SECOND_TERMS = 6
+"""Terms of a series that has mixed second derivatives, see :func:`mixed`."""
 
 MOST_TERMS = 20_000
 """Products in one op that are still remembered one by one."""
@@ -68,8 +74,10 @@ class AllSlopes:
         """The work of having all slopes once."""
         return PASSES * self._price(bits)
 
-    def at(self, values: Values, weights: Weights, work: Work | None = None) -> dict[int, list[flint.arb]]:
+    def at(self, values: Values, weights: Weights, work: Work | None = None) -> dict[int, list[Any]]:
         """Node -> the slopes by its entries, in C order; nodes that no output depends on are left out.
+
+        Balls, or where the values are series, balls and series.
 
         A weight of 0 absorbs any slope. Raises OutOfWorkError.
         """
@@ -109,9 +117,8 @@ class AllSlopes:
         """An elementwise op by one operand: each entry by its own."""
         node = self.graph.nodes[position]
         if not node.shape:
-            moving = flint.arb_series([values[operand], 1])
-            moved = self._calls[position](*(moving if arg == operand else values[arg] for arg in node.args))
-            yield 0, slopes[0] * tail(moved)
+            moves = [arg == operand for arg in node.args]
+            yield 0, slopes[0] * _slope(self._calls[position], [values[arg] for arg in node.args], moves)
             return
         form = _form(node)
         known = [x.ravel() for x in broadcast_operands(node, [values[arg] for arg in node.args])]
@@ -119,8 +126,7 @@ class AllSlopes:
         reads = np.broadcast_to(np.arange(math.prod(shape)).reshape(shape), node.shape).ravel().tolist()
         moves = [arg == operand for arg in node.args]
         for k, slope in slopes.items():
-            at = [flint.arb_series([x[k], 1]) if moving else x[k] for x, moving in zip(known, moves, strict=True)]
-            yield reads[k], slope * tail(form(*at))
+            yield reads[k], slope * _slope(form, [x[k] for x in known], moves)
 
     def _of_products(self, position: int, place: int, values: Values, slopes: dict[int, flint.arb]) -> Part:
         """A sum of products by the operand in one place: each product without its factor from there."""
@@ -144,18 +150,58 @@ class AllSlopes:
     def _of_rows(self, position: int, operand: int, values: Values, slopes: dict[int, flint.arb]) -> Part:
         """Any other op by one operand: entry after entry, in all rows together that the op takes one by one."""
         node, call = self.graph.nodes[position], self._calls[position]
-        start = as_objects(values[operand])
+        along = any(isinstance(x, flint.arb_series) for arg in node.args for x in entries_of(values[arg]))
+        others = {arg: _apart(values[arg]) if along else values[arg] for arg in node.args}
+        start = as_objects(others[operand])
         rows, results = _rows(node, start.shape)
+        crossing = flint.arb_series([0, 0, 1]) if along else None
         for column in rows.T.tolist():
             entries = start.flatten()
             for k in column:
-                entries[k] = flint.arb_series([entries[k], 1])
+                entries[k] = entries[k] + crossing if along else flint.arb_series([entries[k], 1])
             moving = entries.reshape(start.shape)
-            moved = as_objects(call(*(moving if arg == operand else values[arg] for arg in node.args))).ravel().tolist()
+            moved = as_objects(call(*(moving if arg == operand else others[arg] for arg in node.args))).ravel().tolist()
             for entry, reached in zip(column, results, strict=True):
                 for k in reached:
                     if k in slopes and not isinstance(moved[k], arb):
-                        yield entry, slopes[k] * tail(moved[k])
+                        yield entry, slopes[k] * (_turned(moved[k]) if along else tail(moved[k]))
+
+
+def mixed(value: Any, moves: Any) -> flint.arb_series:
+    """A number that moves in two ways at once: by ``moves`` times s, and where it is a series along t as that does.
+
+    With ``s = z**2`` and ``t = z**3`` no other product of powers of the two is ``z**5``: after any function of such
+    numbers its coefficient is the mixed second derivative itself, with no terms that have to cancel.
+
+    >>> from verify.graph.taylor import precision
+    >>> with precision(64, SECOND_TERMS):
+    ...     x = mixed(flint.arb_series([3, 10]), 1)
+    ...     [float((x * x * x)[k]) for k in (0, 2, 3, 5)]
+    [27.0, 27.0, 270.0, 180.0]
+    """
+    return flint.arb_series([head(value), 0, moves, tail(value)])
+
+
+def _apart(value: Any) -> Any:
+    """A value whose series are moved along t as :func:`mixed` does."""
+
+    def parted(x: Any) -> Any:
+        return mixed(x, 0) if isinstance(x, flint.arb_series) else x
+
+    return np.frompyfunc(parted, 1, 1)(value) if isinstance(value, np.ndarray) else parted(value)
+
+
+def _turned(moved: Any) -> Any:
+    """The slope by s of a function of mixed numbers, as a series along t."""
+    return arb(0) if isinstance(moved, arb) else flint.arb_series([moved[2], moved[5]], 2)
+
+
+def _slope(form: Callable[..., Any], operands: Sequence[Any], moves: Sequence[bool]) -> Any:
+    """The slope of one number by those of its operands that move: a ball, or a series where any operand is one."""
+    if any(isinstance(x, flint.arb_series) for x in operands):
+        at = [mixed(x, int(moving)) if moving else _apart(x) for x, moving in zip(operands, moves, strict=True)]
+        return _turned(form(*at))
+    return tail(form(*(flint.arb_series([x, 1]) if moving else x for x, moving in zip(operands, moves, strict=True))))
 
 
 def _form(node: Node) -> Callable[..., Any]:

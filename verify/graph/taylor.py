@@ -305,7 +305,7 @@ def seeded(value: Any, entry: Direction) -> Any:
     '2.00000000000000 + 1.00000000000000*x + O(x^10)'
     """
     if not isinstance(value, np.ndarray):
-        return flint.arb_series([value, 1])
+        return flint.arb_series([value, float(entry) if isinstance(entry, np.ndarray) else 1])
     copy = value.copy()
     if isinstance(entry, np.ndarray):
         for index in np.ndindex(copy.shape):

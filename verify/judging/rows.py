@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.graph.derivative import Derivative
 from verify.graph.graph import Graph
-from verify.records import COLUMNS, METHODS, VERDICTS, Columns, Rows, Rule, Verdict, each
+from verify.records import COLUMNS, METHODS, VERDICTS, Columns, Quantity, Rows, Rule, Verdict, each
 
 Array = NDArray[Any]
 
-RowKey = tuple[str, Literal["gradient", "value"]]
+RowKey = tuple[str, Quantity]
 """What rows are about: the gradient by a variable, or the value of a stage."""
 
 CODE = {verdict: code for code, verdict in enumerate(VERDICTS)}
@@ -91,7 +91,7 @@ class Block(Columns[Array, Array, Array, Array]):
     """All rows of one variable at P points: arrays ``(P, n)``, n entries of the variable in C order."""
 
     name: str
-    quantity: Literal["gradient", "value"]
+    quantity: Quantity
     step: Array
     """The step of central that gave its answer where the usual one did not, NaN elsewhere."""
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -375,6 +376,16 @@ def judged_rows(found: Sequence[tuple[int, int, Evidence]], methods: Sequence[st
                 "suspect": judgement.suspect,
                 "allowed": evidence.allowed,
                 "step_error": evidence.step_error,
+                **_proof_columns(evidence),
             }
         )
     return table(said)
+
+
+def _proof_columns(evidence: Evidence) -> dict[str, Any]:
+    """What a row says of the truth, where it was asked for and is known."""
+    truth = evidence.truth
+    if truth is None or truth.reason:
+        return {"errors": {}}
+    errors = {method: evidence.error(method) for method in evidence.judged}
+    return {"reference": truth.midpoint, "radius": truth.radius, "road": truth.road, "errors": errors}

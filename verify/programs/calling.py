@@ -163,6 +163,19 @@ def structured(answer: Any, leaf: Callable[[Any], Any]) -> Any:
     return tuple(found.values()) if plain_rows else found
 
 
+def each_leaf(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """Tuples, lists and mappings with ``leaf`` of each value inside.
+
+    >>> each_leaf({"a": (1, [-2])}, abs)
+    {'a': (1, [2])}
+    """
+    if isinstance(value, Mapping):
+        return {key: each_leaf(item, leaf) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return (list if isinstance(value, list) else tuple)(each_leaf(item, leaf) for item in value)
+    return leaf(value)
+
+
 def untraceable(function: Any, error: TraceError) -> TraceError:
     """Why a framework's function cannot be traced, at its own place and with no advice about NumPy.
 

@@ -9,7 +9,7 @@ import math
 from shlex import quote
 
 from verify.errors import line_of
-from verify.records import SUBJECT, UPSTREAM, WRONG_FIGURE, CaseResult, Finding, Row, Run, format_entry
+from verify.records import SUBJECT, UPSTREAM, WRONG_FIGURE, CaseResult, Finding, Row, Run, format_entry, shown_name
 from verify.report.select import Cause, failure_groups
 from verify.report.wording import ascii_safe, full, is_written_out, magnitude, plural, short
 
@@ -35,7 +35,7 @@ def row_cause(row: Row) -> str:
     >>> row_cause(replace(row, values={"subject": math.nan}, errors={"subject": math.nan}))
     'FAIL dx[0] of square: yours is NaN, the truth 6'
     """
-    name = f"{'d' if row.quantity == 'gradient' else ''}{line_of(row.variable)}{format_entry(row.entry)}"
+    name = f"{shown_name(line_of(row.variable), row.quantity)}{format_entry(row.entry)}"
     head = f"{row.verdict.value} {cut(name, LONGEST_NAME)} of {cut(line_of(row.case), LONGEST_NAME)}: "
     tail = _distance(row)
     return cut(head + cut(_what(row), LONGEST - len(head) - len(tail)) + tail, LONGEST)
@@ -79,6 +79,8 @@ def repeating(row: Row, case: CaseResult, command: str = "") -> str:
     if SUBJECT in row.values:
         if command:
             return command
+        if row.quantity != "gradient":
+            return f"check_{row.quantity}({row.quantity}, function, at=at)" if point is not None else ""
         if point is None or not point.own or not is_written_out(point):
             return f"check_gradient(gradient, case, {drawn})"
         names = {ascii_safe(name): name for name in point.values}

@@ -22,6 +22,7 @@ from verify.records import (
     Verdict,
     format_entry,
     pairs_of,
+    shown_name,
 )
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def subject_rows(run: Run) -> Iterator[tuple[str, Row, str, bool]]:
                 continue
             row = telling_row(variable)
             size = f" of {case.name}" if number else ""
-            name = f"d{variable.name}{format_entry(row.entry)}{size}"
+            name = f"{shown_name(variable.name, variable.quantity)}{format_entry(row.entry)}{size}"
             yield name, row, worst_verdict(variable), not variable.failed
 
 

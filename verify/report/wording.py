@@ -121,7 +121,7 @@ def power_text(case: CaseResult) -> str:
     >>> power_text(CaseResult("x", "x.yaml"))
     '-'
     """
-    known = [(v.power, v.name) for v in case.variables if v.quantity == "gradient" and v.power == v.power]
+    known = [(v.power, v.name) for v in case.variables if v.quantity != "value" and v.power == v.power]
     if not known:
         return ABSENT
     worst, name = max(known)

@@ -52,6 +52,10 @@ class Contract:
     """The findings about one gradient, in the order in which they were made."""
 
     findings: list[Finding] = field(default_factory=list)
+    what: str = "the gradient"
+    """What is judged, in words."""
+    by: str = "upstream"
+    """What it is linear in."""
 
     def tell(self, finding: Finding) -> None:
         """Keeps a finding, unless one of its kind is known of the variable.
@@ -73,7 +77,7 @@ class Contract:
         >>> print(contract.findings[0].sentence)
         the gradient writes to its input 'x': entry [0] was 3.0 and is 0.0 after the call. Let it work on a copy
         """
-        what = "input" if kind is FindingKind.INPUT_MUTATED else "upstream"
+        what = "input" if kind is FindingKind.INPUT_MUTATED else self.by
         for name, given in before.items():
             old, new = np.asarray(given), np.asarray(after[name])
             if new.shape != old.shape or new.dtype != old.dtype:
@@ -83,7 +87,7 @@ class Contract:
                 did = f"writes to its {what} '{name}': {changed} after the call"
             else:
                 continue
-            self.tell(Finding(kind, name, f"the gradient {did}. Let it work on a copy", fails=True))
+            self.tell(Finding(kind, name, f"{self.what} {did}. Let it work on a copy", fails=True))
 
     def watch_memory(self, name: str, answer: Array, given: Mapping[str, Any]) -> None:
         """Whether one answer shares memory with what was given.
@@ -95,7 +99,7 @@ class Contract:
         """
         for other, value in given.items():
             if isinstance(value, np.ndarray) and answer.size and np.may_share_memory(answer, value):
-                said = f"the gradient by {name} shares its memory with the argument '{other}'"
+                said = f"{self.what} by {name} shares its memory with the argument '{other}'"
                 why = "whoever adds to it in place changes both. Return a copy"
                 self.tell(Finding(FindingKind.ALIASED_INPUT, name, f"{said}: {why}", fails=False))
 
@@ -108,7 +112,7 @@ class Contract:
         the gradient answers twice for x, as 'x' and 'dx': return the one that is its gradient, and no other
         """
         which = " and ".join(repr(key) for key in keys)
-        said = f"the gradient answers twice for {name}, as {which}: return the one that is its gradient, and no other"
+        said = f"{self.what} answers twice for {name}, as {which}: return the one that is its gradient, and no other"
         self.tell(Finding(FindingKind.AMBIGUOUS_ANSWER, name, said, fails=True))
 
     def changed(self, names: Sequence[str]) -> None:
@@ -120,7 +124,7 @@ class Contract:
         the gradient changes np.seterr for the whole process; it was put back after the call
         """
         for name in names:
-            said = f"the gradient changes {name} for the whole process; it was put back after the call"
+            said = f"{self.what} changes {name} for the whole process; it was put back after the call"
             self.tell(Finding(FindingKind.GLOBAL_STATE, name, said, fails=False))
 
     def fitted(self, name: str, answer: Array, shape: tuple[int, ...]) -> Array:
@@ -157,7 +161,7 @@ class Contract:
             trace = trace.tb_next
         lines = traceback.TracebackException(type(error), error, trace, limit=-MOST_FRAMES, compact=True)
         detail = _without_its_middle("".join(lines.format()).rstrip())
-        said = f"the gradient raised {in_words(error)}"
+        said = f"{self.what} raised {in_words(error)}"
         self.tell(Finding(FindingKind.EXCEPTION, "", f"{said} at {here}" if here else said, fails=True, detail=detail))
 
     # -------------------------------------------------------------------------------------- what further calls can show
@@ -175,7 +179,7 @@ class Contract:
             if name in second and not _same(first[name], second[name]).all():
                 entry = tuple(np.argwhere(~_same(first[name], second[name]))[0].tolist())
                 one, other = first[name][entry].item(), second[name][entry].item()
-                said = f"the gradient by {name} does not repeat itself: the same call gave {one}, then {other}"
+                said = f"{self.what} by {name} does not repeat itself: the same call gave {one}, then {other}"
                 self.tell(Finding(FindingKind.NOT_DETERMINISTIC, name, said, fails=True))
         if by:
             self._probe_linearity(call, upstream, first)
@@ -201,8 +205,8 @@ class Contract:
                 continue
             noise = noise or _noise(call, other, second)
             if off > NOISE * noise.get(name, np.inf):
-                said = f"the gradient by {name} is not linear in upstream: "
-                said += "doubling upstream and adding another should do so to it"
+                said = f"{self.what} by {name} is not linear in {self.by}: "
+                said += f"doubling {self.by} and adding another should do so to it"
                 self.tell(Finding(FindingKind.NOT_LINEAR, name, said, fails=True))
 
 

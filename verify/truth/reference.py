@@ -126,7 +126,12 @@ def _float_below(x: flint.arb) -> float:
     return near if arb(near) <= x else max(0.0, math.nextafter(near, -math.inf))
 
 
-def _enclosure(ball: flint.arb | None, reason: str, road: str, bits: int, lacks: Unproved | None = None) -> Enclosure:
+def enclosure(ball: flint.arb | None, reason: str, road: str, bits: int, lacks: Unproved | None = None) -> Enclosure:
+    """A ball that was had with some bits as what is known of a number, with the reason if it is not enough.
+
+    >>> enclosure(arb(2), "", "taylor", 128).midpoint
+    2.0
+    """
     if ball is None or not ball.is_finite():
         return Enclosure(math.nan, math.inf, reason or "enclosure too wide", road, None, bits, lacks)
     midpoint = float(ball.mid())
@@ -195,7 +200,7 @@ class Reference:
         self.symbolic = symbolic
         self.most_bits = most_bits
         self.most_work = most_work
-        self.ladder = tuple(_ladder(most_bits))
+        self.ladder = tuple(ladder(most_bits))
 
     def enclose(
         self, inputs: Mapping[str, Array], upstream: Mapping[str, Array], *, taylor_only: bool = False
@@ -207,8 +212,12 @@ class Reference:
         return Enclosures(self, inputs, upstream, taylor_only=taylor_only)
 
 
-def _ladder(most_bits: int) -> Iterator[int]:
-    """Precisions, each double the one before, up to the last."""
+def ladder(most_bits: int) -> Iterator[int]:
+    """Precisions, each double the one before, up to the last.
+
+    >>> list(ladder(300))
+    [128, 256, 300]
+    """
     bits = FIRST_BITS
     while bits < most_bits:
         yield bits
@@ -255,7 +264,7 @@ class Enclosures:
     def along(self, name: str, direction: Array, needed: float) -> Enclosure:
         """The slope of the contracted output along a direction of a variable's shape: all its entries move at once."""
         if self._refusal:
-            return _enclosure(None, self._refusal, "taylor", FIRST_BITS)
+            return enclosure(None, self._refusal, "taylor", FIRST_BITS)
         position, work = self.graph.position(name), Work(self.reference.most_work)
         found, bits = None, FIRST_BITS
         for bits in self.reference.ladder:
@@ -264,17 +273,17 @@ class Enclosures:
                     level = self._level(bits, work)
                     found = self._along(level, position, direction, work, needed)
             except OutOfWorkError:
-                return _enclosure(found, OUT_OF_WORK, "taylor", bits, Unproved.WORK)
-            if _is_narrow(found, needed, bits):
-                return _enclosure(found, "", "taylor", bits)
-        return _enclosure(found, "enclosure too wide along a direction", "taylor", bits, Unproved.WIDE)
+                return enclosure(found, OUT_OF_WORK, "taylor", bits, Unproved.WORK)
+            if is_narrow(found, needed, bits):
+                return enclosure(found, "", "taylor", bits)
+        return enclosure(found, "enclosure too wide along a direction", "taylor", bits, Unproved.WIDE)
 
     def _along(self, level: _Level, position: int, direction: Array, work: Work, needed: float) -> flint.arb:
         every = self._all_slopes(level, work)
         if every is not None:
             moves = zip(every.get(position, ()), direction.ravel().tolist(), strict=False)
             total = sum((slope * arb(move) for slope, move in moves), arb(0))
-            if _is_narrow(total, needed, level.bits):
+            if is_narrow(total, needed, level.bits):
                 return total
         return self.reference.taylor.slope(level.values, position, direction, level.weights, work)
 
@@ -316,21 +325,21 @@ class Enclosures:
     def _answer(self, question: _Question, needed: float | None) -> Enclosure:
         reason = self._refusal
         if reason:
-            return _enclosure(None, reason, "taylor", FIRST_BITS)
+            return enclosure(None, reason, "taylor", FIRST_BITS)
         lacks: Unproved | None = None
         found: tuple[flint.arb | None, str, int] = (None, "", FIRST_BITS)
         rises = 0
         for bits in self.reference.ladder:
             try:
                 taylor, sympy = self._pair(question, bits)
-                narrow = _is_narrow(taylor, needed, bits)
+                narrow = is_narrow(taylor, needed, bits)
                 if not narrow and question.is_gradient:  # a pass for this entry alone may know more
                     taylor, sympy = self._pair(question, bits, alone=True)
-                    narrow = _is_narrow(taylor, needed, bits)
+                    narrow = is_narrow(taylor, needed, bits)
             except OutOfWorkError:
                 reason, lacks = OUT_OF_WORK, Unproved.WORK
                 break
-            both = narrow and sympy is not None and _is_narrow(sympy, needed, bits)
+            both = narrow and sympy is not None and is_narrow(sympy, needed, bits)
             found = (taylor, BOTH_ROADS if both else "taylor", bits)
             if narrow:
                 reason, lacks = "", None
@@ -343,7 +352,7 @@ class Enclosures:
             if is_final:
                 break
         ball, road, bits = found
-        return _enclosure(ball, reason, road or "taylor", bits, lacks)
+        return enclosure(ball, reason, road or "taylor", bits, lacks)
 
     def _pair(self, question: _Question, bits: int, *, alone: bool = False) -> tuple[flint.arb, flint.arb | None]:
         """What the two roads say with some precision; ``alone`` asks for a series pass for this entry."""
@@ -460,17 +469,17 @@ class Enclosures:
                     return reason_lost(graph, lost, series, slope=True)
         if question.is_gradient:
             between = {*self.reference.taylor.order(position)}
-            kinks = list(_undecided_kinks(graph, level.values, sorted(between)))
+            kinks = list(undecided_kinks(graph, level.values, sorted(between)))
             if kinks:
                 at, argument = kinks[0]
                 exact = all(argument.is_exact() for _, argument in kinks)
-                return f"kink: {_where(graph.nodes[at])}, where two branches meet ({_shown(argument)})", exact
+                return f"kink: {node_text(graph.nodes[at])}, where two branches meet ({_shown(argument)})", exact
         for at in path:
             if at not in level.certain:
                 level.certain[at] = _worst_bits(level.values[at])
         widest = next((at for at in path if level.certain[at] < RELATIVE_BITS // 2), path[-1])
         radius = _size(ball.rad()) if ball.is_finite() else "infinite"
-        start = f"; digits are lost from {_where(graph.nodes[widest])} on" if graph.nodes[widest].args else ""
+        start = f"; digits are lost from {node_text(graph.nodes[widest])} on" if graph.nodes[widest].args else ""
         return f"enclosure too wide: its radius is {radius} with {level.bits} bits{start}", False
 
     # ----------------------------------------------------------------------------------------------------- disputes
@@ -490,7 +499,7 @@ class Enclosures:
                     continue
                 if found:
                     form = "SymPy form" if OPS[node.op].lower is None else "lowering"
-                    return f"the {form} and the ball form of {_where(node)} part: {found}"
+                    return f"the {form} and the ball form of {node_text(node)} part: {found}"
         return f"the two roads part at {question}: {_two(taylor, sympy)}, though the forms of every op agree"
 
 
@@ -508,8 +517,12 @@ def point_balls(array: Array) -> Any:
     return balls
 
 
-def _is_narrow(ball: flint.arb, needed: float | None, bits: int) -> bool:
-    """Whether a radius is as small as it is needed."""
+def is_narrow(ball: flint.arb, needed: float | None, bits: int) -> bool:
+    """Whether a radius is as small as it is needed; where nobody says how small, to :data:`RELATIVE_BITS`.
+
+    >>> is_narrow(arb(2), None, 128), is_narrow(arb(2, 0.1), None, 128)
+    (True, False)
+    """
     if needed is None:
         if ball.rel_accuracy_bits() >= RELATIVE_BITS:
             return True
@@ -531,8 +544,13 @@ def _two(taylor: flint.arb, sympy: flint.arb) -> str:
     return f"{sympy.str(20)} by SymPy, {taylor.str(20)} by the ball forms"
 
 
-def _where(node: Node) -> str:
-    """A node as a reason names it."""
+def node_text(node: Node) -> str:
+    """A node as a reason names it.
+
+    >>> from verify.case.expression import graph_from_expressions
+    >>> node_text(graph_from_expressions({"x": ()}, {"f": "log(x)"}).nodes[-1])
+    "log in stage 'f'"
+    """
     if node.kind != "op":
         return f"input {node.op}" if node.kind == "input" else f"the literal {node.op}"
     place = f" in stage {node.stage!r}" if node.stage else ""
@@ -576,9 +594,9 @@ def reason_lost(graph: Graph, at: int, values: Values, *, slope: bool) -> tuple[
     """
     node = graph.nodes[at]
     if node.kind == "op" and OPS[node.op].undefined:
-        return f"{OPS[node.op].undefined}, or too near to one to tell, in {_where(node)}", False
+        return f"{OPS[node.op].undefined}, or too near to one to tell, in {node_text(node)}", False
     if node.kind != "op" or not OPS[node.op].elementwise:
-        return f"{_where(node)} has no finite {'slope' if slope else 'value'}", False
+        return f"{node_text(node)} has no finite {'slope' if slope else 'value'}", False
     result, *operands = np.broadcast_arrays(*(as_objects(values[i]) for i in (at, *node.args)))
     index = next(index for index in np.ndindex(result.shape) if not is_finite(result[index]))
     held: list[Any] = [operand[index] for operand in operands]
@@ -587,15 +605,15 @@ def reason_lost(graph: Graph, at: int, values: Values, *, slope: bool) -> tuple[
     shown = ", ".join(f"{name} = {_shown(x)}" for name, x in zip(OPERAND_NAMES, numbers, strict=False))
     if slope:
         kind = "an infinite slope" if OPS[node.op].kink is None else "no slope where its branches meet,"
-        return f"{_where(node)} has {kind} at {shown}", exact
+        return f"{node_text(node)} has {kind} at {shown}", exact
     texts = [limits.text(name) for name, limits in zip(OPERAND_NAMES, _domain(node), strict=False)]
     domain = " and ".join(filter(None, texts))
     if any(_is_outside(limits, x) for limits, x in zip(_domain(node), numbers, strict=False)):
         kind = "has a pole at" if "!= 0" in domain else f"is outside its domain ({domain}):"
-        return f"{_where(node)} {kind} {shown}", True
+        return f"{node_text(node)} {kind} {shown}", True
     if not all(limits.contains(x) for limits, x in zip(_domain(node), numbers, strict=False)):
-        return f"{_where(node)} may be outside its domain ({domain}): {shown}", exact
-    return f"{_where(node)} overflows at {shown}", exact
+        return f"{node_text(node)} may be outside its domain ({domain}): {shown}", exact
+    return f"{node_text(node)} overflows at {shown}", exact
 
 
 def _domain(node: Node) -> tuple[Interval, ...]:
@@ -615,8 +633,14 @@ def _is_outside(limits: Interval, x: flint.arb) -> bool:
     return bool((below and limits.low > -math.inf) or (above and limits.high < math.inf) or (limits.nonzero and x == 0))
 
 
-def _undecided_kinks(graph: Graph, values: Values, path: Sequence[int]) -> Iterator[tuple[int, flint.arb]]:
-    """Nodes whose branch is undecided at some entry, with what decides it there."""
+def undecided_kinks(graph: Graph, values: Values, path: Sequence[int]) -> Iterator[tuple[int, flint.arb]]:
+    """Nodes whose branch is undecided at some entry, with what decides it there.
+
+    >>> from verify.case.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"f": "relu(x)"})
+    >>> [at for at, _ in undecided_kinks(graph, [arb(0), arb(0)], [1])]
+    [1]
+    """
     for at in path:
         kink = OPS[graph.nodes[at].op].kink
         if kink is None:

@@ -1,0 +1,278 @@
+"""``J v``, J, ``H v`` and H as people bring them: what is right passes, and its twin that is wrong by 1e-6 does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import verify
+from verify.records import FindingKind, Verdict
+from verify.report.cause import first_cause
+
+LITTLE = 1 + 1e-6
+X = {"x": [0.5, 1.2, -0.3]}
+
+
+def rosen(x: Any) -> Any:
+    """Rosenbrock's function."""
+    return np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def rosen_hessian(x: Any) -> Any:
+    """Its second derivatives."""
+    h = np.diag(np.append(1200 * x[:-1] ** 2 - 400 * x[1:] + 2, 0.0)) + np.diag(
+        np.append(0.0, np.full(len(x) - 1, 200.0))
+    )
+    return h - np.diag(400 * x[:-1], 1) - np.diag(400 * x[:-1], -1)
+
+
+def layer(W: Any, x: Any) -> Any:
+    """An affine layer and its nonlinearity."""
+    return np.tanh(W @ x)
+
+
+def layer_jacobian(W: Any, x: Any) -> dict[str, Any]:
+    """Its blocks."""
+    slope = 1 - np.tanh(W @ x) ** 2
+    return {"W": np.einsum("i,ij,k->ijk", slope, np.eye(len(W)), x), "x": slope[:, None] * W}
+
+
+AT_LAYER = {"W": [[0.1, 0.2, -0.3], [0.4, -0.5, 0.6]], "x": [1.0, -2.0, 3.0]}
+
+
+@pytest.mark.parametrize("factor", [1.0, LITTLE])
+def test_each_check_has_a_twin(factor: float) -> None:
+    """All four pass what is right, and fail what is off by 1e-6 in all numbers."""
+    jacobian = layer_jacobian
+    runs = [
+        verify.check_hessian(lambda x: factor * rosen_hessian(x), rosen, at=X),
+        verify.check_hvp(lambda x, v: factor * rosen_hessian(x) @ v, rosen, at=X),
+        verify.check_hvp(lambda x, v: factor * rosen_hessian(x) @ v, rosen, at=X, v=[1.0, 0.0, -2.0]),
+        verify.check_jacobian(lambda W, x: {k: factor * b for k, b in jacobian(W, x).items()}, layer, at=AT_LAYER),
+        verify.check_jvp(
+            lambda W, x, dW, dx: factor * (1 - np.tanh(W @ x) ** 2) * (dW @ x + W @ dx), layer, at=AT_LAYER
+        ),
+    ]
+    assert [run.verdict for run in runs] == ["PASS" if factor == 1 else "FAIL"] * len(runs)
+    for run in runs:
+        assert run.cases[0].proved == run.cases[0].checked > 0
+        if factor != 1:
+            with pytest.raises(verify.WrongGradientError, match=r"of (rosen|layer)"):
+                run.raise_if_wrong()
+            assert not run.frame.empty
+
+
+@pytest.mark.parametrize("factor", [1.0, LITTLE])
+def test_with_a_domain_other_points_are_looked_at(factor: float) -> None:
+    """A Hessian that is wrong beyond 1 alone passes at the given point."""
+
+    def hessian(x: Any) -> Any:
+        return rosen_hessian(x) * (factor if np.any(np.abs(x) > 1.5) else 1.0)
+
+    assert verify.check_hessian(hessian, rosen, at=X).ok
+    run = verify.check_hessian(hessian, rosen, at=X, domain={"x": (-2, 2)})
+    assert run.ok is (factor == 1)
+    assert run.cases[0].points_checked > 8
+
+
+def gauss_newton(x: Any) -> Any:
+    """Without the curvature of the residuals."""
+    J = np.vstack([np.diag(np.full(len(x) - 1, 10.0), 1)[:-1] - np.diag(np.append(20 * x[:-1], 0.0))[:-1],
+                   -np.eye(len(x))[:-1]])  # fmt: skip
+    return 2 * J.T @ J
+
+
+def absolute(x: Any) -> Any:
+    """With the absolute values of the eigenvalues."""
+    values, vectors = np.linalg.eigh(rosen_hessian(x))
+    return vectors @ np.diag(np.abs(values)) @ vectors.T
+
+
+@pytest.mark.parametrize(
+    ("hessian", "said"),
+    [
+        (gauss_newton, "is that of Gauss and Newton: the second derivatives of"),
+        (absolute, "the absolute values of its eigenvalues"),
+        (lambda x: np.eye(len(x)), "is the identity"),
+        (lambda x: rosen_hessian(x) / 2, "is half the right one"),
+        (lambda x: 2 * rosen_hessian(x), "is twice the right one"),
+        (lambda x: -rosen_hessian(x), "the opposite sign"),
+        (lambda x: np.diag(np.diag(rosen_hessian(x))), "is the diagonal of the right one alone"),
+        (lambda x: 0 * rosen_hessian(x), "is zero"),
+    ],
+)  # fmt: skip
+def test_what_stands_in_place_of_the_hessian_is_named(hessian: Callable[[Any], Any], said: str) -> None:
+    """In the diagnosis, which the first line of the report says."""
+    run = verify.check_hessian(hessian, rosen, at=X)
+    assert run.verdict == "FAIL"
+    assert said in run.cases[0].variables[0].diagnosis[0]
+    assert "FAIL d2rosen/dxdx[" in first_cause(run)
+
+
+def test_a_hessian_that_is_not_symmetric_is_a_finding() -> None:
+    """One number off by a little breaks the symmetry; both do not."""
+
+    def off(x: Any, *, both: bool) -> Any:
+        h = rosen_hessian(x)
+        h[0, 1] *= LITTLE
+        h[1, 0] *= LITTLE if both else 1
+        return h
+
+    kinds = [[f.kind for f in verify.check_hessian(lambda x, b=both: off(x, both=b), rosen, at=X).cases[0].findings]
+             for both in (False, True)]  # fmt: skip
+    assert kinds == [[FindingKind.NOT_SYMMETRIC], []]
+
+
+def mixed(x: Any, y: Any) -> Any:
+    """Two inputs of other shapes."""
+    return np.sum(x**2) * y + y**3
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-6])
+def test_blocks_of_a_hessian_come_in_every_form(off: float) -> None:
+    """By name, in tuples, as one matrix of everything."""
+    at = {"x": [1.0, -2.0], "y": 3.0}
+
+    def blocks(x: Any, y: Any) -> dict[tuple[str, str], Any]:
+        return {("x", "x"): 2 * y * np.eye(2), ("x", "y"): 2 * x + off, ("y", "x"): 2 * x + off, ("y", "y"): 6 * y}
+
+    def nested(x: Any, y: Any) -> Any:
+        return {a: {b: blocks(x, y)[a, b] for b in "xy"} for a in "xy"}
+
+    def tuples(x: Any, y: Any) -> Any:
+        return tuple(tuple(row.values()) for row in nested(x, y).values())
+
+    def whole(x: Any, y: Any) -> Any:
+        b = blocks(x, y)
+        return np.block([[b["x", "x"], b["x", "y"][:, None]], [b["y", "x"][None], np.array([[b["y", "y"]]])]])
+
+    for form in (blocks, nested, tuples, whole):
+        assert verify.check_hessian(form, mixed, at=at).ok is (off == 0)
+    products: tuple[Callable[..., Any], ...] = (
+        lambda x, y, v: (2 * y * v["x"] + (2 * x + off) * v["y"], (2 * x + off) @ v["x"] + 6 * y * v["y"]),
+        lambda x, y, dx, dy: {"x": 2 * y * dx + (2 * x + off) * dy, "y": (2 * x + off) @ dx + 6 * y * dy},
+    )
+    for product in products:
+        assert verify.check_hvp(product, mixed, at=at).ok is (off == 0)
+
+
+def test_a_sparse_jacobian_has_a_pattern() -> None:
+    """An entry that is left out where the truth is not 0 is told as that."""
+    sparse = pytest.importorskip("scipy.sparse")
+    at = {"x": [1.0, 2.0, 3.0]}
+    assert verify.check_jacobian(lambda x: sparse.diags(2 * x), lambda x: x**2, at=at).ok
+    run = verify.check_jacobian(lambda x: sparse.diags(np.append(2 * x[:2], 0)).tocsr()[:, :], lambda x: x**2, at=at)
+    assert run.verdict == "FAIL"
+    left_out = verify.check_jacobian(
+        lambda x: sparse.coo_matrix((2 * x[:2], ([0, 1], [0, 1])), shape=(3, 3)), lambda x: x**2, at=at
+    )
+    assert [f.kind for f in left_out.cases[0].findings] == [FindingKind.WRONG_PATTERN]
+    assert "no entry at [2, 2]" in left_out.cases[0].findings[0].sentence
+
+
+@pytest.mark.parametrize("factor", [1.0, LITTLE])
+def test_the_two_halves_of_a_pair_belong_together(factor: float) -> None:
+    """``<u, J v> = <J' u, v>`` is asked of both, whatever the function is."""
+    run = verify.check_jvp(
+        lambda x, v: 2 * x * v, lambda x: x**2, at={"x": [1.0, 2.0]}, vjp=lambda x, u: factor * 2 * x * u
+    )
+    assert [f.kind for f in run.cases[0].findings] == ([] if factor == 1 else [FindingKind.NOT_ADJOINT])
+    assert run.ok is (factor == 1)
+
+
+def test_at_a_kink_a_slope_of_either_side_passes_and_no_second_derivative_is_claimed() -> None:
+    """A number beyond the sides fails; a Hessian is undecided, with the reason."""
+    at = {"x": [0.0, 1.0]}
+    for slope, verdict in ((0.3, Verdict.CONVENTION), (1.2, Verdict.FAIL)):
+        run = verify.check_jvp(
+            lambda x, v, s=slope: np.where(x > 0, 1.0, s) * v, lambda x: np.maximum(x, 0), at=at, tangent=[1.0, 1.0]
+        )
+        assert run.verdict == verdict
+    run = verify.check_hvp(lambda x, v: 0 * x * v, lambda x: np.sum(np.maximum(x, 0)), at=at)
+    assert run.verdict == "UNDECIDED"
+    assert not run.ok
+    assert "kink: max" in first_cause(run)
+
+
+def opaque(x: Any) -> Any:
+    """Nothing that a trace can read."""
+    return float(np.sum(np.i0(x)))
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "PASS"), (LITTLE, "FAIL")])
+def test_what_cannot_be_traced_is_measured(factor: float, verdict: str) -> None:
+    """Values along lines tell 1e-6, and the notes say that nothing is proved."""
+    special = pytest.importorskip("scipy.special")
+    at = {"x": np.array([1.5])}
+
+    def curvature(x: Any) -> Any:
+        return (special.i0(x) + special.iv(2, x)) / 2 * factor
+
+    runs = [
+        verify.check_hvp(lambda x, v: curvature(x) * v, opaque, at=at),
+        verify.check_hessian(lambda x: np.diag(curvature(x)), opaque, at=at),
+        verify.check_jvp(lambda x, v: factor * special.i1(x) @ v, opaque, at=at),
+        verify.check_jacobian(lambda x: factor * special.i1(x), opaque, at=at),
+    ]
+    assert [run.verdict for run in runs] == [verdict] * 4
+    assert all("nothing is proved" in " ".join(run.cases[0].notes) for run in runs)
+
+
+def test_what_a_product_promises_is_watched() -> None:
+    """It writes to nothing, repeats itself, is linear in its vector, and does not raise."""
+
+    def writes(x: Any, v: Any) -> Any:
+        v *= 6 * x
+        return v
+
+    def squares(x: Any, v: Any) -> Any:
+        return 6 * x * v * np.abs(v) / np.abs(v).max()
+
+    def raises(x: Any, v: Any) -> Any:
+        raise ZeroDivisionError(x, v)
+
+    found = []
+    for hvp in (writes, squares, raises):
+        run = verify.check_hvp(hvp, lambda x: np.sum(x**3), at={"x": [1.0, 2.0]})
+        assert not run.ok
+        found.append({f.kind for f in run.cases[0].findings})
+    assert FindingKind.UPSTREAM_MUTATED in found[0]
+    assert FindingKind.NOT_LINEAR in found[1]
+    assert FindingKind.EXCEPTION in found[2]
+
+
+def itself(x: Any, v: Any) -> Any:
+    """Another thing than any product."""
+    del x
+    return v
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: verify.check_hvp(itself, lambda x: x**2, at={"x": [1.0, 2.0]}), "give upstream="),
+        (lambda: verify.check_hvp(itself, rosen), "needs the point"),
+        (lambda: verify.check_hvp(lambda x, y, z, v: x + y + z + v, rosen, at=X), "of a vector"),
+        (lambda: verify.check_hvp(3.0, rosen, at=X), "can be called"),  # type: ignore[arg-type]
+        (lambda: verify.check_jvp(itself, rosen, at=X, tangent=[1.0]), "finite numbers"),
+        (lambda: verify.check_hessian(lambda x, y: {"z": x + y}, mixed, at={"x": [1.0], "y": 2.0}), "none of x, y"),
+        (lambda: verify.check_hessian(np.diag, rosen, at={"x": [1, 2]}), "float"),
+    ],
+)
+def test_bad_input_is_told_with_its_remedy(call: Callable[[], Any], said: str) -> None:
+    """A message, and no traceback of ours."""
+    with pytest.raises(verify.UsageError, match=said):
+        call()
+
+
+def test_a_case_stands_for_the_function() -> None:
+    """By name, at its own points."""
+
+    def jacobian(x: Any, y: Any, z: Any, off: float = 1.0) -> Any:
+        return {"x": z, "y": z * off, "z": x + y}
+
+    assert verify.check_jacobian(jacobian, "multiply_add").ok
+    assert not verify.check_jacobian(lambda x, y, z: jacobian(x, y, z, LITTLE), "multiply_add").ok
