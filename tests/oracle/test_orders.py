@@ -199,23 +199,19 @@ def test_at_a_kink_a_slope_of_either_side_passes_and_no_second_derivative_is_cla
 
 def opaque(x: Any) -> Any:
     """Nothing that a trace can read."""
-    return float(np.sum(np.i0(x)))
+    return float(np.sum(np.exp(np.frombuffer(np.asarray(x).tobytes()))))
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "PASS"), (LITTLE, "FAIL")])
 def test_what_cannot_be_traced_is_measured(factor: float, verdict: str) -> None:
     """Values along lines tell 1e-6, and the notes say that nothing is proved."""
-    special = pytest.importorskip("scipy.special")
-    at = {"x": np.array([1.5])}
-
-    def curvature(x: Any) -> Any:
-        return (special.i0(x) + special.iv(2, x)) / 2 * factor
+    at = {"x": np.array([1.5, -0.5])}
 
     runs = [
-        verify.check_hvp(lambda x, v: curvature(x) * v, opaque, at=at),
-        verify.check_hessian(lambda x: np.diag(curvature(x)), opaque, at=at),
-        verify.check_jvp(lambda x, v: factor * special.i1(x) @ v, opaque, at=at),
-        verify.check_jacobian(lambda x: factor * special.i1(x), opaque, at=at),
+        verify.check_hvp(lambda x, v: factor * np.exp(x) * v, opaque, at=at),
+        verify.check_hessian(lambda x: np.diag(factor * np.exp(x)), opaque, at=at),
+        verify.check_jvp(lambda x, v: factor * np.exp(x) @ v, opaque, at=at),
+        verify.check_jacobian(lambda x: factor * np.exp(x), opaque, at=at),
     ]
     assert [run.verdict for run in runs] == [verdict] * 4
     assert all("nothing is proved" in " ".join(run.cases[0].notes) for run in runs)
