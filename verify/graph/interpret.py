@@ -82,6 +82,19 @@ class Program:
             values[i] = np.broadcast_to(values[i], (points, *self.graph.nodes[i].shape))
         return values
 
+    def in_balls(
+        self, inputs: Mapping[str, Any], frozen: Mapping[int, Any] | None = None, spread: float = 0.0
+    ) -> Values:
+        """The forward pass in balls, from the inputs as they are, or from all numbers within ``spread`` of them.
+
+        >>> from verify.case.expression import graph_from_expressions
+        >>> program = Program(graph_from_expressions({"x": ()}, {"f": "x / 10"}))
+        >>> bool(program.in_balls({"x": np.ones(1)})[-1].radius[0] > 0)
+        True
+        """
+        balls = {n: Balls.widened(x, spread) if spread else Balls.exact(x) for n, x in inputs.items()}
+        return self.run(balls, frozen, constant_balls(self.graph, dtype_of(inputs)))
+
     def rerun(
         self,
         values: Values,

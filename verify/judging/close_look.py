@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.case.case import Expected
-from verify.graph.interpret import Values, constant_balls, dtype_of
+from verify.graph.interpret import Values
 from verify.judging.agreement import compare
 from verify.judging.allowance import finite
 from verify.judging.audit import Finding, audit
@@ -68,7 +68,7 @@ MOST_AUDITED = 3
 RowAt = tuple[int, int, int]
 """Number of the block, position of the point among the examined ones, entry."""
 
-BallRun = tuple[Values, dict[str, Any]]
+BallRun = tuple[Values, dict[str, Balls]]
 """A forward pass in balls, and the gradients that the backward pass gave."""
 
 
@@ -210,8 +210,7 @@ class CloseLook:
         if not central.kinks and not singular_nodes(graph):
             return {p: [] for p in points}
         if graph is not self.context.graph:
-            exact = {name: Balls.exact(value) for name, value in self.inputs.items()}
-            balls = central.program.run(exact, constants=constant_balls(graph, dtype_of(self.inputs)))
+            balls = central.program.in_balls(self.inputs)
         return {p: undecided_sites(central, balls, p) for p in points}
 
     def _gather_figures(self, usable: Array) -> None:
@@ -298,17 +297,14 @@ class CloseLook:
     ) -> BallRun:
         """The engine's forward and backward pass in balls, from inputs widened by ``spread`` times themselves."""
         engine = self.context.engine if engine is None else engine
-        constants = constant_balls(engine.program.graph, dtype_of(inputs))
-        values = engine.program.run({name: Balls.widened(x, spread) for name, x in inputs.items()}, constants=constants)
-        # As balls too: a sum of plain upstream gradients would round and nobody would know.
-        return values, engine.backward(values, {name: Balls.exact(seed) for name, seed in upstream.items()})
+        values = engine.program.in_balls(inputs, spread=spread)
+        return values, engine.in_balls(values, upstream)
 
     def _ball(self, run: BallRun, block: Block) -> Balls:
         values, gradients = run
-        ball = (
-            gradients[block.name] if block.quantity == "gradient" else values[self.context.graph.position(block.name)]
-        )
-        return ball if isinstance(ball, Balls) else Balls.exact(ball)
+        if block.quantity == "gradient":
+            return gradients[block.name]
+        return Balls.of(values[self.context.graph.position(block.name)])
 
     def _allowed(self, block: Block, run: BallRun, points: int | None = None) -> Array:
         """What float methods may be off by ``(S, n)``."""

@@ -18,13 +18,11 @@ from numpy.typing import NDArray
 
 from verify.case.case import Case
 from verify.graph.derivative import Differentiator
-from verify.graph.interpret import constant_balls, dtype_of
 from verify.judging.allowance import Allowance
 from verify.judging.evidence import Evidence
 from verify.judging.rules import judged_rows
 from verify.methods.central import Central, contraction
 from verify.methods.reverse import Reverse
-from verify.numbers.balls import Balls
 from verify.numbers.streams import stream
 from verify.places.points import Batch
 from verify.records import VERDICTS, PairDifference, Rows, VariableResult, pairs_of, unravel
@@ -125,15 +123,9 @@ class _Look:
 
     def _allowed(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> dict[str, Array]:
         """What float methods may be off by, entry by entry: as at points that are looked at closely, but for C."""
-        constants = constant_balls(self.case.graph, dtype_of(inputs))
-        balls = self.engine.program.run({k: Balls.exact(x) for k, x in inputs.items()}, constants=constants)
-        gradients = self.engine.backward(balls, {k: Balls.exact(g) for k, g in upstream.items()})
+        gradients = self.engine.in_balls(self.engine.program.in_balls(inputs), upstream)
         allowance = Allowance.of(self.case.graph, inputs)
-        found = {}
-        for name, gradient in gradients.items():
-            ball = gradient if isinstance(gradient, Balls) else Balls.exact(gradient)
-            found[name] = allowance.of_ball(ball)[0].ravel()
-        return found
+        return {name: allowance.of_ball(ball)[0].ravel() for name, ball in gradients.items()}
 
     def results(self) -> Iterator[VariableResult]:
         """The records of all variables."""

@@ -63,7 +63,7 @@ def _widened(change: Array, contribution: Contribution) -> Balls:
     sent, g = contribution.sent, contribution.g
     size = np.abs(g.value if isinstance(g, Balls) else g)
     extra = contribution.fit(np.where(change > 0, size * change, 0.0))
-    ball = sent if isinstance(sent, Balls) else Balls.exact(sent)
+    ball = Balls.of(sent)
     return Balls(ball.value, ball.radius + extra)
 
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from verify.graph.derivative import Derivative, Unsupported
 from verify.graph.factors import Known
 from verify.graph.graph import Graph
-from verify.graph.interpret import Program, Values, branch_argument, constant_balls, dtype_of, kinked_nodes
+from verify.graph.interpret import Program, Values, branch_argument, kinked_nodes
 from verify.graph.lengths import opened
-from verify.numbers.balls import Balls
 
 Array = NDArray[Any]
 Functional = Callable[[Values], Any]
@@ -259,8 +258,7 @@ class Central:
 
     def noise(self, inputs: Mapping[str, Any], output: Functional, frozen: Mapping[int, Any] | None = None) -> Array:
         """How far rounding may move the output at both ends of a step together ``(P,)``."""
-        balls = {name: Balls.exact(value) for name, value in inputs.items()}
-        total = output(self.program.run(balls, frozen, constant_balls(self.graph, dtype_of(inputs))))
+        total = output(self.program.in_balls(inputs, frozen))
         noise: Array = 2 * total.radius
         return noise
 

@@ -18,6 +18,7 @@ import numpy as np
 from verify.graph.derivative import Derivative
 from verify.graph.graph import Graph, Node
 from verify.graph.interpret import Program, Values, align, block_size
+from verify.numbers.balls import Balls
 from verify.ops import OPS, Shape
 
 
@@ -181,6 +182,19 @@ class Reverse:
             # A zero upstream gradient absorbs a local derivative that is infinite; rare, so paid for only when met.
             gradients = self._accumulate(values, upstream, absorb=True, replaced=replaced)
         return gradients
+
+    def in_balls(
+        self, values: Values, upstream: Mapping[str, Any], replaced: Mapping[Edge, Replacement] | None = None
+    ) -> dict[str, Balls]:
+        """The same from a forward pass in balls; a sum of plain upstream gradients would round and nobody would know.
+
+        >>> from verify.case.expression import graph_from_expressions
+        >>> engine = Reverse(graph_from_expressions({"x": ()}, {"f": "x / 10"}), ["x"])
+        >>> bool(engine.in_balls(engine.program.in_balls({"x": np.ones(1)}), {"f": np.ones(1)})["x"].radius[0] > 0)
+        True
+        """
+        seeds = {name: Balls.of(seed) for name, seed in upstream.items()}
+        return {name: Balls.of(g) for name, g in self.backward(values, seeds, replaced).items()}
 
     def sent_back(self, values: Values, stage: str, gradient: Any) -> dict[str, Any]:
         """What one stage sends back to what its expression reads: upstream gradient times local derivative.

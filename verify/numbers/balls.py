@@ -105,6 +105,15 @@ class Balls(NDArrayOperatorsMixin):
         return cls(array, 0.0)
 
     @classmethod
+    def of(cls, number: Any) -> Balls:
+        """Balls as they are, and other numbers as balls of radius 0.
+
+        >>> Balls.of(Balls(np.ones(1), 0.5)).radius, Balls.of(np.ones(1)).radius
+        (array([0.5]), array([0.]))
+        """
+        return number if isinstance(number, cls) else cls.exact(number)
+
+    @classmethod
     def widened(cls, array: Any, relative: float) -> Balls:
         """Balls around numbers that are known to within ``relative * |x|``.
 

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.case.case import Case, Input
-from verify.graph.interpret import Program, branch_argument, constant_balls, dtype_of, kinked_nodes
-from verify.numbers.balls import Balls
+from verify.graph.interpret import Program, branch_argument, dtype_of, kinked_nodes
 
 Array = NDArray[Any]
 
@@ -299,9 +298,7 @@ def _argument(program: Program, point: Mapping[str, Array], node: int) -> Array:
 
 
 def _undecided(program: Program, point: Mapping[str, Array], node: int) -> Array:
-    balls = {name: Balls.exact(value) for name, value in point.items()}
-    values = program.run(balls, constants=constant_balls(program.graph, dtype_of(point)))
-    argument = branch_argument(program.graph.nodes[node], values)
+    argument = branch_argument(program.graph.nodes[node], program.in_balls(point))
     return np.ravel(np.abs(argument.value) <= argument.radius)
 
 

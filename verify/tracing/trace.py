@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from verify.case.case import Case
 from verify.errors import TraceError, UsageError
-from verify.graph.interpret import Program, constant_balls, dtype_of
-from verify.numbers.balls import Balls
+from verify.graph.interpret import Program
 from verify.numbers.streams import stream
 from verify.tracing.places import Place
 from verify.tracing.recorded_program import RecordedProgram
@@ -176,8 +175,7 @@ class Traced:
     def _rounding(self, name: str, inputs: Mapping[str, Array], values: Sequence[Array]) -> Array:
         """How far off an output may be which was computed in another order."""
         graph = self.case.graph
-        balls = {key: Balls.exact(x) for key, x in inputs.items()}
-        around = self._program.run(balls, constants=constant_balls(graph, dtype_of(inputs)))
+        around = self._program.in_balls(inputs)
         shape = graph.shape(name)
         near = ROUNDINGS * np.broadcast_to(around[graph.position(name)].radius, (1, *shape))[0]
         sizes = [float(np.max(np.abs(v), initial=0.0, where=np.isfinite(v))) for v in values]

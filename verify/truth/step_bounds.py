@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.graph.graph import Graph
-from verify.graph.interpret import Program, constant_balls, dtype_of
+from verify.graph.interpret import Program
 from verify.graph.taylor import Entry, Taylor, Values, contracted, entries_of, is_finite, precision
 from verify.methods.central import contraction
 from verify.numbers.ball_math import head
@@ -118,8 +118,7 @@ class PointSteps:
     def __init__(self, bounds: StepBounds, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> None:
         self.graph, self.taylor, self.program, self.bits = bounds.graph, bounds.taylor, bounds.program, bounds.bits
         self.output = contraction(self.graph, upstream)
-        exact = {key: Balls.exact(value) for key, value in inputs.items()}
-        self.floats = self.program.run(exact, constants=constant_balls(self.graph, dtype_of(inputs)))
+        self.floats = self.program.in_balls(inputs)
         with precision(self.bits, TERMS):
             self.values = self.taylor.values({key: _widened(value) for key, value in inputs.items()})
             self.weights = [(self.graph.position(key), _widened(g)) for key, g in upstream.items()]

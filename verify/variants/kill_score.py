@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from verify.case.case import Case
 from verify.graph.derivative import Derivative, Differentiator
-from verify.graph.interpret import Program, constant_balls, dtype_of
+from verify.graph.interpret import Program
 from verify.graph.lengths import opened
 from verify.graph.taylor import precision
 from verify.methods.reverse import Edge, Replacement, Reverse
@@ -283,12 +283,8 @@ class _Truth:
         """A backward pass in balls at all points."""
         inputs, upstream = self.batch.take(slice(None))
         if self._values is None:
-            constants = constant_balls(self.case.graph, dtype_of(inputs))
-            balls = {name: Balls.exact(x) for name, x in inputs.items()}
-            self._values = self.engine.program.run(balls, constants=constants)
-        seeds = {name: Balls.exact(seed) for name, seed in upstream.items()}
-        found = self.engine.backward(self._values, seeds, replaced)
-        return {name: g if isinstance(g, Balls) else Balls.exact(g) for name, g in found.items()}
+            self._values = self.engine.program.in_balls(inputs)
+        return self.engine.in_balls(self._values, upstream, replaced)
 
 
 def _in_float64(batch: Batch) -> Batch:
