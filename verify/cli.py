@@ -161,6 +161,12 @@ def _add_run(parser: _Parser) -> None:
     parser.add_argument(
         "--jobs", type=positive_count, metavar="N", help="cases at a time (default: one for each processor, if many)"
     )
+    parser.add_argument(
+        "--executor",
+        default="processes",
+        metavar="NAME",
+        help="who runs the cases: processes (the default), dask-local, or dask://HOST:PORT, a scheduler that runs",
+    )
     parser.add_argument("--no-cache", action="store_true", help="derive everything anew, and keep nothing on disk")
 
 
@@ -177,6 +183,7 @@ def _run(args: argparse.Namespace) -> int:
     from shlex import join
 
     from verify.case.files import find_case_files
+    from verify.running.clusters import executor_named
     from verify.running.runner import RunInterrupted, run_cases
     from verify.running.workers import usual_jobs
 
@@ -185,11 +192,10 @@ def _run(args: argparse.Namespace) -> int:
     make_sure_of(targets)
     said = "" if args.no_cache else _tell_cache_trouble()
     try:
-        with _progress(len(files)) as tick:
+        jobs = args.jobs or usual_jobs(len(files))
+        with executor_named(args.executor, jobs) as executor, _progress(len(files)) as tick:
             asked = replace(settings(vars(args).get), cached=not args.no_cache, kill_score=args.kill_score)
-            run = run_cases(
-                files, asked, jobs=args.jobs or usual_jobs(len(files)), fail_fast=args.fail_fast, on_result=tick
-            )
+            run = run_cases(files, asked, jobs=jobs, executor=executor, fail_fast=args.fail_fast, on_result=tick)
     except RunInterrupted as stop:
         return _interrupted(stop.run, targets, args.all_rows)
     if not (args.no_cache or said):

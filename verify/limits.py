@@ -2,12 +2,14 @@
 
 A limit never decides a verdict. What goes beyond one is an ERROR that names the step at which it did, by
 :class:`~verify.errors.LimitError`, which is no ``Exception``, so that nobody on the way takes it for theirs. Time is
-watched by the timers of the operating system, in the main thread, where there are any. They ring between two
-instructions of Python; a process that may die (:func:`may_die`) is ended where a single one takes too long.
+watched by the timers of the operating system in the main thread, where there are any, and by a thread that looks on
+elsewhere, as in a worker of a cluster. They ring between two instructions of Python; a process that may die
+(:func:`may_die`) is ended where a single one takes too long.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import signal
@@ -29,6 +31,9 @@ except ImportError:  # Windows
 
 AGAIN = 1.0
 """Seconds after which a timer rings once more: where Python may not raise, as in ``__del__``, the first is lost."""
+
+LEAST_LOOK = 0.01
+"""Seconds between two looks of a thread at another one's time."""
 
 GRACE = 1.25
 """Times the limit after which a process that may die is ended by the system."""
@@ -235,7 +240,8 @@ def _alarm(
     ``stops`` says that the time of who used it stands still meanwhile.
     """
     if not hasattr(signal, timer) or threading.current_thread() is not threading.main_thread():
-        yield
+        with _bell(timer == "ITIMER_PROF", seconds, sentence):
+            yield
         return
     which, number = getattr(signal, timer), getattr(signal, signal_name)
     clock = time.process_time if timer == "ITIMER_PROF" else time.monotonic
@@ -258,6 +264,54 @@ def _alarm(
         if left:
             passed = 0.0 if stops else clock() - started
             signal.setitimer(which, max(left - passed, 1e-6), interval)
+
+
+@contextmanager
+def _bell(is_of_processor: bool, seconds: float, sentence: Callable[[], str]) -> Iterator[None]:
+    """Raises LimitError in this thread, which is not the main one: a thread that looks on sends it.
+
+    A thread takes no more processor time than there is on the clock, so that no look is earlier than it may be over.
+    """
+    clock = _thread_clock() if is_of_processor else time.monotonic
+    thread, lock, is_over = ctypes.c_ulong(threading.get_ident()), threading.Lock(), threading.Event()
+    last = clock() + seconds
+
+    def send(kind: type[LimitError] | None) -> None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(kind) if kind else None)
+
+    class RingError(LimitError):
+        """The limit, made in the thread that it is sent to."""
+
+        def __init__(self) -> None:
+            super().__init__(sentence())
+
+    def look() -> None:
+        left = seconds
+        while not is_over.wait(max(left, LEAST_LOOK)):
+            left = last - clock()
+            with lock:
+                if left <= 0 and not is_over.is_set():
+                    send(RingError)
+                    left = AGAIN
+
+    onlooker = threading.Thread(target=look, name="verify: limits of a case", daemon=True)
+    onlooker.start()
+    try:
+        try:
+            yield
+        finally:
+            is_over.set()
+    finally:
+        with lock:
+            send(None)  # what was sent just now, and has not come yet
+
+
+def _thread_clock() -> Callable[[], float]:
+    """The processor time of this thread, as any thread may read it; of the process where the system has no other."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return time.process_time
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+    return lambda: time.clock_gettime(clock)
 
 
 @contextmanager

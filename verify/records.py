@@ -705,6 +705,8 @@ class Run:
     seconds: float = 0.0
     left_out: int = 0
     """How many case files were not run, because the run was interrupted or was to stop at the first failure."""
+    again: Mapping[str, int] = field(default_factory=dict)
+    """Case file -> how many times it was run again, since the worker that it was on was lost."""
 
     @property
     def ok(self) -> bool:

@@ -28,8 +28,9 @@ from verify.oracle.result import GradientRun
 from verify.places.sizes import other_sizes
 from verify.programs.functions import asked_of
 from verify.records import METHODS, SUBJECT, CaseResult, Finding, FindingKind
-from verify.running.runner import at_other_size, versions
+from verify.running.runner import at_other_size
 from verify.running.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
+from verify.running.units import versions
 from verify.subjects.line_coverage import LineCoverage
 from verify.subjects.measured import Function
 from verify.subjects.subject import Gradient

@@ -83,6 +83,10 @@ def counts_text(counts: Mapping[Verdict, int]) -> str:
     return ", ".join(f"{counts[verdict]:,} {verdict.value}" for verdict in Verdict if counts.get(verdict))
 
 
+MOST_NAMED = 5
+"""Files that a line names."""
+
+
 def caveats(run: Run) -> tuple[str, ...]:
     """What the headline of a run says beside what it came to: how much was undecided, lost, or not run at all.
 
@@ -92,6 +96,9 @@ def caveats(run: Run) -> tuple[str, ...]:
     counts, told = run.counts, []
     if run.left_out:
         told.append(f"{plural(run.left_out, 'case')} {'was' if run.left_out == 1 else 'were'} not run")
+    if run.again:
+        files = ", ".join(map(line_of, sorted(run.again)[:MOST_NAMED]))
+        told.append(f"{plural(len(run.again), 'case file')} ran again, since a worker was lost ({files})")
     if is_undecided(counts):
         share = 100 * counts[Verdict.UNDECIDED] / sum(counts.values())
         told.append(f"{share:.0f} % of the rows are UNDECIDED, nothing is shown of them")

@@ -140,12 +140,22 @@ def _key(what: str, content: Any) -> str:
 @cache
 def _versions() -> list[str]:
     """Everything but the content that a result depends on: versions, and this package's own text."""
+    used = (np, sympy, mpmath, flint, scipy)
+    machine = [platform.python_version(), platform.machine(), platform.processor()]
+    return [*machine, *(package.__version__ for package in used), __version__, source_digest()]
+
+
+@cache
+def source_digest() -> str:
+    """The digest of this package's own text: what tells two states of it apart that have one version.
+
+    >>> len(source_digest())
+    64
+    """
     text = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         text.update(path.read_bytes())
-    used = (np, sympy, mpmath, flint, scipy)
-    machine = [platform.python_version(), platform.machine(), platform.processor()]
-    return [*machine, *(package.__version__ for package in used), __version__, text.hexdigest()]
+    return text.hexdigest()
 
 
 def _plain(value: Any) -> Any:

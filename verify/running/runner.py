@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib
 import math
 import os
-import platform
+import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -43,9 +44,12 @@ from verify.records import (
     Verdict,
 )
 from verify.running.cache import keep, recalled, text_key
+from verify.running.codec import packed
+from verify.running.executing import Execution
 from verify.running.gathering import Gathering, point_record
 from verify.running.preparing import held_to_proof, prepared_methods, result_of, variables_of
 from verify.running.settings import DEFAULT, USUAL_SIZES, Settings, check_settings
+from verify.running.units import OtherVersionsError, asked_of, versions
 from verify.running.workers import Workers
 from verify.subjects.code_constants import constants_of
 from verify.subjects.interface import Interface
@@ -66,6 +70,9 @@ MOST_NAMED = 3
 SIZE_POINTS = 8
 """Random points at another size, at most: all of them are proved."""
 
+_ALONE = threading.Lock()
+"""The precision of mpmath and flint is one for a process: of several threads, one computes at a time."""
+
 
 # --------------------------------------------------------------------------------------------------- running cases
 
@@ -75,13 +82,16 @@ def run_cases(
     settings: Settings,
     *,
     jobs: int = 1,
+    executor: Executor | None = None,
     fail_fast: bool = False,
     on_result: Callable[[CaseResult], None] | None = None,
 ) -> Run:
     """Runs case files, ``jobs`` at a time, and gathers the results in the order of the files.
 
-    ``fail_fast`` stops after the first case that does not pass; ``on_result`` is told of each as it is finished.
-    Raises UsageError for a method that does not exist or settings out of range.
+    ``executor``, of any kind that :mod:`concurrent.futures` knows, runs them in place of processes of our own: each
+    case at one size is a call that it is given. ``fail_fast`` stops after the first case that does not pass;
+    ``on_result`` is told of each as it is finished. Raises UsageError for a method that does not exist or settings out
+    of range, and where a worker of the executor has other versions.
 
     >>> from verify.case.files import find_case_files, shipped_cases
     >>> run = run_cases(find_case_files([shipped_cases() / "notes"], pick="neuron"), Settings(points=2))
@@ -91,6 +101,7 @@ def run_cases(
     check_settings(settings, jobs)
     started = time.perf_counter()
     results: list[CaseResult] = []
+    again: Counter[str] = Counter()
 
     def run(*, is_interrupted: bool = False) -> Run:
         order = {str(path): number for number, path in enumerate(files)}
@@ -105,10 +116,11 @@ def run_cases(
             started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             seconds=time.perf_counter() - started,
             left_out=missing or int(is_interrupted),  # where each has a result, the last lacks other sizes
+            again=dict(again),
         )
 
     try:
-        for result in _results(files, settings, jobs):
+        for result in _results(files, settings, jobs, executor, again):
             results.append(result)
             if on_result is not None:
                 on_result(result)
@@ -127,10 +139,12 @@ class RunInterrupted(KeyboardInterrupt):
         self.run = run
 
 
-def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[CaseResult]:
-    """The results of all sizes of all files, as they come."""
+def _results(
+    files: Sequence[Path], settings: Settings, jobs: int, executor: Executor | None, again: Counter[str]
+) -> Iterator[CaseResult]:
+    """The results of all sizes of all files, as they come; ``again`` counts the files that were run again."""
     # A limit on memory is kept by a process that may end: libraries end theirs where memory is refused.
-    if settings.case_memory is None and (jobs == 1 or len(files) <= 1):
+    if executor is None and settings.case_memory is None and (jobs == 1 or len(files) <= 1):
         for path in files:
             yield from each_size(path, settings)
         return
@@ -141,7 +155,10 @@ def _results(files: Sequence[Path], settings: Settings, jobs: int) -> Iterator[C
             changed.append(path)
         else:
             yield from found
-    yield from Workers(each_size, settings, jobs).results(changed)
+    if executor is None:
+        yield from Workers(each_size, settings, jobs, again=again).results(changed)
+    else:
+        yield from Execution(executor, run_task, source_text, settings, again).results(changed)
 
 
 def _command(files: Sequence[Path], settings: Settings) -> str:
@@ -166,18 +183,6 @@ def _named(files: Sequence[Path]) -> str:
     with suppress(ValueError):  # absolute and relative ones, or on two drives
         many = [os.path.commonpath(many) or "."] if len(many) > MOST_NAMED else many
     return join(many)
-
-
-def versions() -> dict[str, str]:
-    """The versions of what the numbers depend on.
-
-    >>> sorted(versions())
-    ['flint', 'mpmath', 'numpy', 'python', 'sympy']
-    """
-    found = {"python": platform.python_version()}
-    for name in ("numpy", "sympy", "mpmath", "flint"):
-        found[name] = importlib.import_module(name).__version__
-    return found
 
 
 def run_case(path: str | Path, settings: Settings = DEFAULT) -> CaseResult:
@@ -301,13 +306,57 @@ def _run_key(path: str | Path, text: str, settings: Settings) -> str:
 def _run_sizes(path: str | Path, text: str, settings: Settings) -> Iterator[CaseResult]:
     own, read = _own_size(path, settings, text)
     yield own
+    if read is not None and not own.problems:
+        yield from (_other_size(case, settings) for case in _others(read, settings))
+
+
+def _others(case: Case, settings: Settings) -> list[Case]:
+    """A case at the other sizes at which it is run too."""
     most = USUAL_SIZES if settings.sizes is None else settings.sizes
-    if own.problems or read is None or not settings.points or not most:
-        return
-    smaller = at_other_size(settings)
-    for case in other_sizes(read, settings.seed, most):
-        run = partial(run_loaded, case, smaller)
-        yield guarded(case.name, case.file, settings, run)
+    return other_sizes(case, settings.seed, most) if settings.points and most else []
+
+
+def _other_size(case: Case, settings: Settings) -> CaseResult:
+    run = partial(run_loaded, case, at_other_size(settings))
+    return guarded(case.name, case.file, settings, run)
+
+
+def run_size(file: str, text: str, settings: Settings, number: int) -> tuple[CaseResult, int]:
+    """The result of a case at one of its sizes, 0 for its own, and how many other sizes there are to be run.
+
+    What :func:`each_size` does in turn, where each size may be run elsewhere; ``text`` is what the file holds.
+
+    >>> from verify.case.files import shipped_cases
+    >>> text = (shipped_cases() / "notes" / "matmul.yaml").read_text()
+    >>> result, others = run_size("matmul.yaml", text, Settings(points=1), 2)
+    >>> result.name, others
+    ('matmul [m=1, k=3, n=3]', 2)
+    """
+    try:
+        if number:
+            others = _others(load_case_text(text, file), settings)
+            return _other_size(others[number - 1], settings), len(others)
+        own, read = _own_size(file, settings, text)
+        return own, 0 if read is None or own.problems else len(_others(read, settings))
+    except Exception as fault:  # noqa: BLE001 - what a library raises where nobody foresaw it
+        return _unrun(file, settings, (_own_fault(file, fault),)), 0
+
+
+def run_task(task: str) -> bytes:
+    """Runs a unit that came as text, wherever this is; the result as bytes, or how versions differ.
+
+    >>> from verify.running.units import Unit, answer_of, task_of
+    >>> text = "{case: f, inputs: {x: {at: 3}}, stages: {f: x}}"
+    >>> done = answer_of(run_task(task_of(Unit("f.yaml", text), Settings(points=1))))
+    >>> done.result.status, done.others
+    ('PASS', 0)
+    """
+    try:
+        unit, settings = asked_of(task)
+    except OtherVersionsError as error:
+        return packed(str(error))
+    with _ALONE:
+        return packed(run_size(unit.file, unit.text, settings, unit.number))
 
 
 def at_other_size(settings: Settings) -> Settings:

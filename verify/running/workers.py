@@ -1,6 +1,8 @@
-"""Processes that run cases: one that ends is an error of the case it was on, and another takes its place.
+"""Processes that run cases: of one that ends another takes the place.
 
-A worker is asked for one case at a time and sends each result as it has it, so what is finished is never lost. It
+A worker is asked for one case at a time and sends each result as it has it, so what is finished is never lost. The case
+that it was on is run again where it was killed from outside, as far as can be told; else that it ended is an error of
+the case. It
 ends with its parent, however that ends: its pipe closes, the kernel of Linux kills it, and elsewhere a thread does.
 An interrupt is the parent's business alone.
 """
@@ -13,7 +15,7 @@ import pickle
 import signal
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -35,6 +37,12 @@ CASES_A_WORKER = 12
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What BLAS reads when it is loaded: one thread for each worker, where several work on small arrays."""
+
+MOST_AGAIN = 3
+"""Times that a case is run again whose worker was killed: who kills it each time is the case."""
+
+KILLED = (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM))
+"""Signals by which an operator, or a system that wants its memory back, ends a process; no fault of code sends them."""
 
 MOST_STILLBORN = 10
 """Workers in a row that may end before they are ready; then nothing is wrong with the cases."""
@@ -66,6 +74,8 @@ class _Worker:
     """The case that it is on."""
     step: str = ""
     """What it last said to be doing."""
+    sent: int = 0
+    """Results of the case that it has sent."""
 
 
 @dataclass(slots=True)
@@ -76,7 +86,11 @@ class Workers:
     """A function that a fresh process can import."""
     settings: Any
     jobs: int
+    again: Counter[str] = field(default_factory=Counter)
+    """How many times each case was run again, since its worker was killed."""
     waiting: deque[Path] = field(default_factory=deque)
+    _told: Counter[Path] = field(default_factory=Counter)
+    """Results of each case that were told before its worker was lost: they are not told again."""
     _all: list[_Worker] = field(default_factory=list)
     _stillborn: int = 0
 
@@ -86,11 +100,8 @@ class Workers:
         return [worker.process.pid for worker in self._all if worker.process.pid is not None]
 
     def results(self, paths: Iterable[Path]) -> Iterator[CaseResult]:
-        """The results of all sizes of all files, as they come; an ERROR for each that ended its worker.
-
-        The longest files come first: they tend to take longest, and nobody waits for one that was begun last.
-        """
-        self.waiting = deque(sorted(paths, key=_size, reverse=True))
+        """The results of all sizes of all files, as they come; an ERROR for each that ended its worker."""
+        self.waiting = deque(longest_first(paths))
         try:
             while self.waiting or any(worker.path is not None for worker in self._all):
                 if self._stillborn >= MOST_STILLBORN:
@@ -114,7 +125,7 @@ class Workers:
             # Fresh processes: a fork would copy whatever threads and locks the caller has.
             task = pickle.dumps((self.run_file, self.settings))  # what takes long to import is imported there, at last
             process = get_context("spawn").Process(target=_serve, args=(theirs, os.getpid(), task), daemon=True)
-            with _without_interrupts(), _one_thread() if self.jobs > 1 else nullcontext():
+            with without_interrupts(), _one_thread() if self.jobs > 1 else nullcontext():
                 process.start()
             theirs.close()
             self._all.append(_Worker(process, ours))
@@ -130,7 +141,10 @@ class Workers:
             )
             return
         if kind is _Told.RESULT:
-            yield content
+            worker.sent += 1
+            if worker.path is not None and worker.sent > self._told[worker.path]:
+                self._told[worker.path] += 1
+                yield content
         elif kind is _Told.STEP:
             worker.step = content
         else:
@@ -138,7 +152,7 @@ class Workers:
             self._give_work(worker)
 
     def _give_work(self, worker: _Worker) -> None:
-        worker.path, worker.step = (self.waiting.popleft(), "") if self.waiting else (None, "")
+        worker.path, worker.step, worker.sent = self.waiting.popleft() if self.waiting else None, "", 0
         if worker.path is None:
             return
         try:
@@ -152,9 +166,14 @@ class Workers:
         self._all.remove(worker)
         _end(worker, grace=LAST_SECONDS if not fault else 0.0)
         self._stillborn += not worker.is_ready
-        if worker.path is not None:
-            why = fault or _how_it_ended(worker.process.exitcode, self.settings.case_seconds)
-            yield _lost(worker.path, f"{why} while {worker.step or 'beginning'}")
+        if worker.path is None:
+            return
+        if -(worker.process.exitcode or 0) in KILLED and self.again[str(worker.path)] < MOST_AGAIN:
+            self.again[str(worker.path)] += 1
+            self.waiting.appendleft(worker.path)
+            return
+        why = fault or _how_it_ended(worker.process.exitcode, self.settings.case_seconds)
+        yield _lost(worker.path, f"{why} while {worker.step or 'beginning'}")
 
     def _stop(self) -> None:
         """Ends all workers: the idle ones by themselves, the busy ones by force."""
@@ -175,6 +194,15 @@ def usual_jobs(cases: int) -> int:
     """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(processors, cases // CASES_A_WORKER))
+
+
+def longest_first(paths: Iterable[Path]) -> list[Path]:
+    """Case files, the longest first: they tend to take longest, and nobody waits for one that was begun last.
+
+    >>> longest_first([Path("nowhere.yaml"), Path(__file__)])[-1]
+    PosixPath('nowhere.yaml')
+    """
+    return sorted(paths, key=_size, reverse=True)
 
 
 def _size(path: Path) -> int:
@@ -229,8 +257,13 @@ def _how_it_ended(code: int | None, seconds: float) -> str:
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Holds Ctrl-C back until the block ends; a process that is started in it does not hear of one at all."""
+def without_interrupts() -> Iterator[None]:
+    """Holds Ctrl-C back until the block ends; a process that is started in it does not hear of one at all.
+
+    >>> with without_interrupts():
+    ...     signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    True
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -36,8 +36,9 @@ from verify.graph.graph import Graph, GraphBuilder
 from verify.methods import prepare
 from verify.methods.reverse import Reverse, value_and_gradient
 from verify.places.points import Batch, own_points
-from verify.running.runner import run_loaded, versions
+from verify.running.runner import run_loaded
 from verify.running.settings import Settings
+from verify.running.units import versions
 
 Array = NDArray[np.float64]
 Call = Callable[[], object]

@@ -1,0 +1,123 @@
+"""Cases over any executor of :mod:`concurrent.futures`: threads, processes, loky, mpi4py, or a cluster of dask.
+
+The seam is ``submit(work, text)``, which gives a future. What an executor loses, since a worker of it was killed, is
+submitted again; what it cannot run any more is an error of its case, and what was finished stays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from verify.errors import CaseError, UsageError
+from verify.records import CaseResult
+from verify.running.clusters import DaskExecutor
+from verify.running.settings import Settings
+from verify.running.units import Done, Unit, answer_of, task_of
+from verify.running.workers import MOST_AGAIN, longest_first
+
+MOST_AHEAD = 4_000
+"""Units that are submitted at a time: enough for a thousand workers, and no matter how many cases there are."""
+
+
+@dataclass(slots=True)
+class _File:
+    """A case file, and those of its results that wait for a smaller number."""
+
+    path: Path
+    text: str
+    following: int = 0
+    """The number of the size that is told next."""
+    others: int = 0
+    early: dict[int, CaseResult] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Execution:
+    """Cases that are run by an executor."""
+
+    executor: Executor
+    run_task: Callable[[str], bytes]
+    """What a worker is given to do, by its name: what :func:`verify.running.units.task_of` writes."""
+    read_text: Callable[[Path], str]
+    """What reads a case file. Raises CaseError where it cannot."""
+    settings: Settings
+    again: Counter[str] = field(default_factory=Counter)
+    """How many times each case file was run again, since its worker was lost."""
+    _waiting: deque[Path] = field(default_factory=deque)
+    _flying: dict[Future[bytes], tuple[_File, Unit]] = field(default_factory=dict)
+    _ended: SimpleQueue[Future[bytes]] = field(default_factory=SimpleQueue)
+
+    def results(self, paths: Iterable[Path]) -> Iterator[CaseResult]:
+        """The results of all sizes of all files, as they come, those of one file in order; the longest files first."""
+        self._waiting = deque(longest_first(paths))
+        try:
+            while self._waiting or self._flying:
+                while self._waiting and len(self._flying) < MOST_AHEAD:
+                    yield from self._begin(self._waiting.popleft())
+                if self._flying:
+                    future = self._ended.get()
+                    yield from self._take(future, *self._flying.pop(future))
+        finally:
+            for future in self._flying:
+                future.cancel()
+
+    def _begin(self, path: Path) -> Iterator[CaseResult]:
+        try:
+            file = _File(path, self.read_text(path))
+        except CaseError as error:
+            yield CaseResult(path.stem, str(path), seed=self.settings.seed, problems=error.told())
+            return
+        yield from self._submit(file, Unit(str(path), file.text))
+
+    def _submit(self, file: _File, unit: Unit) -> Iterator[CaseResult]:
+        try:
+            future = self.executor.submit(self.run_task, task_of(unit, self.settings))
+        except RuntimeError as error:  # it was shut down, or is broken
+            yield from self._tell(file, unit, self._lost(file, error))
+            return
+        self._flying[future] = file, unit
+        future.add_done_callback(self._ended.put)
+
+    def _take(self, future: Future[bytes], file: _File, unit: Unit) -> Iterator[CaseResult]:
+        """Takes in what came of a unit, or that it was lost."""
+        key = str(file.path)
+        if isinstance(self.executor, DaskExecutor) and (times := self.executor.times_lost(future)):
+            self.again[key] += times
+        try:
+            done: Done = answer_of(future.result())
+        except UsageError:
+            raise
+        except (Exception, CancelledError) as fault:  # noqa: BLE001 - whatever an executor raises for a lost worker
+            if self.again[key] < MOST_AGAIN and not isinstance(fault, BrokenExecutor):
+                self.again[key] += 1
+                yield from self._submit(file, unit)
+            else:
+                yield from self._tell(file, unit, self._lost(file, fault))
+            return
+        if not unit.number:
+            file.others = done.others
+            for number in range(1, done.others + 1):
+                yield from self._submit(file, Unit(unit.file, unit.text, number))
+        yield from self._tell(file, unit, done.result)
+
+    def _tell(self, file: _File, unit: Unit, result: CaseResult) -> Iterator[CaseResult]:
+        """The results of a file that are next in its order."""
+        file.early[unit.number] = result
+        while file.following in file.early:
+            yield file.early.pop(file.following)
+            file.following += 1
+
+    def _lost(self, file: _File, fault: Any) -> CaseResult:
+        why = f"{type(fault).__name__}: {fault}".strip().rstrip(":")
+        times = self.again[str(file.path)] + 1
+        said = f"the executor lost its worker{f' {times} times' if times > 1 else ''} ({why})"
+        if isinstance(fault, RuntimeError):
+            said = f"the executor is broken ({why}); 'processes' and dask start lost workers anew"
+        problem = f"{file.path}: {said}; what was finished stays"
+        return CaseResult(file.path.stem, str(file.path), seed=self.settings.seed, problems=(problem,))
