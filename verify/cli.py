@@ -336,6 +336,41 @@ def _check(args: argparse.Namespace) -> int:
     return _reported(replace(run, command=join(["verify", *args.command_line])), targets, args.all_rows, is_part=True)
 
 
+# ---------------------------------------------------------------------------------------------------------- course
+
+
+def _add_course(parser: _Parser) -> None:
+    parser.add_argument("course", metavar="COURSE", help="the course whose functions are known by name: cs231n")
+    parser.add_argument("folder", nargs="?", default=".", metavar="FOLDER", help="that of the assignment (default: .)")
+    _add_report_options(parser)
+
+
+def _course(args: argparse.Namespace) -> int:
+    """Judges the functions of a course that a folder has, a line for each."""
+    from collections import Counter
+    from shlex import join
+
+    from verify.records import SUBJECT, Run
+    from verify.tools.course import Status, judge_course
+
+    targets = asked_targets(vars(args))
+    make_sure_of(targets)
+    counts: Counter[str] = Counter()
+    cases: list[CaseResult] = []
+    for line in judge_course(args.course, args.folder):
+        print(line, flush=True)
+        counts[line.status] += 1
+        cases += line.cases
+    print(", ".join(f"{count} {status}" for status, count in counts.items()))
+    run = Run(cases=tuple(cases), seed=0, points=0, methods=(SUBJECT,), command=join(["verify", *args.command_line]))
+    written, failed = write_reports(run, targets, all_rows=args.all_rows)
+    for fault in failed:
+        print(f"verify: {fault}", file=sys.stderr)
+    if written:
+        print("Wrote " + ", ".join(map(str, written)))
+    return SOME_FAIL if counts[Status.FAIL] or failed else ALL_PASS
+
+
 # ------------------------------------------------------------------------------------------------------------ show
 
 
@@ -527,6 +562,7 @@ def _bench(args: argparse.Namespace) -> int:
 COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.Namespace], int]]] = {
     "run": ("check cases and write the reports", _add_run, _run),
     "check": ("judge a gradient that you wrote against a case", _add_check, _check),
+    "course": ("judge what a course's assignment asks for, by the names of its functions", _add_course, _course),
     "show": ("show the forward and backward pass of one case, stage by stage", _add_show, _show),
     "new": ("write a case file that runs and is explained", _add_new, _new),
     "emit": ("print the forward and backward pass of a case as plain NumPy", _add_emit, _emit),

@@ -255,7 +255,7 @@ class Reverse:
                         right = Contribution(g, values[i], operands, vjp, shape, contribution, values, totals)
                         contribution = replaced[i, number](right)
                     _add_to(totals, j, contribution)
-                if i not in self._kept:
+                if i not in self._kept and not replaced:
                     totals[i] = None  # nobody reads it again: let its memory go
         return totals
 

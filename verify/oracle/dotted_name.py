@@ -31,7 +31,7 @@ def gradient_named(target: str, what: str = "gradient") -> Any:
     if not colon or not attribute or not is_module:
         hint = f", such as {_as_module(module_name)}:{attribute or 'backward'}" if module_name else ""
         raise UsageError(f"expected a {what} as package.module:function{hint}, got '{target}'")
-    found: Any = _imported(module_name)
+    found: Any = imported(module_name)
     place = f"module {module_name}"
     for name in attribute.split("."):
         held = call_foreign(partial(getattr, found, name))  # a module may answer by a function of its own
@@ -50,9 +50,15 @@ def _as_module(text: str) -> str:
     return ".".join(Path(text).with_suffix("").parts)
 
 
-def _imported(name: str) -> Any:
-    """The module, with the current folder first on the path while it is imported and afterwards."""
-    here = str(Path.cwd())
+def imported(name: str, folder: Path | None = None) -> Any:
+    """The module, with a folder, the current one, first on the path while it is imported and afterwards.
+
+    Raises UsageError where it cannot be imported.
+
+    >>> imported("math").pi > 3
+    True
+    """
+    here = str(folder or Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
@@ -62,7 +68,7 @@ def _imported(name: str) -> Any:
     except BaseException as error:  # noqa: BLE001 - whatever a module raises while it is imported, SystemExit too
         frames = _their_frames(error.__traceback__)
         if frames is None and isinstance(error, ModuleNotFoundError):
-            near = did_you_mean(name, [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py"])
+            near = did_you_mean(name, [path.stem for path in Path(here).iterdir() if path.suffix == ".py"])
             message = f"no module is called '{error.name or name}', from {here} and the installed packages. {near}"
             raise UsageError(message.strip()) from None
         lines = "".join(traceback.format_exception(type(error), error, frames)).rstrip()

@@ -212,7 +212,8 @@ def _check_one(
         return outputs(forward(**{**point, **given}))
 
     def gradient(upstream: Any, **given: Any) -> Any:
-        returned = layer.whole(**{**point, **given})
+        held = {key: _copied(held) for key, held in point.items() if key not in given}  # running means do not drift
+        returned = layer.whole(**held, **given)
         layer.outputs(returned)
         return _by_name(layer.gradients(returned, upstream), variables)
 

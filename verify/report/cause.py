@@ -55,6 +55,17 @@ def _what(row: Row) -> str:
     return line_of(row.reason)
 
 
+def cause_of_case(case: CaseResult) -> str:
+    """What is wrong with a case that does not pass, without its name and how far it is off.
+
+    >>> cause_of_case(CaseResult("x", "x.yaml", problems=("empty",)))
+    'empty'
+    """
+    finding = next((finding for finding in case.findings if finding.fails), None)
+    told = [*case.problems, *([finding.sentence] if finding else []), *(_what(g.row) for g in failure_groups(case))]
+    return line_of([*told, *case.failures, ""][0])
+
+
 def _distance(row: Row) -> str:
     """How far off a gradient under test is, or the worst of our own methods; empty where that is no number."""
     judged = [SUBJECT] if SUBJECT in row.errors else [method for method in row.errors if method != "central"]

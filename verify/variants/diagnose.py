@@ -8,7 +8,7 @@ what is right. Where only some points are wrong, that is said too. All by number
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -93,7 +93,8 @@ def diagnose(case: Case, batch: Batch, answers: Mapping[str, Array], wrong: Mapp
         simple = relations(known[name], others, unscaled.get(name), sizes, forward)
         region = _region(case, batch, np.asarray(marks.reshape(len(marks), -1).any(axis=1)))
         if not simple or simple[0].gives is None:
-            simple = [*islice(of_other_functions(case.graph, inputs, upstream, known[name]), 1), *simple]
+            lost = _without_an_output(engine, values, upstream, known[name])
+            simple = [*islice((*lost, *of_other_functions(case.graph, inputs, upstream, known[name])), 1), *simple]
         sentences[name] = [
             *_range_left(case.graph, values, inputs, known[name]),
             *_told(known[name], simple, fits, found, region),
@@ -238,6 +239,16 @@ def _explains(answer: Answer, gradients: Array) -> Array:
     return np.asarray(same.reshape(len(pairs), -1).all(axis=1))
 
 
+def _without_an_output(
+    engine: Reverse, values: Any, upstream: Mapping[str, Array], answer: Answer
+) -> Iterator[Relation]:
+    """Of several outputs, one whose upstream gradient was left out."""
+    for name in upstream if len(upstream) > 1 and not answer.is_single else ():
+        gives = engine.backward(values, {**upstream, name: np.zeros_like(upstream[name])})[answer.name]
+        if answer.is_(gives):
+            yield Relation(Nature.PART, f"is the right one without the upstream gradient d{name}", gives)
+
+
 def _told(
     answer: Answer, simple: Sequence[Relation], fits: _Fits, found: Sequence[Variant], region: _Region
 ) -> list[str]:
@@ -256,7 +267,9 @@ def _told(
     is_multiple = bool(simple) and bool(simple[0].factor)
     is_said = is_multiple and all(found[n].kind in (FaultKind.FACTOR, FaultKind.SIGN) for n in best[:1])
     if told and not is_said:
-        lines.append(f"your d{name} {told[0]}")
+        # Where entries are lost is less than why.
+        explains = bool(simple) and simple[0].gives is None and found[best[0]].kind is FaultKind.ACCUMULATION
+        lines.insert(0 if explains else len(lines), f"your d{name} {told[0]}")
     if not lines:
         if answer.is_single:
             return [f"your d{name} is wrong in one number only, from which no rule can be told{where}"]
@@ -270,11 +283,11 @@ def _told(
     is_digits = bool(simple) and simple[0].nature is Nature.DIGITS
     if not is_everywhere and (region.apart or not is_digits):
         lines[0] += where
-    if int(np.count_nonzero(answer.bad)) == 1:
-        lines[0] += " (seen at one point only)"
     others = len(told) - 1
     if others > 0 and not is_said:  # a line of its own: the first one is the cause
         lines.append(f"{others} other single {'fault gives' if others == 1 else 'faults give'} the same numbers")
+    if int(np.count_nonzero(answer.bad)) == 1:
+        lines.append("seen at one point only")
     return lines
 
 

@@ -487,6 +487,28 @@ def _of_repeats(graph: Graph, edges: Sequence[Edge]) -> Iterator[Variant]:
                 yield Variant(FaultKind.ACCUMULATION, words, text, position, text, replaced, rank)
             if len(order) == 1:
                 break
+        lost = {edge: _readers_after(edge, reads) for edge in reads}
+        replaced = {edge: partial(_assigned_after, after) for edge, after in lost.items() if after}
+        if replaced:
+            words = (
+                f"overwrites what an entry of `{text}` got before, as where windows overlap (`=` in the place of `+=`?)"
+            )
+            yield Variant(FaultKind.ACCUMULATION, words, text, position, text, replaced, rank)
+
+
+def _readers_after(edge: Edge, reads: Mapping[Edge, Array]) -> list[tuple[int, Array]]:
+    """The nodes behind one that read some of its entries too, and which entries those are."""
+    return [(other[0], read) for other, read in reads.items() if other > edge and np.isin(read, reads[edge]).any()]
+
+
+def _assigned_after(after: Sequence[tuple[int, Array]], c: Contribution) -> Any:
+    """What is left of a contribution where the later ones, as far as they are not 0, are assigned over it."""
+    sent = np.array(c.sent).reshape(len(c.sent), -1)
+    for node, read in after:
+        later = c.totals[node]
+        if later is not None and later[0].size == len(read):
+            sent[:, read] = np.where(later.reshape(len(later), -1) != 0, 0.0, sent[:, read])
+    return sent.reshape(c.sent.shape)
 
 
 def _read_entries(graph: Graph, edge: Edge, size: int) -> Array:
