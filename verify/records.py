@@ -457,6 +457,25 @@ class StageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """One gate of the circuit of a case at its first own point: a node of its program, or a stage of a larger one."""
+
+    label: str
+    """What it does, in short: ``*``, ``exp``, ``1/x``; empty for an input, and for a stage that stands for nodes."""
+    name: str
+    """The input or stage that it holds, empty where it has no name."""
+    operands: tuple[int, ...]
+    """Positions of the gates that it reads, all smaller than its own; a constant is in its label."""
+    shape: tuple[int, ...]
+    value: Any
+    """Array of ``shape``; of more than a few entries the smallest and the largest."""
+    gradient: Any
+    """The same of d(output)/d(gate) by the engine; NaN where it has none."""
+    kink: Literal["", "kinked", "tied"] = ""
+    """``kinked`` where it has two slopes somewhere, ``tied`` where it has them here."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepLaw:
     """The error of central differences of one entry over many steps, with its proved bounds, at the first own point.
 
@@ -586,6 +605,8 @@ class CaseResult:
     points: tuple[Point, ...] = ()
     """All points, or those that the kept rows refer to."""
     stages: tuple[StageRecord, ...] = ()
+    circuit: tuple[Gate, ...] = ()
+    """The case's program at its first own point; empty where it has too many stages to be drawn."""
     kinks: tuple[KinkRecord, ...] = ()
     """The first few points at which branches were undecided and gradients were held against their corners."""
     seed: int = 0

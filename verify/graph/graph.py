@@ -132,6 +132,43 @@ class Graph:
         filled = re.sub(r"\w+", lambda match: known.get(match.group(), match.group()), row.spelling)
         return filled if row.spelling[0].isalpha() and "(" in row.spelling else f"({filled})"
 
+    def label(self, position: int) -> str:
+        """What a node does, as short as a gate of a circuit has room for; a constant operand is written in.
+
+        >>> b = GraphBuilder()
+        >>> x = b.input("x")
+        >>> b.name("f", b.apply("divide", b.constant(1.0, "1"), b.apply("add", x, b.apply("exp", x))))
+        >>> [b.build(["f"]).label(i) for i in (2, 3, 4)]
+        ['exp', '+', '1/x']
+        """
+        node = self.nodes[position]
+        if "index" in node.params:
+            return f"[{', '.join(map(_index_text, node.params['index']))}]"
+        if node.op == "power_constant":
+            return f"x**{node.params['exponent']:g}"
+        spelling = OPS[node.op].spelling
+        if spelling[0].isalpha() and "(" in spelling:
+            return spelling[: spelling.index("(")]
+        held = [self.nodes[arg].op if self.nodes[arg].kind == "constant" else "x" for arg in node.args]
+        if len(held) > 1 and len(set(held) - {"x"}) == 0:
+            return re.sub(r"[\w\s]", "", spelling)
+        known = dict(zip(OPERAND_NAMES, held, strict=False))
+        return re.sub(r"\w+", lambda match: known.get(match.group(), match.group()), spelling).replace(" ", "")
+
+    def is_kinked(self, position: int) -> bool:
+        """Whether a node is an op that has two slopes, or none, somewhere, itself or inside of it.
+
+        >>> b = GraphBuilder()
+        >>> b.name("f", b.apply("exp", b.apply("amax", b.input("x", (2,)))))
+        >>> [b.build(["f"]).is_kinked(i) for i in range(3)]
+        [False, True, False]
+        """
+        node = self.nodes[position]
+        if node.kind != "op":
+            return False
+        row = OPS[node.op]
+        return row.kink is not None or row.singular is not None or _is_opened(self, node)
+
     def opened(self) -> Graph:
         """The same function with every op whose branches or lengths lie inside of it in place of its lowering.
 

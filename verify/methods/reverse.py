@@ -215,6 +215,19 @@ class Reverse:
                     sent[text] = sent[text] + totals[i] if text in sent else totals[i]
         return sent
 
+    def at_nodes(self, values: Values, upstream: Mapping[str, Any]) -> Values:
+        """The gradients at all nodes, by position; None where none of the variables is on the way.
+
+        >>> from verify.case.expression import graph_from_expressions
+        >>> engine = Reverse(graph_from_expressions({"x": ()}, {"f": "exp(x) * 3"}), ["x"])
+        >>> engine.at_nodes(engine.program.run({"x": np.zeros(1)}), {"f": np.ones(1)})
+        [array([3.]), array([3.]), None, array([1.])]
+        """
+        totals = self._pulled(values, upstream, absorb=False, keeps_all=True)
+        if all(g is None or np.all(np.isfinite(g)) for g in totals):
+            return totals
+        return self._pulled(values, upstream, absorb=True, keeps_all=True)
+
     def _accumulate(
         self, values: Values, upstream: Mapping[str, Any], absorb: bool, replaced: Mapping[Edge, Replacement] | None
     ) -> dict[str, Any]:
@@ -228,10 +241,13 @@ class Reverse:
         absorb: bool,
         inside: AbstractSet[int] | None = None,
         replaced: Mapping[Edge, Replacement] | None = None,
+        *,
+        keeps_all: bool = False,
     ) -> Values:
         """The backward pass: totals by position, None where nothing arrived or nobody will ask.
 
         ``inside`` limits it to some nodes; what they send out of it is not passed on. ``replaced``: see `backward`.
+        With ``keeps_all`` the totals of nodes that are nobody's variable stay too.
         """
         nodes = self.graph.nodes
         totals: Values = [None] * len(nodes)
@@ -255,7 +271,7 @@ class Reverse:
                         right = Contribution(g, values[i], operands, vjp, shape, contribution, values, totals)
                         contribution = replaced[i, number](right)
                     _add_to(totals, j, contribution)
-                if i not in self._kept and not replaced:
+                if i not in self._kept and not replaced and not keeps_all:
                     totals[i] = None  # nobody reads it again: let its memory go
         return totals
 

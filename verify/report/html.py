@@ -22,6 +22,8 @@ from verify.errors import printable
 from verify.files import write_text
 from verify.records import SUBJECT, CaseResult, Point, Row, Run, Verdict, format_entry, pairs_of
 from verify.report.cause import extent, finding_cause, first_cause, repeating, row_cause
+from verify.report.circuit import circuit_picture
+from verify.report.heat_map import heat_map
 from verify.report.links import distinct, page_names, permalinks, word
 from verify.report.plot import step_plot
 from verify.report.select import Cause, causes, subject_rows, telling_rows, worst_rows
@@ -61,6 +63,9 @@ FAILING_ROWS, FEWEST_FAILING = 20_000, 20
 
 PASSING_ROWS = 6
 """Rows shown of a case that passes."""
+
+MOST_COLUMNS = 8
+"""Numbers side by side of an array that is written out."""
 
 MOST_CAUSES = 50
 """Causes of failure that are told."""
@@ -260,7 +265,7 @@ def array(value: Any) -> Markup:
         return number(float(a))
     if np.isnan(a).all():
         return Markup(ABSENT)  # noqa: S704 - a constant of ours
-    if a.size > LARGE:
+    if a.size > LARGE or a.shape[-1] > MOST_COLUMNS:
         return Markup('<span class="large">{}</span>').format(summary_of(a))
     if a.ndim > 2:
         return Markup('<span class="nested">{}</span>').format(array_text(a))
@@ -302,6 +307,8 @@ def _environment() -> Environment:
         "is_subject": lambda row: SUBJECT in row.values,
         "subject": SUBJECT,
         "step_plot": step_plot,
+        "circuit": circuit_picture,
+        "heat_map": heat_map,
         "is_number": lambda x: not math.isnan(x),
     }
     return environment

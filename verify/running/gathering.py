@@ -36,7 +36,7 @@ from verify.records import (
     Verdict,
     unravel,
 )
-from verify.running.passes import stage_records
+from verify.running.passes import both_passes
 from verify.running.preparing import prepared_methods, result_of, variables_of
 from verify.running.settings import Settings
 from verify.subjects.subject import Subject
@@ -231,13 +231,16 @@ class Gathering:
         # The steps of central say nothing of a subject, and a case at another size has no point of its own.
         has_laws = "central" in self.methods and SUBJECT not in self.methods and case.own_points
         variables = tuple(self._variable(key, column) for key, column in self.columns.items())
+        symbolic = self.methods.get("symbolic")
+        stages, circuit = both_passes(case, settings, symbolic) if case.own_points else ((), ())
         return result_of(
             case,
             settings,
             self.unsupported,
             variables=variables,
             points=tuple(self.points.values()),
-            stages=stage_records(case, settings, self.methods.get("symbolic")) if case.own_points else (),
+            stages=stages,
+            circuit=circuit,
             kinks=tuple(self.context.kinks.values()),
             step_laws=step_laws(self.context, own_points(case, settings.seed)) if has_laws else (),
             points_checked=self.checked,
