@@ -26,6 +26,7 @@ KNOWN = {
     *("h1", "h2", "h3", "h4", "p", "b", "br", "span", "div", "code", "pre", "data", "dl", "dt", "dd", "ul", "li"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary"),
     *("script", "link", "label", "input", "output"),
+    *("svg", "desc", "path", "rect", "text", "figure", "figcaption"),
 }
 
 
@@ -132,6 +133,7 @@ def test_hostile_text_reaches_no_attribute_but_labels(page: Page) -> None:
         "autocomplete",
         "spellcheck",
     }
+    allowed |= {"viewbox", "width", "d", "x", "y", "height", "rx"}
     allowed |= {"aria-label", "aria-labelledby", "aria-hidden", "lang", "charset", "name", "content", "http-equiv"}
     assert set() == {name for _, attrs in page.tags for name in attrs} - allowed
     assert [] == [s for s in page.attributes("style") if not re.fullmatch(r"(flex-grow|--columns):\d+", s)]
