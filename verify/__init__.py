@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from verify.graph.graph import Graph, GraphBuilder
     from verify.oracle.check import check_gradient
     from verify.oracle.layers import check_layer, check_loss
+    from verify.oracle.objectives import check_objective, check_scipy
     from verify.oracle.orders import check_hessian, check_hvp, check_jacobian, check_jvp
     from verify.oracle.result import GradientRun
     from verify.records import CaseResult, Row, Run, VariableResult, Verdict
@@ -53,6 +54,8 @@ __all__ = [
     "check_jvp",
     "check_layer",
     "check_loss",
+    "check_objective",
+    "check_scipy",
     "emit",
     "find_case",
     "find_case_files",
@@ -74,6 +77,7 @@ _HOMES = {
     "verify.oracle.check": ("check_gradient",),
     "verify.oracle.result": ("GradientRun",),
     "verify.oracle.layers": ("check_layer", "check_loss"),
+    "verify.oracle.objectives": ("check_objective", "check_scipy"),
     "verify.oracle.orders": ("check_hessian", "check_hvp", "check_jacobian", "check_jvp"),
     "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
     "verify.case.files": ("find_case", "find_case_files", "shipped_cases"),

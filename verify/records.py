@@ -66,8 +66,8 @@ def pairs_of(methods: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return (*PAIRS, *((partner, name) for name in further if name != partner))
 
 
-Quantity = Literal["gradient", "value", "jvp", "jacobian", "hvp", "hessian"]
-"""What rows are about: a gradient, the value of a stage, ``J v``, J, ``H v``, H."""
+Quantity = Literal["gradient", "value", "jvp", "jacobian", "hvp", "hessian", "objective"]
+"""What rows are about: a gradient, the value of a stage, ``J v``, J, ``H v``, H, the two arrays of an objective."""
 
 
 def shown_name(variable: str, quantity: Quantity) -> str:

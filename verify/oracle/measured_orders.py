@@ -65,6 +65,8 @@ class MeasuredOrders:
             return {(name,): shape for name, shape in outputs.items()}
         if quantity == "hvp":
             return {(name,): shape for name, shape in inputs.items()}
+        if quantity == "objective":
+            return dict.fromkeys((("grad",), ("hess",)), *inputs.values())
         rows = outputs if quantity == "jacobian" else inputs
         return {(y, x): (*rows[y], *inputs[x]) for y in rows for x in inputs}
 
@@ -77,6 +79,12 @@ class MeasuredOrders:
         if quantity == "jacobian":
             row, column = divmod(entry, self.inputs[key[1]].size)
             return self._slope({key[1]: self._unit(key[1], column)}, self._place(key[0]) + row, claimed)
+        if quantity == "objective":
+            (name,) = self.inputs
+            unit = {name: self._unit(name, entry)}
+            if key == ("hess",):
+                return self._curvature(name, entry, unit, claimed)
+            return self._slope(unit, -1, claimed)
         if quantity == "hessian":
             entry, column = divmod(entry, self.inputs[key[1]].size)
             vector = {key[1]: self._unit(key[1], column)}
@@ -93,10 +101,13 @@ class MeasuredOrders:
         return found
 
     def _slope(self, direction: Mapping[str, Array], output: int, claimed: float) -> Slope:
+        """That of one number of the outputs along a direction; -1 stands for all of them, weighted and added up."""
         key = tuple((name, np.asarray(d).tobytes()) for name, d in direction.items())
         if key not in self._lines:
             count = sum(map(math.prod, self.measured.shapes.values()))
-            self._lines[key] = Line(self.measured, self.inputs, np.eye(count), direction=direction)
+            weights = self.measured.flat(self._weights(self.measured.shapes)) if output < 0 else np.zeros(count)
+            upstream = np.concatenate([np.eye(count), weights[None]])
+            self._lines[key] = Line(self.measured, self.inputs, upstream, direction=direction)
         return self._settled(step_law(self._lines[key](output), np.float64(0.0), claimed))
 
     def _curvature(self, name: str, entry: int, vector: Mapping[str, Array], claimed: float) -> Slope:

@@ -61,7 +61,8 @@ def causes_of(
     if quantity == "jvp":
         found += [f"{what} {said}" for said in _left_out(point, key, array, along)]
     if quantity in ("hvp", "hessian") and not found:
-        found += [f"{what} {said}" for said in _forgotten(quantity, answer, point, along)]
+        own, vector = ({k[0]: x for k, x in answer.items()}, along) if quantity == "hvp" else _product(answer, point)
+        found += [f"{what} {said}" for said in forgotten(own, point, vector)] if own else []
     if quantity == "hvp" and set(along) >= set(key) and same(array, along[key[0]]):
         found.append(f"{what} is v itself, as if H were the identity")
     return tuple(found)
@@ -87,15 +88,15 @@ def plain_causes(array: Array, truth: Array) -> Iterator[str]:
             yield f"{factor:.10g} x the right one"
 
 
-def same(array: Array, other: Array) -> bool:
-    """Whether two answers are the same but for rounding.
+def same(array: Array, other: Array, part: float = SAME) -> bool:
+    """Whether two answers are the same but for rounding, which is a ``part`` of the largest number.
 
     >>> same(np.ones(2), np.ones(2) + 1e-15), same(np.ones(2), np.ones(3))
     (True, False)
     """
     if array.shape != other.shape or not np.all(np.isfinite(other)):
         return False
-    return bool(np.all(np.abs(array - other) <= SAME * np.abs(other).max(initial=0.0)))
+    return bool(np.all(np.abs(array - other) <= part * np.abs(other).max(initial=0.0)))
 
 
 def _matrix_causes(array: Array, truth: Array, *, symmetric: bool) -> Iterator[str]:
@@ -134,29 +135,40 @@ def _left_out(point: Orders, key: Key, array: Array, along: Mapping[str, Array])
             return
 
 
-def _forgotten(quantity: str, answer: Mapping[Key, Array], point: Orders, along: Mapping[str, Array]) -> Iterator[str]:
-    """A node whose second derivatives are left out; of a Hessian by its product with one vector."""
+def forgotten(own: Mapping[str, Array], point: Orders, along: Mapping[str, Array]) -> Iterator[str]:
+    """A node whose second derivatives are left out of ``H v``, by what was answered for it.
+
+    >>> from verify.case.expression import graph_from_expressions
+    >>> graph = graph_from_expressions({"x": ()}, {"r": "exp(x)", "f": "r**2"})
+    >>> point = Orders(graph, ["x"], None, {"x": np.array(0.0)}, {"f": np.ones(())})
+    >>> list(forgotten({"x": np.array(2.0)}, point, {"x": np.array(1.0)}))
+    ['is that of Gauss and Newton: the second derivatives of `r` are left out']
+    """
     entries = sum(math.prod(point.graph.shape(name)) for name in point.variables)
     path = [i for i in point.path() if point.graph.nodes[i].kind == "op"]
     if entries * len(path) > MOST_PASSES:
         return
-    own = {k[0]: x for k, x in answer.items()} if quantity == "hvp" else {}
-    if quantity == "hessian":
-        rng = stream(0, "direction of a wrong Hessian")
-        along = {name: rng.choice([-1.0, 0.5, 2.0], point.graph.shape(name)) for name in point.variables}
-        for name in point.variables:
-            if any((name, other) not in answer for other in along):
-                return
-            shape = point.graph.shape(name)
-            parts = [answer[name, other].reshape(*shape, -1) @ d.ravel() for other, d in along.items()]
-            own[name] = np.asarray(sum(parts))
     for below in (True, False):
         for at in reversed(path):
-            name = point.graph.names.get(at) or point.graph.text(at)
             candidate = point.forgetting(along, at, below=below)
             if all(same(own[n], candidate[n]) for n in own):
+                name = point.graph.names.get(at) or point.graph.text(at)
                 if below:
                     yield f"is that of Gauss and Newton: the second derivatives of `{name}` are left out"
                 else:
                     yield f"leaves out the second derivatives of {point.graph.nodes[at].op} in `{name}`"
                 return
+
+
+def _product(answer: Mapping[Key, Array], point: Orders) -> tuple[dict[str, Array], dict[str, Array]]:
+    """A Hessian that was answered times one vector, and the vector; empty where blocks are missing."""
+    rng = stream(0, "direction of a wrong Hessian")
+    along = {name: rng.choice([-1.0, 0.5, 2.0], point.graph.shape(name)) for name in point.variables}
+    own = {}
+    for name in point.variables:
+        if any((name, other) not in answer for other in along):
+            return {}, {}
+        shape = point.graph.shape(name)
+        parts = [answer[name, other].reshape(*shape, -1) @ d.ravel() for other, d in along.items()]
+        own[name] = np.asarray(sum(parts))
+    return own, along

@@ -71,9 +71,17 @@ OTHER_POINTS = 16
 VECTORS = 2
 """Vectors that are tried where none is given."""
 
-Quantity = Literal["jvp", "jacobian", "hvp", "hessian"]
+Quantity = Literal["jvp", "jacobian", "hvp", "hessian", "objective"]
+Causes = Callable[[At, Key, Array, Mapping[Key, Array], Sequence[Block], Orders], tuple[str, ...]]
+"""What an answer could be instead of the right one, see :func:`~verify.oracle.order_causes.causes_of`."""
 
-WHAT: Mapping[str, str] = {"jvp": "the JVP", "jacobian": "the Jacobian", "hvp": "the HVP", "hessian": "the Hessian"}
+WHAT: Mapping[str, str] = {
+    "jvp": "the JVP",
+    "jacobian": "the Jacobian",
+    "hvp": "the HVP",
+    "hessian": "the Hessian",
+    "objective": "the objective",
+}
 """What is judged, in words."""
 
 STRONG = 256.0
@@ -186,8 +194,9 @@ def checked(
     points: int | None = None,
     seed: int | None = None,
     dtype: str | None = None,
+    causes: Causes | None = None,
 ) -> GradientRun:
-    """What all four checks do.
+    """What all these checks do; ``causes`` says more of a wrong answer.
 
     >>> checked("jvp", lambda x, v: 2 * x * v, lambda x: x**2, at={"x": 3.0}).ok
     True
@@ -212,7 +221,18 @@ def checked(
         _, function, given_points, notes = asked_of(subject, function, given_points, tuple(constants))
     changed: list[str] = []
     question = _Question(
-        quantity, subject, function, given_points, vector, vjp, upstream, domain or {}, tuple(constants), asked, dtype
+        quantity,
+        subject,
+        function,
+        given_points,
+        vector,
+        vjp,
+        upstream,
+        domain or {},
+        tuple(constants),
+        asked,
+        dtype,
+        causes,
     )
     with put_back(changed, OF_A_CHECK), preserved(function, *given_points):
         gradient = Question(subject, asked, LineCoverage(subject))
@@ -247,6 +267,7 @@ class _Question:
     constants: tuple[str, ...]
     settings: Settings
     dtype: str | None
+    causes: Causes | None
 
     @property
     def is_second(self) -> bool:
@@ -461,7 +482,7 @@ class _Judged:
     # ---------------------------------------------------------------------------------------------------------- proved
 
     def _prove(self, known: _Known, case: Case, real: Sequence[str], vector: At | None) -> None:
-        graph, quantity = case.graph, self.question.quantity
+        graph, question, quantity = case.graph, self.question, self.question.quantity
         inputs = known.inputs(case)
         dtype = np.result_type(*(inputs[name].dtype for name in real))
         point = Orders(graph, real, self._sympy(case, real), inputs, self._upstream(known, graph), dtype)
@@ -477,7 +498,13 @@ class _Judged:
         for key, array in answer.items():
             column = self.columns[key]
             if any(row[0] == len(self.points) - 1 and _is_off(row[2]) for row in column.rows):
-                column.causes.append(causes_of(quantity, key, array, answer, blocks, point, along))
+                told = question.causes
+                found = (
+                    causes_of(quantity, key, array, answer, blocks, point, along)
+                    if told is None
+                    else told(known.given, key, array, answer, blocks, point)
+                )
+                column.causes.append(found)
 
     def _sympy(self, case: Case, real: Sequence[str]) -> Symbolic | None:
         key = id(case)
@@ -529,6 +556,8 @@ class _Judged:
         quantity = self.question.quantity
         if quantity == "jvp":
             parts = vector_of(self._tangent_of(raw, known, len(outputs)), {key[0]: s for key, s in shapes.items()})
+        elif quantity == "objective":
+            parts = {("grad",): raw[0], ("hess",): raw[1]}
         elif quantity == "hvp":
             parts = vector_of(raw, {key[0]: s for key, s in shapes.items()})
         else:
@@ -800,4 +829,6 @@ def _label(quantity: Quantity, key: Key, name: str) -> str:
         return f"hvp by {key[0]}"
     if quantity == "jacobian":
         return f"d{key[0]}/d{key[1]}"
+    if quantity == "objective":
+        return key[0]
     return f"d2{name}/d{key[0]}d{key[1]}"

@@ -70,6 +70,9 @@ MOST_WORK = 20_000_000
 STEP_BITS = 300
 """SymPy's gradients are taken 2**-STEP_BITS of the smallest number apart, ..."""
 
+LINEAR = frozenset({"multiply", "divide", "negative", "add", "subtract"})
+"""Ops that are linear in their first operand."""
+
 KINKED = 2.0**-20
 """Where rounding may move a slope by more than this part of it, and a branch may turn, that is the cause."""
 
@@ -223,6 +226,10 @@ class Orders:
 
     def _second(self, balls: Balls, direction: Direction) -> dict[str, list[Any]]:
         """``H v`` by each variable, with the precision of the moment."""
+        return {name: [second for _, second in pairs] for name, pairs in self._both(balls, direction).items()}
+
+    def _both(self, balls: Balls, direction: Direction) -> dict[str, list[tuple[Any, Any]]]:
+        """The gradient and ``H v`` by each variable, with the precision of the moment."""
         bits = flint.ctx.prec
         weights = self._weights()
         found: dict[str, list[Any]] = {}
@@ -233,26 +240,66 @@ class Orders:
             shape = self.graph.shape(name)
             slopes = every.get(self.graph.position(name), [arb(0)] * math.prod(shape))
             found[name] = [
-                tail(slope)
+                (head(slope), tail(slope))
                 if self.slopes.is_possible and head(slope).is_finite() and tail(slope).is_finite()
                 else self._alone(balls, direction, name, entry, weights)
                 for entry, slope in zip(np.ndindex(shape), slopes, strict=True)
             ]
         return found
 
-    def _alone(self, balls: Balls, direction: Direction, name: str, entry: tuple[int, ...], weights: Any) -> Any:
-        """One entry of ``H v`` by a pass of its own: all that is known of how numbers move together is used."""
+    def _alone(
+        self, balls: Balls, direction: Direction, name: str, entry: tuple[int, ...], weights: Any
+    ) -> tuple[Any, Any]:
+        """The same of one entry by a pass of its own: all that is known of how numbers move together is used."""
         moved = _moved(balls, direction, {name: _unit(self.graph.shape(name), entry)})
         values = self.taylor.values(moved, self._work, literal=self._literal)
         lost = any(g != 0 and not head(x).is_finite() for i, w in weights
                    for x, g in zip(entries_of(values[i]), entries_of(w), strict=True))  # fmt: skip
-        return arb.nan() if lost else contracted(values, weights, SECOND_TERMS - 1)
+        if lost:
+            return arb.nan(), arb.nan()
+        return contracted(values, weights, 2), contracted(values, weights, SECOND_TERMS - 1)
 
     def _weights(self) -> list[tuple[int, Any]]:
         return [(self.graph.position(name), _given(g)) for name, g in self.upstream.items()]
 
     def _entries(self, values: Sequence[Any], name: str) -> list[Any]:
         return entries_of(values[self.graph.position(name)])
+
+    def objective(self) -> list[Block]:
+        """The gradient by the one variable that there is, and the diagonal of H, as boosting libraries want them."""
+        (name,) = self.variables
+        shape = self.graph.shape(name)
+        ones = {name: np.ones(shape)}
+        is_separable = self.is_separable()
+
+        def compute(balls: Balls) -> dict[Key, list[Any]]:
+            if is_separable:  # H is a diagonal, and so its product with ones
+                pairs = self._both(balls, ones)[name]
+            else:
+                weights = self._weights()
+                pairs = [self._alone(balls, {name: _unit(shape, e)}, name, e, weights) for e in np.ndindex(shape)]
+            return {("grad",): [first for first, _ in pairs], ("hess",): [second for _, second in pairs]}
+
+        def sympy(found: Mapping[Key, Sequence[Any]]) -> Iterable[tuple[Key, int, Any, Any]]:
+            for k, number in enumerate(self._gradient(self.inputs, self.upstream)[name]):
+                yield ("grad",), k, found["grad",][k], number
+            for k, number in enumerate(self._differences(ones)[name] if is_separable else ()):
+                yield ("hess",), k, found["hess",][k], number
+
+        return self._enclosed({("grad",): shape, ("hess",): shape}, compute, sympy, SECOND_TERMS)
+
+    def is_separable(self) -> bool:
+        """Whether the output is a sum of terms with one entry of the one variable each, as far as shapes tell."""
+        (name,) = self.variables
+        shape, nodes = self.graph.shape(name), self.graph.nodes
+        moving = {self.graph.position(name), *self.path()}
+        for i in self.path():
+            row, over = OPS[nodes[i].op], [j for j in nodes[i].args if j in moving]
+            entrywise = row.elementwise and nodes[i].shape == shape and all(nodes[j].shape == shape for j in over)
+            scaled = row.name in LINEAR and len(over) == 1 and over[0] == nodes[i].args[0]
+            if not (entrywise or scaled or row.name in ("sum", "mean")):
+                return False
+        return True
 
     def path(self) -> list[int]:
         """The nodes between the variables and the outputs, in order."""
