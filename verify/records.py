@@ -270,6 +270,7 @@ class Row(Columns[float, bool, Verdict, str]):
     """Id of the point: its position in ``CaseResult.points``' ``id`` fields."""
     file: str
     line: int
+    """With ``file`` the place to edit: of a wrong figure its own, of a wrong gradient its first, else the variable's."""
     diagnosis: tuple[str, ...] = ()
     """Of a row that does not pass: what is wrong with the variable's gradient, as far as it is known."""
 
@@ -350,6 +351,10 @@ class VariableResult:
     """SymPy's formula by entry (``""`` for a scalar or a whole matrix, ``"[0, 2]"`` for an entry)."""
     diagnosis: tuple[str, ...] = ()
     """What is wrong with a gradient that was handed in, a sentence each, the simplest first; empty where nothing is."""
+    figure_lines: Mapping[int, int] = field(default_factory=dict)
+    """Id of a point of the case file -> the line of the figure that it has of the variable there."""
+    subject_place: tuple[str, int] = ("", 0)
+    """File and line of a gradient that was handed in, as far as they are known."""
 
     @property
     def verdict(self) -> Verdict:
@@ -367,8 +372,16 @@ class VariableResult:
         told = {name: _single(kind, getattr(rows, name), i, rows.texts) for name, kind in COLUMNS.items()}
         entry = unravel(int(rows.entry[i]), self.shape)
         diagnosis = () if rows.passes[i] else self.diagnosis
-        where = self.case, self.name, entry, self.quantity, int(rows.point[i]), self.file, self.line
+        where = self.case, self.name, entry, self.quantity, int(rows.point[i]), *self._place(i, told["suspect"])
         return Row(*where, diagnosis, **told)
+
+    def _place(self, i: int, suspect: str) -> tuple[str, int]:
+        """File and line to edit where row number ``i`` does not pass."""
+        rows = self.rows
+        if SUBJECT in rows.values and suspect in ("", SUBJECT) and not rows.passes[i] and self.subject_place[0]:
+            return self.subject_place
+        is_figure = suspect == WRONG_FIGURE
+        return self.file, (self.figure_lines.get(int(rows.point[i]), 0) if is_figure else 0) or self.line
 
     def failing(self) -> Iterator[Row]:
         """The kept rows that do not pass."""
@@ -620,6 +633,8 @@ class CaseResult:
     """Whole-case reasons not to pass (a method asked for by name is unsupported), a sentence each."""
     problems: tuple[str, ...] = ()
     """Why the case could not be run at all, a problem each with its place; everything else is empty then."""
+    problem_lines: tuple[int, ...] = ()
+    """The lines of the file that the problems are in, 0 where one is about all of it; empty where none is known."""
     notes: tuple[str, ...] = ()
     """What a reader should know: a step that straddled a kink, a check too weak to catch anything."""
     weaknesses: tuple[str, ...] = ()

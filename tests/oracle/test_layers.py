@@ -257,3 +257,19 @@ def test_a_forward_without_end_is_an_error() -> None:
 
     run = check_layer(endless, lambda dout, _: dout, verify.Settings(call_seconds=0.5, case_seconds=1.0), x=SCORES)
     assert not run.ok
+
+
+def test_the_place_is_the_line_to_edit() -> None:
+    """The layer's own backward, whose first line is told; never a file of this program."""
+
+    class Tanh:
+        def forward(self, x: Any) -> Any:
+            self.x = x
+            return np.tanh(x)
+
+        def backward(self, upstream: Any) -> Any:
+            return upstream * (1 - np.tanh(self.x))
+
+    run = check_layer(Tanh(), x=np.array([1.0, 2.0]))
+    rows = [row for case in run.cases for row in case.failing()]
+    assert {(__file__, Tanh.backward.__code__.co_firstlineno)} == {(row.file, row.line) for row in rows}

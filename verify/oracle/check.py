@@ -31,6 +31,7 @@ from verify.records import METHODS, SUBJECT, CaseResult, Finding, FindingKind
 from verify.running.runner import at_other_size
 from verify.running.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
 from verify.running.units import versions
+from verify.subjects.code_constants import place_of_gradient
 from verify.subjects.line_coverage import LineCoverage
 from verify.subjects.measured import Function
 from verify.subjects.subject import Gradient
@@ -159,7 +160,7 @@ def check_gradient(
     else:
         results[0] = replace(results[0], notes=(*results[0].notes, *lines.told()))
         _warn_of_weak(results)
-    return GradientRun(
+    found = GradientRun(
         cases=tuple(results),
         seed=asked.seed,
         points=asked.points,
@@ -168,6 +169,23 @@ def check_gradient(
         started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
     )
+    return placed(found, gradient)
+
+
+def placed(run: GradientRun, gradient: Any) -> GradientRun:
+    """A run that says where the gradient stands, as far as that is known.
+
+    >>> placed(GradientRun(cases=(), seed=0, points=0), abs).cases
+    ()
+    """
+    place = place_of_gradient(gradient)
+    if not place[0]:
+        return run
+    cases = [
+        replace(case, variables=tuple(replace(variable, subject_place=place) for variable in case.variables))
+        for case in run.cases
+    ]
+    return replace(run, cases=tuple(cases))
 
 
 def _framework_free(

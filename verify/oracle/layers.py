@@ -20,7 +20,7 @@ from verify.case.case import Case, load_case
 from verify.case.files import find_case
 from verify.errors import LimitError, UsageError
 from verify.limits import case_limits
-from verify.oracle.check import check_gradient
+from verify.oracle.check import check_gradient, placed
 from verify.oracle.result import GradientRun
 from verify.records import CaseResult, Finding, FindingKind
 from verify.running.settings import DEFAULT, Settings
@@ -119,6 +119,8 @@ class _Loss:
     def __init__(self, whole: Function) -> None:
         self.whole = whole
         """The function of the user that has the arguments."""
+        self.written = whole
+        """The one that computes the gradient."""
         self.used_up = ""
         """What a second call with the same cache came to, where that is something else."""
 
@@ -149,7 +151,7 @@ class _Pair(_Loss):
 
     def __init__(self, forward: Function, backward: Function) -> None:
         super().__init__(forward)
-        self.backward = backward
+        self.backward = self.written = backward
 
     def outputs(self, returned: Any) -> Any:
         """All but the cache."""
@@ -234,6 +236,7 @@ def _check_one(
         case = load_case(find_case(reference)) if isinstance(reference, str) else reference
         here = {key: value for key, value in point.items() if key in case.graph.inputs}
         run = check_gradient(gradient, case, settings, at=here, **{**asked, "constants": ()})
+    run = placed(run, layer.written)
     if not layer.used_up or any(found.kind == FindingKind.NOT_DETERMINISTIC for found in run.cases[0].findings):
         return run
     said = f"the backward pass {layer.used_up} when it is called again with the same cache: the first call changes it"
@@ -314,6 +317,7 @@ def _halves(layer: Any) -> tuple[Function, Function]:
         *upstream, own = upstream_and_layer
         return own.backward(*upstream)
 
+    backward.__wrapped__ = layer.backward  # type: ignore[attr-defined]
     forward.__name__ = type(layer).__name__
     forward.__signature__ = inspect.signature(layer.forward)  # type: ignore[attr-defined]
     return forward, backward

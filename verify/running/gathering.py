@@ -307,6 +307,12 @@ class Gathering:
             power=found.power,
             form=closed.form,
             closed_forms=closed.formulas,
+            figure_lines={
+                number: expected.line
+                for number, point in enumerate(case.own_points)
+                for expected in point.expected
+                if (expected.name, expected.quantity) == key and expected.line
+            },
         )
 
     def _too_weak(self, column: _Column, rows: Rows) -> Rows:

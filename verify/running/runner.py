@@ -221,6 +221,8 @@ def guarded(name: str, file: str, settings: Settings, run: Callable[[], CaseResu
             return run()
     except CaseError as error:
         problems = error.told()
+        lines = tuple(problem.line for problem in error.problems[: len(problems)])
+        return CaseResult(name, file, seed=settings.seed, problems=problems, problem_lines=lines)
     except LimitError as error:
         problems = (f"{file}: {error}",)
     except (Exception, SystemExit) as fault:  # noqa: BLE001 - one case never stops the others, whatever is wrong

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from verify.tracing.code_objects import closure_of, codes_of
+from verify.tracing.places import is_library
 
 MOST_FUNCTIONS = 32
 """Functions that are read for one gradient."""
@@ -106,6 +107,19 @@ def unwrapped(function: Any) -> Iterator[FunctionType]:
         called = inspect.getattr_static(type(function), "__call__", None)
         if isinstance(called, FunctionType):  # an object that is called
             yield called
+
+
+def place_of_gradient(gradient: Any) -> tuple[str, int]:
+    """File and first line of the user's own function behind a gradient, of a class of its ``backward``.
+
+    >>> place_of_gradient(abs)
+    ('', 0)
+    """
+    owner = getattr(inspect.unwrap(gradient), "__self__", None)  # of torch's Function.apply, the class
+    behind = [*unwrapped(gradient), *(unwrapped(owner) if inspect.isclass(owner) else ())]
+    own = [function for function in behind if not is_library(function.__code__.co_filename)]
+    own.sort(key=lambda function: function.__name__ != "backward")
+    return (own[0].__code__.co_filename, own[0].__code__.co_firstlineno) if own else ("", 0)
 
 
 def _referenced(function: FunctionType) -> Iterator[Any]:
