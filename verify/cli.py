@@ -256,24 +256,47 @@ def _reported(run: Run, targets: list[Target], all_rows: bool, *, is_part: bool)
     Raises UsageError at last where a report could not be written: the table and the other reports are there.
     """
     from verify.errors import UsageError
+    from verify.report.annotations import unheard
     from verify.report.select import kept_rows, reduced
     from verify.report.terminal import make_console, print_run
     from verify.report.wording import plural
 
     replaced = earlier_reports(targets) if is_part or run.left_out else []
     written, failed = write_reports(run, targets, all_rows=all_rows)
-    print_run(run, make_console())
-    if written:
-        kept = kept_rows(run)
-        told = kept if all_rows else kept_rows(reduced(run))
-        left_out = f" with {told:,} of {kept:,} rows; --all-rows writes them all" if told < kept else ""
-        print("Wrote " + ", ".join(map(str, written)) + left_out)
-    if replaced:
-        had = f"this run had {plural(len(run.cases), 'result')} alone"
-        print(f"They took the place of earlier reports, {', '.join(map(str, replaced))}; {had}")
+    with unheard(sys.stdout):
+        print_run(run, make_console())
+        if written:
+            kept = kept_rows(run)
+            told = kept if all_rows else kept_rows(reduced(run))
+            is_less = told < kept and not all(kind.is_whole for kind, _ in targets)
+            left_out = f" with {told:,} of {kept:,} rows; --all-rows writes them all" if is_less else ""
+            print("Wrote " + ", ".join(map(str, written)) + left_out)
+        if replaced:
+            had = f"this run had {plural(len(run.cases), 'result')} alone"
+            print(f"They took the place of earlier reports, {', '.join(map(str, replaced))}; {had}")
+    _tell_ci(run)
     if failed:
         raise UsageError("; ".join(failed))
     return run.exit_code
+
+
+def _tell_ci(run: Run) -> None:
+    """Annotations where GitHub Actions reads them, and the summary of the job where there is a file for it."""
+    from verify.report.annotations import annotated, is_heard
+
+    if is_heard():
+        print("\n".join(annotated(run)), end="\n" * (not run.ok))
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        from pathlib import Path
+
+        from verify.report.markdown import render
+
+        try:
+            with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(render(run))
+        except OSError as error:
+            print(f"verify: cannot append to GITHUB_STEP_SUMMARY, {summary}: {error.strerror}", file=sys.stderr)
 
 
 class _progress:  # noqa: N801  (used as a function: `with _progress(n) as tick`)
@@ -504,6 +527,20 @@ def _schema(_: argparse.Namespace) -> int:
     return ALL_PASS
 
 
+def _add_explain(parser: _Parser) -> None:
+    parser.add_argument(
+        "word", nargs="*", metavar="WORD", help="a verdict, a finding, a rule, as reports have it (default: all)"
+    )
+
+
+def _explain(args: argparse.Namespace) -> int:
+    """Prints what a word of the reports means."""
+    from verify.report.explain import all_words, explained
+
+    print(explained(" ".join(args.word)) if args.word else all_words())
+    return ALL_PASS
+
+
 def _add_ops(parser: _Parser) -> None:
     parser.add_argument("--matrix", action="store_true", help="run each op through each method and print what happened")
 
@@ -566,6 +603,7 @@ COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.
     "show": ("show the forward and backward pass of one case, stage by stage", _add_show, _show),
     "new": ("write a case file that runs and is explained", _add_new, _new),
     "emit": ("print the forward and backward pass of a case as plain NumPy", _add_emit, _emit),
+    "explain": ("say what a word of the reports means, with an example and what to do", _add_explain, _explain),
     "schema": ("print the JSON Schema of the case format, for completion in editors", _add_nothing, _schema),
     "ops": ("print the ops that a case may use", _add_ops, _ops),
     "bench": ("measure this program against hand-written checks", _add_bench, _bench),

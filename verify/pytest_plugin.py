@@ -52,28 +52,14 @@ class CaseItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """What does not pass, in the case's own terms; a traceback only where this program is at fault."""
         if isinstance(excinfo.value, CaseFailedError):
-            return failure_text(excinfo.value.result)
+            from verify.report.terminal import describe_case
+
+            return describe_case(excinfo.value.result)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """File, line (from 0) and heading of the report."""
         return self.path, 0, f"case file {self.name}"
-
-
-def failure_text(result: CaseResult) -> str:
-    """Everything that keeps a case from passing, as text.
-
-    >>> from verify.records import CaseResult
-    >>> print(failure_text(CaseResult("f", "cases/f.yaml", problems=("cases/f.yaml:3: unknown name 'z'",))))
-    cases/f.yaml:3: unknown name 'z'
-    """
-    from verify.report.terminal import describe_causes, describe_finding
-
-    found = [describe_finding(finding, result) for finding in result.findings]
-    blocks = [*result.problems, *result.failures, *found, *(text for _, text in describe_causes([result]))]
-    if result.simplest is not None:
-        blocks.append(f"simplest point that shows it: {result.simplest.sentence}")
-    return "\n\n".join(blocks)
 
 
 class GradientOracle:
@@ -167,13 +153,20 @@ NO_CASE = (
 
 
 def run_text(run: Run) -> str:
-    """Everything that keeps a run from passing, as text.
+    """Everything that keeps a run from passing, as text, the cause in the first line.
 
     >>> from verify.records import CaseResult, Run
     >>> print(run_text(Run((CaseResult("f", "f.yaml", problems=("f.yaml:3: unknown name 'z'",)),), seed=0, points=4)))
+    ERROR f.yaml:3: unknown name 'z'
+    <BLANKLINE>
     f.yaml:3: unknown name 'z'
     """
-    return "\n\n".join(failure_text(result) for result in run.cases if not result.passes)
+    from verify.report.failures import first_cause
+    from verify.report.terminal import describe_case
+
+    told = [describe_case(result) for result in run.cases if not result.passes]
+    first = first_cause(run)
+    return "\n\n".join(told if told and told[0].startswith(first) else [first, *told])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -74,7 +74,7 @@ def test_exit_code_1_where_a_row_does_not_pass(capsys: pytest.CaptureFixture[str
     assert verify("run", "--points", "4") == 1
     out = capsys.readouterr().out
     assert "6.5" in out
-    assert "wrong.yaml:4" in out
+    assert "wrong.yaml:8" in out
 
 
 def test_exit_code_2_where_a_case_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
@@ -357,7 +357,7 @@ def test_check_fails_a_wrong_gradient(check: Check) -> None:
     """The failure as `verify run` tells it, exit code 1; reports where they are asked for."""
     done = check("gradients:wrong", "--case", "square", "--json", "run.json", "--csv", "tables", "--seed", "3")
     assert done.returncode == 1, done.stderr
-    for word in ("FAIL dx of square: your dx is ", "yours", "proved", "square.yaml:4"):
+    for word in ("FAIL dx of square: your dx is ", "yours", "proved", "gradients.py:"):
         assert word in done.stdout
     assert json.loads(Path("run.json").read_text(encoding="utf-8"))["seed"] == 3
     assert files("tables") == ["points.csv", "results.csv", "summary.csv"]

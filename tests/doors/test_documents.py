@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from verify import cli
 from verify.case.files import shipped_cases
@@ -88,6 +89,18 @@ def test_its_outputs_are_real(
     (tmp_path / "misprint.yaml").write_text(text.replace("y: 1.5922327514838093", "y: 1.5932"), encoding="utf-8")
     cli.main(shlex.split(command))
     assert skeleton(shown) in skeleton(capsys.readouterr().out)
+
+
+def test_its_workflow_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The commands of ours in the workflow for CI, as they stand there; what is uploaded is what they wrote."""
+    (text,) = re.findall(r"```yaml\n(# \.github/workflows/.*?)```", DOCUMENTS["reports/README.md"], re.DOTALL)
+    (job,) = YAML(typ="safe").load(text)["jobs"].values()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cases").symlink_to(shipped_cases() / "notes")
+    commands = [step["run"] for step in job["steps"] if step.get("run", "").startswith("verify ")]
+    assert [0] == [cli.main(shlex.split(command)[1:]) for command in commands]
+    (upload,) = [step["with"]["path"] for step in job["steps"] if "upload-artifact" in step.get("uses", "")]
+    assert {"cases", *upload.split()} == {path.name for path in tmp_path.iterdir()}
 
 
 def skeleton(text: str) -> str:

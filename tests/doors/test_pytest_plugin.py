@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from verify.case.case import Case
-from verify.pytest_plugin import failure_text
 from verify.records import CaseResult
+from verify.report.terminal import describe_case
 from verify.running import runner
 from verify.running.settings import Settings
 
@@ -37,7 +37,7 @@ def everything_is_imported(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Pytester forgets what a run inside it imports, and NumPy cannot be imported twice: so import all of it first."""
     path = tmp_path_factory.mktemp("cases") / "wrong.yaml"
     path.write_text(WRONG, encoding="utf-8")
-    assert failure_text(runner.run_case(path, Settings(points=1)))
+    assert describe_case(runner.run_case(path, Settings(points=1)))
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_wrong_case_fails_with_all_that_is_needed(project: pytest.Pytester) ->
     result = run(project)
     result.assert_outcomes(passed=2, failed=1)
     text = result.stdout.str()
-    assert re.search(r"wrong\.yaml:4\b", text)
+    assert re.search(r"wrong\.yaml:8\b", text)
     for word in ("symbolic", "reverse", "central", "6.5", "seed", "FAIL", "x"):
         assert word in text
     assert "Traceback" not in text
@@ -286,7 +286,7 @@ def test_what_was_found(gradient_oracle):
     result = judged(pytester, test)
     result.assert_outcomes(passed=1, failed=1)
     text = result.stdout.str()
-    assert re.search(r"square\.yaml:4\b", text)
+    assert re.search(r"test_own\.py:\d+\n", text)
     for word in ("FAIL dx of square: your dx is ", "yours ", "truth ", "allowed", "repeat", "at = {'x': "):
         assert word in text
     assert 'gradient_oracle(wrong, "square")' in text

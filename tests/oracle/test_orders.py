@@ -10,7 +10,7 @@ import pytest
 
 import verify
 from verify.records import FindingKind, Verdict
-from verify.report.cause import first_cause
+from verify.report.failures import first_cause
 
 LITTLE = 1 + 1e-6
 X = {"x": [0.5, 1.2, -0.3]}

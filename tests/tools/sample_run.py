@@ -43,6 +43,8 @@ HOSTILE = (
     "'=quoted",
     "'plain",
     "nan",
+    "]]></failure>|`` ` ``` |\\|",
+    "::error::no annotation",
 )
 """Texts that would do harm where a renderer does not escape them."""
 

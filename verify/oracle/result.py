@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from verify.errors import WrongGradientError
 from verify.records import Run
-from verify.report.cause import first_cause
 from verify.report.csv import results_frame
+from verify.report.failures import first_cause
 from verify.report.html import render
 from verify.report.terminal import make_console, print_run
 

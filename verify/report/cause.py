@@ -9,8 +9,8 @@ import math
 from shlex import quote
 
 from verify.errors import line_of
-from verify.records import SUBJECT, UPSTREAM, WRONG_FIGURE, CaseResult, Finding, Row, Run, format_entry, shown_name
-from verify.report.select import Cause, failure_groups
+from verify.records import SUBJECT, UPSTREAM, WRONG_FIGURE, CaseResult, Finding, Row, format_entry, shown_name
+from verify.report.select import Cause
 from verify.report.wording import ascii_safe, full, is_written_out, magnitude, plural, short
 
 LONGEST = 120
@@ -144,26 +144,6 @@ def finding_cause(finding: Finding, case_result: CaseResult) -> str:
     'FAIL f: wrong dtype: dx is float32'
     """
     return cut(f"FAIL {line_of(case_result.name)}: {finding.kind}: {line_of(finding.sentence)}", LONGEST)
-
-
-def first_cause(run: Run) -> str:
-    """The cause that is read first of all that a run found, empty where everything passes.
-
-    >>> first_cause(Run(cases=(CaseResult("x", "x.yaml", problems=("x.yaml: empty",)),), seed=0, points=64))
-    'ERROR x.yaml: empty'
-    """
-    for case in (case for case in run.cases if not case.passes):
-        if case.problems:
-            return cut(f"ERROR {line_of(case.problems[0])}", LONGEST)
-        finding = next((finding for finding in case.findings if finding.fails), None)
-        if finding is not None:
-            return finding_cause(finding, case)
-        groups = failure_groups(case)
-        if groups:
-            return row_cause(groups[0].row)
-        if case.failures:
-            return cut(f"FAIL {line_of(case.name)}: {line_of(case.failures[0])}", LONGEST)
-    return ""
 
 
 def cut(text: str, most: int) -> str:

@@ -24,6 +24,7 @@ from verify.errors import UsageError
 from verify.files import replacing
 from verify.records import (
     COLUMNS,
+    ERROR,
     METHODS,
     VERDICTS,
     CaseResult,
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 
 Table = Literal["results", "points", "summary"]
 """The three files."""
-
-ERROR = "ERROR"
-"""The verdict of a case that could not be read or run."""
 
 MOST_ENTRIES = 1024
 """An array of a point with more entries is one row with entry ``...``; the seed gives the point again."""

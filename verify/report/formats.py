@@ -60,6 +60,9 @@ FORMATS: Mapping[str, Format] = {
     ),
     "html": Format("write the report as one self-contained page, for a few cases", "verify.report.html"),
     "json": Format("write everything as JSON", "verify.report.json", is_whole=True),
+    "junit": Format("write a JUnit file, a test for each case", "verify.report.junit", is_whole=True),
+    "markdown": Format("write a summary in Markdown", "verify.report.markdown", is_whole=True),
+    "sarif": Format("write what does not pass as SARIF 2.1.0", "verify.report.sarif", is_whole=True),
 }
 """By the name of the option."""
 

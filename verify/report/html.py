@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from verify.errors import printable
 from verify.files import write_text
 from verify.records import SUBJECT, CaseResult, Point, Row, Run, Verdict, format_entry, pairs_of
-from verify.report.cause import extent, finding_cause, first_cause, repeating, row_cause
+from verify.report.cause import extent, finding_cause, repeating, row_cause
 from verify.report.circuit import circuit_picture
+from verify.report.failures import first_cause
 from verify.report.heat_map import heat_map
 from verify.report.links import distinct, page_names, permalinks, word
 from verify.report.plot import step_plot

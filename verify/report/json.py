@@ -2,7 +2,8 @@
 
 JSON has no token for what is not finite, so those are the strings ``"nan"``, ``"inf"`` and ``"-inf"``; ``float`` of
 Python, ``Number`` of JavaScript for ``"nan"`` and a spelling of each other language read them. Records are objects with
-the names of their fields, rows are columns of equal length; ``entry`` is the flat C-order index into ``shape``.
+the names of their fields; ``findings`` is the list of all that does not pass; rows are columns of equal length, with
+``entry`` as the flat C-order index into ``shape``.
 ``schema`` grows by one when a field changes its meaning or goes; new fields may come at any time.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 from verify.files import write_text
 from verify.records import COLUMNS, VERDICTS, CaseResult, Rows, Run, VariableResult
+from verify.report.failures import failures
 from verify.report.wording import caveats
 
 SCHEMA = 1
@@ -42,7 +44,8 @@ def document(run: Run) -> dict[str, Any]:
     >>> document(Run(cases=(), seed=7, points=64))["schema"]
     1
     """
-    return {"schema": SCHEMA, "caveats": list(caveats(run)), **_record(run)}
+    told = [failure for case in run.cases for failure in failures([case], run.command)]
+    return {"schema": SCHEMA, "caveats": list(caveats(run)), "findings": plain(told), **_record(run)}
 
 
 def plain(value: Any) -> Any:

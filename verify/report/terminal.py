@@ -230,6 +230,20 @@ def describe_failure(row: Row, case_result: CaseResult, command: str = "", told:
     return "\n".join(lines)
 
 
+def describe_case(case: CaseResult, command: str = "") -> str:
+    """Everything that keeps a case from passing, as plain text.
+
+    >>> print(describe_case(CaseResult("f", "cases/f.yaml", problems=("cases/f.yaml:3: unknown name 'z'",))))
+    cases/f.yaml:3: unknown name 'z'
+    """
+    found = [describe_finding(finding, case) for finding in case.findings]
+    told = (text for _, text in describe_causes([case], command))
+    blocks = [*map(printable, case.problems), *map(line_of, case.failures), *found, *told]
+    if case.simplest is not None:
+        blocks.append(f"simplest point that shows it: {line_of(case.simplest.sentence)}")
+    return "\n\n".join(blocks)
+
+
 def describe_causes(cases: Sequence[CaseResult], command: str = "") -> list[tuple[str, str]]:
     """What made rows fail, a cause at a time with its verdict, in at most some :data:`MOST_LINES` lines of plain text.
 
@@ -248,7 +262,8 @@ def describe_causes(cases: Sequence[CaseResult], command: str = "") -> list[tupl
         if number and (at in seen or lines > room - (len(found) - number)):
             head, repeat = row_cause(row), "" if at in seen else repeating(row, cause.case, command)
             sentences = [line_of(sentence) for sentence in row.diagnosis if line_of(sentence) not in head]
-            text = "\n  ".join(filter(None, (head, *sentences, extent(cause), line_of(repeat))))
+            where = place(row.file, row.line)
+            text = "\n  ".join(filter(None, (head, where, *sentences, extent(cause), line_of(repeat))))
             lines = text.count("\n") + 2
         if number and lines > room - 2:
             hidden = plural(len(found) - number, "cause")
