@@ -35,7 +35,11 @@ def annotated(run: Run) -> list[str]:
 
 
 def is_heard() -> bool:
-    """Whether a runner of GitHub Actions reads what is printed."""
+    """Whether a runner of GitHub Actions reads what is printed.
+
+    >>> is_heard() == (environ.get("GITHUB_ACTIONS") == "true")
+    True
+    """
     return environ.get("GITHUB_ACTIONS") == "true"
 
 
