@@ -50,8 +50,8 @@ from verify.records import (
     format_entry,
 )
 from verify.running.preparing import prepared_methods
-from verify.running.runner import versions
 from verify.running.settings import DEFAULT, Settings
+from verify.running.units import versions
 from verify.subjects.answers import as_numbers
 from verify.subjects.contract import Contract
 from verify.subjects.line_coverage import LineCoverage
