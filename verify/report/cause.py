@@ -10,7 +10,7 @@ from shlex import quote
 
 from verify.errors import line_of
 from verify.records import SUBJECT, UPSTREAM, WRONG_FIGURE, CaseResult, Finding, Row, format_entry, shown_name
-from verify.report.select import Cause
+from verify.report.select import Cause, failure_groups
 from verify.report.wording import ascii_safe, full, is_written_out, magnitude, plural, short
 
 LONGEST = 120
