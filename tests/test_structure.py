@@ -42,6 +42,7 @@ FLOORS = (
     "emitting",
     "report",
     "oracle",
+    "kernels",
     "frameworks",
     "tools",
     "reading",

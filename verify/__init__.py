@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from verify.emitting.passes import emit
     from verify.errors import CaseError, TraceError, UsageError, VerifyError, WeakCheckWarning, WrongGradientError
     from verify.graph.graph import Graph, GraphBuilder
+    from verify.kernels.check import KernelRun, check_kernel
     from verify.oracle.check import check_gradient
     from verify.oracle.layers import check_layer, check_loss
     from verify.oracle.objectives import check_objective, check_scipy
@@ -36,6 +37,7 @@ __all__ = [
     "GradientRun",
     "Graph",
     "GraphBuilder",
+    "KernelRun",
     "Row",
     "Run",
     "Settings",
@@ -52,6 +54,7 @@ __all__ = [
     "check_hvp",
     "check_jacobian",
     "check_jvp",
+    "check_kernel",
     "check_layer",
     "check_loss",
     "check_objective",
@@ -74,6 +77,7 @@ _HOMES = {
     "verify.case.writer": ("save_case",),
     "verify.errors": ("CaseError", "TraceError", "UsageError", "VerifyError", "WeakCheckWarning", "WrongGradientError"),
     "verify.graph.graph": ("Graph", "GraphBuilder"),
+    "verify.kernels.check": ("KernelRun", "check_kernel"),
     "verify.oracle.check": ("check_gradient",),
     "verify.oracle.result": ("GradientRun",),
     "verify.oracle.layers": ("check_layer", "check_loss"),

@@ -293,6 +293,13 @@ def _inner(a: Any, ra: Any) -> Any:
     return np.where(near > 0, near * SHRINK, np.nan)
 
 
+def _exp(m: Any, a: Any, ra: Any) -> Any:
+    # Of a wide ball no more is known than that the result lies between 0 and its upper end: nothing, far below 0.
+    near = m * np.expm1(ra)
+    wide = ra > 1.0
+    return np.where(wide, np.fmin(near, np.exp(a + ra) * GROW), near) if np.any(wide) else near
+
+
 def _sqrt(m: Any, a: Any, ra: Any) -> Any:
     # sqrt(a) - sqrt(a - ra) without cancellation; a ball that reaches below 0 is taken as far as the domain goes.
     return np.where(a > ra, ra / (m + np.sqrt(np.maximum(a - ra, 0.0))), np.sqrt(a + ra))
@@ -453,7 +460,7 @@ RULES: dict[np.ufunc, Rule] = {
     np.reciprocal: Rule(lambda m, a, ra: m * (ra / _inner(a, ra)), ROUNDED, underflows=True),
     np.sqrt: Rule(_sqrt, ROUNDED),
     np.power: Rule(_power, LIBRARY, underflows=True),
-    np.exp: Rule(lambda m, a, ra: m * np.expm1(ra), LIBRARY, underflows=True),
+    np.exp: Rule(_exp, LIBRARY, underflows=True),
     np.expm1: Rule(lambda m, a, ra: (np.exp(a) + 2.0**-1072) * np.expm1(ra), LIBRARY, underflows=True),
     # log(a) - log(a - ra) = log1p(ra / (a - ra)): accurate even where ra is nearly a.
     np.log: Rule(lambda m, a, ra: np.log1p(ra / _inner(a, ra)), LIBRARY),

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from verify.tracing.conditions import Condition, as_index
-from verify.tracing.excluded import has_infinite
+from verify.tracing.excluded import finite_part, has_infinite, infinite
 from verify.tracing.traced import is_traced, recorder_of, static
+
+LEFT_OUT = -1e30
+"""Stands for minus infinity in a softmax: its exponential is less than any float, and than any bound asked for."""
 
 
 def row(op: str, *operands: Any, **params: Any) -> Any:
@@ -38,6 +41,11 @@ def softmax(op: str, x: Any, axis: Any, *, keepdims: bool = False) -> Any:
         if axis is None and op != "logsumexp":
             return np.reshape(row(op, np.ravel(x), axis=0), x.shape)
         return row(op, x, axis=axis, **({"keepdims": keepdims} if op == "logsumexp" else {}))
+    out = infinite(x)
+    if op == "softmax" and np.all(np.any(~out, axis=axis)) and np.all(np.asarray(recorder_of(x).number(x))[out] < 0):
+        # Rows of as many lengths as there are would each be a node of their own.
+        kept = recorder_of(x).masked(out, np.full(x.shape, LEFT_OUT), finite_part(recorder_of(x), x))
+        return row(op, kept, axis=axis) if axis is not None else softmax(op, kept, axis)
     top = np.max(x, axis=axis, keepdims=True)
     powers = np.exp(x - top)
     total = np.sum(powers, axis=axis, keepdims=True)

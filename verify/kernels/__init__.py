@@ -1,0 +1,1 @@
+"""Backward passes in low precision, judged by their noise: ``check_kernel``."""
