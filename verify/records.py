@@ -402,6 +402,10 @@ class Rows(Columns["FloatArray", "BoolArray", "NDArray[np.int8]", "IntArray"]):
         """The number of rows R."""
         return len(self.point)
 
+    def words(self, kind: str) -> Sequence[Any] | None:
+        """What the numbers in a column of this kind stand for; None where they stand for themselves."""
+        return {"Text": self.texts, "Judged": VERDICTS}.get(kind)
+
     def take(self, chosen: Any) -> Rows:
         """Some rows, by their positions or by truth values."""
         columns = {name: each(getattr(self, name), lambda column: column[chosen]) for name in COLUMNS}
@@ -474,7 +478,7 @@ class VariableResult:
     def row(self, i: int) -> Row:
         """Row number ``i`` of those that were kept, as an object."""
         rows = self.rows
-        told = {name: _single(kind, getattr(rows, name), i, rows.texts) for name, kind in COLUMNS.items()}
+        told = {name: _single(rows.words(kind), getattr(rows, name), i) for name, kind in COLUMNS.items()}
         entry = unravel(int(rows.entry[i]), self.shape)
         diagnosis = () if rows.passes[i] else self.diagnosis
         where = self.case, self.name, entry, self.quantity, int(rows.point[i]), *self._place(i, told["suspect"])
@@ -493,12 +497,12 @@ class VariableResult:
         return (self.row(i) for i in range(len(self.rows)) if not self.rows.passes[i])
 
 
-def _single(kind: str, column: Any, i: int, texts: Sequence[str]) -> Any:
-    """One entry of a column of this kind, as a single row has it."""
+def _single(words: Sequence[Any] | None, column: Any, i: int) -> Any:
+    """One entry of a column, as a single row has it."""
     if isinstance(column, Mapping):
         return {method: float(numbers[i]) for method, numbers in column.items()}
     value = column[i].item()
-    return {"Text": texts, "Judged": VERDICTS}[kind][value] if kind in ("Text", "Judged") else value
+    return value if words is None else words[value]
 
 
 def unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -281,9 +281,8 @@ def _pairs(run: Run) -> tuple[tuple[str, str], ...]:
 
 def _result_columns(case: CaseResult, variable: VariableResult) -> dict[str, Any]:
     rows = variable.rows
-    words: dict[str, Sequence[str]] = {"Text": rows.texts, "Judged": VERDICTS}
     told = {name: getattr(rows, name) for name in _OF_ROW}
-    told |= {name: (told[name], words[COLUMNS[name]]) for name in _OF_ROW if COLUMNS[name] in words}
+    told |= {name: (told[name], words) for name in _OF_ROW if (words := rows.words(COLUMNS[name])) is not None}
     return {
         **rows.values,
         **{f"{a}_{b}": column for (a, b), column in differences(rows, pairs_of(case.methods)).items()},

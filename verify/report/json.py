@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,10 @@ def _record(record: Any) -> dict[str, Any]:
 
 def _rows(rows: Rows) -> dict[str, Any]:
     """The columns of rows, with words in place of codes."""
-    words: dict[str, Sequence[str]] = {"Text": rows.texts, "Judged": VERDICTS}
     found = {"point": plain(rows.point), "entry": plain(rows.entry)}
     for name, kind in COLUMNS.items():
-        column = getattr(rows, name)
-        found[name] = [words[kind][code] for code in column.tolist()] if kind in words else plain(column)
+        column, words = getattr(rows, name), rows.words(kind)
+        found[name] = plain(column) if words is None else [words[code] for code in column.tolist()]
     return found
 
 

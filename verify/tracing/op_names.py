@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from verify.case.expression import REDUCTIONS
 from verify.ops import OPS, Op
 
 ALIASES: Mapping[str, str] = {
@@ -18,9 +19,6 @@ ALIASES: Mapping[str, str] = {
     "permute_dims": "transpose", "concat": "concatenate",
 }  # fmt: skip
 """A function -> the row that it is."""
-
-REDUCTIONS: Mapping[str, str] = {"max": "amax", "min": "amin"}
-"""Names that are those of rows of two operands, where they are said of one array."""
 
 
 def row_name(name: str) -> str:
