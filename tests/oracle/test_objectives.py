@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import verify
-from verify.report.cause import first_cause
+from verify.report.failures import first_cause
 
 SCORES = np.array([-1.3, -0.4, 0.2, 0.9, 2.1])
 LABELS = np.array([0.0, 1.0, 1.0, 0.0, 1.0])
