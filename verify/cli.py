@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from verify.records import CaseResult, Run
+    from verify.report.baseline import Baseline
     from verify.report.formats import Target
 
 ALL_PASS, SOME_FAIL, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -175,6 +176,8 @@ def _add_report_options(parser: _Parser) -> None:
         parser.add_argument(f"--{name}", metavar="DIR" if kind.files else "FILE", help=kind.told)
     rows = "write every row to the tables, not those alone that fail, stand out or are a sample of what passes"
     parser.add_argument("--all-rows", action="store_true", help=rows)
+    earlier = "an earlier report of --json: say what fails, passes or is slower since then"
+    parser.add_argument("--baseline", metavar="FILE", help=earlier)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -183,6 +186,7 @@ def _run(args: argparse.Namespace) -> int:
     from shlex import join
 
     from verify.case.files import find_case_files
+    from verify.report.baseline import comparison
     from verify.running.clusters import executor_named
     from verify.running.runner import RunInterrupted, run_cases
     from verify.running.workers import usual_jobs
@@ -190,6 +194,7 @@ def _run(args: argparse.Namespace) -> int:
     files = find_case_files(args.paths or [_default_cases()], args.pick)
     targets = _targets(args)
     make_sure_of(targets)
+    earlier = _baseline(args)
     said = "" if args.no_cache else _tell_cache_trouble()
     try:
         jobs = args.jobs or usual_jobs(len(files))
@@ -200,8 +205,15 @@ def _run(args: argparse.Namespace) -> int:
         return _interrupted(stop.run, targets, args.all_rows)
     if not (args.no_cache or said):
         _tell_cache_trouble()  # a disk that filled up meanwhile
-    told = replace(run, command=join(["verify", *args.command_line]))
+    told = replace(run, command=join(["verify", *args.command_line]), compared=comparison(earlier, run))
     return _reported(told, targets, args.all_rows, is_part=bool(args.paths or args.pick))
+
+
+def _baseline(args: argparse.Namespace) -> Baseline | None:
+    """The earlier run, read before a report of this one may take its place."""
+    from verify.report.baseline import read_baseline
+
+    return None if args.baseline is None else read_baseline(args.baseline)
 
 
 def _tell_cache_trouble() -> str:
@@ -349,14 +361,17 @@ def _check(args: argparse.Namespace) -> int:
     from verify.case.files import find_case
     from verify.oracle.check import check_gradient
     from verify.oracle.dotted_name import gradient_named
+    from verify.report.baseline import comparison
 
     case = find_case(args.case)
     targets = asked_targets(vars(args))
     make_sure_of(targets)
+    earlier = _baseline(args)
     if not args.forget:
         _tell_cache_trouble()
     run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get))
-    return _reported(replace(run, command=join(["verify", *args.command_line])), targets, args.all_rows, is_part=True)
+    told = replace(run, command=join(["verify", *args.command_line]), compared=comparison(earlier, run))
+    return _reported(told, targets, args.all_rows, is_part=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- course

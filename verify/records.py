@@ -935,6 +935,18 @@ def _headline(passes: bool, cases: Sequence[CaseResult]) -> Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """What has changed since an earlier run, by the names of cases."""
+
+    baseline: str
+    """The earlier run's report."""
+    newly_failing: tuple[str, ...]
+    newly_passing: tuple[str, ...]
+    slower: tuple[tuple[str, float, float], ...]
+    """With the seconds that the case took then, and takes now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One run over a set of cases: what a report is made of."""
 
@@ -954,6 +966,8 @@ class Run:
     """How many case files were not run, because the run was interrupted or was to stop at the first failure."""
     again: Mapping[str, int] = field(default_factory=dict)
     """Case file -> how many times it was run again, since the worker that it was on was lost."""
+    compared: Comparison | None = None
+    """What has changed since an earlier run, None where nobody asked."""
 
     @property
     def ok(self) -> bool:

@@ -19,6 +19,7 @@ from verify.errors import UsageError, line_of, printable
 from verify.records import CaseResult, Explained, Run
 from verify.report import junit, markdown, sarif
 from verify.report.annotations import annotated
+from verify.report.baseline import Baseline, comparison, read_baseline
 from verify.report.explain import KINDS, explained
 from verify.report.failures import failures
 from verify.report.json import document
@@ -261,3 +262,44 @@ def test_formats_refuse_a_folder(tmp_path: Path) -> None:
     for writer in writers:
         with pytest.raises(UsageError, match="got a folder"):
             writer.write(sample_run.right_run(), tmp_path)
+
+
+# --------------------------------------------------------------------------------------------------------- baseline
+
+
+def test_what_has_changed_since_an_earlier_run(tmp_path: Path) -> None:
+    """Newly failing and newly passing, in the terminal, Markdown and JSON; a report may take its baseline's place."""
+    (tmp_path / "a.yaml").write_text(CASE, encoding="utf-8")
+    (tmp_path / "b.yaml").write_text(CASE.replace("9.0", "9.000001").replace("square", "cube"), encoding="utf-8")
+    asked = ["run", ".", "--points", "2", "--json", "run.json"]
+    assert 1 == verify(tmp_path, *asked).returncode
+    same = verify(tmp_path, *asked, "--baseline", "run.json")
+    assert "since run.json: 0 newly failing, 0 newly passing, 0 slower\n" in same.stdout
+    (tmp_path / "b.yaml").write_text(CASE.replace("square", "cube"), encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(CASE.replace("6.0", "6.000001"), encoding="utf-8")
+    done = verify(tmp_path, *asked, "--baseline", "run.json", "--markdown", "run.md")
+    told = "since run.json: 1 newly failing, 1 newly passing, 0 slower\nnewly failing: square\nnewly passing: cube\n"
+    assert (1, True) == (done.returncode, told in done.stdout)
+    assert told in (tmp_path / "run.md").read_text(encoding="utf-8")
+    found = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["compared"]
+    assert (["square"], ["cube"], []) == (found["newly_failing"], found["newly_passing"], found["slower"])
+
+
+def test_slower_is_more_than_the_machines_mood() -> None:
+    """Twice as long and a second more; what was not run again has taken no time."""
+
+    def slower(before: float, now: float, **known: Any) -> int:
+        run = sample_run.run_of(CaseResult("a", "elsewhere/a.yaml", seconds=now, **known))
+        found = comparison(Baseline("run.json", {("a", "a.yaml"): True}, {("a", "a.yaml"): before}), run)
+        return len(found.slower) if found else -1
+
+    assert [0, 0, 1, 0] == [slower(1.0, 1.9), slower(0.01, 0.9), slower(1.0, 2.1), slower(1.0, 9.0, unchanged=True)]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cases": [1]}', '{"cases": [{"name": "a"}]}', "[" * 100_000])
+def test_a_baseline_that_is_none(text: str, tmp_path: Path) -> None:
+    """It is said before anything runs."""
+    path = tmp_path / "run.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="is no report of 'verify run --json'"):
+        read_baseline(path)

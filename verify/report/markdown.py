@@ -12,7 +12,7 @@ from verify.errors import line_of
 from verify.files import write_text
 from verify.records import CaseResult, Run
 from verify.report.terminal import MOST_LINES, describe_case, verdict_line
-from verify.report.wording import counts_text
+from verify.report.wording import comparison_lines, counts_text
 
 MOST_CASES = 200
 """Cases in the table, those that do not pass first."""
@@ -52,7 +52,10 @@ def render(run: Run) -> str:
     do = "does" if len(failing) == 1 else "do"
     came_to = f"{len(failing):,} of {len(run.cases):,} {do} not pass" if failing else "all pass"
     came_to += "" if run.ok or failing else " that were run"
-    parts = [f"## verify: {came_to}", verdict_line(run), *_failures(failing, run.command)]
+    parts = [f"## verify: {came_to}", verdict_line(run)]
+    changed = comparison_lines(run.compared)
+    parts += [fenced("\n".join(changed))] * bool(changed)
+    parts += _failures(failing, run.command)
     shown = sorted(run.cases, key=lambda case: case.passes)[:MOST_CASES]
     if shown:
         parts.append("| case | status | rows | proved | verdicts |\n| --- | --- | ---: | ---: | --- |")

@@ -31,6 +31,7 @@ from verify.report.wording import (
     ABSENT,
     array_text,
     caveats,
+    comparison_lines,
     counts_text,
     full,
     largest_difference,
@@ -113,6 +114,8 @@ def print_run(run: Run, console: Console, *, notes: bool = False) -> None:
         _print_survivors(case, console)
         if notes and case.notes:
             _print_notes(case, console)
+    for line in comparison_lines(run.compared):
+        _say(console, line, "")
     _say(console, verdict_line(run), _tone(run), all_of_it=True)
 
 

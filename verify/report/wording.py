@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verify.errors import line_of, printable
-from verify.records import CaseResult, Point, Run, Unproved, Verdict, is_undecided
+from verify.records import CaseResult, Comparison, Point, Run, Unproved, Verdict, is_undecided
 
 LARGE = 16
 """Arrays of more entries than this are summarised, never printed."""
 
 PASTED = 32
 """Numbers of an array that is written out where it is to be pasted."""
+
+MOST_LISTED = 20
+"""Cases that are named one after the other."""
 
 ABSENT = "-"
 """Stands where a method gave no number."""
@@ -110,6 +113,28 @@ def caveats(run: Run) -> tuple[str, ...]:
         lost = plural(counts[Verdict.IMPRECISE], "row")
         told.append(f"{lost} lost digits to rounding, which 'accuracy: relative' in the case forbids")
     return tuple(told)
+
+
+def comparison_lines(found: Comparison | None) -> list[str]:
+    """What has changed since an earlier run, a line each; none where nobody asked.
+
+    >>> comparison_lines(Comparison("run.json", (), ("a",), (("b", 1.0, 3.5),)))
+    ['since run.json: 0 newly failing, 1 newly passing, 1 slower', 'newly passing: a', 'slower: b (3.5 s, was 1.0 s)']
+    >>> comparison_lines(None)
+    []
+    """
+    if found is None:
+        return []
+    slower = [f"{name} ({now:.1f} s, was {before:.1f} s)" for name, before, now in found.slower]
+    told = {"newly failing": found.newly_failing, "newly passing": found.newly_passing, "slower": slower}
+    counts = ", ".join(f"{len(names):,} {what}" for what, names in told.items())
+    lines = [f"{what}: {_listed(names)}" for what, names in told.items() if names]
+    return [line_of(line) for line in (f"since {found.baseline}: {counts}", *lines)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more
 
 
 def largest_difference(case: CaseResult, pair: tuple[str, str]) -> float:
