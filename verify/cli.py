@@ -532,13 +532,18 @@ def _add_nothing(parser: _Parser) -> None:
     """The command has no arguments."""
 
 
-def _schema(_: argparse.Namespace) -> int:
-    """Prints the JSON Schema of the case format."""
+def _add_schema(parser: _Parser) -> None:
+    parser.add_argument("--report", action="store_true", help="the schema of the report that --json writes, instead")
+
+
+def _schema(args: argparse.Namespace) -> int:
+    """Prints the JSON Schema of the case format, or of the JSON report."""
     import json
 
     from verify.case.format import json_schema
+    from verify.report.json_schema import report_schema
 
-    print(json.dumps(json_schema(), indent=2))
+    print(json.dumps(report_schema() if args.report else json_schema(), indent=2))
     return ALL_PASS
 
 
@@ -619,7 +624,7 @@ COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.
     "new": ("write a case file that runs and is explained", _add_new, _new),
     "emit": ("print the forward and backward pass of a case as plain NumPy", _add_emit, _emit),
     "explain": ("say what a word of the reports means, with an example and what to do", _add_explain, _explain),
-    "schema": ("print the JSON Schema of the case format, for completion in editors", _add_nothing, _schema),
+    "schema": ("print the JSON Schema of the case format, for completion in editors", _add_schema, _schema),
     "ops": ("print the ops that a case may use", _add_ops, _ops),
     "bench": ("measure this program against hand-written checks", _add_bench, _bench),
 }

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import sample_run
 
+from verify import check_gradient
 from verify.errors import UsageError
 from verify.records import VERDICTS, CaseResult, Run
-from verify.report.json import SCHEMA, plain
+from verify.report.json import SCHEMA, document, plain
 from verify.report.json import write as write_json
+from verify.report.json_schema import report_schema
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,56 @@ def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
     """A folder in the file's place is a UsageError."""
     with pytest.raises(UsageError, match="got a folder"):
         write_json(sample_run.right_run(), tmp_path)
+
+
+def faults(value: Any, schema: dict[str, Any], top: dict[str, Any], place: str = "report") -> list[str]:
+    """Where a value is not what a schema says, as far as our own schema goes."""
+    if "$ref" in schema:
+        return faults(value, top["$defs"][schema["$ref"].rpartition("/")[2]], top, place)
+    if "anyOf" in schema:
+        tried = [faults(value, part, top, place) for part in schema["anyOf"]]
+        return [] if [] in tried else tried[0]
+    kinds: dict[str, Any] = {
+        "string": str,
+        "integer": int,
+        "boolean": bool,
+        "null": type(None),
+        "array": list,
+        "object": dict,
+        "number": (int, float),
+    }
+    kind = kinds.get(schema.get("type", ""), object)
+    if not isinstance(value, kind) or value not in schema.get("enum", [value]):
+        return [f"{place} is {value!r:.60}"]
+    found = [f"{place} has no {name}" for name in schema.get("required", ()) if name not in value]
+    parts: list[tuple[str, Any, dict[str, Any]]] = []
+    if isinstance(value, dict):
+        rest = schema.get("additionalProperties", {})
+        parts = [(key, part, schema.get("properties", {}).get(key, rest)) for key, part in value.items()]
+    if isinstance(value, list):
+        fixed = schema.get("prefixItems", [schema.get("items", {})] * len(value))
+        found += [f"{place} has {len(value)} parts"] * (len(fixed) != len(value))
+        parts = [(str(i), *both) for i, both in enumerate(zip(value, fixed, strict=False))]
+    return found + [fault for name, part, of in parts for fault in faults(part, of, top, f"{place}.{name}")]
+
+
+def test_its_schema_fits(found: dict[str, Any]) -> None:
+    """Every report is what the schema says, that of a gradient under test too; one with another field is not."""
+    schema = report_schema()
+    assert [] == faults(found, schema, schema)
+    run = check_gradient(lambda x: 2.000001 * x, lambda x: x * x, at={"x": 3.0})
+    read = json.loads(json.dumps(document(run)))
+    assert [] == faults(read, schema, schema)
+    assert (False, "FAIL", 1) == (read["ok"], read["verdict"], read["exit_code"])
+    assert ["findings"] == [name for name in ("findings",) if read[name]]
+    del read["findings"]
+    read["cases"][0]["variables"][0]["rows"]["passes"][0] = "yes"
+    told = faults(read, schema, schema)
+    assert ["report has no findings", "report.cases.0.variables.0.rows.passes.0 is 'yes'"] == told
+
+
+def test_its_schema_is_one(found: dict[str, Any]) -> None:
+    """By the reference implementation, where it is installed."""
+    jsonschema = pytest.importorskip("jsonschema", reason="the package jsonschema is not installed")
+    jsonschema.Draft202012Validator.check_schema(report_schema())
+    jsonschema.validate(found, report_schema(), jsonschema.Draft202012Validator)

@@ -80,7 +80,8 @@ def _numbers(value: Any) -> Any:
 def _record(record: Any) -> dict[str, Any]:
     """A record by the names of its fields, and what follows from them."""
     names = [field.name for field in fields(record)]
-    return {name: SHOWN.get(name, plain)(getattr(record, name)) for name in (*names, *DERIVED.get(type(record), ()))}
+    names += next((DERIVED[kind] for kind in type(record).__mro__ if kind in DERIVED), ())
+    return {name: SHOWN.get(name, plain)(getattr(record, name)) for name in names}
 
 
 def _rows(rows: Rows) -> dict[str, Any]:
