@@ -152,6 +152,7 @@ def _add_run(parser: _Parser) -> None:
     for name, keywords in SCORE_OPTIONS.items():
         parser.add_argument("--" + name.replace("_", "-"), **keywords)
     _add_report_options(parser)
+    _add_baseline(parser)
     parser.add_argument(
         "--reports",
         metavar="DIR",
@@ -176,6 +177,9 @@ def _add_report_options(parser: _Parser) -> None:
         parser.add_argument(f"--{name}", metavar="DIR" if kind.files else "FILE", help=kind.told)
     rows = "write every row to the tables, not those alone that fail, stand out or are a sample of what passes"
     parser.add_argument("--all-rows", action="store_true", help=rows)
+
+
+def _add_baseline(parser: _Parser) -> None:
     earlier = "an earlier report of --json: say what fails, passes or is slower since then"
     parser.add_argument("--baseline", metavar="FILE", help=earlier)
 
@@ -351,6 +355,7 @@ def _add_check(parser: _Parser) -> None:
     )
     add_run_options(parser.add_argument)
     _add_report_options(parser)
+    _add_baseline(parser)
 
 
 def _check(args: argparse.Namespace) -> int:
