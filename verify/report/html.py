@@ -56,10 +56,10 @@ STYLE = "page.css"
 PAGE_OF_CASE = "verify, page of a case"
 """What the head of a case's own page says it was made by; nothing else is ever removed beside an index."""
 
-MOST_ROWS = 200
+MOST_ROWS = 100
 """Rows shown of a case that do not pass."""
 
-FAILING_ROWS, FEWEST_FAILING = 20_000, 20
+FAILING_ROWS, FEWEST_FAILING = 10_000, 20
 """Such rows of all cases; many share them, with at least so many each."""
 
 PASSING_ROWS = 6
@@ -68,8 +68,8 @@ PASSING_ROWS = 6
 MOST_COLUMNS = 8
 """Numbers side by side of an array that is written out."""
 
-MOST_CAUSES = 50
-"""Causes of failure that are told."""
+MOST_CAUSES, FIRST_CAUSES = 50, 20
+"""Causes of failure that are told of a case, and above an index."""
 
 MOST_POINTS = 50
 """Points listed for a case."""
@@ -222,8 +222,8 @@ def _page(
             sections=sections,
             folders=[_Folder(name, members) for name, members in folders.items()],
             failing=[section for section in sections if not section.case.passes],
-            causes=found[:MOST_CAUSES],
-            hidden_causes=len(found[MOST_CAUSES:]),
+            causes=found[:FIRST_CAUSES],
+            hidden_causes=len(found[FIRST_CAUSES:]),
             links={section.case.name: section.link for section in sections},
             judged=list(subject_rows(run)),
             counts={verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]},
@@ -303,7 +303,7 @@ def _environment() -> Environment:
         "extent": extent,
         "finding_cause": finding_cause,
         "repeating": repeating,
-        "MOST_CAUSES": MOST_CAUSES,
+        "FIRST_CAUSES": FIRST_CAUSES,
         "pairs_of": pairs_of,
         "is_subject": lambda row: SUBJECT in row.values,
         "subject": SUBJECT,
