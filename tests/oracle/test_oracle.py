@@ -18,6 +18,7 @@ from verify.errors import UsageError
 from verify.oracle.check import check_gradient
 from verify.records import VERDICTS, Row, Run, Verdict
 from verify.running.settings import Settings
+from verify.tracing.trace import trace
 
 Gradient = Callable[..., Any]
 
@@ -358,8 +359,18 @@ def test_a_black_box_at_a_kink(answer: float, expected: Verdict) -> None:
 
 
 def test_a_black_box_needs_a_point() -> None:
-    """Without one there is nothing to look at, and with whole numbers alone nothing to differentiate."""
+    """Without one there is nothing to look at, and with a mask alone nothing to differentiate."""
     with pytest.raises(UsageError, match="needs the point"):
         check_gradient(lambda x: x, lambda x: x)
     with pytest.raises(UsageError, match="nothing to differentiate"):
-        check_gradient(lambda x: x, lambda x: x, at={"x": 3})
+        check_gradient(lambda x: x, lambda x: x, at={"x": True})
+
+
+def test_whole_numbers_alone_are_numbers_like_any_others() -> None:
+    """What a case file says of 3 and -4 is said here: both are differentiated; a wrong gradient of one fails."""
+    at = {"x": 3, "y": [-4, 2]}
+    function = lambda x, y: np.sum(x * y)  # noqa: E731
+    run = check_gradient(lambda x, y: (np.sum(y), x * np.ones_like(y)), function, at=at)
+    assert (True, ["x", "y"]) == (run.ok, [v.name for v in run.cases[0].variables if v.quantity == "gradient"])
+    assert not check_gradient(lambda x, y: (np.sum(y) * (1 + 1e-6), x * np.ones_like(y)), function, at=at).ok
+    assert ["x"] == [item.name for item in trace(lambda x, n: x**n, x=3, n=2, constants=["n"]).real_inputs]

@@ -33,6 +33,7 @@ from verify.tracing.foreign_call import call_foreign
 from verify.tracing.function_call import by_name, name_of, own_arguments
 from verify.tracing.preserving import preserved
 from verify.tracing.trace import Traced, baked_in, trace_at, traced_or_reason
+from verify.tracing.traced_call import with_reals
 
 MOST_TRACES = 12
 """Times that a function is traced anew where it takes other branches than at the given point."""
@@ -68,7 +69,7 @@ def judge_function(asked: Question, function: Function, at: Sequence[At], dims: 
     if not at or not at[0]:
         raise UsageError("a function needs the point to look at, such as at={'x': 3.0}")
     with preserved(function, *at):
-        return _judged(asked, function, at, dims)
+        return _judged(asked, function, [with_reals(point, asked.constants) for point in at], dims)
 
 
 def _judged(asked: Question, function: Function, at: Sequence[At], dims: Dims | None) -> list[CaseResult]:

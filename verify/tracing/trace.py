@@ -16,7 +16,7 @@ from verify.numbers.streams import stream
 from verify.tracing.places import Place
 from verify.tracing.recorded_program import RecordedProgram
 from verify.tracing.recorder import Choice
-from verify.tracing.traced_call import TracedCall, as_value, is_real
+from verify.tracing.traced_call import TracedCall, as_value, is_real, with_reals
 from verify.tracing.untraced import trace_error
 
 Array = NDArray[Any]
@@ -49,7 +49,8 @@ def trace(
 
     The values give the case's own point, by the names of the parameters: ``trace(f, x=3.0, W=np.ones((2, 3)))``, or
     as a mapping ``trace(f, {"x": 3.0})``, or a list of mappings for several points. Floats and arrays of floats are
-    differentiated; whole numbers, booleans, text and whatever is named in ``constants`` are passed on as they are.
+    differentiated; booleans, text, whatever is named in ``constants``, and whole numbers beside a float are passed on
+    as they are.
     ``domain`` maps inputs to ``(low, high)``. The function returns an array, a tuple of arrays, or a mapping of names
     to arrays. Stages have the names of the variables that the function assigns them to. Shapes, and what the function
     does with constants, are baked in: trace again for others.
@@ -66,7 +67,8 @@ def trace(
     >>> dict(case.expressions)
     {'dot': 'w @ x', 'neuron': '1 / (1 + exp(-dot))'}
     """
-    traced = trace_at(function, _points(at, values), domain, constants)
+    points = [with_reals(point, constants) for point in _points(at, values)]
+    traced = trace_at(function, points, domain, constants)
     for point in traced.farther_away:
         if not traced.agrees(point):
             traced.refuse(point)

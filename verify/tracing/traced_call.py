@@ -165,7 +165,7 @@ def _nothing_real(function: str, point: Mapping[str, Any], constants: Collection
     shown = ", ".join(f"{name}={point[name]!r:.40}" for name in point) or "no values"
     if set(point) <= set(constants):
         return f"nothing to differentiate {function} by, got {shown}: all of it is among the constants"
-    why = "whole numbers are passed on as constants. Write floats, such as x=3.0"
+    why = "there is no number among it. Write floats, such as x=3.0"
     return f"nothing to differentiate {function} by, got {shown}: {why}"
 
 
@@ -196,6 +196,28 @@ def as_value(name: str, value: Any) -> Any:
     if array.dtype.kind == "c":
         raise UsageError(f"{name} is complex. Gradients are those of real functions: split it into two inputs")
     return array if isinstance(value, np.ndarray | list | tuple) and array.dtype.kind in "iub" else value
+
+
+def with_reals(point: Mapping[str, Any], constants: Collection[str]) -> dict[str, Any]:
+    """A point at which something is differentiated: where nobody wrote a float, whole numbers mean what floats do.
+
+    Beside a float they stay what they are, since sizes, axes and exponents are written so.
+
+    >>> with_reals({"x": 3, "y": [1, 2]}, ()), with_reals({"x": 3.0, "n": 0}, ()), with_reals({"x": 3, "n": 2}, ["n"])
+    ({'x': 3.0, 'y': array([1., 2.])}, {'x': 3.0, 'n': 0}, {'x': 3.0, 'n': 2})
+    """
+
+    def is_whole(value: Any) -> bool:
+        if isinstance(value, int):
+            return not isinstance(value, bool)
+        array = as_value("", value) if isinstance(value, list | tuple) else None
+        return isinstance(array, np.ndarray) and array.dtype.kind == "i"
+
+    free = {name: value for name, value in point.items() if name not in constants}
+    if any(is_real(as_value(name, value)) for name, value in free.items()):
+        return dict(point)
+    whole = {name: value for name, value in free.items() if is_whole(value)}
+    return {**point, **{n: float(v) if isinstance(v, int) else np.array(v, dtype=float) for n, v in whole.items()}}
 
 
 def is_real(value: Any) -> bool:
