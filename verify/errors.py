@@ -254,6 +254,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("qqq", ["sigmoid"])
     ''
     """
+    near = nearest(word, known)
+    return f"Did you mean '{near}'?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The nearest known word, or an empty string where none is near.
+
+    >>> nearest("sigmiod", ["sigmoid", "sqrt"]), nearest("qqq", ["sigmoid"])
+    ('sigmoid', '')
+    """
     if len(word) > LONGEST_WORD:
         return ""
 
@@ -261,5 +271,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         return other[:1] != word[:1], abs(len(other) - len(word))
 
     words = heapq.nsmallest(MOST_COMPARED, known, key=distance)
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return f"Did you mean '{near[0]}'?" if near else ""
+    return next(iter(difflib.get_close_matches(word, words, n=1, cutoff=0.6)), "")

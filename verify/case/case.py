@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from verify.case.expression import CONSTANTS, MAX_ENTRIES, Scope, add_stages, tie_fault
-from verify.case.syntax import LONGEST_NAME, name_fault, parsed, referenced_names
+from verify.case.syntax import LONGEST_NAME, name_fault, referenced_names
 from verify.case.values import (
     DRAWS,
     LARGEST_DIM,
@@ -29,7 +29,7 @@ from verify.case.yaml_source import Key, Keys, Source, kind_of, parse_source, so
 from verify.errors import CaseError, FullError, Problems, UsageError, did_you_mean, shortened
 from verify.graph.factors import Known
 from verify.graph.graph import Graph, GraphBuilder
-from verify.ops import OPS, Shape
+from verify.ops import OPS, Interval, Shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,6 +82,19 @@ class Domain:
         if not low <= high:
             raise UsageError(f"the domain of {name} is empty: {pair!r}; write (low, high)")
         return cls(low, high)
+
+    def within(self, allowed: Interval) -> Domain:
+        """A domain of the same reach in which an op has values everywhere.
+
+        >>> print(Domain(-3.0, 1.0).within(Interval(0.0, low_open=True)), Domain(2.0, 9.0).within(Interval(-1.0, 1.0)))
+        (0, 3] [-1, 1]
+        """
+        reach = max(abs(self.low), abs(self.high))
+        low, low_open = (allowed.low, allowed.low_open) if allowed.low > -reach else (-reach, False)
+        if allowed.nonzero:
+            low, low_open = 0.0, True
+        high, high_open = (allowed.high, allowed.high_open) if allowed.high < reach else (reach, False)
+        return Domain(low, high if high > low else low + 1, low_open, high_open and high > low)
 
     def contains(self, x: Any) -> Any:
         """Elementwise: whether ``x`` is inside; NaN never is."""
@@ -258,6 +271,7 @@ class _CaseReader:
         self.dims |= sizes or {}
         self.entries = 0
         self.expressions: dict[str, str] = {}
+        self.cut: set[str] = set()
         self.inputs: dict[str, Input] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
 
@@ -276,6 +290,7 @@ class _CaseReader:
         from verify.case.format import format_problems  # pydantic takes a tenth of a second, and is for files alone
 
         self.problems.add(*self.source.problems, *format_problems(self.source))
+        self.cut = self._join_cut_formulas()
         self._check_names()
         self._read_inputs()
         self._read_expressions()
@@ -283,8 +298,9 @@ class _CaseReader:
         graph = self._graph(outputs)
         upstream = self._upstream(graph, outputs)
         ties = self._ties(graph)
-        self._check_use(outputs, upstream)
         points = self._points(graph)
+        if not self.problems:  # else a slip of the pen is why nothing uses it
+            self._check_use(outputs, upstream)
         if self.problems or graph is None:
             return None
         return Case(
@@ -487,6 +503,8 @@ class _CaseReader:
         """The text of each stage; a number is a formula too."""
         for name, value in self._mapping("stages").items():
             path: Keys = ("stages", name)
+            if name in self.cut:
+                continue
             if isinstance(value, str):
                 self.expressions[name] = value
             elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -494,6 +512,25 @@ class _CaseReader:
             else:
                 suggestion = f"Put it in quotes: {name}: 'x[0] + max(x, y)'."
                 self._fault(path, f"expected a formula, got {kind_of(value)}", suggestion)
+
+    def _join_cut_formulas(self) -> set[str]:
+        """The stages whose formula YAML has cut at commas, as in `{f: max(x, y)}`: one fault is told of each."""
+        whole: dict[str, str] = {}
+        stages: dict[str, Any] = {}
+        start = ""
+        for name, value in self._mapping("stages").items():
+            if value is None and start and whole[start].count("(") > whole[start].count(")"):
+                whole[start] += f", {name}"
+                continue
+            start = name if isinstance(value, str) else ""
+            stages[name] = whole[name] = value
+        cut = {name for name, text in whole.items() if text != stages[name]}
+        for name in cut:
+            suggestion = f"Put it in quotes: {name}: '{shortened(whole[name])}'."
+            self._fault(("stages", name), "a comma ends a formula between braces", suggestion)
+        if cut:
+            self.data = {**self.data, "stages": stages}
+        return cut
 
     def _outputs(self) -> tuple[str, ...]:
         """The names of the outputs; the last stage, if none is given."""
@@ -590,12 +627,7 @@ class _CaseReader:
         """An input that nothing uses is a slip of the pen, or left over."""
         used = {*outputs, *upstream.values(), *upstream}
         for text in self.expressions.values():
-            names = referenced_names(text)
-            if not names and parsed(text)[0] is None:
-                return  # what that formula uses is not known
-            used.update(names)
-        if len(self.expressions) < len(self._mapping("stages")):
-            return
+            used.update(referenced_names(text))
         for name in self._mapping("inputs"):
             if name not in used:
                 suggestion = "Use it in a stage or under 'upstream', or remove it."

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 
 from verify.case.values import LARGEST_DIM
 from verify.case.yaml_source import Keys, Source, kind_of
-from verify.errors import MOST_PROBLEMS, Problem, did_you_mean, shortened
+from verify.errors import MOST_PROBLEMS, Problem, did_you_mean, nearest, shortened
 
 _NUMBERS: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "array", "items": {}}]}
 
@@ -167,8 +167,16 @@ def format_problems(source: Source) -> list[Problem]:
     try:
         CaseFields.model_validate(source.data)
     except ValidationError as error:
-        return [_problem(source, fault) for fault in error.errors(include_url=False)[:MOST_PROBLEMS]]
+        faults = error.errors(include_url=False)
+        misspelt = {_meant(tuple(fault["loc"])) for fault in faults if fault["type"] == "extra_forbidden"}
+        roots = [f for f in faults if f["type"] != "missing" or tuple(f["loc"]) not in misspelt]
+        return [_problem(source, fault) for fault in roots[:MOST_PROBLEMS]]
     return []
+
+
+def _meant(path: Keys) -> Keys:
+    """The field that an unknown one was probably meant to be: where it is missing, that is no fault of its own."""
+    return (*path[:-1], nearest(str(path[-1]), _known_fields(path)))
 
 
 _EXPECTED = {

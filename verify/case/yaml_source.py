@@ -443,7 +443,8 @@ class _Tree:
             self.fatal.add(self._at(event, "a merge key '<<' is not allowed", "Write the fields out."))
         elif not isinstance(value, str):
             shown = shortened(event.value)
-            self.fatal.add(self._at(event, f"a key must be a name, got {shown or 'nothing'}", f"Quote it: '{shown}'."))
+            remedy = f"Quote it: '{shown}'; a formula with a comma between braces is quoted as a whole."
+            self.fatal.add(self._at(event, f"a key must be a name, got {shown or 'nothing'}", remedy))
 
     def _awaits_key(self) -> bool:
         return bool(self.frames) and isinstance(self.frames[-1].data, dict) and self.frames[-1].key is None

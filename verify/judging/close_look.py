@@ -37,7 +37,7 @@ from verify.judging.underflow import steep
 from verify.methods.reverse import Reverse
 from verify.numbers.balls import Balls
 from verify.numbers.streams import stream
-from verify.ops import OPERAND_NAMES, OPS
+from verify.ops import OPERAND_NAMES, OPS, Interval
 from verify.places.points import Batch
 from verify.records import SUBJECT, Unproved, Verdict, format_entry, further_methods, unravel
 from verify.truth.reference import BOTH_ROADS, Enclosures
@@ -273,9 +273,22 @@ class CloseLook:
                 operand = np.ravel(floats[arg])
                 outside = operand[~interval.contains(operand)]
                 if len(outside):
-                    return f"outside the domain of {node.op}: {interval.text(name)}, got {outside[0]:.6g}{place}"
+                    said = f"outside the domain of {node.op}: {interval.text(name)}, got {outside[0]:.6g}{place}"
+                    remedy = self._moved_inside(node.op, interval, arg, outside[0]) if self.batch.own else ""
+                    return f"{remedy}; {said}" if remedy else said
             return f"{OPS[node.op].undefined or 'intermediate overflow or undefined value'} in {node.op}{place}"
         return ""
+
+    def _moved_inside(self, op: str, interval: Interval, position: int, value: float) -> str:
+        """What to write where an input itself is given outside of an op's domain; empty where it is none."""
+        item = next(
+            (item for item in self.context.case.inputs if item.name == self.context.graph.names.get(position)), None
+        )
+        if item is None:
+            return ""
+        domain = str(item.domain.within(interval))
+        told = f"{item.name} = {value:.6g} is outside {op}'s domain: set {interval.text('at')}"
+        return f"{told} and domain {domain if domain[0] == '[' and domain[-1] == ']' else repr(domain)}"
 
     def _look_beside(self, usable: Array) -> None:
         """A subject that answers no number, where nothing else is known: whether the function has a slope there."""

@@ -128,6 +128,7 @@ def extent(cause: Cause) -> str:
         more = f"and {plural(group.rows - 1, 'row')} more like it, the {group.which} is shown"
         return f"{more} ({entries}, {plural(group.points, 'point')} in all)"
     who = "gradient under test" if group.row.suspect == SUBJECT else line_of(group.row.suspect)
+    who = who or "the same cause"
     named = [f"{line_of(name)} ({rows:,})" for name, rows in cause.cases.items()]
     if len(named) == 1:
         variables = {other.row.variable for _, other in cause.found}

@@ -17,6 +17,7 @@ from verify.records import (
     CaseResult,
     Row,
     Rows,
+    Rule,
     Run,
     VariableResult,
     Verdict,
@@ -107,6 +108,8 @@ def _key_of_cause(row: Row) -> tuple[str, ...]:
         return SUBJECT, row.file, row.variable
     if row.suspect not in ("", WRONG_FIGURE):
         return (row.suspect,)
+    if row.rule == Rule.UNDEFINED:  # the floats have no value on the way, whoever is asked for a slope
+        return row.suspect, row.file, row.case, row.reason
     return row.suspect, row.file, row.case, row.variable, row.verdict
 
 
