@@ -16,6 +16,7 @@ from verify.report.formats import (
     asked_targets,
     earlier_reports,
     make_sure_of,
+    unfinished,
     usual_targets,
     write_reports,
 )
@@ -170,6 +171,12 @@ def _add_run(parser: _Parser) -> None:
         help="who runs the cases: processes (the default), dask-local, or dask://HOST:PORT, a scheduler that runs",
     )
     parser.add_argument("--no-cache", action="store_true", help="derive everything anew, and keep nothing on disk")
+    parser.add_argument(
+        "--shard", metavar="I/N", help="this part of the cases alone, such as 2/5; 'verify merge' joins their reports"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a run that was killed or cut, and do what is missing"
+    )
 
 
 def _add_report_options(parser: _Parser) -> None:
@@ -192,25 +199,45 @@ def _run(args: argparse.Namespace) -> int:
     from verify.case.files import find_case_files
     from verify.report.baseline import comparison
     from verify.running.clusters import executor_named
+    from verify.running.journal import Journal
     from verify.running.runner import RunInterrupted, run_cases
+    from verify.running.settings import check_settings
+    from verify.running.shards import shard
     from verify.running.workers import usual_jobs
 
     files = find_case_files(args.paths or [_default_cases()], args.pick)
+    files, part = (files, None) if args.shard is None else shard(files, args.shard)
     targets = _targets(args)
+    place = _unfinished(targets, resumes=args.resume)
     make_sure_of(targets)
     earlier = _baseline(args)
     said = "" if args.no_cache else _tell_cache_trouble()
-    try:
-        jobs = args.jobs or usual_jobs(len(files))
-        with executor_named(args.executor, jobs) as executor, _progress(len(files)) as tick:
-            asked = replace(settings(vars(args).get), cached=not args.no_cache, kill_score=args.kill_score)
-            run = run_cases(files, asked, jobs=jobs, executor=executor, fail_fast=args.fail_fast, on_result=tick)
-    except RunInterrupted as stop:
-        return _interrupted(stop.run, targets, args.all_rows)
-    if not (args.no_cache or said):
-        _tell_cache_trouble()  # a disk that filled up meanwhile
-    told = replace(run, command=join(["verify", *args.command_line]), compared=comparison(earlier, run))
-    return _reported(told, targets, args.all_rows, is_part=bool(args.paths or args.pick))
+    asked = replace(settings(vars(args).get), cached=not args.no_cache, kill_score=args.kill_score)
+    check_settings(asked, jobs := args.jobs or usual_jobs(len(files)))
+    with Journal(place, asked, resumes=args.resume) as journal:
+        try:
+            with executor_named(args.executor, jobs) as executor, _progress(len(files)) as tick:
+                how = {"jobs": jobs, "executor": executor, "fail_fast": args.fail_fast}
+                run = run_cases(files, asked, **how, on_result=tick, journal=journal)
+        except RunInterrupted as stop:
+            return _interrupted(replace(stop.run, shard=part), targets, args.all_rows)
+        if not (args.no_cache or said):
+            _tell_cache_trouble()  # a disk that filled up meanwhile
+        told = replace(run, command=join(["verify", *args.command_line]), shard=part, compared=comparison(earlier, run))
+        code = _reported(told, targets, args.all_rows, is_part=bool(args.paths or args.pick or part))
+        if not run.left_out:
+            journal.remove()
+        return code
+
+
+def _unfinished(targets: list[Target], *, resumes: bool) -> Path | None:
+    """Where a run writes what it finds, until its reports are there. Raises UsageError where there is no such place."""
+    from verify.errors import UsageError
+
+    place = unfinished(targets)
+    if place is None and resumes:
+        raise UsageError("--resume goes on beside the report of a run: name it as then, such as --csv or --json")
+    return place
 
 
 def _baseline(args: argparse.Namespace) -> Baseline | None:
@@ -240,6 +267,7 @@ def _interrupted(run: Run, targets: list[Target], all_rows: bool) -> int:
         print(f"verify: {fault}", file=sys.stderr)
     so_far = f"{plural(len(run.cases), 'result')} so far, as incomplete, in {', '.join(map(str, written))}"
     so_far += ", in place of earlier reports" if replaced else ""
+    so_far += "; --resume goes on with it"
     print(f"verify: interrupted; {so_far if written else 'no results'}", file=sys.stderr)
     return INTERRUPTED
 
@@ -285,7 +313,8 @@ def _reported(run: Run, targets: list[Target], all_rows: bool, *, is_part: bool)
             kept = kept_rows(run)
             told = kept if all_rows else kept_rows(reduced(run))
             is_less = told < kept and not all(kind.is_whole for kind, _ in targets)
-            left_out = f" with {told:,} of {kept:,} rows; --all-rows writes them all" if is_less else ""
+            shown = f"{told:,} of {kept:,} rows" if run.stored is None else "the rows that say most"
+            left_out = f" with {shown}; --all-rows writes them all" if is_less else ""
             print("Wrote " + ", ".join(map(str, written)) + left_out)
         if replaced:
             had = f"this run had {plural(len(run.cases), 'result')} alone"
@@ -313,6 +342,28 @@ def _tell_ci(run: Run) -> None:
                 file.write(render(run))
         except OSError as error:
             print(f"verify: cannot append to GITHUB_STEP_SUMMARY, {summary}: {error.strerror}", file=sys.stderr)
+
+
+# ----------------------------------------------------------------------------------------------------------- merge
+
+
+def _add_merge(parser: _Parser) -> None:
+    parser.add_argument("reports", nargs="+", metavar="REPORT", help="what 'verify run --json' wrote, of each part")
+    _add_report_options(parser)
+
+
+def _merge(args: argparse.Namespace) -> int:
+    """Joins reports, of shards or of different cases, and reports what was found in all."""
+    from verify.running.journal import Journal
+    from verify.tools.merging import merged
+
+    targets = asked_targets(vars(args))
+    make_sure_of(targets)
+    with Journal() as journal:
+        run, missing = merged(args.reports, journal)
+        for sentence in missing:
+            print(f"verify: {sentence}", file=sys.stderr)
+        return _reported(run, targets, args.all_rows, is_part=bool(missing))
 
 
 class _progress:  # noqa: N801  (used as a function: `with _progress(n) as tick`)
@@ -623,6 +674,7 @@ def _bench(args: argparse.Namespace) -> int:
 
 COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.Namespace], int]]] = {
     "run": ("check cases and write the reports", _add_run, _run),
+    "merge": ("join the reports of shards, of machines or of days", _add_merge, _merge),
     "check": ("judge a gradient that you wrote against a case", _add_check, _check),
     "course": ("judge what a course's assignment asks for, by the names of its functions", _add_course, _course),
     "show": ("show the forward and backward pass of one case, stage by stage", _add_show, _show),

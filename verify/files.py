@@ -136,7 +136,7 @@ def _temporary(target: Path) -> Iterator[tuple[Path, TextIO]]:
                 os.dup(file.fileno()) if HAS_LOCKS else -1
             )  # it outlives the file, which is closed before it is moved
             try:
-                if _locked(lock) is not False and temporary.exists():  # else it was taken for abandoned just now
+                if locked(lock) is not False and temporary.exists():  # else it was taken for abandoned just now
                     yield temporary, file
                     return
             finally:
@@ -147,8 +147,13 @@ def _temporary(target: Path) -> Iterator[tuple[Path, TextIO]]:
                     os.close(lock)
 
 
-def _locked(handle: int) -> bool | None:
-    """Locks a file: True where that was done, False where another process has locked it, None where nobody can."""
+def locked(handle: int) -> bool | None:
+    """Locks a file: True where that was done, False where another process has locked it, None where nobody can.
+
+    >>> with open(os.devnull) as file:
+    ...     locked(file.fileno()) is False
+    False
+    """
     if not HAS_LOCKS:
         return None
     try:
@@ -174,7 +179,7 @@ def _remove_if_abandoned(path: Path) -> None:
         return
     handle = os.open(path, os.O_RDONLY | WITHOUT_WAITING | NO_LINK)
     try:
-        is_free = _locked(handle)
+        is_free = locked(handle)
         if is_free or (is_free is None and time.time() - found.st_mtime > ABANDONED):
             path.unlink()
     finally:

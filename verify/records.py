@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -859,6 +859,8 @@ class CaseResult:
     """One for each real input."""
     unchanged: bool = False
     """Whether nothing has changed since the case was last checked, and passed: this is what was found then."""
+    sizes: int = 0
+    """At how many other sizes the case is run too: results of their own, which follow this one."""
     findings: tuple[Finding, ...] = ()
     """What was found about a gradient under test beside its numbers; empty where there is none."""
     kill_score: KillScore | None = None
@@ -934,6 +936,49 @@ def _headline(passes: bool, cases: Sequence[CaseResult]) -> Verdict:
     return worst(list(seen))
 
 
+class Stored(Sequence[CaseResult]):
+    """Results in order, each read when it is asked for.
+
+    >>> stored = Stored(lambda i: CaseResult("abc"[i], ""), [2, 0])
+    >>> [case.name for case in stored], [case.name for case in stored.through(lambda case: CaseResult("d", ""))]
+    (['c', 'a'], ['d', 'd'])
+    """
+
+    def __init__(self, read: Callable[[int], CaseResult], order: Sequence[int]) -> None:
+        self._read, self._order = read, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, i: int) -> CaseResult: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> Stored: ...
+
+    def __getitem__(self, i: int | slice) -> CaseResult | Stored:
+        return Stored(self._read, self._order[i]) if isinstance(i, slice) else self._read(self._order[i])
+
+    def through(self, change: Callable[[CaseResult], CaseResult]) -> Stored:
+        """The same results, each changed when it is asked for."""
+        return Stored(lambda i: change(self._read(i)), self._order)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which part of a whole a run was."""
+
+    number: int
+    of: int
+    """How many shards there are; the first has number 1."""
+    files: int
+    """How many case files the whole has."""
+    digest: str
+    """Of their names: two shards with one digest are parts of one whole."""
+    places: Mapping[str, int]
+    """Case file -> its place in the whole, of those that the shard has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What has changed since an earlier run, by the names of cases."""
@@ -968,6 +1013,17 @@ class Run:
     """Case file -> how many times it was run again, since the worker that it was on was lost."""
     compared: Comparison | None = None
     """What has changed since an earlier run, None where nobody asked."""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """All settings that results depend on, by name."""
+    shard: Shard | None = None
+    """Which part of a whole it is; None for a whole."""
+    stored: Stored | None = None
+    """The cases with all that was found, read one by one from the disk, where ``cases`` do not hold it; else None."""
+
+    @property
+    def whole(self) -> Sequence[CaseResult]:
+        """The cases with all that was found: to go through once, since each may be read from the disk."""
+        return self.cases if self.stored is None else self.stored
 
     @property
     def ok(self) -> bool:

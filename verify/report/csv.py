@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from verify.errors import UsageError
 from verify.files import replacing
@@ -49,6 +50,9 @@ Table = Literal["results", "points", "summary"]
 
 MOST_ENTRIES = 1024
 """An array of a point with more entries is one row with entry ``...``; the seed gives the point again."""
+
+ROWS_OF_A_PART = 100_000
+"""Rows that are written at a time: what they take in memory is some ten times what they take in the file."""
 
 KILL_SCORE = ("variants", "equivalent", "caught", "survive_allclose")
 """Columns of the summary about the case as a whole, the same in each of its rows; -1 where nobody asked."""
@@ -83,8 +87,13 @@ def write(run: Run, folder: str | Path) -> list[Path]:
     ...     [path.name for path in write(Run(cases=(), seed=0, points=64), folder)]
     ['results.csv', 'points.csv', 'summary.csv']
     """
-    frames = {"results": results_frame(run), "points": points_frame(run), "summary": summary_frame(run)}
-    return [_write(frame, Path(folder) / f"{name}.csv") for name, frame in frames.items()]
+    paths = {name: Path(folder) / f"{name}.csv" for name in FRAMES}
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(replacing(path)) for name, path in paths.items()}
+        for number, tables in enumerate(parts(run)):
+            for name, frame in tables.items():
+                _write(frame, files[name], header=number == 0)
+    return list(paths.values())
 
 
 def read(folder: str | Path, name: Table) -> pd.DataFrame:
@@ -142,8 +151,26 @@ def restore(text: str) -> str:
     return text[1:] if text.startswith("'") and is_formula(text[1:]) else text
 
 
-def results_frame(run: Run) -> pd.DataFrame:
-    """One row for each case, point, variable and entry; R rows, text columns as categories.
+def parts(run: Run) -> Iterator[dict[Table, pd.DataFrame]]:
+    """The three tables in parts, one below the other, each of as many cases as have some :data:`ROWS_OF_A_PART` rows.
+
+    >>> [list(tables) for tables in parts(Run(cases=(), seed=0, points=64))]
+    [['results', 'points', 'summary']]
+    """
+    cases: list[CaseResult] = []
+    rows = 0
+    for case in run.whole:
+        cases.append(case)
+        rows += sum(len(variable.rows) for variable in case.variables)
+        if rows >= ROWS_OF_A_PART:
+            yield {name: frame(run, cases) for name, frame in FRAMES.items()}
+            cases, rows = [], 0
+    if cases or not run.whole:
+        yield {name: frame(run, cases) for name, frame in FRAMES.items()}
+
+
+def results_frame(run: Run, cases: Sequence[CaseResult] | None = None) -> pd.DataFrame:
+    """One row for each case, point, variable and entry; R rows, text columns as categories. Of some cases, where given.
 
     >>> len(results_frame(Run(cases=(), seed=0, points=64)))
     0
@@ -152,7 +179,7 @@ def results_frame(run: Run) -> pd.DataFrame:
     methods, pairs = (*METHODS, *extra), (f"{a}_{b}" for a, b in _pairs(run))
     first = ("case", "variable", "quantity", "entry", "point", "origin", *methods, *pairs)
     columns = _Columns((*first, *_OF_ROW, "error", *(f"{method}_ulps" for method in methods), "file", "line", "seed"))
-    for case in run.cases:
+    for case in run.cases if cases is None else cases:
         for variable in case.variables:
             columns.add(len(variable.rows), _result_columns(case, variable))
         for verdict, reason in whole_case_rows(case):
@@ -161,21 +188,21 @@ def results_frame(run: Run) -> pd.DataFrame:
     return columns.frame()
 
 
-def points_frame(run: Run) -> pd.DataFrame:
+def points_frame(run: Run, cases: Sequence[CaseResult] | None = None) -> pd.DataFrame:
     """One row for each case, point, input and entry, so that no cell holds an array.
 
     >>> len(points_frame(Run(cases=(), seed=0, points=64)))
     0
     """
     columns = _Columns(("case", "point", "origin", "own", "note", "input", "shape", "entry", "value", "file"))
-    for case in run.cases:
+    for case in run.cases if cases is None else cases:
         for point in case.points:
             for name, value in point.values.items():
                 _add_input(columns, case, point, name, value)
     return columns.frame()
 
 
-def summary_frame(run: Run) -> pd.DataFrame:
+def summary_frame(run: Run, cases: Sequence[CaseResult] | None = None) -> pd.DataFrame:
     """One row for each variable of each case, over all rows that were checked.
 
     >>> len(summary_frame(Run(cases=(), seed=0, points=64)))
@@ -185,7 +212,7 @@ def summary_frame(run: Run) -> pd.DataFrame:
     first = ("case", "variable", "quantity", "role", "shape", "form", "checked", *VERDICTS, "failed", "verdict")
     last = ("reason", "diagnosis", *KILL_SCORE, "file", "line", "seed")
     columns = _Columns((*first, "passes", "proved", "weak", "power", *pairs, *last))
-    for case in run.cases:
+    for case in run.cases if cases is None else cases:
         nowhere = {f"{a}_{b}_point": -1 for a, b in _pairs(run)}
         nowhere |= {name: -1 if case.kill_score is None else getattr(case.kill_score, name) for name in KILL_SCORE}
         for variable in case.variables:
@@ -194,6 +221,14 @@ def summary_frame(run: Run) -> pd.DataFrame:
             named = {"case": case.name, "role": "case", "reason": reason, "file": case.file, "seed": case.seed}
             columns.add(1, {**nowhere, **named, "verdict": verdict, "passes": verdict == Verdict.UNDECIDED})
     return columns.frame()
+
+
+FRAMES: Mapping[Table, Callable[[Run, Sequence[CaseResult]], pd.DataFrame]] = {
+    "results": results_frame,
+    "points": points_frame,
+    "summary": summary_frame,
+}
+"""What makes each table, of some of the cases of a run."""
 
 
 def whole_case_rows(case: CaseResult) -> list[tuple[str, str]]:
@@ -356,15 +391,13 @@ def _summary_row(case: CaseResult, variable: VariableResult) -> dict[str, Any]:
     return row
 
 
-def _write(frame: pd.DataFrame, path: Path) -> Path:
+def _write(frame: pd.DataFrame, file: TextIO, *, header: bool) -> None:
     text = frame.select_dtypes("category").columns
     shown = frame.assign(**{name: frame[name].cat.rename_categories(defuse) for name in text})
     # A lone carriage return ends a row for readers unless it is quoted, and Python quotes only what it must.
     bare_return = any("\r" in category for name in text for category in shown[name].cat.categories)
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if bare_return else csv.QUOTE_MINIMAL
-    with replacing(path) as file:
-        shown.to_csv(file, index=False, na_rep="nan", lineterminator="\n", quoting=quoting)
-    return path
+    shown.to_csv(file, index=False, header=header, na_rep="nan", lineterminator="\n", quoting=quoting)
 
 
 def _restored(column: pd.Series[Any]) -> pd.Series[Any]:

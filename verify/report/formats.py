@@ -59,12 +59,20 @@ FORMATS: Mapping[str, Format] = {
         usual="",
     ),
     "html": Format("write the report as one self-contained page, for a few cases", "verify.report.html"),
+    "parquet": Format(
+        "write the tables of --csv as Parquet here, which needs pyarrow",
+        "verify.report.parquet",
+        files=("results.parquet", "points.parquet", "summary.parquet"),
+    ),
     "json": Format("write everything as JSON", "verify.report.json", is_whole=True),
     "junit": Format("write a JUnit file, a test for each case", "verify.report.junit", is_whole=True),
     "markdown": Format("write a summary in Markdown", "verify.report.markdown", is_whole=True),
     "sarif": Format("write what does not pass as SARIF 2.1.0", "verify.report.sarif", is_whole=True),
 }
 """By the name of the option."""
+
+UNFINISHED = ".verify-run"
+"""How the file of a run that is not done ends, beside its first report."""
 
 Target = tuple[Format, "Path"]
 """A report that is to be written, and where."""
@@ -146,6 +154,24 @@ def earlier_reports(targets: list[Target]) -> list[Path]:
     []
     """
     return [place for kind, path in targets for place in kind.places(path) if place.is_file()]
+
+
+def unfinished(targets: list[Target]) -> Path | None:
+    """The file that holds what a run found until its reports are written; None where no report is a file.
+
+    >>> unfinished(usual_targets("reports")), unfinished(asked_targets({"json": "run.json"})), unfinished([])
+    (PosixPath('reports/unfinished.verify-run'), PosixPath('run.json.verify-run'), None)
+    """
+    from pathlib import Path
+
+    from verify.files import target_of
+
+    for kind, path in targets:
+        if kind.files:
+            return path / f"unfinished{UNFINISHED}"
+        if target_of(path) is not None:  # no pipe, no terminal
+            return Path(f"{path}{UNFINISHED}")
+    return None
 
 
 def write_reports(run: Run, targets: list[Target], *, all_rows: bool) -> tuple[list[Path], list[str]]:

@@ -3,7 +3,7 @@
 JSON has no token for what is not finite, so those are the strings ``"nan"``, ``"inf"`` and ``"-inf"``; ``float`` of
 Python, ``Number`` of JavaScript for ``"nan"`` and a spelling of each other language read them. Records are objects with
 the names of their fields; ``findings`` is the list of all that does not pass; rows are columns of equal length, with
-``entry`` as the flat C-order index into ``shape``.
+``entry`` as the flat C-order index into ``shape``. Each case is a line of its own: a long report is read one by one.
 ``schema`` grows by one when a field changes its meaning or goes; new fields may come at any time.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from verify.files import write_text
+from verify.files import replacing
 from verify.records import COLUMNS, VERDICTS, CaseResult, Rows, Run, VariableResult
 from verify.report.failures import failures
 from verify.report.wording import caveats
@@ -35,7 +35,17 @@ def write(run: Run, path: str | Path) -> Path:
     ...     json.loads(write(Run(cases=(), seed=7, points=64), Path(folder, "run.json")).read_text())["seed"]
     7
     """
-    return write_text(path, json.dumps(document(run), allow_nan=False, separators=(",", ":")) + "\n")
+    first, rest = _around(run)
+    with replacing(path) as file:
+        file.write(f'{_text(first)[:-1]},"cases":[')
+        for number, case in enumerate(run.whole):
+            file.write((",\n" if number else "\n") + _text(_record(case)))
+        file.write(f"\n],{_text(rest)[1:]}\n")
+    return Path(path)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def document(run: Run) -> dict[str, Any]:
@@ -44,8 +54,15 @@ def document(run: Run) -> dict[str, Any]:
     >>> document(Run(cases=(), seed=7, points=64))["schema"]
     1
     """
-    told = [failure for case in run.cases for failure in failures([case], run.command)]
-    return {"schema": SCHEMA, "caveats": list(caveats(run)), "findings": plain(told), **_record(run)}
+    first, rest = _around(run)
+    return {**first, "cases": [_record(case) for case in run.whole], **rest}
+
+
+def _around(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What stands before the cases, and what after them."""
+    told = {name: plain(getattr(run, name)) for name in _names(run) if name not in ("cases", "stored")}
+    found = [failure for case in run.cases for failure in failures([case], run.command)]
+    return {"schema": SCHEMA, "caveats": list(caveats(run)), "findings": plain(found)}, told
 
 
 def plain(value: Any) -> Any:
@@ -79,9 +96,12 @@ def _numbers(value: Any) -> Any:
 
 def _record(record: Any) -> dict[str, Any]:
     """A record by the names of its fields, and what follows from them."""
-    names = [field.name for field in fields(record)]
-    names += next((DERIVED[kind] for kind in type(record).__mro__ if kind in DERIVED), ())
-    return {name: SHOWN.get(name, plain)(getattr(record, name)) for name in names}
+    return {name: SHOWN.get(name, plain)(getattr(record, name)) for name in _names(record)}
+
+
+def _names(record: Any) -> list[str]:
+    derived = next((DERIVED[kind] for kind in type(record).__mro__ if kind in DERIVED), ())
+    return [*(field.name for field in fields(record)), *derived]
 
 
 def _rows(rows: Rows) -> dict[str, Any]:

@@ -213,7 +213,8 @@ def reduced(run: Run) -> Run:
     >>> reduced(Run(cases=(), seed=0, points=64)).cases
     ()
     """
-    return replace(run, cases=tuple(map(_reduced_case, run.cases)))
+    stored = None if run.stored is None else run.stored.through(_reduced_case)
+    return replace(run, cases=tuple(map(_reduced_case, run.cases)), stored=stored)
 
 
 def kept_rows(run: Run) -> int:

@@ -18,7 +18,7 @@ from verify.errors import CaseError, UsageError
 from verify.records import CaseResult
 from verify.running.clusters import DaskExecutor
 from verify.running.settings import Settings
-from verify.running.units import Done, Unit, answer_of, task_of
+from verify.running.units import Unit, answer_of, task_of
 from verify.running.workers import MOST_AGAIN, longest_first
 
 MOST_AHEAD = 4_000
@@ -33,7 +33,6 @@ class _File:
     text: str
     following: int = 0
     """The number of the size that is told next."""
-    others: int = 0
     early: dict[int, CaseResult] = field(default_factory=dict)
 
 
@@ -90,7 +89,7 @@ class Execution:
         if isinstance(self.executor, DaskExecutor) and (times := self.executor.times_lost(future)):
             self.again[key] += times
         try:
-            done: Done = answer_of(future.result())
+            result = answer_of(future.result())
         except UsageError:
             raise
         except (Exception, CancelledError) as fault:  # noqa: BLE001 - whatever an executor raises for a lost worker
@@ -101,10 +100,9 @@ class Execution:
                 yield from self._tell(file, unit, self._lost(file, fault))
             return
         if not unit.number:
-            file.others = done.others
-            for number in range(1, done.others + 1):
+            for number in range(1, result.sizes + 1):
                 yield from self._submit(file, Unit(unit.file, unit.text, number))
-        yield from self._tell(file, unit, done.result)
+        yield from self._tell(file, unit, result)
 
     def _tell(self, file: _File, unit: Unit, result: CaseResult) -> Iterator[CaseResult]:
         """The results of a file that are next in its order."""

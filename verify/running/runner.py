@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -47,8 +48,9 @@ from verify.running.cache import keep, recalled, text_key
 from verify.running.codec import packed
 from verify.running.executing import Execution
 from verify.running.gathering import Gathering, point_record
+from verify.running.journal import Journal
 from verify.running.preparing import held_to_proof, prepared_methods, result_of, variables_of
-from verify.running.settings import DEFAULT, USUAL_SIZES, Settings, check_settings
+from verify.running.settings import DEFAULT, USUAL_SIZES, Settings, check_settings, told
 from verify.running.units import OtherVersionsError, asked_of, versions
 from verify.running.workers import Workers
 from verify.subjects.code_constants import constants_of
@@ -85,13 +87,15 @@ def run_cases(
     executor: Executor | None = None,
     fail_fast: bool = False,
     on_result: Callable[[CaseResult], None] | None = None,
+    journal: Journal | None = None,
 ) -> Run:
     """Runs case files, ``jobs`` at a time, and gathers the results in the order of the files.
 
     ``executor``, of any kind that :mod:`concurrent.futures` knows, runs them in place of processes of our own: each
     case at one size is a call that it is given. ``fail_fast`` stops after the first case that does not pass;
-    ``on_result`` is told of each as it is finished. Raises UsageError for a method that does not exist or settings out
-    of range, and where a worker of the executor has other versions.
+    ``on_result`` is told of each as it is finished. A ``journal`` keeps results on the disk, where they are many, and
+    has those of a run that is resumed. Raises UsageError for a method that does not exist or settings out of range, and
+    where a worker of the executor has other versions.
 
     >>> from verify.case.files import find_case_files, shipped_cases
     >>> run = run_cases(find_case_files([shipped_cases() / "notes"], pick="neuron"), Settings(points=2))
@@ -100,14 +104,15 @@ def run_cases(
     """
     check_settings(settings, jobs)
     started = time.perf_counter()
-    results: list[CaseResult] = []
+    journal = Journal(most_rows=math.inf) if journal is None else journal
+    done: set[str] = set()
     again: Counter[str] = Counter()
 
     def run(*, is_interrupted: bool = False) -> Run:
-        order = {str(path): number for number, path in enumerate(files)}
-        missing = len(order.keys() - {result.file for result in results})
+        missing = len({str(path) for path in files} - done)
         return Run(
-            cases=tuple(sorted(results, key=lambda result: order.get(result.file, len(order)))),
+            cases=journal.cases(files),
+            stored=journal.stored(files),
             seed=settings.seed,
             points=settings.points,
             methods=settings.methods or METHODS,
@@ -117,11 +122,12 @@ def run_cases(
             seconds=time.perf_counter() - started,
             left_out=missing or int(is_interrupted),  # where each has a result, the last lacks other sizes
             again=dict(again),
+            asked=told(settings),
         )
 
     try:
-        for result in _results(files, settings, jobs, executor, again):
-            results.append(result)
+        for result in chain(journal.resumed(files), _new_results(files, settings, journal, jobs, executor, again)):
+            done.add(result.file)
             if on_result is not None:
                 on_result(result)
             if fail_fast and not result.passes:
@@ -137,6 +143,13 @@ class RunInterrupted(KeyboardInterrupt):
     def __init__(self, run: Run) -> None:
         super().__init__(f"interrupted: {run.left_out} cases were not run")
         self.run = run
+
+
+def _new_results(files: Sequence[Path], settings: Settings, journal: Journal, *how: Any) -> Iterator[CaseResult]:
+    """The results of files that an unfinished run was not done with; they are written down before they are told."""
+    for result in _results([path for path in files if not journal.has(path)], settings, *how):
+        journal.add(result)
+        yield result
 
 
 def _results(
@@ -307,9 +320,9 @@ def _run_key(path: str | Path, text: str, settings: Settings) -> str:
 
 def _run_sizes(path: str | Path, text: str, settings: Settings) -> Iterator[CaseResult]:
     own, read = _own_size(path, settings, text)
-    yield own
-    if read is not None and not own.problems:
-        yield from (_other_size(case, settings) for case in _others(read, settings))
+    others = [] if read is None or own.problems else _others(read, settings)
+    yield replace(own, sizes=len(others))
+    yield from (_other_size(case, settings) for case in others)
 
 
 def _others(case: Case, settings: Settings) -> list[Case]:
@@ -323,25 +336,22 @@ def _other_size(case: Case, settings: Settings) -> CaseResult:
     return guarded(case.name, case.file, settings, run)
 
 
-def run_size(file: str, text: str, settings: Settings, number: int) -> tuple[CaseResult, int]:
-    """The result of a case at one of its sizes, 0 for its own, and how many other sizes there are to be run.
+def run_size(file: str, text: str, settings: Settings, number: int) -> CaseResult:
+    """The result of a case at one of its sizes, 0 for its own, which says how many others there are.
 
     What :func:`each_size` does in turn, where each size may be run elsewhere; ``text`` is what the file holds.
 
     >>> from verify.case.files import shipped_cases
     >>> text = (shipped_cases() / "notes" / "matmul.yaml").read_text()
-    >>> result, others = run_size("matmul.yaml", text, Settings(points=1), 2)
-    >>> result.name, others
-    ('matmul [m=1, k=3, n=3]', 2)
+    >>> [run_size("matmul.yaml", text, Settings(points=1), number).name for number in (0, 2)]
+    ['matmul', 'matmul [m=1, k=3, n=3]']
     """
     try:
-        if number:
-            others = _others(load_case_text(text, file), settings)
-            return _other_size(others[number - 1], settings), len(others)
-        own, read = _own_size(file, settings, text)
-        return own, 0 if read is None or own.problems else len(_others(read, settings))
+        if not number:
+            return next(_run_sizes(file, text, settings))
+        return _other_size(_others(load_case_text(text, file), settings)[number - 1], settings)
     except Exception as fault:  # noqa: BLE001 - what a library raises where nobody foresaw it
-        return _unrun(file, settings, (_own_fault(file, fault),)), 0
+        return _unrun(file, settings, (_own_fault(file, fault),))
 
 
 def run_task(task: str) -> bytes:
@@ -349,9 +359,8 @@ def run_task(task: str) -> bytes:
 
     >>> from verify.running.units import Unit, answer_of, task_of
     >>> text = "{case: f, inputs: {x: {at: 3}}, stages: {f: x}}"
-    >>> done = answer_of(run_task(task_of(Unit("f.yaml", text), Settings(points=1))))
-    >>> done.result.status, done.others
-    ('PASS', 0)
+    >>> answer_of(run_task(task_of(Unit("f.yaml", text), Settings(points=1)))).status
+    'PASS'
     """
     try:
         unit, settings = asked_of(task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from verify.errors import UsageError, did_you_mean
 from verify.methods import available
@@ -57,6 +57,19 @@ class Settings:
 
 DEFAULT = Settings()
 """What is asked for where nothing is said."""
+
+
+ASIDE = ("cached", "forget")
+"""Settings that no result depends on."""
+
+
+def told(settings: Settings) -> dict[str, str]:
+    """What was asked for, by name, as text: of two runs whose results are to stand side by side it is the same.
+
+    >>> told(Settings(points=8))["points"]
+    '8'
+    """
+    return {name: repr(value) for name, value in asdict(settings).items() if name not in ASIDE}
 
 
 def check_settings(settings: Settings, jobs: int) -> None:

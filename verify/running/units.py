@@ -40,15 +40,6 @@ class Unit:
     """0 for the case's own size, else which of the others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What came of a unit."""
-
-    result: CaseResult
-    others: int
-    """Other sizes at which the case is to be run too."""
-
-
 def versions() -> dict[str, str]:
     """The versions of what the numbers depend on.
 
@@ -108,7 +99,7 @@ def asked_of(task: str) -> tuple[Unit, Settings]:
     return Unit(**asked["unit"]), Settings(**{**given, "methods": methods})
 
 
-def answer_of(answer: bytes) -> Done:
+def answer_of(answer: bytes) -> CaseResult:
     """What a worker sent, by :func:`verify.running.runner.run_task`. Raises UsageError where its versions are others.
 
     >>> from verify.running.codec import packed
@@ -120,4 +111,5 @@ def answer_of(answer: bytes) -> Done:
     if isinstance(said, str):
         message = f"a worker has other versions, so that its numbers may be others: {said}"
         raise UsageError(f"{message}. Install the same on all machines")
-    return Done(*said)
+    assert isinstance(said, CaseResult), "a worker runs units alone"
+    return said
