@@ -60,7 +60,7 @@ def document(run: Run) -> dict[str, Any]:
 
 def _around(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """What stands before the cases, and what after them."""
-    told = {name: plain(getattr(run, name)) for name in _names(run) if name not in ("cases", "stored")}
+    told = {name: plain(getattr(run, name)) for name in _names(run) if name != "cases"}
     found = [failure for case in run.cases for failure in failures([case], run.command)]
     return {"schema": SCHEMA, "caveats": list(caveats(run)), "findings": plain(found)}, told
 
@@ -101,7 +101,16 @@ def _record(record: Any) -> dict[str, Any]:
 
 def _names(record: Any) -> list[str]:
     derived = next((DERIVED[kind] for kind in type(record).__mro__ if kind in DERIVED), ())
-    return [*(field.name for field in fields(record)), *derived]
+    return [*written(type(record)), *derived]
+
+
+def written(record: type[Any]) -> list[str]:
+    """The names of a record's fields, but for one that only says where others are read from.
+
+    >>> "stored" in written(Run), "cases" in written(Run)
+    (False, True)
+    """
+    return [field.name for field in fields(record) if field.name != "stored"]
 
 
 def _rows(rows: Rows) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from verify.errors import UsageError, shortened
 from verify.records import COLUMNS, VERDICTS, CaseResult, Rows, Run, Verdict
-from verify.report.json import SCHEMA
+from verify.report.json import SCHEMA, written
 
 
 def read(path: str | Path) -> tuple[Run, Iterator[CaseResult]]:
@@ -109,7 +109,7 @@ def _of_parts(origin: Any, inner: tuple[Any, ...], said: Any) -> Any:
         return _known(inner, said)
     if origin is tuple:
         return _tuple(inner, said)
-    made = {_made(inner[0], key): _made(inner[1], value) for key, value in said.items()}
+    made = {int(key) if inner[0] is int else _made(inner[0], key): _made(inner[1], of) for key, of in said.items()}
     return Counter({key: n for key, n in made.items() if n}) if inner[0] is Verdict else made
 
 
@@ -131,7 +131,7 @@ def _tuple(inner: tuple[Any, ...], said: Any) -> tuple[Any, ...]:
 def _types(kind: Any) -> tuple[tuple[str, Any], ...]:
     """The fields of a record that are written, with their types."""
     hints = get_type_hints(kind)
-    return tuple((field.name, hints[field.name]) for field in fields(kind) if field.name != "stored")
+    return tuple((name, hints[name]) for name in written(kind))
 
 
 def _number(said: Any) -> float:

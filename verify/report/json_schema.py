@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import fields
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from verify import records
 from verify.records import COLUMNS, Rows, Run, Verdict
 from verify.report.failures import Failure
-from verify.report.json import DERIVED, SCHEMA
+from verify.report.json import DERIVED, SCHEMA, written
 
 NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}
 """JSON has no token for what is not finite."""
@@ -39,7 +38,7 @@ def report_schema() -> dict[str, Any]:
     """The schema: what is required is there in every report; fields more may come.
 
     >>> sorted(report_schema()["properties"])[:3]
-    ['again', 'cases', 'caveats']
+    ['again', 'asked', 'cases']
     """
     needed: dict[str, dict[str, Any]] = {}
     top = _record(Run, needed)
@@ -58,8 +57,7 @@ def report_schema() -> dict[str, Any]:
 def _record(record: type[Any], needed: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A record as an object with its fields, and what is written beside them."""
     hints = _hints(record)
-    names = [field.name for field in fields(record)]
-    found = {name: _of(hints[name], needed) for name in names}
+    found = {name: _of(hints[name], needed) for name in written(record)}
     for name in DERIVED.get(record, ()):
         found[name] = _of(get_type_hints(getattr(record, name).fget)["return"], needed)
     if "function" in found:  # see SHOWN of the JSON report
