@@ -14,14 +14,17 @@ import numpy as np
 from verify.case.case import Case, load_case
 from verify.case.files import find_case
 from verify.errors import UsageError
+from verify.numbers.streams import stream
 from verify.oracle.check import check_gradient
+from verify.oracle.orders import check_hvp, check_jvp, joined
 from verify.oracle.result import GradientRun
 from verify.programs import jax_functions
 from verify.programs.calling import input_names, names_of, renamed, signature_of
 from verify.programs.functions import flattened
 from verify.programs.jax_functions import as_array, as_numpy, gradient_of
+from verify.programs.jax_orders import hvp_of, jvp_of, output_shapes
 
-__all__ = ["check_grads", "gradient_of"]
+__all__ = ["check_grads", "gradient_of", "hvp_of", "jvp_of"]
 
 
 def check_grads(
@@ -46,7 +49,7 @@ def check_grads(
     f, args
         As for JAX: a function and its arguments. Floats are differentiated.
     order, modes
-        Only the first order in reverse mode is checked.
+        1 or 2, and ``"fwd"``, ``"rev"`` or both: with both, each mode is taken over each for second derivatives.
     atol, rtol, eps
         Accepted and without effect: steps and tolerances are not chosen but derived.
     function, case
@@ -62,10 +65,9 @@ def check_grads(
     ...     import jax
     ...     assert check_grads(jax.numpy.sin, (np.array([1.0, 2.0]),)).ok
     """
-    if order != 1 or set(modes) != {"rev"}:
-        raise UsageError(
-            "only order=1 and modes=('rev',) are checked here; use jax.test_util.check_grads for the others"
-        )
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    if order not in (1, 2) or not modes or not set(modes) <= {"fwd", "rev"}:
+        raise UsageError("order is 1 or 2 here, and modes are 'fwd', 'rev' or both")
     if function is not None and case is not None:
         raise UsageError("give a function or a case to hold the gradient against, not both")
     known = load_case(find_case(case)) if isinstance(case, str) else case
@@ -78,13 +80,23 @@ def check_grads(
             f"there are {len(flat.leaves)} arguments for {len(names)} inputs of the case: {', '.join(names)}"
         )
     values = [np.array(x, dtype=float) if isinstance(x, float) else as_array(x) for x in flat.leaves.values()]
-    found = check_gradient(
-        gradient_of(flat.function),
-        known or function or renamed(as_numpy(flat.function), names),
-        at=dict(zip(names, values, strict=True)),
-        points=points,
-        seed=seed,
-        domain=domain,
-    )
+    reference = known or function or renamed(as_numpy(flat.function), names)
+    options: dict[str, Any] = {
+        "at": dict(zip(names, values, strict=True)), "points": points, "seed": seed, "domain": domain,
+    }  # fmt: skip
+    runs = []
+    if "rev" in modes:
+        runs.append(("reverse mode", check_gradient(gradient_of(flat.function), reference, **options)))
+    if "fwd" in modes:
+        runs.append(("forward mode", check_jvp(jvp_of(flat.function), reference, **options)))
+    if order > 1:
+        rng = stream(seed, "upstream of second derivatives")
+        upstream = [np.asarray(rng.uniform(0.5, 1.5, shape)) for shape in output_shapes(flat.function, values)]
+        weights = upstream[0] if len(upstream) == 1 else tuple(upstream)
+        for outer, inner in ((outer, inner) for outer in modes for inner in modes):
+            hvp = hvp_of(flat.function, upstream=upstream, modes=f"{outer}-{inner}")
+            what = f"{outer} over {inner}, order 2"
+            runs.append((what, check_hvp(hvp, reference, upstream=weights, **options)))
+    found = runs[0][1] if len(runs) == 1 else joined(runs)
     found.raise_if_wrong()
     return found

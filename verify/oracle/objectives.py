@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from verify.errors import UsageError
 from verify.oracle.check import check_gradient
 from verify.oracle.order_causes import forgotten, plain_causes, same
-from verify.oracle.orders import check_hessian, check_hvp, check_jacobian, checked
+from verify.oracle.orders import check_hessian, check_hvp, check_jacobian, checked, joined
 from verify.oracle.result import GradientRun
-from verify.records import CaseResult
 from verify.running.settings import DEFAULT, Settings
 from verify.tracing.foreign_call import call_foreign
 from verify.tracing.function_call import name_of
@@ -324,5 +323,4 @@ def check_scipy(
         runs.append(("hessp", check_hvp(lambda x, p: hessp(x, p, *args), value, settings, at=at, **options)))
     if not runs:
         raise UsageError("nothing to judge: give jac, hess or hessp as functions, or jac=True")
-    cases: list[CaseResult] = [replace(case, name=f"{case.name}, {what}") for what, run in runs for case in run.cases]
-    return replace(runs[0][1], cases=tuple(cases), seconds=sum(run.seconds for _, run in runs))
+    return joined(runs)

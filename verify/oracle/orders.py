@@ -254,6 +254,17 @@ def checked(
     )
 
 
+def joined(runs: Sequence[tuple[str, GradientRun]]) -> GradientRun:
+    """Several runs as one, with what each is about in the names of its results.
+
+    >>> joined([("a", GradientRun(cases=(), seed=0, points=0)), ("b", GradientRun(cases=(), seed=0, points=0))]).ok
+    True
+    """
+    cases = tuple(replace(case, name=f"{case.name}, {what}") for what, run in runs for case in run.cases)
+    methods = tuple(dict.fromkeys(method for _, run in runs for method in run.methods))
+    return replace(runs[0][1], cases=cases, methods=methods, seconds=sum(run.seconds for _, run in runs))
+
+
 @dataclass(frozen=True, slots=True)
 class _Question:
     quantity: Quantity

@@ -281,3 +281,15 @@ def input_names(own: Sequence[str], case: Case | None, function: Callable[..., A
         return list(own) if set(own) == set(known) else known
     found = names_of(signature_of(function), len(own)) if function is not None else list(own)
     return [name if name.isidentifier() else f"x{i}" for i, name in enumerate(found)]
+
+
+def with_vectors(args: Sequence[Any], names: Sequence[str], constants: Collection[str]) -> tuple[list[Any], list[Any]]:
+    """Arguments, and the vector of each, None where it is not differentiated: all arguments come before all vectors.
+
+    >>> with_vectors([1.0, 2, 3.0, 10.0, 30.0], ["x", "n", "y", "", ""], ())
+    ([1.0, 2, 3.0], [10.0, None, 30.0])
+    """
+    moves = [name not in constants and np.asarray(x).dtype.kind == "f" for name, x in zip(names, args, strict=True)]
+    count = next(n for n in range(len(args) + 1) if n + sum(moves[:n]) == len(args))
+    vectors = iter(args[count:])
+    return list(args[:count]), [next(vectors) if moves[i] else None for i in range(count)]

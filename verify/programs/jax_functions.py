@@ -69,7 +69,7 @@ def gradient_of(function: Callable[..., Any], *, constants: Collection[str] = ()
         """JAX's gradients; None among the upstream gradients stands for ones."""
 
         def outputs_of(*moved: Any) -> Any:
-            return _floats(call({**known, **dict(zip(by, moved, strict=True))}))
+            return floats_of(call({**known, **dict(zip(by, moved, strict=True))}))
 
         outputs, back = jax.vjp(outputs_of, *(known[name] for name in by))
         check_upstreams(len(outputs), given)
@@ -266,8 +266,12 @@ def _array(value: Any) -> Any:
     return found if found.dtype in (np.float32, np.float64) else found.astype(np.float32)
 
 
-def _floats(answer: Any) -> list[Any]:
-    """The arrays of real numbers among what a function returned, in order."""
+def floats_of(answer: Any) -> list[Any]:
+    """The arrays of real numbers among what a function returned, in order.
+
+    >>> floats_of(("text", None))
+    []
+    """
     found: list[Any] = []
     structured(answer, lambda value: found.append(value) if _is_float(value) else None)
     return found

@@ -70,7 +70,7 @@ def gradient_of(function: Any, *, constants: Collection[str] = ()) -> Callable[.
     ) -> list[Any]:
         """PyTorch's gradients, None where it says that an input has no part in the outputs."""
         with torch.enable_grad():
-            outputs = [y for y in _outputs(call(tensors)) if y.dtype.is_floating_point]
+            outputs = [y for y in outputs_of(call(tensors)) if y.dtype.is_floating_point]
         if not any(y.requires_grad for y in outputs):
             raise UsageError(f"no gradient flows from the output of {name_of(function)} to its inputs: it is detached")
         pairs = [(y, seed) for y, seed in zip(outputs, seeds_for(outputs), strict=True) if y.requires_grad]
@@ -82,7 +82,7 @@ def gradient_of(function: Any, *, constants: Collection[str] = ()) -> Callable[.
         )  # fmt: skip
 
     def pull(arguments: Mapping[str, Any], by: Sequence[str], call: Call, upstream: Any) -> Any:
-        tensors = {name: _tensor(x).requires_grad_(name in by) for name, x in arguments.items()}
+        tensors = {name: as_tensor(x).requires_grad_(name in by) for name, x in arguments.items()}
 
         def seeds_for(outputs: Sequence[Any]) -> list[Any]:
             seeds = seeds_of([y.numpy(force=True) for y in outputs], upstream)
@@ -136,7 +136,7 @@ def on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def called(*args: Any, **named: Any) -> Any:
         with torch.enable_grad():
-            return each_leaf(function(*each_leaf(args, _tensor), **each_leaf(named, _tensor)), as_array)
+            return each_leaf(function(*each_leaf(args, as_tensor), **each_leaf(named, as_tensor)), as_array)
 
     return called
 
@@ -173,7 +173,7 @@ def _evaluated(arguments: Mapping[str, Any], call: Call) -> Any:
 
 def _evaluated_as_given(arguments: Mapping[str, Any], call: Call) -> Any:
     with the_library().no_grad():
-        return structured(call({name: _tensor(x) for name, x in arguments.items()}), _array)
+        return structured(call({name: as_tensor(x) for name, x in arguments.items()}), _array)
 
 
 def _traced(function: Any) -> Callable[..., Any]:
@@ -206,7 +206,7 @@ def _replayed(program: Callable[..., Any], values: Sequence[Any], *, own_dtype: 
     """The outputs of a function of tensors on tracers and arrays, by the program that PyTorch writes down of it."""
     torch = the_library()
     moving = [i for i, value in enumerate(values) if is_traced(value)]
-    held = {i: _tensor(value) for i, value in enumerate(values) if i not in moving}
+    held = {i: as_tensor(value) for i, value in enumerate(values) if i not in moving}
 
     def of_moving(*tensors: Any) -> list[Any]:
         known = {**held, **dict(zip(moving, tensors, strict=True))}
@@ -342,7 +342,13 @@ def as_array(value: Any) -> Any:
 # ------------------------------------------------------------------------------------------------------------ tensors
 
 
-def _tensor(value: Any) -> Any:
+def as_tensor(value: Any) -> Any:
+    """An array or a number as a tensor of its own; anything else as it is.
+
+    >>> import importlib.util
+    >>> not importlib.util.find_spec("torch") or as_tensor(np.ones(2)).shape == (2,)
+    True
+    """
     torch = the_library()
     if isinstance(value, torch.Tensor) or not isinstance(value, np.ndarray | np.generic | int | float | bool | list):
         return value
@@ -371,8 +377,12 @@ def _wide(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _outputs(answer: Any) -> list[Any]:
-    """The tensors among what a function returned, in order. Raises UsageError for anything else."""
+def outputs_of(answer: Any) -> list[Any]:
+    """The tensors among what a function returned, in order. Raises UsageError for anything else.
+
+    >>> outputs_of(None) if __import__("importlib.util").util.find_spec("torch") else []
+    []
+    """
     torch = the_library()
     found: list[Any] = []
 
