@@ -401,9 +401,10 @@ def _add_check(parser: _Parser) -> None:
     parser.add_argument(
         "gradient", metavar="MODULE:NAME", help="the gradient to judge, such as package.module:backward"
     )
-    parser.add_argument(
-        "--case", required=True, metavar="CASE", help="what it is the gradient of: a case by path or by name"
-    )
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--case", metavar="CASE", help="what it is the gradient of: a case by path or by name")
+    whose.add_argument("--of", metavar="MODULE:NAME", help="the same: a function, such as package.module:forward")
+    _add_values(parser, "of the case or function: ")
     add_run_options(parser.add_argument)
     _add_report_options(parser)
     _add_baseline(parser)
@@ -415,17 +416,22 @@ def _check(args: argparse.Namespace) -> int:
     from shlex import join
 
     from verify.case.files import find_case
+    from verify.errors import UsageError
     from verify.oracle.check import check_gradient
     from verify.oracle.dotted_name import gradient_named
     from verify.report.baseline import comparison
 
-    case = find_case(args.case)
+    case = gradient_named(args.of, "function") if args.of else find_case(args.case)
+    at, domain, constants = _values(args)
+    if args.of and not at:
+        raise UsageError("--of needs a point to look at, such as --at x=3,y=-4")
+    given = {"at": at or None, "domain": domain or None, "constants": constants}
     targets = asked_targets(vars(args))
     make_sure_of(targets)
     earlier = _baseline(args)
     if not args.forget:
         _tell_cache_trouble()
-    run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get))
+    run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get, given))
     told = replace(run, command=join(["verify", *args.command_line]), compared=comparison(earlier, run))
     return _reported(told, targets, args.all_rows, is_part=True)
 
@@ -506,12 +512,26 @@ def _add_new(parser: _Parser) -> None:
         metavar="FUNCTION",
         help="a NumPy function, package.module:function, that the case is made of by running it once; needs --at",
     )
+    _add_values(parser, "with --from: ")
+
+
+def _add_values(parser: _Parser, whose: str) -> None:
+    """The options that give a function its values."""
     for option, text in (
-        ("--at", "with --from: the values it runs with, such as x=3,y=-4 or 'W=[[1,2],[3,4]]'; may be repeated"),
-        ("--domain", "with --from: where else to look, such as 'x=[-6,6]'; may be repeated"),
-        ("--constants", "with --from: arguments that are passed on and not differentiated, such as n=3"),
+        ("--at", "the values it runs with, such as x=3,y=-4 or 'W=[[1,2],[3,4]]'; numbers are floats; may be repeated"),
+        ("--domain", "where else to look, such as 'x=[-6,6]'; may be repeated"),
+        ("--constants", "arguments that are passed on as they are and not differentiated, such as n=3"),
     ):
-        parser.add_argument(option, action="append", default=[], metavar="NAME=VALUE,...", help=text)
+        parser.add_argument(option, action="append", default=[], metavar="NAME=VALUE,...", help=whose + text)
+
+
+def _values(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What these options give: the point, the domain, the constants."""
+    from verify.tracing.value_text import named_values
+
+    at = named_values(args.at, "--at", floats=True)
+    domain = named_values(args.domain, "--domain", floats=True)
+    return at, domain, named_values(args.constants, "--constants")
 
 
 def _new(args: argparse.Namespace) -> int:
@@ -551,13 +571,10 @@ def _new_from_function(args: argparse.Namespace) -> int:
     from verify.case.writer import save_case
     from verify.oracle.dotted_name import gradient_named
     from verify.tracing.trace import trace
-    from verify.tracing.value_text import named_values
 
-    constants = named_values(args.constants, "--constants")
-    values = {**named_values(args.at, "--at", floats=True), **constants}
-    domain = named_values(args.domain, "--domain", floats=True)
+    at, domain, constants = _values(args)
     function = gradient_named(args.function, "function")
-    case = trace(function, values, domain=domain, constants=tuple(constants))
+    case = trace(function, {**at, **constants}, domain=domain, constants=tuple(constants))
     case = replace(case, name=args.name or case.name.replace("_", " "))
     path = save_case(case, Path(args.folder) / f"{file_stem(case.name)}.yaml")
     print(f"Wrote {path}. Check it by: verify run {path}")
@@ -675,7 +692,7 @@ def _bench(args: argparse.Namespace) -> int:
 COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.Namespace], int]]] = {
     "run": ("check cases and write the reports", _add_run, _run),
     "merge": ("join the reports of shards, of machines or of days", _add_merge, _merge),
-    "check": ("judge a gradient that you wrote against a case", _add_check, _check),
+    "check": ("judge a gradient that you wrote against a case, or against its function", _add_check, _check),
     "course": ("judge what a course's assignment asks for, by the names of its functions", _add_course, _course),
     "show": ("show the forward and backward pass of one case, stage by stage", _add_show, _show),
     "new": ("write a case file that runs and is explained", _add_new, _new),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -331,7 +332,7 @@ def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
     yield run
     for name in {*sys.modules} - before:
-        if name.partition(".")[0] in ("gradients", "layers"):
+        if name.partition(".")[0] in ("gradients", "layers", "mine"):
             del sys.modules[name]
     importlib.invalidate_caches()
 
@@ -361,6 +362,51 @@ def test_check_fails_a_wrong_gradient(check: Check) -> None:
         assert word in done.stdout
     assert json.loads(Path("run.json").read_text(encoding="utf-8"))["seed"] == 3
     assert files("tables") == ["points.csv", "results.csv", "summary.csv"]
+
+
+FUNCTIONS = """\
+def forward(x, y):
+    return x * y
+
+
+def right(x, y, upstream=1.0):
+    return upstream * y, upstream * x
+
+
+def wrong(x, y, upstream=1.0):
+    return upstream * y, 1.000001 * upstream * x
+"""
+
+
+def test_check_judges_python_against_python(check: Check) -> None:
+    """No case file: a gradient, its function and a point, whose whole numbers are floats, and a domain."""
+    of = ("--of", "mine:forward")
+    done = check("mine:right", *of, "--at", "x=3,y=-4", text=FUNCTIONS)
+    assert (0, True) == (done.returncode, "2 rows (2 PASS), 2 proved: all pass" in done.stdout)
+    done = check("mine:wrong", *of, "--at", "x=3", "--at", "y=-4", "--domain", "x=[-4, 4]", text=FUNCTIONS)
+    assert done.returncode == 1
+    assert "FAIL dy of forward: your dy is (1 + 1e-06) x the right one" in done.stdout
+    assert re.search(r"place      \S*mine\.py:9\n", done.stdout)
+    assert "repeat     verify check mine:wrong --points 4 --of mine:forward --at x=3 --at y=-4 --domain" in done.stdout
+    done = check("mine:right", *of, "--at", "x=3", "--constants", "y=-4", text=FUNCTIONS)
+    assert (2, True) == (done.returncode, "an array for y, which is not differentiated here" in done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ((), "one of the arguments --case --of is required"),
+        (("--of", "mine:forward"), "--of needs a point to look at, such as --at x=3,y=-4"),
+        (("--of", "mine:forward", "--case", "square"), "not allowed with argument"),
+        (("--of", "mine:foward", "--at", "x=3"), "Did you mean 'forward'?"),
+        (("--of", "mine:forward", "--at", "x=3,x=4"), "--at gives 'x' twice"),
+        (("--of", "mine:forward", "--at", "z=3"), "does not take these values: missing a required argument: 'x'"),
+    ],
+)
+def test_check_says_what_is_missing(options: tuple[str, ...], complaint: str, check: Check) -> None:
+    """In one sentence, with exit code 2."""
+    done = check("mine:right", *options, text=FUNCTIONS)
+    assert (2, True, False) == (done.returncode, complaint in done.stderr, "Traceback" in done.stderr)
 
 
 def test_check_finds_names_with_dots_and_packages(check: Check) -> None:

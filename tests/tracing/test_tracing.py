@@ -605,3 +605,20 @@ def test_options_that_do_not_fit() -> None:
         trace(lambda x: x, [{"x": v}, {"x": v[:2]}])
     with pytest.raises(UsageError, match="as one mapping or a list"):
         trace(staged, [1.0, 2.0])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("at", [{"x": 3, "y": -4}, {"x": 3.0, "y": -4.0}, [{"x": 3, "y": -4}, {"x": 5, "y": 1}]])
+def test_whole_numbers_are_floats_where_there_are_no_others(at: Any) -> None:
+    """As in a case file and on the command line; the twin that is wrong by a little fails."""
+    assert verify.check_gradient(lambda x, y: (y, x), lambda x, y: x * y, at=at).ok
+    assert not verify.check_gradient(lambda x, y: (y, 1.000001 * x), lambda x, y: x * y, at=at).ok
+
+
+def test_a_whole_number_beside_floats_is_a_constant_which_is_told() -> None:
+    """Such as a power; who gives it as a float has it differentiated."""
+    run = verify.check_gradient(lambda x, n: n * x ** (n - 1), lambda x, n: x**n, at={"x": 3.0, "n": 2})
+    assert run.ok
+    assert "n=2 is a whole number beside floats and stays a constant; write n=2.0" in run.cases[0].notes[0]
+    alone = verify.check_gradient(lambda x, n: n * x ** (n - 1), lambda x, n: x**n, at={"x": 3.0}, constants={"n": 2})
+    assert alone.ok
+    assert "stays a constant" not in "".join(alone.cases[0].notes)

@@ -37,6 +37,7 @@ from verify.subjects.measured import Function
 from verify.subjects.subject import Gradient
 from verify.tracing.foreign_call import OF_A_CHECK, put_back
 from verify.tracing.function_call import name_of
+from verify.tracing.traced_call import told_of_whole
 
 COMPARED = "comparing the function with the forward of its gradient"
 """A step."""
@@ -82,7 +83,8 @@ def check_gradient(
     settings
         What else is asked of the run; ``points`` and ``seed`` go before it.
     at
-        One point, or a list of them: input -> value. In place of the case's own points.
+        One point, or a list of them: input -> value. In place of the case's own points. Of a function, whole numbers
+        are differentiated as floats are where there are no floats; beside floats they are constants, which a note says.
     domain
         Input -> ``(low, high)``: where points may be drawn, in place of what the case says. A function without one is
         looked at ``at`` alone, unless ``points`` are asked for.
@@ -136,6 +138,7 @@ def check_gradient(
     told: tuple[str, ...] = ()
     if not isinstance(case, Case):
         gradient, case, given, told = _framework_free(asked, gradient, case, given, tuple(constants))
+        told += told_of_whole(given[0], constants) if given else ()
         asked = asked if domain or points else replace(asked, points=0)
     lines = LineCoverage(gradient)
     if accuracy is not None and not 0 < accuracy < 1:

@@ -227,3 +227,20 @@ def is_real(value: Any) -> bool:
     (True, False)
     """
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def told_of_whole(point: Mapping[str, Any], constants: Collection[str]) -> tuple[str, ...]:
+    """What to tell of whole numbers that stay constants, since they stand beside floats.
+
+    >>> told_of_whole({"x": 3.0, "n": 2}, ())
+    ('n=2 is a whole number beside floats and stays a constant; write n=2.0 to differentiate by it',)
+    """
+    free = {name: value for name, value in point.items() if name not in constants}
+    whole = [f"{n}={v}" for n, v in free.items() if isinstance(v, int) and not isinstance(v, bool)]
+    if not whole or not any(is_real(as_value(name, value)) for name, value in free.items()):
+        return ()
+    one, many = (
+        "is a whole number beside floats and stays a constant",
+        "are whole numbers beside floats and stay constants",
+    )
+    return (f"{', '.join(whole)} {many if whole[1:] else one}; write {whole[0]}.0 to differentiate by it",)
