@@ -198,9 +198,10 @@ def _run(args: argparse.Namespace) -> int:
 
     from verify.case.files import find_case_files
     from verify.report.baseline import comparison
+    from verify.report.kept import key_of
     from verify.running.clusters import executor_named
     from verify.running.journal import Journal
-    from verify.running.runner import RunInterrupted, run_cases
+    from verify.running.runner import RunInterrupted, key_of_run, run_cases
     from verify.running.settings import check_settings
     from verify.running.shards import shard
     from verify.running.workers import usual_jobs
@@ -224,7 +225,10 @@ def _run(args: argparse.Namespace) -> int:
         if not (args.no_cache or said):
             _tell_cache_trouble()  # a disk that filled up meanwhile
         told = replace(run, command=join(["verify", *args.command_line]), shard=part, compared=comparison(earlier, run))
-        code = _reported(told, targets, args.all_rows, is_part=bool(args.paths or args.pick or part))
+        # Who names a report wants it written, and one with a baseline tells more than the cases do.
+        usual = args.baseline is None and not asked_targets(vars(args))
+        key = key_of(key_of_run(files, asked), targets, told.command) if usual and run.ok else ""
+        code = _reported(told, targets, args.all_rows, is_part=bool(args.paths or args.pick or part), key=key)
         if not run.left_out:
             journal.remove()
         return code
@@ -292,23 +296,30 @@ def _targets(args: argparse.Namespace) -> list[Target]:
     return asked + usual_targets(args.reports)
 
 
-def _reported(run: Run, targets: list[Target], all_rows: bool, *, is_part: bool) -> int:
+def _reported(run: Run, targets: list[Target], all_rows: bool, *, is_part: bool, key: str = "") -> int:
     """Writes the reports, then prints the table: who closes the pipe early still has the reports.
 
-    A run of some cases, ``is_part``, may take the place of a report of all, and says so.
+    A run of some cases, ``is_part``, may take the place of a report of all, and says so. What the reports follow from
+    is their ``key``: where nothing has changed since they were written, they are left as they are.
 
     Raises UsageError at last where a report could not be written: the table and the other reports are there.
     """
     from verify.errors import UsageError
     from verify.report.annotations import unheard
+    from verify.report.kept import are_written, note
     from verify.report.select import kept_rows, reduced
     from verify.report.terminal import make_console, print_run
     from verify.report.wording import plural
 
-    replaced = earlier_reports(targets) if is_part or run.left_out else []
-    written, failed = write_reports(run, targets, all_rows=all_rows)
+    is_known = all(case.unchanged for case in run.cases) and are_written(key, targets)
+    replaced = earlier_reports(targets) if (is_part or run.left_out) and not is_known else []
+    written, failed = ([], []) if is_known else write_reports(run, targets, all_rows=all_rows)
+    if written and not failed:
+        note(key, targets)
     with unheard(sys.stdout):
         print_run(run, make_console())
+        if is_known:
+            print("Nothing has changed since these were written: " + ", ".join(map(str, earlier_reports(targets))))
         if written:
             kept = kept_rows(run)
             told = kept if all_rows else kept_rows(reduced(run))

@@ -18,8 +18,9 @@ class Format:
     """A format: what its option says, the function ``(run, path)`` that writes it, and where.
 
     ``files`` are the names of what is written to a folder; a format without writes one file. ``usual`` is where in the
-    folder of reports it goes if nobody asks for a format; None for one that is not written then. A format that
-    ``is_whole`` has all rows that were kept, whatever is asked.
+    folder of reports it goes if nobody asks for a format; None for one that is not written then. ``beside`` matches
+    further files of the folder, as many as there are. A format that ``is_whole`` has all rows that were kept,
+    whatever is asked.
     """
 
     def __init__(
@@ -29,9 +30,11 @@ class Format:
         *,
         files: tuple[str, ...] = (),
         usual: str | None = None,
+        beside: str = "",
         is_whole: bool = False,
     ) -> None:
-        self.told, self.module, self.files, self.usual, self.is_whole = told, module, files, usual, is_whole
+        self.told, self.module, self.is_whole = told, module, is_whole
+        self.files, self.usual, self.beside = files, usual, beside
 
     def write(self, run: Run, path: Path) -> list[Path]:
         """Writes a run there; returns the files. Raises UsageError where it cannot be written."""
@@ -43,6 +46,10 @@ class Format:
     def places(self, path: Path) -> list[Path]:
         """The files that are written where this path is given."""
         return [path / name for name in self.files] or [path]
+
+    def all_files(self, path: Path) -> list[Path]:
+        """The same, and those beside them that are there."""
+        return [*self.places(path), *(path.glob(self.beside) if self.beside else ())]
 
 
 FORMATS: Mapping[str, Format] = {
@@ -57,6 +64,7 @@ FORMATS: Mapping[str, Format] = {
         "verify.report.pages",
         files=("index.html",),
         usual="",
+        beside="pages/*",
     ),
     "html": Format("write the report as one self-contained page, for a few cases", "verify.report.html"),
     "parquet": Format(

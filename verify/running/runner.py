@@ -311,6 +311,19 @@ def _is_settled(result: Any) -> bool:
     return isinstance(result, CaseResult) and result.passes and not result.counts[Verdict.UNDECIDED]
 
 
+def key_of_run(files: Sequence[Path], settings: Settings) -> str:
+    """What everything that a run finds follows from, times apart; empty where it may be more than is known.
+
+    >>> key_of_run([], Settings(cached=True)) != "", key_of_run([], Settings(cached=False))
+    (True, '')
+    """
+    try:
+        keys = [_run_key(path, source_text(path), settings) for path in files]
+    except CaseError:  # a file that went away meanwhile
+        return ""
+    return text_key("runs", *keys) if all(keys) and settings.cached else ""
+
+
 def _run_key(path: str | Path, text: str, settings: Settings) -> str:
     """What a run of a case file depends on; empty where it may depend on more, or is to be run in any case."""
     if not settings.cached or not set(settings.methods or METHODS) <= set(METHODS):
