@@ -13,6 +13,7 @@ import sys
 from verify.options import RUN_OPTIONS, SCORE_OPTIONS, add_run_options, check_arguments, positive_count, settings
 from verify.report.formats import (
     FORMATS,
+    all_files,
     asked_targets,
     earlier_reports,
     make_sure_of,
@@ -198,13 +199,13 @@ def _run(args: argparse.Namespace) -> int:
 
     from verify.case.files import find_case_files
     from verify.report.baseline import comparison
-    from verify.report.kept import key_of
     from verify.running.clusters import executor_named
     from verify.running.journal import Journal
     from verify.running.runner import RunInterrupted, key_of_run, run_cases
     from verify.running.settings import check_settings
     from verify.running.shards import shard
     from verify.running.workers import usual_jobs
+    from verify.running.written import key_of
 
     files = find_case_files(args.paths or [_default_cases()], args.pick)
     files, part = (files, None) if args.shard is None else shard(files, args.shard)
@@ -227,7 +228,11 @@ def _run(args: argparse.Namespace) -> int:
         told = replace(run, command=join(["verify", *args.command_line]), shard=part, compared=comparison(earlier, run))
         # Who names a report wants it written, and one with a baseline tells more than the cases do.
         usual = args.baseline is None and not asked_targets(vars(args))
-        key = key_of(key_of_run(files, asked), targets, told.command) if usual and run.ok else ""
+        key = (
+            key_of(key_of_run(files, asked), told.command, *(path.absolute() for _, path in targets))
+            if usual and run.ok
+            else ""
+        )
         code = _reported(told, targets, args.all_rows, is_part=bool(args.paths or args.pick or part), key=key)
         if not run.left_out:
             journal.remove()
@@ -306,16 +311,16 @@ def _reported(run: Run, targets: list[Target], all_rows: bool, *, is_part: bool,
     """
     from verify.errors import UsageError
     from verify.report.annotations import unheard
-    from verify.report.kept import are_written, note
     from verify.report.select import kept_rows, reduced
     from verify.report.terminal import make_console, print_run
     from verify.report.wording import plural
+    from verify.running.written import are_written, note
 
-    is_known = all(case.unchanged for case in run.cases) and are_written(key, targets)
+    is_known = all(case.unchanged for case in run.cases) and are_written(key, all_files(targets))
     replaced = earlier_reports(targets) if (is_part or run.left_out) and not is_known else []
     written, failed = ([], []) if is_known else write_reports(run, targets, all_rows=all_rows)
     if written and not failed:
-        note(key, targets)
+        note(key, all_files(targets))
     with unheard(sys.stdout):
         print_run(run, make_console())
         if is_known:

@@ -47,10 +47,6 @@ class Format:
         """The files that are written where this path is given."""
         return [path / name for name in self.files] or [path]
 
-    def all_files(self, path: Path) -> list[Path]:
-        """The same, and those beside them that are there."""
-        return [*self.places(path), *(path.glob(self.beside) if self.beside else ())]
-
 
 FORMATS: Mapping[str, Format] = {
     "csv": Format(
@@ -162,6 +158,16 @@ def earlier_reports(targets: list[Target]) -> list[Path]:
     []
     """
     return [place for kind, path in targets for place in kind.places(path) if place.is_file()]
+
+
+def all_files(targets: list[Target]) -> list[Path]:
+    """The files of reports, and those beside them that are there.
+
+    >>> len(all_files(usual_targets("nowhere")))
+    4
+    """
+    known = [place for kind, path in targets for place in kind.places(path)]
+    return known + [file for kind, path in targets if kind.beside for file in path.glob(kind.beside)]
 
 
 def unfinished(targets: list[Target]) -> Path | None:

@@ -15,40 +15,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from verify.report.formats import Target
 
+def key_of(found: str, *options: object) -> str:
+    """What reports follow from: the key of what was ``found``, and where and how it is written; empty for no key.
 
-def key_of(found: str, targets: Iterable[Target], *options: object) -> str:
-    """What reports follow from: the key of what was ``found``, their places and the options; empty for none of each.
-
-    >>> key_of("", [])
+    >>> key_of("", "reports")
     ''
     """
-    places = [str(place.absolute()) for kind, path in targets for place in kind.places(path)]
-    return text_key("reports", found, *places, *map(str, options)) if found and places else ""
+    return text_key("reports", found, *map(str, options)) if found else ""
 
 
-def are_written(key: str, targets: Iterable[Target]) -> bool:
-    """Whether the reports are there as they were written.
+def are_written(key: str, files: Iterable[Path]) -> bool:
+    """Whether the files of the reports are there as they were written.
 
     >>> are_written("", [])
     False
     """
-    return bool(key) and recalled(key) == _state(targets)
+    return bool(key) and recalled(key) == _state(files)
 
 
-def note(key: str, targets: Iterable[Target]) -> None:
-    """Remembers how the reports are that were just written.
+def note(key: str, files: Iterable[Path]) -> None:
+    """Remembers how the files of reports are that were just written.
 
     >>> note("", [])
     """
-    keep(key, _state(targets))
+    keep(key, _state(files))
 
 
-def _state(targets: Iterable[Target]) -> list[list[str | int]]:
+def _state(files: Iterable[Path]) -> list[list[str | int]]:
     """Name, size and time of every file."""
-    files = sorted({file for kind, path in targets for file in kind.all_files(path)})
-    return [[str(file), *_seen(file)] for file in files]
+    return [[str(file), *_seen(file)] for file in sorted({file.absolute() for file in files})]
 
 
 def _seen(file: Path) -> tuple[int, int]:
