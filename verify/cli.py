@@ -554,7 +554,7 @@ def _new(args: argparse.Namespace) -> int:
     """Writes a case file that runs and is explained, or that a function is traced to; never over another one."""
     from pathlib import Path
 
-    from verify.case.template import case_text, file_stem
+    from verify.case.template import case_text, file_stem, modeline
     from verify.errors import UsageError
 
     if args.function:
@@ -563,7 +563,7 @@ def _new(args: argparse.Namespace) -> int:
         wanted = "a new case needs a name" if args.name is None else "--at, --domain and --constants belong to --from"
         raise UsageError(f"{wanted}. Write: verify new NAME, or: verify new --from package.module:function --at x=3")
     path = Path(args.folder) / f"{file_stem(args.name)}.yaml"
-    text = case_text(args.name)
+    text = f"{modeline(path)}{case_text(args.name)}"
     if path.exists():
         message = f"{path} exists already and is left as it is. Give another name, or remove it first"
         raise UsageError(message)
@@ -574,6 +574,18 @@ def _new(args: argparse.Namespace) -> int:
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}. Give another folder by --folder"
         raise UsageError(message) from error
+    return _written(path)
+
+
+def _written(path: Path) -> int:
+    """Puts the schema where a case that was written names it, for the editor that it is opened in."""
+    import json
+
+    from verify.case.format import json_schema
+    from verify.case.template import schema_of
+    from verify.files import write_text
+
+    write_text(schema_of(path), f"{json.dumps(json_schema(), indent=1)}\n")
     print(f"Wrote {path}. Check it by: verify run {path}")
     return ALL_PASS
 
@@ -583,7 +595,7 @@ def _new_from_function(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from pathlib import Path
 
-    from verify.case.template import file_stem
+    from verify.case.template import file_stem, modeline
     from verify.case.writer import save_case
     from verify.oracle.dotted_name import gradient_named
     from verify.tracing.trace import trace
@@ -592,9 +604,8 @@ def _new_from_function(args: argparse.Namespace) -> int:
     function = gradient_named(args.function, "function")
     case = trace(function, {**at, **constants}, domain=domain, constants=tuple(constants))
     case = replace(case, name=args.name or case.name.replace("_", " "))
-    path = save_case(case, Path(args.folder) / f"{file_stem(case.name)}.yaml")
-    print(f"Wrote {path}. Check it by: verify run {path}")
-    return ALL_PASS
+    path = Path(args.folder) / f"{file_stem(case.name)}.yaml"
+    return _written(save_case(case, path, head=modeline(path)))
 
 
 # ------------------------------------------------------------------------------------------------------------ emit
@@ -674,8 +685,7 @@ def _op_rows() -> tuple[list[str], list[list[str]]]:
 
     rows = []
     for op in OPS.values():
-        conditions = [interval.text(name) for interval, name in zip(op.domain, "abc", strict=False)]
-        domain = " and ".join(filter(None, conditions)) or "all reals"
+        domain = op.allowed or "all reals"
         ties = ", ".join(op.conventions)
         rows.append([op.name, op.spelling, domain, ties, ", ".join(op.params), op.source])
     return ["op", "written as", "domain", "ties (first is the default)", "parameters", "source"], rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from verify.case.case import Case, Domain, load_case, load_case_text
+from verify.case.expression import graph_from_expressions, tie_fault
 from verify.case.format import json_schema
+from verify.case.syntax import referenced_names
 from verify.case.template import case_text
 from verify.case.values import half_unit
 from verify.errors import CaseError
@@ -234,8 +237,35 @@ def test_the_schema_describes_every_field() -> None:
     fields = {**schema["properties"], **schema["$defs"]["InputFields"]["properties"]}
     assert {"case", "inputs", "stages", "at", "domain", "shape", "kind", "dtype"} <= set(fields)
     assert not schema["additionalProperties"]
-    undescribed = {"output", "expect", "points"}
-    assert all("description" in field for name, field in fields.items() if name not in undescribed)
+    described = {**schema["$defs"], **schema["$defs"]["PointFields"]["properties"], **fields}
+    missing = {name for name, field in described.items() if "description" not in field and "$ref" not in field}
+    assert set() == missing
+    assert all("examples" in described[name] for name in ("ExpectFields", "points", "stages", "output", "Formula"))
+
+
+def test_the_schema_offers_nothing_that_is_refused() -> None:
+    """Each default and each example is read as it stands; null, which an editor would put in, is no default."""
+    schema = json_schema()
+    text = json.dumps(schema)
+    assert ("null" not in text, '"default": ""' not in text, '"default": {}' not in text) == (True, True, True)
+    for name, field in schema["$defs"]["InputFields"]["properties"].items():
+        if "default" in field:
+            load_case_text(f"{{case: a, inputs: {{x: {{at: 1, {name}: {field['default']}}}}}, stages: {{f: x}}}}")
+    for op, field in schema["properties"]["ties"]["properties"].items():
+        assert {None} == {tie_fault(op, convention) for convention in field["enum"]}
+
+
+def test_the_schema_knows_each_op() -> None:
+    """An op is offered with what it is, and is told of where a formula uses it; its example is a formula."""
+    formula = json_schema()["$defs"]["Formula"]
+    offered = {snippet["label"]: snippet["description"] for snippet in formula["defaultSnippets"]}
+    assert {"exp", "max", "where", "einsum", "conv2d"} <= set(offered)
+    assert "a > 0" in offered["log"]
+    found = [part["then"] for part in formula["allOf"] if re.search(part["if"]["pattern"], "2 * log(x)")]
+    assert [offered["log"]] == [part["description"] for part in found]
+    for example in (example for part in formula["allOf"] for example in part["then"]["examples"]):
+        shapes = {name: (2, 2) if name in "AB" else (2,) for name in referenced_names(example)}
+        graph_from_expressions(shapes, {"f": example})
 
 
 def test_a_case_file_is_named_in_its_problems(tmp_path: Path) -> None:

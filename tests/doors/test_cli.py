@@ -508,6 +508,9 @@ def test_a_new_case_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify("new", name, "--folder", "made") == 0
     (path,) = Path("made").iterdir()
     assert load_case(path).name == name
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    schema = path.parent / first.removeprefix("# yaml-language-server: $schema=")
+    assert "stages" in json.loads(schema.read_text(encoding="utf-8"))["required"]
     assert str(path) in capsys.readouterr().out
     assert verify("run", str(path), "--points", "4") == 0
 

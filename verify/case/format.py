@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 from verify.case.values import LARGEST_DIM
 from verify.case.yaml_source import Keys, Source, kind_of
 from verify.errors import MOST_PROBLEMS, Problem, did_you_mean, nearest, shortened
+from verify.ops import OPS, Op
 
 _NUMBERS: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "array", "items": {}}]}
 
@@ -64,7 +65,13 @@ Formula = Annotated[
 ]
 Output = Annotated[
     Any,
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+            "description": "The stage (or list of stages) that the function returns; the last stage, if left out.",
+            "examples": ["f", ["y", "h"]],
+        }
+    ),
 ]
 
 
@@ -91,9 +98,15 @@ class InputFields(_Fields):
 class ExpectFields(_Fields):
     """Figures from outside this program, checked to half a unit of the last digit written; an integer is exact."""
 
-    value: dict[str, Numbers] = Field(default={}, description="By stage or input: its value.")
+    model_config = ConfigDict(json_schema_extra={"examples": [{"value": {"f": -12}, "gradient": {"x": -4.0}}]})
+
+    value: dict[str, Numbers] = Field(
+        default={}, description="By stage or input: its value.", examples=[{"f": 1.5456448841066441}]
+    )
     gradient: dict[str, Numbers] = Field(
-        default={}, description="By input or stage: the derivative of the (contracted) output with respect to it."
+        default={},
+        description="By input or stage: the derivative of the (contracted) output with respect to it.",
+        examples=[{"x": 2.0595697955721652}],
     )
 
 
@@ -103,7 +116,7 @@ class PointFields(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
     __pydantic_extra__: dict[str, Numbers]
 
-    note: str = Field("", description="Why this point is worth a look.")
+    note: str = Field("", description="Why this point is worth a look.", examples=["both branches meet here"])
     expect: ExpectFields | None = None
 
 
@@ -123,16 +136,18 @@ class CaseFields(_Fields):
         description="By name, in order: one formula each. A stage may use inputs and earlier stages.",
         examples=[{"q": "x + y", "f": "q * z"}],
     )
-    output: Output = Field(
-        None, description="The stage (or list of stages) that the function returns; the last stage, if left out."
-    )
+    output: Output = None
     upstream: dict[str, str] = Field(
         default={},
         description="Output -> the input that is its upstream gradient; otherwise one is drawn from the seed.",
         examples=[{"D": "dD"}],
     )
     expect: ExpectFields | None = None
-    points: list[PointFields] = Field(default=[], examples=[[{"x": 2, "y": 2, "note": "a tie"}]])
+    points: list[PointFields] = Field(
+        default=[],
+        description="Further points to look at: values by input, with a `note` and figures to `expect`.",
+        examples=[[{"x": 2, "y": 2, "note": "a tie"}]],
+    )
     ties: dict[str, str] = Field(
         default={}, description="Op -> the convention it follows at a tie.", examples=[{"max": "both"}]
     )
@@ -148,8 +163,55 @@ def json_schema() -> dict[str, Any]:
     >>> schema["required"], schema["additionalProperties"]
     (['case', 'inputs', 'stages'], False)
     """
-    schema = CaseFields.model_json_schema()
+    schema: dict[str, Any] = _without_empty_defaults(CaseFields.model_json_schema())
+    fields, parts = schema["properties"], schema["$defs"]
+    parts["Formula"] = {**fields["stages"]["additionalProperties"], **_ops_of_formulas()}
+    fields["stages"]["additionalProperties"] = {"$ref": "#/$defs/Formula"}
+    fields["ties"] |= {"additionalProperties": False, "properties": _ties()}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "verify case"}
+
+
+def _without_empty_defaults(part: Any) -> Any:
+    """A schema that offers no value of nothing, such as `domain: null`, and no titles that repeat a field's name."""
+    if isinstance(part, list):
+        return [_without_empty_defaults(item) for item in part if item != {"type": "null"}]
+    if not isinstance(part, dict):
+        return part
+    kept = {
+        name: _without_empty_defaults(value)
+        for name, value in part.items()
+        if not (name == "default" and value in (None, "", [], {})) and not (name == "title" and isinstance(value, str))
+    }
+    (only,) = kept.pop("anyOf") if len(kept.get("anyOf", ())) == 1 else ({},)
+    return kept | only
+
+
+def _ops_of_formulas() -> dict[str, Any]:
+    """For completion the ops that are written as calls, each with an example; and what each is, where it is used."""
+    told: dict[str, list[Op]] = {}
+    for row in OPS.values():
+        if row.spelling[:1].isalpha() and "(" in row.spelling:
+            told.setdefault(row.spelling[: row.spelling.index("(")], []).append(row)
+    described = {name: " or ".join(dict.fromkeys(row.told for row in rows)) for name, rows in told.items()}
+    return {
+        "examples": ["x * exp(-y)"],
+        "defaultSnippets": [
+            {"label": name, "description": text, "body": f"{name}($1)"} for name, text in described.items()
+        ],
+        "allOf": [
+            {
+                "if": {"type": "string", "pattern": rf"(^|\W){name}\("},
+                "then": {"description": described[name], "examples": [row.example for row in rows]},
+            }
+            for name, rows in told.items()
+        ],
+    }
+
+
+def _ties() -> dict[str, Any]:
+    """The ops that have ties, with their conventions."""
+    tied = {name: row for name, row in OPS.items() if row.conventions}
+    return {name: {"description": row.told, "enum": list(row.conventions)} for name, row in tied.items()}
 
 
 def format_problems(source: Source) -> list[Problem]:

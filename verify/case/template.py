@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from pathlib import Path
 
 from verify.case.syntax import LONGEST_NAME
 from verify.errors import UsageError
@@ -12,6 +14,9 @@ LONGEST_STEM = 80
 PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?: [A-Za-z0-9]+)*")
 NOT_TEXT = ("null", "true", "false")
 """What YAML 1.2 reads as something else than text."""
+
+SCHEMA_FILE = "verify.schema.json"
+"""The schema of case files, which ``verify new`` puts into the folder where it is called."""
 
 TEMPLATE = """\
 # A case: a function written once. `verify run {stem}.yaml` differentiates it three ways and compares.
@@ -65,6 +70,26 @@ def case_text(name: str) -> str:
         raise UsageError(message)
     plain = PLAIN_NAME.fullmatch(name) and name.lower() not in NOT_TEXT
     return TEMPLATE.format(name=name if plain else json.dumps(name), stem=file_stem(name))
+
+
+def schema_of(case: str | Path) -> Path:
+    """Where the schema for a case file is put: here, where the file is below, or else beside it.
+
+    >>> schema_of("cases/a.yaml").name, schema_of("/elsewhere/a.yaml").as_posix()
+    ('verify.schema.json', '/elsewhere/verify.schema.json')
+    """
+    folder = Path(case).absolute().parent
+    return (Path.cwd() if folder.is_relative_to(Path.cwd()) else folder) / SCHEMA_FILE
+
+
+def modeline(case: str | Path) -> str:
+    r"""The comment that tells an editor of the schema of a case file.
+
+    >>> modeline("cases/a.yaml")
+    '# yaml-language-server: $schema=../verify.schema.json\n'
+    """
+    path = os.path.relpath(schema_of(case), Path(case).absolute().parent)
+    return f"# yaml-language-server: $schema={Path(path).as_posix()}\n"
 
 
 def file_stem(name: str) -> str:

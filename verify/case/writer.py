@@ -35,11 +35,12 @@ _PLAIN = re.compile(r"[\w+(.-][\w +*/@().,=\[\]:<>!-]*")
 """Text that YAML takes as it stands, unless it holds ': ' or means something else."""
 
 
-def save_case(case: Case, path: str | Path, *, overwrite: bool = False) -> Path:
+def save_case(case: Case, path: str | Path, *, overwrite: bool = False, head: str = "") -> Path:
     r"""Writes a case as a YAML file that :func:`~verify.case.case.load_case` reads as the same case.
 
-    The file is written whole or not at all. Raises UsageError where there is a file already (unless ``overwrite``),
-    where it cannot be written, and where the case holds something that no case file can say.
+    ``head`` is a comment to start with. The file is written whole or not at all. Raises UsageError where there is a
+    file already (unless ``overwrite``), where it cannot be written, and where the case holds something that no case
+    file can say.
 
     >>> import tempfile
     >>> from verify.case.case import load_case, load_case_text
@@ -56,7 +57,7 @@ def save_case(case: Case, path: str | Path, *, overwrite: bool = False) -> Path:
         raise UsageError(f"the case {case.name!r} cannot be written as a case file. {reason}") from None
     if found := differences(case, again):
         raise UsageError(f"the case {case.name!r} cannot be written as a case file: {found[0]}")
-    return write_text(path, text, overwrite=overwrite)
+    return write_text(path, head + text, overwrite=overwrite)
 
 
 def case_yaml(case: Case) -> str:

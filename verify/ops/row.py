@@ -202,6 +202,30 @@ class Op:
         return frozenset(range(self.arity)) if steps else frozenset()
 
     @property
+    def told(self) -> str:
+        """What a case may write, where that has a value, and what is to be said of it, in one sentence for an editor.
+
+        >>> from verify.ops import OPS
+        >>> OPS["log"].told, OPS["max"].told
+        ('log(a), for a > 0', 'max(a, b); at a tie, under `ties`: first, both, half')
+        """
+        where = f", for {self.allowed}" if self.allowed else ""
+        given = f"; parameters: {', '.join(self.params)}" if self.params else ""
+        ties = f"; at a tie, under `ties`: {', '.join(self.conventions)}" if self.conventions else ""
+        return f"{self.spelling}{where}{given}{ties}"
+
+    @property
+    def allowed(self) -> str:
+        """The conditions under which it has a value, empty where it always has one.
+
+        >>> from verify.ops import OPS
+        >>> OPS["log"].allowed, OPS["exp"].allowed
+        ('a > 0', '')
+        """
+        conditions = [interval.text(name) for interval, name in zip(self.domain, OPERAND_NAMES, strict=False)]
+        return " and ".join(filter(None, conditions))
+
+    @property
     def conventions(self) -> Mapping[str, Any]:
         """What a case may say under ``ties:``, the default first; empty where nothing ties."""
         return self.ties if self.kink is None else self.kink.ties
