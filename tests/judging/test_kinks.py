@@ -444,3 +444,24 @@ def test_an_outer_bound_is_called_one(text: str, *, is_outer: bool) -> None:
     run = check_gradient(lambda x, y: {"x": 0.1 + x, "y": 0.1 + y}, case, points=0)
     assert run.ok
     assert any("outer bound" in note for note in run.cases[0].notes) == is_outer
+
+
+APART = """
+case: branches that only float32 leaves undecided
+inputs:
+  x: {at: 0, domain: [-20, 20], dtype: float32}
+  y: {at: -2, domain: [-20, 20], kind: integer, dtype: float32}
+stages:
+  s: cos(exp(expm1(cosh(y))))
+  f: clip(min(x, sigmoid(s)), -0.5, 1.25)
+"""
+
+
+def test_branches_that_rounding_leaves_undecided_far_from_each_other_meet_nowhere() -> None:
+    """As ties of one point they would give 0 whichever way; the true slope is one of what may be said there."""
+    case = load_case_text(APART)
+    result = run_loaded(case, Settings(points=0))
+    (by_x,) = [variable for variable in result.variables if (variable.name, variable.quantity) == ("x", "gradient")]
+    assert by_x.counts == {Verdict.SUBGRADIENT: 1}
+    told = [check_gradient(lambda x, y, a=a: np.float32(a), case, points=0, shrink=False).ok for a in (1, 1.0001)]  # noqa: ARG005
+    assert told == [True, False]

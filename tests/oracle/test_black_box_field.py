@@ -666,3 +666,63 @@ def test_what_a_law_says_is_kept_with_a_slope() -> None:
     """Verdict, sentence and how far the sides part."""
     slope = Slope.of(step_law(abs, 0.0, 0.5))
     assert ("kink", 2.0) == (slope.verdict, slope.split)
+
+
+def ordered(x: Any, upstream: Any) -> Any:
+    """The gradient of a sort: each entry has the upstream of its place."""
+    dx = np.zeros_like(x)
+    dx[np.argsort(x, kind="stable")] = upstream
+    return dx
+
+
+def middle(x: Any) -> Any:
+    """The gradient of a median, at equal entries by the one that is in the middle."""
+    return np.eye(len(x))[np.argsort(x, kind="stable")[len(x) // 2]]
+
+
+TIES: dict[str, tuple[Function, Function, dict[str, Any]]] = {
+    "sort": (np.sort, ordered, {"x": np.array([3.0, 3.0, 3.0])}),
+    "sort, from behind": (np.sort, lambda x, upstream: ordered(x[::-1], upstream)[::-1].copy(), {"x": np.full(3, 3.0)}),
+    "two largest": (
+        lambda x: np.sort(x)[-2:].sum(),
+        lambda x: np.isin(range(4), np.argsort(x)[-2:]) * 1.0,
+        {"x": np.array([1.0, 2.0, 2.0, 2.0])},
+    ),
+    "median": (np.median, middle, {"x": np.array([1.0, 2.0, 2.0, 2.0, 5.0])}),
+    "median, shared out": (
+        np.median,
+        lambda x: (x == np.median(x)) / np.sum(x == np.median(x)),
+        {"x": np.array([1.0, 2.0, 2.0, 2.0, 5.0])},
+    ),
+}
+"""Name -> function, a right gradient, and a point at which more than two branches meet."""
+
+
+@pytest.mark.parametrize("name", TIES)
+def test_a_slope_of_points_beside_a_tie_is_right_at_it(name: str) -> None:
+    """Though it lies between no one-sided slopes, or an entry that moves alone changes nothing; a larger one fails."""
+    function, gradient, at = TIES[name]
+
+    def plain(x: Any) -> Any:
+        return function(opaque(x))
+
+    def larger(*given: Any, **named: Any) -> Any:
+        return 1.0001 * gradient(*given, **named)
+
+    larger.__wrapped__ = gradient  # type: ignore[attr-defined]  # it is called as that is
+    assert check_gradient(gradient, plain, at=at, shrink=False).ok
+    assert not check_gradient(larger, plain, at=at, shrink=False).ok
+
+
+def test_equal_entries_of_a_smooth_function_are_no_kink() -> None:
+    """However steep it is: what lies beside the point is no excuse for an error there."""
+
+    def steep(x: Any) -> Any:
+        return np.exp(300 * opaque(x)).sum()
+
+    def slope(x: Any) -> Any:
+        return 300 * np.exp(300 * x)
+
+    at = {"x": np.ones(3)}
+    assert check_gradient(slope, steep, at=at, points=0, shrink=False).ok
+    assert not check_gradient(lambda x: slope(x) * (1 + 1e-6), steep, at=at, points=0, shrink=False).ok

@@ -27,7 +27,7 @@ from verify.places.points import own_points
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
 from verify.tracing import composed, op_names
-from verify.tracing.trace import trace, traced_or_reason
+from verify.tracing.trace import Traced, trace, traced_or_reason
 
 W = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]])
 X = np.array([[1.0, -0.5], [0.3, 2.0], [-1.2, 0.7]])
@@ -622,3 +622,16 @@ def test_a_whole_number_beside_floats_is_a_constant_which_is_told() -> None:
     alone = verify.check_gradient(lambda x, n: n * x ** (n - 1), lambda x, n: x**n, at={"x": 3.0}, constants={"n": 2})
     assert alone.ok
     assert "stays a constant" not in "".join(alone.cases[0].notes)
+
+
+@pytest.mark.parametrize("pick", [np.median, lambda x: np.sort(x)[2], lambda x: x[np.argsort(x)[2]]])
+def test_the_middle_one_of_three_that_are_equal_is_a_tie(pick: Any) -> None:
+    """The other way round it stays where it is; of three that differ it is no tie."""
+
+    def function(x: Any) -> Any:
+        return pick(np.array([float(entry) for entry in x]))
+
+    at = np.array([1.0, 2.0, 2.0, 2.0, 5.0])
+    with pytest.raises(TraceError, match="this very point leaves undecided"):
+        trace(function, x=at)
+    assert isinstance(traced_or_reason(function, {"x": np.arange(5.0)}), Traced)

@@ -16,7 +16,7 @@ import sympy
 from programs import program
 from spoilt_rows import with_scaled_form
 
-from verify.case.case import load_case
+from verify.case.case import load_case, load_case_text
 from verify.case.expression import graph_from_expressions
 from verify.case.files import shipped_cases
 from verify.graph.graph import Graph
@@ -529,3 +529,19 @@ def test_entries_that_stand_still_are_not_run_and_nothing_else_is_left_out() -> 
         for entry in np.ndindex(graph.shape(name)):
             exact = known.gradient(name, entry).midpoint
             assert abs(exact - gradient[(0, *entry)]) <= 1e-12 * max(1.0, abs(exact)), (name, entry)
+
+
+TAIL = (
+    "case: t\ninputs: {x: {at: 0}}\nstages:\n  s: tanh(x)\n  t: erf(x)\n  f: erfc(exp(exp(tanh(sinh(t) - s)) - 2.75))"
+)
+
+
+@pytest.mark.parametrize(("factor", "confirmed"), [("", True), (" * 1.000001", False)])
+def test_a_form_that_needs_a_thousand_bits_is_confirmed_and_a_wrong_one_is_not(factor: str, confirmed: bool) -> None:
+    """1 - tanh**2 at 248 is 1e-215 of what it is made of: SymPy's form is held against the truth all the same."""
+    graph, theirs = (load_case_text(TAIL + factor_).graph for factor_ in ("", factor))
+    form = prepare(theirs, ["x"])
+    assert isinstance(form, Symbolic)
+    known = Reference(graph, ["x"], form).enclose({"x": np.array([248.0])}, {"f": np.ones(1)})
+    assert known.gradient("x", (), 1e-230).road == "taylor"
+    assert known.confirms("x", (), 1e-230, is_gradient=True) is confirmed

@@ -553,9 +553,26 @@ class CloseLook:
                 saved = self._saved_at(p)
                 slack = slack + SAVED * np.concatenate([saved[name].ravel() for name in group])
             corners = kink.corners(group)
+            if exact:
+                corners = self._with_truth(p, members, corners)
             if group is names:
                 self._list_corners(p, group, corners, ties)
             self._look_at_group(p, members, corners, slack, sites, ties)
+
+    def _with_truth(self, p: int, members: Sequence[int], corners: Corners) -> Corners:
+        """The corners with the true gradient among them: what only rounding leaves undecided need not meet at a point.
+
+        No direction leads to the branches that are taken there, where each of them would have to be a tie.
+        """
+        if corners.unknown or corners.box or len(corners.spans) or len(corners.ball):
+            return corners
+        known = self._point(p).enclose(taylor_only=True)
+        rows = [(b, entry) for b in members for entry in range(self.blocks[b].verdict.shape[1])]
+        found = [self._row(p, b, entry, known).enclosed(math.nan) for b, entry in rows]
+        truth = np.array([math.nan if it.reason else it.midpoint for it in found])
+        if not np.isfinite(truth).all() or corners.contains(truth, np.array([it.radius for it in found])):
+            return corners
+        return replace(corners, vectors=np.vstack([corners.vectors, truth]))
 
     def _is_cancelled(self, p: int) -> bool:
         """Whether the engine has no bound at a point, though all that is left where lengths are in sight is smooth."""

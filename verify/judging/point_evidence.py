@@ -311,7 +311,7 @@ class RowEvidence(Witness):
         is_number = math.isfinite(evidence.answers[method])
         if truth is None or not (is_number or self.point.is_beyond_reach):
             return Excuse(None)
-        if method == "symbolic" and is_number and truth.road == BOTH_ROADS:
+        if method == "symbolic" and is_number and (truth.road == BOTH_ROADS or self._is_confirmed(evidence)):
             # SymPy's own formula is one of the two roads: it encloses the truth. What saved values cost is no excuse:
             # it is had from the engine's own rules, which SymPy is here to check.
             return Excuse(
@@ -319,6 +319,13 @@ class RowEvidence(Witness):
             )
         subject = self.point.subject(method)
         return Excuse(None) if subject is None else self._excuse_of(subject, method, evidence, truth)
+
+    def _is_confirmed(self, evidence: Evidence) -> bool:
+        """Whether SymPy's form needs only more bits to enclose the truth: 1 - tanh**2 in its tails takes a thousand."""
+        needed = evidence.allowed / NEEDED
+        if self.known is None or not 0 < needed < math.inf:
+            return False
+        return self.known.confirms(self.block.name, self.index, needed, is_gradient=not evidence.is_value)
 
     def _excuse_of(self, subject: Subject, method: str, evidence: Evidence, truth: Enclosure) -> Excuse:
         """The same for other people's code."""

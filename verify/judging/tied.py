@@ -4,7 +4,10 @@ Four tied entries of a maximum have the slopes 0 and u each, and a gradient that
 entry by entry; along all four together the function is smooth, with the slope u, and the gradient says 4 u. So entries
 that share a kink are looked at along their sum and along random directions: what a gradient says there must lie between
 the one-sided slopes. That holds where all branches bend the same way. Where they do not (along x = y the function
-abs(x) - abs(y) is smooth, with the slope 0, and a right gradient may say 1) nothing is said.
+abs(x) - abs(y) is smooth, with the slope 0, and a right gradient may say 1) nothing is said. Nor is it where a claim is
+no more than the slopes at points beside this one, where nothing is tied: of three tied entries that are sorted the
+middle one has the slope u2, which need not lie between u1 and u3; and a median of three equal ones stands still where
+one of them moves, though it has the slope 1 by whichever is the middle.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.judging.step_law import Law, step_law
+from verify.judging.step_law import Law, scales, step_law
 from verify.numbers.streams import stream
 
 Array = NDArray[Any]
@@ -40,6 +43,12 @@ SHARED = 0.05
 
 LEFT = "{n} entries are at kinks, and this one was not held against all others that may share one with it"
 """Said of entries that are left."""
+
+MOST_PARTED = 64
+"""Tied entries that are parted in several orders."""
+
+BESIDE = 14
+"""Random orders in which ties are parted, besides that of the entries and its reverse."""
 
 NEAR = 1e-6
 """How far a claim may be outside of quotients of two steps before the step law is asked."""
@@ -73,29 +82,31 @@ def judge_tied(
     known: dict[Key, Slope],
     along: Along,
     outputs: Callable[[Key], Array],
-    size: Callable[[Key], float],
+    values: Mapping[Key, float],
     *,
     whole: bool,
 ) -> None:
     """Judges anew, in place, those slopes of one point that are at kinks.
 
-    ``outputs`` tells which numbers of the function change with an entry, ``size`` how large an entry is; ``whole`` says
-    that all entries are known.
+    ``outputs`` tells which numbers of the function change with an entry; ``whole`` says that all entries are known.
 
     >>> slopes = {("x", i): Slope.of(step_law(lambda x: max(x, 1.0), 1.0, 1.0)) for i in range(2)}
     >>> def along(d): return lambda t: max(1 + t * d.get(("x", 0), 0.0), 1 + t * d.get(("x", 1), 0.0))
-    >>> judge_tied(slopes, along, lambda key: np.array([True]), lambda key: 1.0, whole=True)
+    >>> judge_tied(slopes, along, lambda key: np.array([True]), dict.fromkeys(slopes, 1.0), whole=True)
     >>> print(slopes["x", 0].sentence)
     wrong: along all 2 entries that are tied, the claim 2 is 2 times the slope 1, whatever the step
     """
+    sizes = {key: scales(values[key])[-1] for key in sorted(known)}
+    _part_ties(known, along, sizes, values)
     tied = sorted(key for key, slope in known.items() if slope.verdict == "kink")
-    if len(tied) == 1 and whole:
+    if len(tied) == 1 and whole and known[tied[0]].split:
         known[tied[0]] = replace(known[tied[0]], verdict="only kink")
     if len(tied) < 2:
         return
-    sizes = {key: size(key) for key in tied}
     shared = _Shared(known, along, sizes)
-    for group in _groups(tied, shared, outputs):
+    # Where one of equal entries moves alone nothing may change: that they share a kink is known by their values.
+    twins = {key: [k for k in tied if abs(values[k]) == abs(values[key])] for key in tied if not known[key].split}
+    for group in _groups(tied, shared, outputs, twins):
         bends = {known[key].split > 0 for key in group}
         wrong = _wrong_along(group, known, along, sizes) if len(group) > 1 and len(bends) == 1 else ""
         for key in group if wrong else ():
@@ -103,6 +114,23 @@ def judge_tied(
     for key in shared.left:
         if known[key].verdict == "kink":
             known[key] = replace(known[key], verdict="undecided", sentence=f"undecided: {LEFT.format(n=len(tied))}")
+
+
+def _part_ties(known: dict[Key, Slope], along: Along, sizes: Mapping[Key, float], values: Mapping[Key, float]) -> None:
+    """Takes for a kink what is called wrong of an entry, and is its slope at points where ties are parted.
+
+    Entries that are equal to it are at that kink too, whatever the function does where one of them moves alone.
+    """
+    for key in [key for key, slope in known.items() if slope.verdict == "wrong"]:
+        twins = [other for other in sizes if abs(values[other]) == abs(values[key])]
+        tied = [other for other in sizes if other in twins or known[other].split]
+        if not (len(twins) > 1 or known[key].split) or len(tied) > MOST_PARTED:
+            continue
+        if _is_beside(along, {other: sizes[other] for other in tied}, {key: 1.0}, known[key].claimed):
+            for other in twins if len(twins) > 1 else [key]:
+                said = f"the claim {known[other].claimed:.6g} is a slope at points beside this one"
+                if other == key or known[other].verdict == "right":
+                    known[other] = replace(known[other], verdict="kink", sentence=f"kink: {said}")
 
 
 class _Shared:
@@ -151,7 +179,9 @@ class _Shared:
         return self.partners(key, others[:middle]) + self.partners(key, others[middle:])
 
 
-def _groups(tied: Sequence[Key], shared: _Shared, outputs: Callable[[Key], Array]) -> list[list[Key]]:
+def _groups(
+    tied: Sequence[Key], shared: _Shared, outputs: Callable[[Key], Array], twins: Mapping[Key, Sequence[Key]]
+) -> list[list[Key]]:
     """Tied entries that share a kink, each with those that it reaches over others."""
     changed = np.stack([np.packbits(outputs(key)) for key in tied])
     row = {key: i for i, key in enumerate(tied)}
@@ -161,7 +191,8 @@ def _groups(tied: Sequence[Key], shared: _Shared, outputs: Callable[[Key], Array
         del unseen[group[0]]
         for key in group:  # which grows
             meets = np.any(changed & changed[row[key]], axis=1)
-            found = shared.partners(key, [other for other in unseen if meets[row[other]]])
+            found = [other for other in twins.get(key, ()) if other in unseen]
+            found += shared.partners(key, [k for k in unseen if meets[row[k]] and k not in found])
             group += found
             for other in found:
                 del unseen[other]
@@ -184,6 +215,8 @@ def _wrong_along(group: Sequence[Key], known: Mapping[Key, Slope], along: Along,
         if _is_between(function, claimed):
             continue
         law = step_law(function, np.float64(0.0), claimed)
+        if law.accuses and _is_beside(along, {key: sizes[key] for key in group}, weights, claimed):
+            continue
         if law.accuses and (law.split == 0 or (law.split > 0) == bends_up):
             return f"along {words}, {law.sentence.partition(': ')[2]}"
     return ""
@@ -200,3 +233,32 @@ def _is_between(function: Callable[[Any], float], claimed: float) -> bool:
     low, high = min(sides), max(sides)
     allowed = NEAR * max(abs(low), abs(high))
     return low - allowed <= claimed <= high + allowed
+
+
+def _is_beside(along: Along, sizes: Mapping[Key, float], weights: Mapping[Key, float], claimed: float) -> bool:
+    """Whether a claim along a direction lies between slopes at points beside this one, at which nothing is tied.
+
+    ``sizes`` are those of all entries at kinks. Nothing lies between the slopes of a smooth function, which come
+    together nearer to the point; nor between those of noise, which part.
+    """
+    far, near = (_slopes_beside(along, sizes, weights, step) for step in (STEP, STEP / 8))
+    spreads = [max(slopes) - min(slopes) for slopes in (far, near)]
+    low, high = min(near), max(near)
+    allowed = NEAR * max(abs(low), abs(high))
+    is_kink = spreads[0] / 2 <= spreads[1] <= 2 * spreads[0] and spreads[1] > allowed
+    return is_kink and low - allowed <= claimed <= high + allowed
+
+
+def _slopes_beside(along: Along, sizes: Mapping[Key, float], weights: Mapping[Key, float], step: float) -> list[float]:
+    """Slopes along a direction where ties are parted in several orders, each by two steps away from the point."""
+    rng, ranks = stream(0, "beside a kink", len(sizes)), np.arange(1.0, len(sizes) + 1)
+    orders = [ranks, ranks[::-1], *(rng.permutation(ranks) for _ in range(BESIDE))]
+    part = 0.25 / max(abs(weight) / sizes[key] for key, weight in weights.items())  # which leaves the order as it is
+    slopes = []
+    for order, sign in itertools.product(orders, (1.0, -1.0)):
+        beside = {key: sign * rank * sizes[key] for key, rank in zip(sizes, order.tolist(), strict=True)}
+        here, there = along(beside), along({key: x + part * weights.get(key, 0.0) for key, x in beside.items()})
+        lengths = np.float64(step / len(sizes)), np.float64(2 * step / len(sizes))
+        near, far = ((there(length) - here(length)) / (length * part) for length in lengths)
+        slopes.append(float(2 * near - far))
+    return slopes

@@ -264,15 +264,13 @@ class Look:
         """Entries at kinks are looked at together: a vector may be wrong of which each entry is possible."""
         here = self.values
         count = sum(x.size for x in self.place.inputs.values())
-
-        def size(key: Key) -> float:
-            return scales(self.place.inputs[key[0]].flat[key[1]])[-1]
+        values = {(name, flat): float(self.place.inputs[name].flat[flat]) for name, flat in {*self.slopes[0]}}
 
         def outputs(key: Key) -> Array:
             changed: Array = np.zeros(here.shape, dtype=bool)
             for step in (STEP, -STEP):  # a tied minimum changes downwards only
                 x = self.place.inputs[key[0]]
-                moved = (x + step * self.unit({key: size(key)})[key[0]]).astype(x.dtype)
+                moved = (x + step * self.unit({key: scales(values[key])[-1]})[key[0]]).astype(x.dtype)
                 changed |= here != self.box.measured.values({**self.place.inputs, key[0]: moved})
             return changed
 
@@ -281,7 +279,7 @@ class Look:
             def along(direction: Mapping[Key, float], number: int = number) -> Callable[[Any], float]:
                 return self.line(direction=self.unit(direction))(number)
 
-            judge_tied(known, along, outputs, size, whole=len(known) == count)
+            judge_tied(known, along, outputs, values, whole=len(known) == count)
 
     def unit(self, weights: Mapping[Key, float]) -> dict[str, Array]:
         """A direction by its entries."""

@@ -187,7 +187,7 @@ def _no_op(recorder: Any, name: str) -> Any:
 
 
 def frozen(recorder: Any, operand: Any, name: str) -> Any:
-    """An operand at the traced point; where values that are ordered are equal, the other way round in a rerun.
+    """An operand at the traced point; where values that are ordered are equal, in another order in a rerun.
 
     >>> frozen(None, 3.0, "argmax")
     3.0
@@ -199,9 +199,11 @@ def frozen(recorder: Any, operand: Any, name: str) -> Any:
     flat = np.sort(np.ravel(value))
     recorder.freeze(FROZEN[name], tied=bool(is_order and np.any(flat[1:] == flat[:-1])))
     if is_order and recorder.turned:
-        # A little less for each entry that comes later, or for each that comes earlier: the other of equal ones wins.
-        _, level = np.unique(np.ravel(value), return_inverse=True)
-        order = np.arange(value.size) * (1 if name == "argmax" else -1)
+        # Equal ones change places in a ring: the other way round the middle one of three would stay where it is.
+        _, level, counts = np.unique(np.ravel(value), return_inverse=True, return_counts=True)
+        rank = np.empty(value.size)
+        rank[np.argsort(level, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
+        order = (-rank if name == "argmax" else rank - 1) % counts[level]
         value = (level * float(value.size) + order).reshape(value.shape)
     return value[()]
 

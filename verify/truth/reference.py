@@ -261,6 +261,20 @@ class Enclosures:
         """An entry of the gradient of the contracted output; ``needed`` is the radius that is small enough."""
         return self._answer(_Question(name, entry, is_gradient=True), needed)
 
+    def confirms(self, name: str, entry: Entry, needed: float, *, is_gradient: bool) -> bool:
+        """Whether SymPy's form encloses the truth as closely, with all the precision that there is for it."""
+        question = _Question(name, entry, is_gradient)
+        for bits in self.reference.ladder if not self._refusal else ():
+            try:
+                taylor, sympy = self._pair(question, bits)
+            except OutOfWorkError:
+                return False
+            if sympy is None or self.disputed:
+                return False
+            if _is_narrow(taylor, needed, bits) and _is_narrow(sympy, needed, bits):
+                return True
+        return False
+
     def along(self, name: str, direction: Array, needed: float) -> Enclosure:
         """The slope of the contracted output along a direction of a variable's shape: all its entries move at once."""
         if self._refusal:
