@@ -271,7 +271,7 @@ class Enclosures:
                 return False
             if sympy is None or self.disputed:
                 return False
-            if _is_narrow(taylor, needed, bits) and _is_narrow(sympy, needed, bits):
+            if is_narrow(taylor, needed, bits) and is_narrow(sympy, needed, bits):
                 return True
         return False
 
