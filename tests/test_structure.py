@@ -57,6 +57,9 @@ WITHOUT_EXAMPLE = {
     "pytest_plugin.pytest_addoption": "a hook: pytest calls it, and tests/doors/test_pytest_plugin.py runs it",
     "pytest_plugin.pytest_configure": "a hook, as above",
     "pytest_plugin.pytest_collect_file": "a hook, as above",
+    "pytest_plugin.pytest_runtest_makereport": "a hook, as above",
+    "pytest_plugin.keep": "needs a running pytest; tests/doors/test_pytest_plugin.py runs it",
+    "pytest_reports.asked_reports": "needs a running pytest; tests/doors/test_pytest_plugin.py runs it",
     "pytest_plugin.gradient_oracle": "a fixture: pytest makes it, and tests/doors/test_pytest_plugin.py uses it",
     "pytest_plugin.case_folders": "needs a running pytest; tests/doors/test_pytest_plugin.py runs it",
 }

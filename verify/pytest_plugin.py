@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from verify.options import add_run_options, check_arguments, settings
+from verify.report.formats import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
+    from verify.pytest_reports import Reports
     from verify.records import CaseResult, Run
 
 SUFFIXES = (".yaml", ".yml")
+
+REPORTS: pytest.StashKey[Reports] = pytest.StashKey()
+"""Where a session keeps what its tests found, if a report was asked for."""
 
 
 class CaseFailedError(Exception):
@@ -46,6 +51,7 @@ class CaseItem(pytest.Item):
         from verify.running.runner import run_file
 
         for result in run_file(self.path, settings(lambda name: self.config.getoption(f"verify_{name}"))):
+            keep(self, [result])
             if not result.passes:
                 raise CaseFailedError(result)
 
@@ -62,14 +68,28 @@ class CaseItem(pytest.Item):
         return self.path, 0, f"case file {self.name}"
 
 
+def keep(item: pytest.Item, results: Sequence[CaseResult]) -> None:
+    """Keeps what a test found, for the reports of the session and for the properties of its own."""
+    reports = item.config.stash.get(REPORTS, None)
+    if reports is not None:
+        reports.add(results)
+    if not all(result.passes for result in results):
+        from verify.report.failures import failures
+
+        for found in failures(results)[:1]:
+            told = {"finding": found.what, "suspect": found.suspect, "place": f"{found.file}:{found.line}"}
+            item.user_properties.extend((f"verify_{name}", text) for name, text in told.items() if text)
+
+
 class GradientOracle:
     """Judges gradients for one test, with the options that pytest was given; the fixture ``gradient_oracle``."""
 
-    def __init__(self, config: pytest.Config, test_file: Path, case: str | None) -> None:
+    def __init__(self, item: pytest.Item, case: str | None) -> None:
         self.run: Run | None = None
         """What was found last, also where it ended the test."""
-        self._config = config
-        self._test_file = test_file
+        self._item = item
+        self._config = item.config
+        self._test_file = item.path
         self._marked = case
 
     @property
@@ -118,6 +138,7 @@ class GradientOracle:
             self.run = judge(*given, **asked)
         except VerifyError as error:
             raise WrongGradientError(str(error)) from None
+        keep(self._item, self.run.cases)
         if not self.run.ok:
             raise WrongGradientError(run_text(self.run), self.run)
         return self.run
@@ -142,7 +163,7 @@ def gradient_oracle(request: pytest.FixtureRequest) -> GradientOracle:
     if marker is not None and (len(marker.args) != 1 or marker.kwargs or not isinstance(marker.args[0], str | Path)):
         message = f"the marker gradient_case takes one case, by path or by name, got {marker.args} {marker.kwargs}"
         raise pytest.UsageError(message)
-    return GradientOracle(request.config, request.path, None if marker is None else str(marker.args[0]))
+    return GradientOracle(request.node, None if marker is None else str(marker.args[0]))
 
 
 NO_CASE = (
@@ -173,6 +194,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options of ``verify run``, each behind ``--verify-``, and the two ways to name folders of cases."""
     group = parser.getgroup("verify", "gradient checks of case files")
     add_run_options(group.addoption, "--verify-")
+    for name, kind in FORMATS.items():
+        if not kind.files:
+            group.addoption(f"--verify-{name}", metavar="FILE", help=f"{kind.told}, of all that the tests judged")
     group.addoption(
         "--verify-cases",
         action="append",
@@ -183,8 +207,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("verify_cases", "folders whose YAML files are case files, each a test", type="paths", default=[])
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """The one line of a summary, and the message of a JUnit file, are the finding and why, without the exception."""
+    report = yield
+    error = call.excinfo.value if call.excinfo is not None else None
+    crash = getattr(report.longrepr, "reprcrash", None)
+    run: Run | None = getattr(error, "run", None) if type(error).__name__ == "WrongGradientError" else None
+    if crash is not None and run is not None:
+        from verify.report.failures import failures
+
+        found = failures(run.cases)[:1]
+        crash.message = "\n".join(line for failure in found for line in (failure.what, *failure.why))
+    return report
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Refuses folders that are not there, and sees to it that those named by option are collected."""
+    if any(config.getoption(f"verify_{name}", None) for name, kind in FORMATS.items() if not kind.files):
+        from verify.pytest_reports import asked_reports
+
+        reports = asked_reports(config)
+        if reports is not None:
+            config.stash[REPORTS] = reports
+            config.pluginmanager.register(reports, "verify-reports")
     config.addinivalue_line("markers", "gradient_case(case): the case of the fixture gradient_oracle, by path or name")
     for folder in case_folders(config):
         if not folder.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -200,10 +201,15 @@ def test_several_processes(project: pytest.Pytester) -> None:
     (project.path / "elsewhere").mkdir()
     (project.path / "elsewhere" / "third.yaml").write_text(RIGHT, encoding="utf-8")
     result = project.runpytest_subprocess(
-        "-n2", "--verify-points=4", "--verify-cases=elsewhere", "cases", "test_own.py"
+        "-n2", "--verify-points=4", "--verify-cases=elsewhere", "cases", "test_own.py", "--verify-json=run.json"
     )
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["*6.5*"])
+    found = json.loads((project.path / "run.json").read_text(encoding="utf-8"))
+    assert ([True, True, False], ["FAIL dx of square: 6.5 is expected, 6.0 found"]) == (
+        sorted((case["passes"] for case in found["cases"]), reverse=True),
+        [finding["what"] for finding in found["findings"]],
+    )
 
 
 def test_options_reach_the_runner(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,6 +259,43 @@ def judged(pytester: pytest.Pytester, test: str, *arguments: str) -> pytest.RunR
     """Runs one test file that has a right and a wrong gradient of the square."""
     pytester.makepyfile(test_own=SLOPE + test)
     return run(pytester, *arguments)
+
+
+def test_reports_of_a_session_and_the_line_of_a_summary(pytester: pytest.Pytester) -> None:
+    """All that tests judged is in page and JSON; summary and JUnit have the finding first, without the exception."""
+    pytester.mkdir("cases")
+    write(pytester, "square", RIGHT)
+    test = """
+def test_wrong(gradient_oracle):
+    gradient_oracle(wrong, "square")
+
+def test_right(gradient_oracle):
+    gradient_oracle(right, "square")
+"""
+    result = judged(pytester, test, "--verify-html=page.html", "--verify-json=run.json", "--junitxml=junit.xml")
+    result.assert_outcomes(passed=1, failed=1)
+    what = "FAIL dx of square: your dx is (1 + 5e-07) x the right one"
+    result.stdout.fnmatch_lines(["verify: wrote page.html", "verify: wrote run.json"])
+    (line,) = [line for line in result.outlines if line.startswith("FAILED ")]
+    assert line.startswith("FAILED test_own.py::test_wrong - FAIL dx of square: your dx is")
+    found = json.loads((pytester.path / "run.json").read_text(encoding="utf-8"))
+    assert [False, True] == [case["passes"] for case in found["cases"]]
+    assert [True] == [finding["what"].startswith(what) for finding in found["findings"]]
+    assert (pytester.path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    (failure,) = ET.parse(pytester.path / "junit.xml").getroot().iter("failure")  # noqa: S314 - pytest wrote it
+    told = failure.attrib["message"].splitlines()
+    assert told[0].startswith(what)
+    assert any(line.startswith("proved: subject is off by 3e-06") for line in told[:8])
+    properties = {p.attrib["name"]: p.attrib["value"] for p in ET.parse(pytester.path / "junit.xml").iter("property")}  # noqa: S314
+    assert properties["verify_finding"].startswith(what)
+    assert properties["verify_place"].endswith("test_own.py:6")
+
+
+def test_a_report_that_cannot_be_written(project: pytest.Pytester) -> None:
+    """It is said before any test runs."""
+    result = run(project, "--verify-json=cases")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*verify: cannot write the report cases: it is a folder.*"])
 
 
 def test_a_right_gradient_passes_and_its_run_is_there(pytester: pytest.Pytester) -> None:
