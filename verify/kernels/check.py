@@ -20,7 +20,6 @@ from verify.kernels.truth import Truth, fused, truth_of
 from verify.kernels.verdict import Deviation, Look, NoiseModel
 from verify.numbers.streams import stream
 from verify.records import Verdict
-from verify.tracing.function_call import name_of
 
 Array = NDArray[Any]
 
@@ -217,54 +216,83 @@ def check_kernel(
     >>> check_kernel((forward, backward), softmax, inputs={"x": (8, 32)}, dtype="float16").kept
     'fp32 accumulate'
     """
-    own = _format(dtype)
-    subject = Kernel(kernel, dtype, (), device)
-    found: list[Point] = []
-    asked: Policy | None = None
-    notes: list[str] = []
-    for given in _points(at, inputs, own, seed):
-        look = _Look(subject, reference, given, own, policy, constants, runs, seed)
-        asked = look.asked
-        found += look.points(upstream)
-        notes += look.notes
-    return KernelRun(subject.name, dtype, asked, tuple(found), tuple(dict.fromkeys(notes)))
+    judge = Judge(
+        reference, at=at, inputs=inputs, policy=policy, dtype=dtype, upstream=upstream, constants=constants, runs=runs,
+        seed=seed,
+    )  # fmt: skip
+    return judge(kernel, device)
 
 
-class _Look:
-    """A kernel at one set of inputs."""
+class Judge:
+    """A reference made ready: the truth and the noise of its policies are had once for any number of kernels.
+
+    >>> judge = Judge(lambda x: x**3, inputs={"x": (4, 8)}, dtype="float32")
+    >>> [judge(lambda x, upstream, n=n: n * x**2 * upstream).verdict.value for n in (3, 3.01)]
+    ['PASS', 'FAIL']
+    """
 
     def __init__(
-        self, kernel: Kernel, reference: Callable[..., Any], point: Mapping[str, Any], own: Format, policy: Any,
+        self,
+        reference: Callable[..., Any],
+        *,
+        at: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        inputs: Mapping[str, Sequence[int]] | Sequence[Mapping[str, Sequence[int]]] | None = None,
+        policy: str | Mapping[str, str] | None = None,
+        dtype: str = "bfloat16",
+        upstream: Any = None,
+        constants: Collection[str] = (),
+        runs: int = RUNS,
+        seed: int = 0,
+    ) -> None:
+        """As :func:`check_kernel`."""
+        self.own = _format(dtype)
+        self.places = [
+            _Place(reference, given, self.own, policy, upstream, constants, runs, seed)
+            for given in _points(at, inputs, self.own, seed, constants)
+        ]
+
+    def __call__(self, kernel: Any, device: str | None = None) -> KernelRun:
+        """What is found of one kernel."""
+        looks = [_Look(place, kernel, device) for place in self.places]
+        found = [point for look in looks for point in look.points()]
+        notes = dict.fromkeys(note for look in looks for note in look.notes)
+        return KernelRun(looks[0].kernel.name, self.own.name, self.places[0].asked, tuple(found), tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Upstream:
+    """One upstream gradient: why it is tried, the layouts that it is tried in, the truth and the noise."""
+
+    reason: str
+    seeds: Mapping[str, Array]
+    layouts: Sequence[str]
+    radii: Mapping[str, Array]
+    models: _Models
+
+
+class _Place:
+    """A reference at one set of inputs."""
+
+    def __init__(
+        self, reference: Callable[..., Any], point: Mapping[str, Any], own: Format, policy: Any, upstream: Any,
         constants: Collection[str], runs: int, seed: int,
     ) -> None:  # fmt: skip
         self.own, self.runs, self.seed, self.point = own, runs, seed, point
         self.truth: Truth = truth_of(reference, point, constants)
-        self.kernel = Kernel(kernel.kernel, own.name, self.truth.variables, kernel.device)
         self.graph = fused(self.truth.case.graph)
         self.asked = policy_of(policy, own.name, self.graph)
         ladder = policies(own.name)
-        places = [p.name for p in ladder]
-        start = places.index(self.asked.name) + 1 if self.asked and self.asked.name in places else 0
+        names = [p.name for p in ladder]
+        start = names.index(self.asked.name) + 1 if self.asked and self.asked.name in names else 0
         self.ladder = (*([self.asked] if self.asked else []), *ladder[start:])
-        self.settled: dict[str, Policy] = {}
-        """The policy that each gradient was found to keep, where none is asked for: it has to be kept elsewhere too."""
-        self.notes: list[str] = []
-        self.name = name_of(reference)
+        self.upstreams = [self._made_ready(*given) for given in self._upstreams(upstream)]
 
-    def points(self, upstream: Any) -> Iterator[Point]:
-        """What was found with upstream gradients and layouts of all kinds."""
-        for reason, seeds, layouts in self._upstreams(upstream):
-            truth, radii = self.truth.gradients(seeds)
-            models = _Models(partial(self._noise, seeds), truth, self.own)
-            plain = [seeds[name][0] for name in self.truth.outputs]
-            for layout in layouts:
-                answer = self.kernel(self.point, plain, layout)
-                why = f"{self._sizes()}, {reason}{f', {LAYOUTS[layout]}' if layout else ''}"
-                yield self._judged(why, answer, models, radii)
-                if not layout and not self.notes:
-                    self._repeated(answer, self.kernel(self.point, plain, layout), models)
+    def _made_ready(self, reason: str, seeds: Mapping[str, Array], layouts: Sequence[str]) -> _Upstream:
+        truth, radii = self.truth.gradients(seeds)
+        return _Upstream(reason, seeds, layouts, radii, _Models(partial(self._noise, seeds), truth, self.own))
 
-    def _sizes(self) -> str:
+    def sizes(self) -> str:
+        """The shapes of the inputs in words, each once."""
         shapes = {np.shape(self.point[name]): name for name in reversed(self.truth.variables)}
         return ", ".join(
             f"{name} {'x'.join(map(str, shape)) or 'a number'}" for shape, name in reversed(shapes.items())
@@ -280,6 +308,8 @@ class _Look:
             return
         drawn = {name: self.own.nearest(rng.standard_normal((1, *shape))) for name, shape in shapes.items()}
         yield "random upstream gradient", drawn, ("", "transposed", "sliced")
+        if all(math.prod(shape) == 1 for shape in shapes.values()):
+            return
         if all(len(shape) > 1 for shape in shapes.values()):
             rows = {name: np.repeat(g[..., :1, :], g.shape[-2], axis=-2) for name, g in drawn.items()}
             yield "upstream gradient of equal rows", rows, ("broadcast",)
@@ -287,24 +317,47 @@ class _Look:
         for g in hot.values():
             g.reshape(-1)[-1] = 1.0
         yield "upstream gradient one-hot in its last entry", hot, ("",)
-        wide = {
+        scaled = {
             name: g * 2.0 ** rng.integers(-RANGE, RANGE + 1, (*g.shape[:-1], 1))
             for name, g in drawn.items()
-            if g.ndim > 1
+            if g.ndim > 2
         }
-        if len(wide) == len(drawn):
-            yield f"upstream gradient with rows from 2**-{RANGE} to 2**{RANGE} times as large", wide, ("",)
+        if len(scaled) == len(drawn):
+            yield f"upstream gradient with rows from 2**-{RANGE} to 2**{RANGE} times as large", scaled, ("",)
 
     def _noise(self, seeds: Mapping[str, Array], policy: Policy) -> dict[str, Array]:
         truth = self.truth
-        return noise_of(
-            self.graph, truth.variables, policy, truth.inputs, seeds, self.own, self.runs, self.seed
-        )  # fmt: skip
+        return noise_of(self.graph, truth.variables, policy, truth.inputs, seeds, self.own, self.runs, self.seed)
+
+
+class _Look:
+    """A kernel at one set of inputs."""
+
+    def __init__(self, place: _Place, kernel: Any, device: str | None) -> None:
+        self.place, self.asked, self.ladder = place, place.asked, place.ladder
+        self.kernel = Kernel(kernel, place.own.name, place.truth.variables, device)
+        self.settled: dict[str, Policy] = {}
+        """The policy that each gradient was found to keep, where none is asked for: it has to be kept elsewhere too."""
+        self.is_plain = True
+        """Whether the upstream gradient is random: with few entries even noise may be a factor of one part."""
+        self.notes: list[str] = []
+
+    def points(self) -> Iterator[Point]:
+        """What was found with upstream gradients and layouts of all kinds."""
+        for number, given in enumerate(self.place.upstreams):
+            plain = [given.seeds[name][0] for name in self.place.truth.outputs]
+            for layout in given.layouts:
+                answer = self.kernel(self.place.point, plain, layout)
+                why = f"{self.place.sizes()}, {given.reason}{f', {LAYOUTS[layout]}' if layout else ''}"
+                self.is_plain = number == 0
+                yield self._judged(why, answer, given.models, given.radii)
+                if not layout and number == 0:
+                    self._repeated(answer, self.kernel(self.place.point, plain, layout), given.models)
 
     def _judged(self, reason: str, answer: Answer, models: _Models, radii: Mapping[str, Array]) -> Point:
         tensors = []
         bounds = []
-        for name in self.truth.variables:
+        for name in self.place.truth.variables:
             tensors.append(self._tensor(name, answer.gradients[name], models))
             noise = np.sqrt(models.of(name, tensors[-1].against).variance)
             bounds.append(float(np.max(radii[name] / noise, initial=0.0)))
@@ -323,12 +376,16 @@ class _Look:
             if model.broken:
                 continue
             look = model.look(answer)
+            if policy is self.asked and self.is_plain and look.is_factor:
+                return Tensor(name, Verdict.FAIL, None, look, policy)
             apart = abs(math.log(max(look.noise, NO_NOISE)))
             (broken if look.deviations else kept).append((apart, look, policy))
             if not look.deviations and (policy is promised or apart < math.log(ALIKE)):
                 break
         if not kept and not broken:
-            raise UsageError(f"d{name} leaves the range of {self.own.name} under every policy: choose a smaller point")
+            raise UsageError(
+                f"d{name} leaves the range of {self.place.own.name} under every policy: choose a smaller point"
+            )
         nearest = min((apart for apart, _, _ in kept), default=math.inf)
         for apart, look, policy in kept:
             if apart <= math.log(ALIKE) + min([nearest, *(other for other, _, _ in broken)]):
@@ -343,7 +400,7 @@ class _Look:
 
     def _repeated(self, first: Answer, second: Answer, models: _Models) -> None:
         """Says how much two equal calls differ."""
-        for name in self.truth.variables:
+        for name in self.place.truth.variables:
             apart = second.gradients[name] - first.gradients[name]
             if not np.any(apart):
                 continue
@@ -358,7 +415,7 @@ class _Models:
     """The noise models of one upstream gradient, made when they are asked for."""
 
     def __init__(self, noise: Callable[[Policy], dict[str, Array]], truth: Mapping[str, Array], own: Format) -> None:
-        self._noise, self._truth, self._own = noise, truth, own
+        self._noise, self.truth, self._own = noise, truth, own
         self._made: dict[tuple[str, str], NoiseModel] = {}
 
     def of(self, name: str, policy: Policy) -> NoiseModel:
@@ -366,7 +423,7 @@ class _Models:
         if (name, policy.name) not in self._made:
             runs = self._noise(policy)
             for other, found in runs.items():
-                self._made[other, policy.name] = NoiseModel(self._truth[other], found, self._own)
+                self._made[other, policy.name] = NoiseModel(self.truth[other], found, self._own)
         return self._made[name, policy.name]
 
 
@@ -377,7 +434,7 @@ def _format(dtype: Any) -> Format:
     return FORMATS[name]
 
 
-def _points(at: Any, inputs: Any, own: Format, seed: int) -> Iterator[dict[str, Any]]:
+def _points(at: Any, inputs: Any, own: Format, seed: int, constants: Collection[str]) -> Iterator[dict[str, Any]]:
     """The points that are asked for, their floats in the kernel's format."""
     if (at is None) == (inputs is None):
         raise UsageError("give the point, at={'x': array}, or the shapes to draw it in, inputs={'x': (8, 32)}")
@@ -387,7 +444,7 @@ def _points(at: Any, inputs: Any, own: Format, seed: int) -> Iterator[dict[str, 
             raise UsageError(f"a point maps arguments to values, such as at={{'x': array}}, got {one!r:.60}")
         rng = stream(seed, "inputs of a kernel", number)
         drawn = {name: rng.standard_normal(tuple(shape)) for name, shape in one.items()} if inputs is not None else one
-        yield {name: _rounded(x, own) for name, x in drawn.items()}
+        yield {name: x if name in constants else _rounded(x, own) for name, x in drawn.items()}
 
 
 def _rounded(x: Any, own: Format) -> Any:

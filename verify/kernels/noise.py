@@ -108,6 +108,8 @@ class NoisyReverse(Reverse):
                 return x if shape is None else unbroadcast(x, shape)
 
             sent = vjp(g, y, *given)
+            for step in range(0 if OPS[node.op].moves else self.policy.steps):
+                sent = self.stored(sent, self.policy.every, f"step {step} of {position} to {j}")
             if sums is None or (shape is None and node.op not in PRODUCTS):
                 return fit(sent)
             sizes, squares = (

@@ -37,6 +37,8 @@ class Policy:
     """What products and sums are accumulated in, ..."""
     only_results: bool = False
     """... or those alone that add up the gradients of inputs."""
+    steps: int = 0
+    """How often more what an op sends back is stored on its way: a slope is more than one operation."""
     stages: Mapping[str, Format] = field(default_factory=dict)
     """A stage of the reference -> the format of its values; with a ``d`` in front of the name, of its gradient."""
 
@@ -67,13 +69,13 @@ def policies(dtype: str) -> tuple[Policy, ...]:
     """
     own, single = FORMATS[dtype], FORMATS["float32"]
     if own is single:
-        return (Policy("every op", every=own, sums=own),)
+        return Policy("every op", every=own, sums=own), Policy("every step", every=own, sums=own, steps=2)
     return (
         Policy("fp32 accumulate"),
         Policy("flash attention", products=own, saved_output=own),
         Policy("every op", every=own, products=own),
         Policy(f"gradients accumulated in {dtype}", products=own, saved_output=own, sums=own, only_results=True),
-        Policy(f"every op, sums in {dtype}", every=own, products=own, sums=own),
+        Policy(f"every step and sum in {dtype}", every=own, products=own, sums=own, steps=2),
     )
 
 

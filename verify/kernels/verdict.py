@@ -39,8 +39,12 @@ SURE = 4.0
 LEAST_LIMIT = 8.0
 """Standard deviations of one entry, whose error is no sum, that are always allowed."""
 
-NEGLIGIBLE = 2.0**-22
-"""Part of a tensor's size below which the error of an entry is none: a right zero may be computed as such a number."""
+NEGLIGIBLE = 2.0**-11
+"""Part of a tensor's size, in units of the format, below which an error is none: what is computed to be 0 may come out
+as the difference of two numbers of float32."""
+
+LEAST_LEVEL, LEAST_SPREAD = math.log(0.5), 0.05
+"""Logarithms of a mean square error, in units of the noise, below which no part is held to its own level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,15 @@ class Look:
     """Those beyond their limits, the worst first; empty where the policy is kept."""
     noise: float
     """Times the noise of the policy that the kernel has, in the middle of its rows."""
+    nearest_limit: float
+    """The largest deviation as a part of its limit: above 1 where the policy is broken."""
     power: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Kind of part -> the smallest relative fault that is sure to be rejected in half of them, and in any of them."""
+
+    @property
+    def is_factor(self) -> bool:
+        """Whether one part times a factor accounts for much of what is off: that is no noise."""
+        return bool(self.deviations) and self.deviations[0].what == "factor"
 
     @property
     def is_even_noise(self) -> bool:
@@ -133,8 +144,9 @@ class NoiseModel:
         )
         with np.errstate(divide="ignore"):
             levels = np.log(grouping.added(np.square(errors) / self.variance) / count + TINY)
-        mean = levels.mean(axis=0)
-        return _Part(grouping, size, spread, mean, np.sqrt(_shrunk(levels.var(axis=0), 2.0 / count) ** 2), count)
+        mean = np.maximum(levels.mean(axis=0), LEAST_LEVEL)
+        level_spread = np.maximum(_shrunk(levels.var(axis=0), 2.0 / count), LEAST_SPREAD)
+        return _Part(grouping, size, spread, mean, level_spread, count)
 
     def _row_level(self, errors: Array) -> float:
         """The mean square of errors in units of the noise, in the middle of the rows."""
@@ -157,11 +169,12 @@ class NoiseModel:
             flat = int(np.flatnonzero(bad.ravel())[0])
             place = entry_of(flat, self.shape, self.rows)
             many = int(np.count_nonzero(bad))
-            return Look((Deviation("entry", place, f"not finite ({many} entries)", math.inf, 1.0),), math.inf)
+            return Look((Deviation("entry", place, f"not finite ({many} entries)", math.inf, 1.0),), math.inf, math.inf)
         e = answer - self.truth
         noise = self.noise_of(answer)
         wider = min(max(1.0, noise), SLACK)
         found: list[Deviation] = []
+        nearest = [0.0]
         power: dict[str, tuple[float, float]] = {}
         for part in self.parts:
             kind = part.grouping.kind
@@ -171,6 +184,7 @@ class NoiseModel:
                 part.grouping.added((e * self.weights)[None])[0], part.size, out=np.zeros_like(part.size), where=some
             )
             sigmas = np.where(some, np.abs(factor) / spread, 0.0)
+            nearest.append(float(np.max(sigmas, initial=0.0)) / self.limit)
             energy = part.grouping.added((np.square(e) / self.variance)[None])[0]
             found += [
                 Deviation(
@@ -192,6 +206,7 @@ class NoiseModel:
                 )
                 for i in _worst(above, self.limit)
             ]  # fmt: skip
+            nearest.append(float(np.max(above, initial=0.0)) / self.limit)
         entries = np.abs(e) / np.sqrt(self.variance)
         limit = self.entry_limit * wider
         found += [
@@ -201,7 +216,8 @@ class NoiseModel:
             )
             for i in _worst(entries.ravel(), limit)
         ]  # fmt: skip
-        return Look(_most_telling(found), noise, power)
+        nearest.append(float(np.max(entries, initial=0.0)) / limit)
+        return Look(_most_telling(found), noise, max(nearest), power)
 
 
 def _most_telling(found: Sequence[Deviation]) -> tuple[Deviation, ...]:
@@ -237,7 +253,8 @@ def _worst(sigmas: Array, limit: float) -> Sequence[int]:
 def _smooth(seen: Array, truth: Array, own: Format, scale: float) -> Array:
     """The variance of each entry's error: that of storing it, and the rest as its row and its column have it.
 
-    Smooth, since what runs say of a single entry is uncertain itself.
+    Smooth, since what runs say of a single entry is uncertain itself; no less than they say, since one entry may be
+    much worse conditioned than its neighbours.
     """
     storing = np.square(own.spacing(truth)) / 12 * (truth != 0)
     rest = np.maximum(seen - storing, 0.0)
@@ -247,7 +264,7 @@ def _smooth(seen: Array, truth: Array, own: Format, scale: float) -> Array:
         rest = np.divide(rows * columns, whole, out=np.zeros_like(rest), where=whole > 0)
     else:
         rest = np.full_like(rest, rest.mean()) if rest.size else rest
-    return np.asarray(storing + rest + (NEGLIGIBLE * scale) ** 2 + TINY)
+    return np.asarray(np.maximum(storing + rest, seen) + (NEGLIGIBLE * own.unit * scale) ** 2 + TINY)
 
 
 def _shrunk(seen: Array, expected: Array) -> Array:

@@ -1,0 +1,136 @@
+"""Planted faults and right kernels over many seeds: how many are caught, by this check and by three rules in use.
+
+Run as ``python tests/tools/kernel_faults.py [seeds] [--write]``; with ``--write`` the table goes into
+``verify/kernels/README.md``. All rules look at the same gradients in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "kernels"))
+
+from examples import EXAMPLES, Example  # noqa: E402
+
+from verify.kernels.check import Judge, KernelRun  # noqa: E402
+from verify.kernels.subject import Kernel  # noqa: E402
+from verify.records import Verdict  # noqa: E402
+
+RMS = 0.005
+"""Largest ratio of root mean squares that the second rule lets pass."""
+
+RULES = ("check_kernel", "flash-attention's rule", f"RMS ratio below {RMS}", "torch.testing.assert_close")
+DOCUMENT = ROOT / "verify" / "kernels" / "README.md"
+MARKS = "<!-- table: tests/tools/kernel_faults.py -->", "<!-- end of the table -->"
+
+
+def gradients(judge: Judge, kernel: Any) -> dict[str, torch.Tensor]:
+    """What a kernel answers at the first point."""
+    place = judge.places[0]
+    seeds = [place.upstreams[0].seeds[name][0] for name in place.truth.outputs]
+    found = Kernel(kernel, "bfloat16", place.truth.variables)(place.point, seeds)
+    return {name: torch.from_numpy(g) for name, g in found.gradients.items()}
+
+
+def other_rules(truth: dict[str, Any], eager: dict[str, Any], found: dict[str, Any]) -> list[bool]:
+    """Whether each of the three other rules lets gradients pass."""
+    twice = all(
+        float((found[n] - g).abs().max()) <= 2 * float((eager[n] - g).abs().max()) + 2e-5 * float(g.abs().max())
+        for n, g in truth.items()
+    )
+    ratio = all(float(((found[n] - g) ** 2).mean().sqrt() / (g**2).mean().sqrt()) < RMS for n, g in truth.items())
+    close = all(torch.allclose(found[n].bfloat16(), g.bfloat16(), rtol=1.6e-2, atol=1e-5) for n, g in truth.items())
+    return [twice, ratio, close]
+
+
+def campaign(seeds: int, chosen: list[str]) -> tuple[dict[str, Counter[str]], list[str]]:
+    """Per example: faults, those caught by each rule, right kernels and those rejected; and what was missed."""
+    tables: dict[str, Counter[str]] = {}
+    missed: list[str] = []
+    for example in EXAMPLES:
+        if chosen and not any(name in example.name for name in chosen):
+            continue
+        table = tables.setdefault(example.name, Counter())
+        for seed in range(seeds):
+            one_seed(example, seed, table, missed)
+        _told(example.name, dict(table), f"{time.process_time():.0f} s")
+    return tables, missed
+
+
+def one_seed(example: Example, seed: int, table: Counter[str], missed: list[str]) -> None:
+    """All faults of one example at one seed, and the right kernel."""
+    point = example.point(np.random.default_rng([seed, 15]))
+    judge = Judge(example.reference, at=point, policy=example.policy, constants=example.constants, seed=seed)
+    upstream = judge.places[0].upstreams[0]
+    truth = {name: torch.from_numpy(upstream.models.truth[name]) for name in judge.places[0].truth.variables}
+    eager = gradients(judge, example.reference)
+
+    def judged(faults: Any) -> tuple[KernelRun, list[bool]]:
+        kernel = example.make(faults)
+        run = judge(kernel)
+        return run, [run.ok, *other_rules(truth, eager, gradients(judge, kernel))]
+
+    run, passes = judged({})
+    table["right"] += 1
+    for rule, is_passed in zip(RULES, passes, strict=True):
+        table[f"right: {rule}"] += not is_passed
+    if not run.ok:
+        missed.append(f"REJECTED {example.name}, seed {seed}: {run.sentence}")
+    for name, faults in example.faults().items():
+        run, passes = judged(faults)
+        table["faults"] += 1
+        table["imprecise"] += run.verdict is Verdict.IMPRECISE
+        for rule, is_passed in zip(RULES, passes, strict=True):
+            table[rule] += not is_passed
+        if run.ok:
+            missed.append(f"missed {example.name}: {name}, seed {seed}")
+
+
+def rows(tables: dict[str, Counter[str]], seeds: int) -> list[str]:
+    """The table in Markdown."""
+    found = [f"| kernel, {seeds} seeds | faults | {' | '.join(RULES)} |", f"| --- |{' ---: |' * (1 + len(RULES))}"]
+    whole: Counter[str] = Counter()
+    for name, table in tables.items():
+        whole += table
+        found.append(f"| {name} | {table['faults']} | {' | '.join(str(table[rule]) for rule in RULES)} |")
+    found.append(f"| **all faults caught** | {whole['faults']} | {' | '.join(str(whole[rule]) for rule in RULES)} |")
+    right = " | ".join(str(whole[f"right: {rule}"]) for rule in RULES)
+    return [*found, f"| **right kernels rejected** | of {whole['right']} | {right} |"]
+
+
+def _told(*lines: Any, sep: str = " ") -> None:
+    sys.stdout.write(sep.join(map(str, lines)) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Runs the campaign."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", type=int, nargs="?", default=3)
+    parser.add_argument("--only", nargs="*", default=[], help="parts of the names of examples")
+    parser.add_argument("--write", action="store_true", help="write the table into the document")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    tables, missed = campaign(asked.seeds, asked.only)
+    text = "\n".join(rows(tables, asked.seeds))
+    _told(text)
+    _told(*(f"{n} x {what}" for what, n in Counter(m.rpartition(", seed")[0] for m in missed).most_common()), sep="\n")
+    _told(*(m for m in missed if m.startswith("REJECTED")), sep="\n")
+    if asked.write:
+        document = DOCUMENT.read_text(encoding="utf-8")
+        before, _, rest = document.partition(MARKS[0])
+        after = rest.partition(MARKS[1])[2]
+        DOCUMENT.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
