@@ -136,11 +136,16 @@ class Journal:
         return str(file) in self._known
 
     def add(self, result: CaseResult) -> None:
-        """Takes in one more result, and writes it to the file where there is one, or memory is not to hold more."""
-        self._note(result, self._append((_digest(result.file), result)) if self._file is not None else None)
+        """Takes in one more result, and writes it to the file where there is one, or memory is not to hold more.
+
+        One that has not changed since it passed is written for the sake of memory alone: the cache has it.
+        """
+        rows = self._rows + _rows_of(result)
+        is_written = self._file is not None and not (result.unchanged and rows <= self._most_rows)
+        self._note(result, self._append((_digest(result.file), result)) if is_written else None)
 
     def _note(self, result: CaseResult, offset: int | None) -> None:
-        self._rows += sum(len(variable.rows) for variable in result.variables)
+        self._rows += _rows_of(result)
         is_held = self._rows <= self._most_rows or offset is None
         self._held.append((result if is_held else light(result), None if is_held else offset))
         if self._file is None and self._rows > self._most_rows:
@@ -208,6 +213,10 @@ class Journal:
             return unpacked(zlib.decompressobj().decompress(body, MOST_UNPACKED))
         except Exception:  # noqa: BLE001 - bytes of somebody else: any exception may come of them
             return None
+
+
+def _rows_of(result: CaseResult) -> int:
+    return sum(len(variable.rows) for variable in result.variables)
 
 
 def _digest(file: str) -> str:
