@@ -272,3 +272,31 @@ def test_a_case_stands_for_the_function() -> None:
 
     assert verify.check_jacobian(jacobian, "multiply_add").ok
     assert not verify.check_jacobian(lambda x, y, z: jacobian(x, y, z, LITTLE), "multiply_add").ok
+
+
+def sigmoid(x: Any) -> Any:
+    """Which is 1 to rounding from 37 on."""
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("x", [3.0, 15.0, 34.0])
+@pytest.mark.parametrize("factor", [1.0, LITTLE])
+def test_digits_that_every_formula_of_its_kind_loses_are_excused_and_a_fault_is_not(x: float, factor: float) -> None:
+    """In the tail ``1 - s`` has few digits left; a factor beside it is proved to be a fault."""
+    runs = [
+        verify.check_jvp(lambda x, v: factor * (1 - np.tanh(x) ** 2) * v, np.tanh, at={"x": [x]}),
+        verify.check_hvp(
+            lambda x, v: factor * sigmoid(x) * (1 - sigmoid(x)) * (1 - 2 * sigmoid(x)) * v,
+            lambda x: np.sum(1 / (1 + np.exp(-x))),
+            at={"x": [x]},
+        ),
+    ]
+    assert [run.ok for run in runs] == [factor == 1] * 2
+
+
+@pytest.mark.parametrize(("offset", "passes"), [(1.0, True), (1e8, False)])
+def test_a_formula_that_throws_digits_away_is_imprecise(offset: float, passes: bool) -> None:
+    """Rounding is the cause there, and no other formula has to."""
+    run = verify.check_hvp(lambda x, v: ((6 * x + offset) - offset) * v, lambda x: np.sum(x**3), at={"x": [3.37]})
+    assert run.ok is passes
+    assert passes or run.verdict == "IMPRECISE"

@@ -15,7 +15,8 @@ along v: the products of the second derivatives with v, again all at once. :data
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import flint
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 arb = flint.arb
 
+
+EMPTY: Mapping[int, Sequence[Any]] = MappingProxyType({})
 
 PASSES = 4
 """Passes through the graph that it is charged for."""
@@ -74,10 +77,13 @@ class AllSlopes:
         """The work of having all slopes once."""
         return PASSES * self._price(bits)
 
-    def at(self, values: Values, weights: Weights, work: Work | None = None) -> dict[int, list[Any]]:
+    def at(
+        self, values: Values, weights: Weights, work: Work | None = None, slack: Mapping[int, Sequence[Any]] = EMPTY
+    ) -> dict[int, list[Any]]:
         """Node -> the slopes by its entries, in C order; nodes that no output depends on are left out.
 
-        Balls, or where the values are series, balls and series.
+        Balls, or where the values are series, balls and series. ``slack`` has factors, a ball around 1 each, for the
+        entries of elementwise nodes whose slopes are no better known than that.
 
         A weight of 0 absorbs any slope. Raises OutOfWorkError.
         """
@@ -93,7 +99,10 @@ class AllSlopes:
             node = self.graph.nodes[position]
             if node.kind != "op" or not slopes.get(position):
                 continue
-            for operand, part in self._parts(position, values, slopes[position]):
+            own = slopes[position]
+            if position in slack:
+                own = {k: slope * slack[position][k] for k, slope in own.items()}
+            for operand, part in self._parts(position, values, own):
                 into = slopes.setdefault(operand, {})
                 for k, slope in part:
                     into[k] = into[k] + slope if k in into else slope

@@ -25,6 +25,7 @@ from verify.errors import UsageError
 from verify.graph.graph import Graph
 from verify.graph.taylor import precision
 from verify.judging.evidence import Evidence
+from verify.judging.point_evidence import SAVED
 from verify.judging.rows import Judgement
 from verify.judging.rules import judged_rows
 from verify.methods.symbolic import Symbolic
@@ -32,6 +33,7 @@ from verify.numbers.streams import stream
 from verify.oracle.case_check import MOST_PROBED, Question, limited
 from verify.oracle.measured_orders import MeasuredOrders
 from verify.oracle.order_causes import causes_of
+from verify.oracle.order_rounding import Rounding
 from verify.oracle.overrides import points_of
 from verify.oracle.product_call import alone, fitted, matrix_of, pattern_of, vector_of, with_vector
 from verify.oracle.result import GradientRun
@@ -368,11 +370,11 @@ class _Subject:
         self.question, self.inputs = question, inputs
         what = WHAT[question.quantity]
         self.contract = Contract(what=what, by="tangent" if question.quantity == "jvp" else "v")
-        self._call = self._arranged(question.subject, real)
+        self.call = self._arranged(question.subject, real)
         room = framework_of(question.subject)
         self._other = None if room is None else self._arranged(room.on_arrays(question.subject), real)
         if room is not None and room.the_library().__name__ == "jax":
-            self._call = self._other or self._call  # it would take arrays of NumPy for those of 32 bits
+            self.call = self._other or self.call  # it would take arrays of NumPy for those of 32 bits
 
     def _arranged(self, function: Function, real: Sequence[str]) -> Callable[[Any, Any], Any]:
         if self.question.takes_vector:
@@ -381,11 +383,11 @@ class _Subject:
 
     def __call__(self, given: At, vector: At | None) -> Any:
         """What it returns; None where it raised an exception, which is a finding."""
-        called = self._called(self._call, given, vector)
-        if called.error is not None and self._other is not None and self._other is not self._call:
+        called = self._called(self.call, given, vector)
+        if called.error is not None and self._other is not None and self._other is not self.call:
             again = self._called(self._other, given, vector)  # one of tensors, that fails on arrays
             if again.error is None:
-                self._call, called = self._other, again
+                self.call, called = self._other, again
         self.contract.changed(called.changed)
         if called.error is not None:
             shown = {n: np.asarray(x).tolist() for n, x in given.items() if np.size(x) <= 4}
@@ -500,10 +502,11 @@ class _Judged:
         along = {name: np.asarray(x) for name, x in (vector or {}).items()}
         blocks = getattr(point, quantity)(*([along] if vector is not None else []))
         answer = self._answer(known, vector, {b.key: b.shape for b in blocks}, dtype, graph.outputs, real)
+        rounding = self._rounding(known, vector, {b.key: b.shape for b in blocks}, point, graph.outputs, real)
         for block in blocks:
             array = answer.get(block.key)
             if array is not None:
-                self._add(block, array, point, own=known.own)
+                self._add(block, array, point, rounding, own=known.own)
         if quantity == "hessian":
             self._symmetric(answer, blocks)
         for key, array in answer.items():
@@ -516,6 +519,25 @@ class _Judged:
                     else told(known.given, key, array, answer, blocks, point)
                 )
                 column.causes.append(found)
+
+    def _rounding(
+        self,
+        known: _Known,
+        vector: At | None,
+        shapes: Mapping[Key, tuple[int, ...]],
+        point: Orders,
+        outputs: Sequence[str],
+        real: Sequence[str],
+    ) -> Rounding:
+        """Who is asked where an answer is off by more than is allowed."""
+        subject = self.subject
+        assert subject is not None
+        dtype = np.float64 if point.unit < 2.0**-50 else np.float32
+
+        def answer(moved: At) -> dict[Key, Array]:
+            return self._answer(replace(known, given=moved), vector, shapes, dtype, outputs, real)
+
+        return Rounding(subject.call, answer, known.given, real, vector, shapes, point.unit)
 
     def _sympy(self, case: Case, real: Sequence[str]) -> Symbolic | None:
         key = id(case)
@@ -598,7 +620,9 @@ class _Judged:
                 self.findings.append(Finding(FindingKind.FUNCTIONS_DIFFER, "", said, fails=True))
         return raw[1]
 
-    def _add(self, block: Block, array: Array, point: Orders, *, own: bool) -> None:
+    def _add(self, block: Block, array: Array, point: Orders, rounding: Rounding, *, own: bool) -> None:
+        largest = max((abs(k.midpoint) for k in block.known if not k.reason), default=0.0)
+        most = point.growth * point.unit * largest
         column = self.columns.setdefault(block.key, _Column(block.shape))
         number = len(self.points) - 1
         for entry, (answer, known, allowed, hull) in enumerate(
@@ -618,6 +642,7 @@ class _Judged:
                     growth=point.growth,
                     disputed=point.disputed,
                     undefined=lost,
+                    witness=rounding.witness(block.key, entry, partial(_most, point, block.key, entry, most)),
                 )
             column.rows.append((number, entry, evidence))
 
@@ -744,6 +769,11 @@ def y_axes(blocks: Sequence[Block], key: Key) -> int:
 def _turned(array: Array, axes: int, first: int) -> Array:
     """A block with the axes of its second name before those of its first."""
     return np.transpose(array, (*range(first, axes), *range(first)))
+
+
+def _most(point: Orders, key: Key, entry: int, least: float) -> float:
+    """What rounding may cost a right answer at most: it excuses, and accuses nobody."""
+    return max(least, SAVED * point.saved(key, entry))
 
 
 def _is_off(evidence: Evidence) -> bool:

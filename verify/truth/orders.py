@@ -17,13 +17,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import flint
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.graph.all_slopes import SECOND_TERMS, AllSlopes, mixed
+from verify.graph.all_slopes import EMPTY, SECOND_TERMS, AllSlopes, mixed
 from verify.graph.graph import Graph
 from verify.graph.taylor import Taylor, as_objects, contracted, entries_of, precision
 from verify.graph.work import OutOfWorkError, Work
@@ -60,6 +61,9 @@ Key = tuple[str, ...]
 
 NEEDED = 1000.0
 """How much narrower than what is allowed an enclosure has to be."""
+
+HUGE = 1e100
+"""Nothing is said of a slope that is off by more than so many times itself."""
 
 SMALLEST = 5e-324
 """No enclosure has to be narrower than what a float can be."""
@@ -131,6 +135,8 @@ class Orders:
         self.underflow = ""
         """Where a value on the way is less than they hold, and not 0; empty where none is."""
         self._work = Work(MOST_WORK)
+        self._asked: tuple[Callable[[Balls], Mapping[Key, Sequence[Any]]], int] | None = None
+        """What was asked for last."""
 
     # ----------------------------------------------------------------------------------------------- what is asked for
 
@@ -138,7 +144,7 @@ class Orders:
         """``J v`` of every output."""
 
         def compute(balls: Balls) -> dict[Key, list[Any]]:
-            values = self.taylor.values(_moved(balls, direction), self._work, literal=self._literal)
+            values = self._values(_moved(balls, direction))
             return {(name,): [tail(x) for x in self._entries(values, name)] for name in self.graph.outputs}
 
         def sympy(found: Mapping[Key, Sequence[Any]]) -> Iterable[tuple[Key, int, Any, Any]]:
@@ -160,7 +166,10 @@ class Orders:
             columns: dict[Key, list[list[Any]]] = {(y, x): [] for y in outputs for x in self.variables}
             for x in self.variables:
                 for entry in np.ndindex(graph.shape(x)):
-                    moved = self.taylor.series(values, graph.position(x), entry, self._work)
+                    if self._slack:
+                        moved = self._values(_moved(balls, {x: _unit(graph.shape(x), entry)}))
+                    else:
+                        moved = self.taylor.series(values, graph.position(x), entry, self._work)
                     for y in outputs:
                         columns[y, x].append([tail(number) for number in self._entries(moved, y)])
             return {key: _by_rows(found) for key, found in columns.items()}
@@ -234,8 +243,8 @@ class Orders:
         weights = self._weights()
         found: dict[str, list[Any]] = {}
         with precision(bits):
-            values = self.taylor.values(_moved(balls, direction), self._work, literal=self._literal)
-        every = self.slopes.at(values, weights, self._work) if self.slopes.is_possible else {}
+            values = self._values(_moved(balls, direction))
+        every = self.slopes.at(values, weights, self._work, self._slack) if self.slopes.is_possible else {}
         for name in self.variables:
             shape = self.graph.shape(name)
             slopes = every.get(self.graph.position(name), [arb(0)] * math.prod(shape))
@@ -251,8 +260,7 @@ class Orders:
         self, balls: Balls, direction: Direction, name: str, entry: tuple[int, ...], weights: Any
     ) -> tuple[Any, Any]:
         """The same of one entry by a pass of its own: all that is known of how numbers move together is used."""
-        moved = _moved(balls, direction, {name: _unit(self.graph.shape(name), entry)})
-        values = self.taylor.values(moved, self._work, literal=self._literal)
+        values = self._values(_moved(balls, direction, {name: _unit(self.graph.shape(name), entry)}))
         lost = any(g != 0 and not head(x).is_finite() for i, w in weights
                    for x, g in zip(entries_of(values[i]), entries_of(w), strict=True))  # fmt: skip
         if lost:
@@ -261,6 +269,15 @@ class Orders:
 
     def _weights(self) -> list[tuple[int, Any]]:
         return [(self.graph.position(name), _given(g)) for name, g in self.upstream.items()]
+
+    def _values(self, balls: Balls) -> list[Any]:
+        """The value of every node; where slopes are had from rounded values, each as good as that."""
+        values = self.taylor.values(balls, self._work, literal=self._literal)
+        for i in sorted({j for at in self._slack for j in (at, *self.taylor.order(at))}):
+            values[i] = self._call(i, [values[arg] for arg in self.graph.nodes[i].args])
+            if i in self._slack:
+                values[i] = _widened(values[i], self._slack[i])
+        return values
 
     def _entries(self, values: Sequence[Any], name: str) -> list[Any]:
         return entries_of(values[self.graph.position(name)])
@@ -336,6 +353,8 @@ class Orders:
 
     _wide: bool = False
     """Whether numbers are taken for no better than floats are."""
+    _slack: Mapping[int, Sequence[Any]] = EMPTY
+    """By node and entry what a slope may be off by that is had from the rounded value, as a factor."""
 
     def _literal(self, value: float) -> Any:
         """The ball of a literal: exact, or as far from it as the floats may be."""
@@ -355,6 +374,7 @@ class Orders:
         terms: int,
     ) -> list[Block]:
         """The numbers of every block, by as many bits as they need."""
+        self._asked = compute, terms
         try:
             rough = self._rough(compute, terms)
             allowed = {key: [2 * _radius(ball) for ball in balls] for key, balls in rough.items()}
@@ -415,6 +435,52 @@ class Orders:
                 return compute(self._start())
         finally:
             self._wide = False
+
+    def saved(self, key: Key, entry: int) -> float:
+        """What a right answer may be off by which has slopes from rounded values: it excuses digits that are lost."""
+        return _radius(self._as_saved[key][entry]) if key in self._as_saved else 0.0
+
+    @cached_property
+    def _as_saved(self) -> Mapping[Key, Sequence[Any]]:
+        assert self._asked is not None
+        compute, terms = self._asked
+        bits = round(-math.log2(self.unit))
+        try:
+            with precision(FIRST_BITS):
+                values = self.taylor.values(self._start(), None, literal=self._literal)
+            with precision(FIRST_BITS, SECOND_TERMS):
+                self._slack = {i: found for i in self.path() if (found := self._slack_of(i, values))}
+            self._wide = True
+            with precision(bits, terms):
+                return compute(self._start())
+        except OutOfWorkError:
+            return {}
+        finally:
+            self._wide, self._slack = False, EMPTY
+
+    def _adds_literal(self, at: int, operand: int) -> bool:
+        """Whether a node adds a literal to another one, or subtracts the one from the other, entry by entry."""
+        nodes = self.graph.nodes
+        is_sum = OPS[nodes[at].op].name in ("add", "subtract") and nodes[at].shape == nodes[operand].shape
+        return is_sum and any(nodes[i].kind == "constant" for i in nodes[at].args)
+
+    def _slack_of(self, at: int, values: Sequence[Any]) -> list[Any]:
+        """Factors for the entries of an elementwise node of one operand: ``1 - y**2`` for tanh moves with y.
+
+        Where a literal is added to the value, such as 1 to exp(x), it is known to a rounding of the sum.
+        """
+        nodes = self.graph.nodes
+        if not (OPS[nodes[at].op].elementwise and len(nodes[at].args) == 1):
+            return []
+        sums = [i for i in self.taylor.order(at) if at in nodes[i].args and self._adds_literal(i, at)]
+        factors = []
+        for k, x in enumerate(entries_of(values[nodes[at].args[0]])):
+            y = OPS[nodes[at].op].ball(flint.arb_series([x, 1]), **nodes[at].static)
+            size = max([abs(float(head(y).mid())), *(abs(float(entries_of(values[i])[k].mid())) for i in sums)])
+            slope, bend = tail(y), 2 * (y[2] if isinstance(y, flint.arb_series) else arb(0))
+            off = abs(self.unit * size * bend / slope**2) if slope != 0 and not slope.contains(0) else arb(0)
+            factors.append(arb(1, float(off.upper())) if off.is_finite() and off < HUGE else arb(1))
+        return factors
 
     def _exact(
         self,
@@ -574,6 +640,21 @@ def _without(value: Any, terms: Iterable[int]) -> Any:
         return flint.arb_series([arb(0) if k in terms else x[k] for k in range(SECOND_TERMS)])
 
     return np.frompyfunc(left, 1, 1)(value) if isinstance(value, np.ndarray) else left(value)
+
+
+def _widened(value: Any, factors: Sequence[Any]) -> Any:
+    """A value whose series have all but their heads times a factor by entry."""
+
+    def times(x: Any, factor: Any) -> Any:
+        if isinstance(x, arb):
+            return x
+        return flint.arb_series([x[0], *(x[k] * factor for k in range(1, x.prec))], x.prec)
+
+    if not isinstance(value, np.ndarray):
+        return times(value, factors[0])
+    array = np.empty(value.size, dtype=object)
+    array[:] = factors
+    return np.frompyfunc(times, 2, 1)(value, array.reshape(value.shape))
 
 
 def _with_last(value: Any, other: Any) -> Any:
