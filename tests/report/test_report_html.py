@@ -15,7 +15,7 @@ import pytest
 import sample_run
 
 from verify.errors import UsageError, printable
-from verify.records import METHODS, CaseResult, Run
+from verify.records import METHODS, CaseResult, Comparison, Run
 from verify.report.html import MOST_ROWS, PAGE_OF_CASE, PASSING_ROWS, array, number, pages, render
 from verify.report.html import write as write_html
 from verify.report.pages import write as write_pages
@@ -251,6 +251,18 @@ def test_an_index_links_to_a_page_for_each_case(run: Run) -> None:
         assert set() == {href.removeprefix("#") for href in links} - set(ids)
         assert f'content="{PAGE_OF_CASE}"' in text[:400]
         assert "<script" not in text
+
+
+def test_what_changed_since_an_earlier_run_is_told(run: Run) -> None:
+    """Newly failing, newly passing, slower: each a link where the case is still there; nothing where nobody asked."""
+    name = run.cases[0].name
+    changed = Comparison("old <run>.json", (name,), ("gone",), ((name, 0.5, 2.25),))
+    told = render(replace(run, compared=changed))
+    section = told[told.index('id="since"') : told.index('<section id="cases"')]
+    text = Page(section[section.index(">") + 1 :]).text
+    assert [] == [part for part in ("old <run>.json", name, "gone", "2.2 s, was 0.5 s") if part not in text]
+    assert 2 == section.count("<a href=")
+    assert 'id="since"' not in render(run)
 
 
 def test_an_index_stays_small() -> None:

@@ -62,7 +62,7 @@ MOST_ROWS = 100
 FAILING_ROWS, FEWEST_FAILING = 10_000, 20
 """Such rows of all cases; many share them, with at least so many each."""
 
-PASSING_ROWS = 6
+PASSING_ROWS = 4
 """Rows shown of a case that passes."""
 
 MOST_COLUMNS = 8
@@ -195,7 +195,9 @@ def _section(run: Run, key: str, link: str, case: CaseResult, prefix: str, share
         causes=found[:MOST_CAUSES],
         cause="" if case.passes else first_cause(replace(run, cases=(case,))),
         points=sorted(points, key=lambda point: not point.own)[:MOST_POINTS],
-        ids=distinct([prefix + word(variable.name) for variable in case.variables], {"failed", "cases", "judged", key}),
+        ids=distinct(
+            [prefix + word(variable.name) for variable in case.variables], {"failed", "cases", "judged", "since", key}
+        ),
         hidden_causes=len(found[MOST_CAUSES:]),
     )
 

@@ -99,15 +99,13 @@ def _grid(across: _Axis, up: _Axis) -> str:
     floor, left = HEIGHT - BOTTOM, LEFT
     lines, words = [], []
     for power in across.ticks():
-        lines.append(f"M{across.at(power):.1f} {floor}V{TOP}")
-        words.append(_word(across.at(power), floor + 16, "middle", _power(power)))
+        lines.append(f"M{across.at(power):.0f} {floor}V{TOP}")
+        words.append(_word(across.at(power), floor + 16, "m", _power(power)))
     for power in up.ticks():
-        lines.append(f"M{left} {up.at(power):.1f}H{WIDTH - RIGHT}")
-        words.append(_word(left - 6, up.at(power) + 4, "end", _power(power)))
-    words.append(_word((left + WIDTH - RIGHT) / 2, HEIGHT - 8, "middle", "step"))
-    words.append(
-        f'<text transform="translate(12 {(TOP + floor) / 2:.0f}) rotate(-90)" text-anchor="middle">error</text>'
-    )
+        lines.append(f"M{left} {up.at(power):.0f}H{WIDTH - RIGHT}")
+        words.append(_word(left - 6, up.at(power) + 4, "e", _power(power)))
+    words.append(_word((left + WIDTH - RIGHT) / 2, HEIGHT - 8, "m", "step"))
+    words.append(f'<text transform="translate(12 {(TOP + floor) / 2:.0f}) rotate(-90)" class="m">error</text>')
     return f'<path class="grid" d="{"".join(lines)}"/>{"".join(words)}'
 
 
@@ -116,18 +114,21 @@ def _power(power: int) -> str:
 
 
 def _word(x: float, y: float, anchor: str, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
+    return f'<text x="{x:.0f}" y="{y:.0f}" class="{anchor}">{text}</text>'
 
 
 def _line(kind: str, across: _Axis, up: _Axis, steps: Sequence[float], bounds: Sequence[float]) -> str:
-    """A bound, cut off at the edges of the area by a drawing inside the drawing."""
+    """A bound, cut off at the edges of the area by a drawing inside the drawing; what is far outside is left out."""
     places = [(across.place(h), up.place(bound)) for h, bound in zip(steps, bounds, strict=True)]
+    inside = [TOP <= y <= HEIGHT - BOTTOM for _, y in places]
+    near = [any(inside[max(i - 1, 0) : i + 2]) for i in range(len(inside))]
+    places = [place if shown else (math.nan, math.nan) for place, shown in zip(places, near, strict=True)]
     runs: list[list[str]] = [[]]
     for x, y in places:
         if math.isnan(y):
             runs.append([])
         else:
-            runs[-1].append(f"{x:.1f} {y:.1f}")
+            runs[-1].append(f"{x:.0f} {y:.0f}")
     path = "".join("M" + "L".join(run) for run in runs if len(run) > 1)
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     return (
@@ -138,10 +139,10 @@ def _line(kind: str, across: _Axis, up: _Axis, steps: Sequence[float], bounds: S
 
 def _best(across: _Axis, step: float) -> str:
     x = across.place(step)
-    return "" if not LEFT <= x <= WIDTH - RIGHT else f'<path class="best" d="M{x:.1f} {HEIGHT - BOTTOM}V{TOP}"/>'
+    return "" if not LEFT <= x <= WIDTH - RIGHT else f'<path class="best" d="M{x:.0f} {HEIGHT - BOTTOM}V{TOP}"/>'
 
 
 def _dots(kind: str, across: _Axis, up: _Axis, steps: Sequence[float], errors: Sequence[float]) -> str:
     places = [(across.place(h), up.place(error)) for h, error in zip(steps, errors, strict=True)]
-    path = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places if not math.isnan(y))
+    path = "".join(f"M{x:.0f} {y:.0f}h0" for x, y in places if not math.isnan(y))
     return f'<path class="{kind}" d="{path}"/>' if path else ""
