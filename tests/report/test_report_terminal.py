@@ -281,3 +281,12 @@ def test_the_last_line_counts() -> None:
     """Failing and unreadable cases are counted, one and several."""
     line = verdict_line(sample_run.run_of(sample_run.broken_case("a"), sample_run.staged_case("b", points=1)))
     assert "2 cases, 11 rows (11 PASS), 0 proved: 1 does not pass (1 could not be run) in 1.2 s, seed 20240607" == line
+
+
+def test_a_note_that_several_results_have_is_told_once() -> None:
+    """Points of one function that were looked at otherwise each have the same notes."""
+    cases = [CaseResult(f"f, part {i}", "", notes=("the same of both", f"of part {i}")) for i in range(2)]
+    stream = io.StringIO()
+    print_run(Run(cases=tuple(cases), seed=0, points=1), make_console(stream), notes=True)
+    told = [line for line in stream.getvalue().splitlines() if line.startswith("note: ")]
+    assert told == ["note: the same of both", "note: of part 0", "note: of part 1"]

@@ -112,8 +112,8 @@ def print_run(run: Run, console: Console, *, notes: bool = False) -> None:
     for case in run.cases:
         _print_whole_case(case, console)
         _print_survivors(case, console)
-        if notes and case.notes:
-            _print_notes(case, console)
+    if notes:  # what several results say is said once
+        _print_notes(dict.fromkeys(note for case in run.cases for note in case.notes), console)
     for line in comparison_lines(run.compared):
         _say(console, line, "")
     _say(console, verdict_line(run), _tone(run), all_of_it=True)
@@ -171,8 +171,7 @@ def print_case_passes(case_result: CaseResult, console: Console) -> None:
         console.print()
         _say(console, "closed forms, by SymPy", "bold", all_of_it=True)
         console.print(_forms_table(forms))
-    if case.notes:
-        _print_notes(case, console)
+    _print_notes(case.notes, console)
 
 
 def _print_survivors(case: CaseResult, console: Console) -> None:
@@ -186,8 +185,8 @@ def _print_survivors(case: CaseResult, console: Console) -> None:
         console.print()
 
 
-def _print_notes(case: CaseResult, console: Console) -> None:
-    for note in case.notes:
+def _print_notes(notes: Iterable[str], console: Console) -> None:
+    for note in notes:
         _say(console, f"note: {line_of(note)}", "")
 
 
