@@ -128,6 +128,11 @@ class GradientOracle:
 
         return self._judged(check_loss, loss, **arguments)
 
+    def by(self, check: Callable[..., Run], *given: Any, **options: Any) -> Run:
+        """Judges by another check of ``verify``, such as ``check_hessian``; raises WrongGradientError likewise."""
+        __tracebackhide__ = True
+        return self._judged(check, *given, **options)
+
     def _judged(self, judge: Callable[..., Run], *given: Any, **options: Any) -> Run:
         __tracebackhide__ = True
         from verify.errors import VerifyError, WrongGradientError

@@ -312,6 +312,23 @@ def test_square(gradient_oracle):
     judged(pytester, test).assert_outcomes(passed=1)
 
 
+def test_other_checks_are_fixtures_too(pytester: pytest.Pytester) -> None:
+    """By the check itself; what is wrong fails the test."""
+    test = """
+import verify
+
+def cube(x):
+    return x**3
+
+def test_right(gradient_oracle):
+    gradient_oracle.by(verify.check_hvp, lambda x, v: 6 * x * v, cube, at={"x": 2.0})
+
+def test_wrong(gradient_oracle):
+    gradient_oracle.by(verify.check_hvp, lambda x, v: 6.000006 * x * v, cube, at={"x": 2.0})
+"""
+    judged(pytester, test).assert_outcomes(passed=1, failed=1)
+
+
 def test_a_wrong_gradient_fails_as_a_case_does(pytester: pytest.Pytester) -> None:
     """The failure shows what a case file's would, and the test's own lines, but none of the plugin's."""
     pytester.mkdir("cases")

@@ -185,3 +185,62 @@ def test_check_jvp_takes_rules_of_frameworks_as_they_stand() -> None:
         assert run.ok is (off == 1)
         run = verify.check_hvp(lambda x, v, o=off: o * 6 * torch.mul(x, v), lambda x: torch.sum(x**3), at=at)
         assert run.ok is (off == 1)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch's own, in its forward mode
+@pytest.mark.parametrize("off", [1.0, LITTLE])
+def test_matrices_of_frameworks(off: float) -> None:
+    """J and H by PyTorch's and JAX's own functions, of their own functions and of NumPy's."""
+    jax = pytest.importorskip("jax")
+    torch = pytest.importorskip("torch")
+    import verify
+
+    at = {"x": np.array(X)}
+
+    def of_torch(x: Any) -> Any:
+        return torch.tanh(x) * x
+
+    def of_jax(x: Any) -> Any:
+        return jax.numpy.tanh(x) * x
+
+    def of_numpy(x: Any) -> Any:
+        return np.tanh(x) * x
+
+    for function in (of_torch, of_numpy):
+        jacobian = verify.check_jacobian(lambda x: off * torch.func.jacrev(of_torch)(x), function, at=at)
+        assert jacobian.ok is (off == 1)
+    for function in (of_jax, of_numpy):
+        jacobian = verify.check_jacobian(lambda x: off * jax.jacfwd(of_jax)(x), function, at=at)
+        assert jacobian.ok is (off == 1)
+    hessian = verify.check_hessian(
+        lambda x: off * torch.func.hessian(lambda z: of_torch(z).sum())(x), lambda x: of_torch(x).sum(), at=at
+    )
+    assert hessian.ok is (off == 1)
+    hessian = verify.check_hessian(
+        lambda x: off * jax.hessian(lambda z: of_jax(z).sum())(x), lambda x: of_jax(x).sum(), at=at
+    )
+    assert hessian.ok is (off == 1)
+
+
+@pytest.mark.parametrize("off", [1.0, LITTLE])
+def test_objectives_of_losses_of_frameworks(off: float) -> None:
+    """A loss of tensors, and one of JAX's arrays, need no twin in NumPy."""
+    jax = pytest.importorskip("jax")
+    torch = pytest.importorskip("torch")
+    import verify
+
+    labels = np.array([0.0, 1.0, 1.0])
+
+    def objective(preds: Any, labels: Any) -> Any:
+        p = 1 / (1 + np.exp(-preds))
+        return p - labels, off * p * (1 - p)
+
+    def of_torch(pred: Any, label: Any) -> Any:
+        return torch.nn.functional.softplus(pred) - label * pred
+
+    def of_jax(pred: Any, label: Any) -> Any:
+        return jax.nn.softplus(pred) - label * pred
+
+    for loss in (of_torch, of_jax):
+        run = verify.check_objective(objective, loss, at=np.array(X), labels=labels)
+        assert [v.passes for v in run.cases[0].variables] == [True, off == 1]

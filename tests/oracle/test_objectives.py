@@ -181,3 +181,23 @@ def test_an_answer_that_is_no_pair_is_a_finding() -> None:
     run = verify.check_objective(lambda pred, y: pred - y, squares, at=SCORES, labels=LABELS)
     assert not run.ok
     assert "a pair of arrays" in run.cases[0].findings[0].sentence
+
+
+def opaque(x: Any) -> Any:
+    """Nothing that a trace can read."""
+    return np.frombuffer(np.asarray(x).tobytes())
+
+
+@pytest.mark.parametrize("factor", [1.0, LITTLE])
+def test_what_cannot_be_traced_is_measured(factor: float) -> None:
+    """Objectives, and what SciPy is given, of a black box."""
+    run = verify.check_objective(
+        lambda pred, y: (np.exp(pred) - y, factor * np.exp(pred)),
+        lambda pred, y: np.exp(opaque(pred)) - y * opaque(pred),
+        at=SCORES[:2],
+        labels=LABELS[:2],
+    )
+    assert [v.passes for v in run.cases[0].variables] == [True, factor == 1]
+    assert any("nothing is proved" in note for note in run.cases[0].notes)
+    run = verify.check_scipy(lambda x: float(np.sum(opaque(x) ** 3)), [1.5], jac=lambda x: factor * 3 * x**2)
+    assert run.ok is (factor == 1)

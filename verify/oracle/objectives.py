@@ -125,12 +125,14 @@ def _in_order(function: Function, name: str) -> Function:
     first, second = ([*parameters, "", ""])[:2]
     is_swapped = _is_label(first) or (_is_prediction(second) and not _is_prediction(first))
 
-    def called(**given: Any) -> Any:
-        both = given[name], given["labels"]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([inspect.Parameter(n, kind) for n in (name, "labels")])
+
+    def called(*args: Any, **named: Any) -> Any:
+        both = signature.bind(*args, **named).args
         return function(*(both[::-1] if is_swapped else both))
 
-    both = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in (name, "labels")]
-    called.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    called.__signature__ = signature  # type: ignore[attr-defined]
     called.__name__ = name_of(function)
     called.__wrapped__ = function  # type: ignore[attr-defined]
     return called
