@@ -68,6 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _guarded(arguments: list[str]) -> int:
     """Runs the command that was asked for; what the user can mend is said in words."""
+    if getattr(sys.modules["verify"], "__version__", "") is not __version__:
+        mend = "pip uninstall verify, then pip install --force-reinstall verify-gradients (or this folder)"
+        print(f"verify: PyPI's package 'verify' has the same module name and took its place: {mend}", file=sys.stderr)
+        return BAD_INPUT
     args = _parse(arguments)
     args.command_line = arguments
     from verify.errors import VerifyError

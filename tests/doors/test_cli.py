@@ -142,6 +142,16 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
         verify("run")
 
 
+def test_another_package_of_the_same_name_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PyPI's `verify`, installed over this one, has a module `verify` of its own; the twin has the right one."""
+    assert verify("ops") == 0
+    monkeypatch.setattr(sys.modules["verify"], "__version__", "1.1.1")
+    assert verify("ops") == 2
+    assert "pip uninstall verify" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["run --points 4", "schema", "ops", "--help"])
 def test_a_pipe_that_is_closed_early(command: str) -> None:
     """`verify ops | head` ends quietly with the exit code of a closed pipe, or 0 where everything fitted into it."""

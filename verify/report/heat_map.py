@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MOST_SIDE = 64
 """Squares along a side; of a longer one as many entries share a square, which is that of the worst."""
 
+FEWEST = 3
+"""Entries of an array that has a map."""
+
 SMALLEST, LARGEST, WIDEST = 5, 22, 560
 """Sides of a square, and of the whole, in units of the drawing."""
 
@@ -26,7 +29,7 @@ DECADES = (1.0, 1e2, 1e6, math.inf)
 
 
 def heat_map(case: CaseResult, row: Row) -> Markup:
-    """The errors around a row that does not pass; empty where its variable has no other entries.
+    """The errors around a row that does not pass; empty where its variable has hardly any others.
 
     >>> heat_map(CaseResult("f", "f.yaml"), Row("f", "x", (), "gradient", 0, "f.yaml", 1))
     Markup('')
@@ -35,7 +38,7 @@ def heat_map(case: CaseResult, row: Row) -> Markup:
     from markupsafe import Markup
 
     own = [v for v in case.variables if (v.name, v.quantity) == (row.variable, row.quantity)]
-    if not own or math.prod(own[0].shape) < 2:
+    if not own or math.prod(own[0].shape) < FEWEST:
         return Markup("")
     variable = own[0]
     flat, fails = _shares(variable, row.point)
