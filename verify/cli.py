@@ -491,6 +491,35 @@ def _course(args: argparse.Namespace) -> int:
     return SOME_FAIL if counts[Status.FAIL] or failed else ALL_PASS
 
 
+# ----------------------------------------------------------------------------------------------------------- sweep
+
+
+def _add_sweep(parser: _Parser) -> None:
+    parser.add_argument("framework", metavar="FRAMEWORK", help="torch, jax or autograd")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only functions whose dotted name contains this")
+    parser.add_argument("--csv", metavar="FILE", help="write every wrong answer, the worst first")
+    parser.add_argument("--markdown", metavar="FILE", help="write what is printed: the worst answers of each function")
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    """Holds the slopes of a framework's elementwise functions against the truth."""
+    from verify.files import replacing
+    from verify.tools.sweep import as_csv, as_markdown, sweep
+
+    looked = []
+    for one in sweep(args.framework, args.only):
+        looked.append(one)
+        if sys.stderr.isatty():
+            print(f"\r{len(looked)} {one.call:<70.70}", end="", file=sys.stderr)
+    text = as_markdown(looked)
+    for target, written in ((args.csv, as_csv(looked)), (args.markdown, f"{text}\n")):
+        if target:
+            with replacing(target) as file:
+                file.write(written)
+    print(text)
+    return SOME_FAIL if any(one.faults for one in looked) else ALL_PASS
+
+
 # ------------------------------------------------------------------------------------------------------------ show
 
 
@@ -724,6 +753,7 @@ COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.
     "merge": ("join the reports of shards, of machines or of days", _add_merge, _merge),
     "check": ("judge a gradient that you wrote against a case, or against its function", _add_check, _check),
     "course": ("judge what a course's assignment asks for, by the names of its functions", _add_course, _course),
+    "sweep": ("hold the slopes of a framework's functions of numbers against the truth", _add_sweep, _sweep),
     "show": ("show the forward and backward pass of one case, stage by stage", _add_show, _show),
     "new": ("write a case file that runs and is explained", _add_new, _new),
     "emit": ("print the forward and backward pass of a case as plain NumPy", _add_emit, _emit),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.special
 
 from verify.methods.reverse import Reverse
@@ -189,6 +190,43 @@ LINES: dict[str, Idiom] = {
     "differences": (lambda x: np.gradient(x) + np.trapezoid(x**2), {"x": normal(5)}),
     "covariance": (lambda x: np.cov(x.T), {"x": normal(4, 2)}),
     "a sign and a logarithm": (lambda A: np.prod(np.linalg.slogdet(A)), {"A": normal(3, 3)}),
+    "entries in a row": (lambda x: x.flat[4] * sum(v * v for v in x.flat), {"x": normal(2, 3)}),
+    "SciPy's matrices": (
+        lambda A, b: (
+            scipy.linalg.cho_solve(scipy.linalg.cho_factor(A @ A.T + np.eye(3)), b)
+            + scipy.linalg.solve_triangular(A, b, lower=True)
+            + scipy.linalg.solve(A, b)
+        ),
+        {"A": normal(3, 3) + 3 * np.eye(3), "b": normal(3)},
+    ),
+    "least squares": (
+        lambda A, b: np.linalg.lstsq(A, b, rcond=None)[0] + np.linalg.pinv(A) @ b,
+        {"A": normal(4, 2), "b": normal(4)},
+    ),
+    "orthogonal columns": (lambda A: np.linalg.qr(A)[0] * np.asarray(np.linalg.qr(A)[1])[0, 1], {"A": normal(3, 2)}),
+    "correlations": (np.corrcoef, {"x": normal(2, 4)}),
+    "a grid": (lambda x: np.multiply(*np.meshgrid(x, x[:2])), {"x": normal(3)}),
+    "a part in order": (lambda x: np.partition(x, 1)[:2] ** 2, {"x": normal(4)}),
+    "by index": (lambda x: sum(v * (i + 2 * j) for (i, j), v in np.ndenumerate(x)), {"x": normal(2, 2)}),
+    "from an iterator": (lambda x: np.fromiter((v * v for v in x), dtype=float), {"x": normal(3)}),
+    "strides of one's own": (
+        lambda x: np.lib.stride_tricks.as_strided(x, (2, 3), (x.strides[0],) * 2).sum(axis=1) ** 2,
+        {"x": normal(4)},
+    ),
+    "the largest norm": (lambda x: np.linalg.norm(x, np.inf) * np.linalg.norm(x, 1), {"x": normal(3)}),
+    "a sum of some": (lambda x: np.sum(x**2, where=x > 0), {"x": normal(4)}),
+    "special functions": (
+        lambda x: (
+            scipy.special.digamma(x)
+            + scipy.special.polygamma(2, x)
+            + scipy.special.betaln(x, 2.0)
+            + scipy.special.i0(x)
+            + scipy.special.i1e(x)
+            + scipy.special.erfinv(x / 4)
+            + scipy.special.ndtri(x / 4)
+        ),
+        {"x": np.abs(normal(3)) + 0.3},
+    ),
     "a table of flags": (lambda x: x * (np.arange(4)[:, None] > np.arange(3)), {"x": normal(4, 3)}),
 }
 IDIOMS = FUNCTIONS | LINES

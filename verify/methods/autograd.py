@@ -105,6 +105,8 @@ def _forms(autograd: Any) -> Forms:
         "positive": lambda a: a,
         "sigmoid": special.expit,
         "softplus": lambda a: anp.logaddexp(a, 0),
+        "polygamma": lambda a, order: special.polygamma(int(order), a),
+        "i0": special.i0,
         "max": anp.maximum,
         "min": anp.minimum,
         "relu": lambda a: anp.maximum(a, 0),

@@ -88,6 +88,7 @@ def _forms(jax: Any) -> Forms:
         return a[tuple(np.array(part) if isinstance(part, tuple) else part for part in index)]
 
     own = {
+        "polygamma": lambda a, order: jax.scipy.special.polygamma(int(order), a),
         "max": jnp.maximum,
         "min": jnp.minimum,
         "index": index_of,

@@ -63,6 +63,8 @@ class Torch:
 WITHOUT = {
     "cbrt": "it has no real root of a negative number",
     "gamma": "it has its logarithm alone",
+    "digamma": "its slope, trigamma, has nine digits alone",
+    "polygamma": "its trigamma has nine digits alone",
 }
 """Ops that PyTorch has no function for -> why."""
 
@@ -151,6 +153,7 @@ def _forms(torch: Any) -> Forms:  # noqa: C901  (a few functions that turn NumPy
     own = {
         "power": torch.pow,
         "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)),
+        "i1": torch.special.i1,
         "max": torch.maximum,
         "min": torch.minimum,
         "sum": total,

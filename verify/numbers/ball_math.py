@@ -145,6 +145,42 @@ def by_slope(value: Callable[[arb], arb], slope: Callable[[Any], Number]) -> Cal
     return by_series(value, lambda a: (slope(a) * a.derivative()).integral())
 
 
+def by_own_slope(value: Callable[[arb], arb], slope: Callable[[Any], Number]) -> Callable[[Number], Number]:
+    """A value on balls, and a derivative in terms of the function itself: each integration makes one more term right.
+
+    >>> exp = by_own_slope(arb.exp, lambda y: y)
+    >>> [float(c) for c in exp(arb_series([0, 1]))]
+    [1.0, 1.0]
+    """
+
+    def integrated(a: Any) -> Number:
+        y = arb_series([value(a[0])], prec=a.prec)
+        for _ in range(a.prec - 1):
+            y = _with_value(value(a[0]), (slope(y) * a.derivative()).integral())  # type: ignore[assignment]
+        return y
+
+    return by_series(value, integrated)
+
+
+def by_derivatives(derivative: Callable[[int, arb], arb]) -> Callable[[Number], Number]:
+    """A function whose derivatives of any order are known on balls: its Taylor series, at the argument's own.
+
+    >>> sine = by_derivatives(lambda k, a: (a + k * arb.pi() / 2).sin())
+    >>> [round(float(c), 12) for c in sine(arb_series([0, 2]))]
+    [0.0, 2.0]
+    """
+
+    def composed(a: Any) -> Number:
+        step = _with_value(ZERO, a)
+        total, power = arb_series([derivative(0, a[0])], prec=a.prec), arb_series([1], prec=a.prec)
+        for k in range(1, a.prec):
+            power = power * step
+            total = total + power * (derivative(k, a[0]) / math.factorial(k))
+        return total
+
+    return by_series(lambda a: derivative(0, a), composed)
+
+
 def _with_value(value: arb, a: Any) -> Number:
     return arb_series([value, *(a[k] for k in range(1, a.prec))], prec=a.prec)
 

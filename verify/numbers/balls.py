@@ -396,6 +396,35 @@ def _psi(m: Any, a: Any, ra: Any) -> Any:
     return ra * zeta(2, _positive(a, ra)) * (1 + 2.0**-40)
 
 
+def _zeta(m: Any, s: Any, rs: Any, a: Any, ra: Any) -> Any:
+    from scipy.special import zeta  # Hurwitz's, which falls; its slope is -s zeta(s + 1, a)
+
+    return np.where(rs == 0, ra * s * zeta(s + 1, _positive(a, ra)) * (1 + 2.0**-40), np.nan)
+
+
+def _erfinv(m: Any, a: Any, ra: Any) -> Any:
+    from scipy.special import erfinv  # steepest at the end farthest from 0
+
+    end = np.abs(a) + ra
+    return np.where(end < 1, ra * 0.8863 * np.exp(erfinv(np.where(end < 1, end, 0.0)) ** 2), np.nan)
+
+
+def _i0(m: Any, a: Any, ra: Any) -> Any:
+    from scipy.special import i1
+
+    return ra * i1((np.abs(a) + ra) * GROW) * (1 + 2.0**-40)
+
+
+def _i1(m: Any, a: Any, ra: Any) -> Any:
+    from scipy.special import i0  # its slope is no more than that
+
+    return ra * i0((np.abs(a) + ra) * GROW) * (1 + 2.0**-40)
+
+
+def _iv(m: Any, order: Any, _: Any, a: Any, ra: Any) -> Any:
+    return _i1(m, a, ra)
+
+
 def _erfc(m: Any, a: Any, ra: Any) -> Any:
     # SciPy takes the exponential of a rounded square: its error grows with that.
     return _erf(m, a, ra) + np.where(a > 1, m * (a * a * 2.0**-51), 0.0)
@@ -490,6 +519,11 @@ FOREIGN_RULES: dict[str, Rule] = {
     "gamma": Rule(_gamma, LIBRARY),
     "gammaln": Rule(_gammaln, LIBRARY),
     "psi": Rule(_psi, LIBRARY),
+    "_zeta": Rule(_zeta, LIBRARY, underflows=True),
+    "erfinv": Rule(_erfinv, LIBRARY, underflows=True),
+    "i0": Rule(_i0, LIBRARY),
+    "i1": Rule(_i1, LIBRARY, underflows=True),
+    "iv": Rule(_iv, LIBRARY, underflows=True),
 }
 """The same by name, for ufuncs of SciPy's: importing it would cost more than a run of most cases."""
 

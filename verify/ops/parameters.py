@@ -86,6 +86,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "size": _some_whole("a whole number from 1 on", 1),
     "subscripts": Parameter('a text such as "ij,jk->ik"', lambda value: isinstance(value, str)),
     "index": Parameter("whole numbers, slices, or lists of whole numbers or flags", _is_index),
+    "order": Parameter("a whole number from 1 to 20", lambda value: _is_number(value) and value in range(1, 21)),
     "exponent": _NUMBER,
     "slope": _NUMBER,
     "alpha": _NUMBER,

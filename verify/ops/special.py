@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import sympy
 from flint import arb
 
-from verify.numbers.ball_math import by_series, inside
-from verify.ops.code import entrywise
-from verify.ops.row import POSITIVE, Op
+from verify.numbers.ball_math import by_derivatives, by_own_slope, by_series, inside
+from verify.ops.code import Entrywise, entrywise
+from verify.ops.row import POSITIVE, Interval, Op
+from verify.ops.trials import entry_by_entry
 
 
 def _erf(a: Any) -> Any:
@@ -42,6 +44,61 @@ def _digamma(a: Any) -> Any:
     from scipy.special import psi
 
     return psi(a)
+
+
+def _polygamma(a: Any, order: float) -> Any:
+    from scipy.special import zeta
+
+    return (1.0 if int(order) % 2 else -1.0) * math.factorial(int(order)) * zeta(order + 1.0, a)
+
+
+def _polygamma_code(params: Mapping[str, Any]) -> Entrywise:
+    order = int(params["order"])
+    return entrywise(f"special.polygamma({order}, {{A}})", f"special.polygamma({order + 1}, {{A}})")
+
+
+def _erfinv(a: Any) -> Any:
+    from scipy.special import erfinv
+
+    return erfinv(a)
+
+
+def _i0(a: Any) -> Any:
+    from scipy.special import i0
+
+    return i0(a)
+
+
+def _i1(a: Any) -> Any:
+    from scipy.special import i1
+
+    return i1(a)
+
+
+def _i1_vjp(g: Any, y: Any, a: Any) -> Any:
+    """The mean of both neighbours."""
+    from scipy.special import iv
+
+    size = np.abs(a)
+    second = np.where(size > 1e-8, iv(2.0, np.where(size > 1e-8, a, 1.0)), a * a / 8.0)  # SciPy's is NaN at 1e-324
+    return g * (_i0(a) + second) * 0.5
+
+
+def _polygamma_of(order: int, a: arb) -> Any:
+    """The derivatives of the logarithm of gamma, by Hurwitz's zeta."""
+    if order == 0:
+        return a.digamma()
+    return (-1) ** (order + 1) * math.factorial(order) * arb(order + 1).zeta(a)
+
+
+def _bessel_i_of(order: int, a: arb) -> Any:
+    return a.bessel_i(arb(order))
+
+
+def _slopes_of_bessel_i(order: int, k: int, a: arb) -> Any:
+    """Its k-th derivative: each is the mean of both neighbours."""
+    terms = (math.comb(k, j) * _bessel_i_of(abs(order - k + 2 * j), a) for j in range(k + 1))
+    return sum(terms, arb(0)) / 2**k
 
 
 def _lgamma(a: Any) -> Any:
@@ -90,6 +147,31 @@ ROWS = (
        forward=_lgamma, vjps=(lambda g, y, a: g * _digamma(a),),
        exact=mpmath.loggamma, sympy=sympy.loggamma, ball=inside(0.0, math.inf, lambda a: a.lgamma()),
        code=entrywise("special.gammaln({A})", "special.digamma({A})")),
+    Op("digamma", example="digamma(u)", domain=(POSITIVE,), ulps=16.0, reach=(1e4, 1e4),
+       forward=_digamma, vjps=(lambda g, y, a: g * _polygamma(a, 1),),
+       exact=mpmath.digamma, sympy=sympy.digamma,
+       ball=inside(0.0, math.inf, by_derivatives(_polygamma_of)),
+       code=entrywise("special.digamma({A})", "special.polygamma(1, {A})")),
+    Op("polygamma", spelling="polygamma(a, order)", example="polygamma(u, 1)", domain=(POSITIVE,), ulps=16.0,
+       reach=(1e4, 1e4), params=("order",), numbers={"order": None},
+       trials=entry_by_entry(1, [{"order": 1}, {"order": 2}]),
+       forward=_polygamma, vjps=(lambda g, y, a, order: g * _polygamma(a, order + 1),),
+       exact=lambda a, order: mpmath.psi(int(order), a), sympy=lambda a, order: sympy.polygamma(int(order), a),
+       ball=lambda a, order: inside(0.0, math.inf, by_derivatives(lambda k, x: _polygamma_of(int(order) + k, x)))(a),
+       code=_polygamma_code),
+    Op("erfinv", example="erfinv(u / 2)", domain=(Interval(-1.0, 1.0, low_open=True, high_open=True),), ulps=8.0,
+       reach=(0.999, 0.99), forward=_erfinv, vjps=(lambda g, y, a: g * (math.sqrt(math.pi) / 2.0 * np.exp(y * y)),),
+       exact=mpmath.erfinv, sympy=sympy.erfinv,
+       ball=inside(-1.0, 1.0, by_own_slope(arb.erfinv, lambda y: (y * y).exp() * arb.pi().sqrt() / 2)),
+       code=entrywise("special.erfinv({A})", "np.pi**0.5 / 2 * np.exp({y}**2)")),
+    Op("i0", example="i0(u)", ulps=8.0, reach=(600.0, 60.0), forward=_i0, vjps=(lambda g, y, a: g * _i1(a),),
+       exact=lambda a: mpmath.besseli(0, a), sympy=lambda a: sympy.besseli(0, a),
+       ball=by_derivatives(lambda k, a: _slopes_of_bessel_i(0, k, a)),
+       code=entrywise("special.i0({A})", "special.i1({A})")),
+    Op("i1", example="i1(u)", ulps=8.0, reach=(600.0, 60.0), forward=_i1, vjps=(_i1_vjp,),
+       exact=lambda a: mpmath.besseli(1, a), sympy=lambda a: sympy.besseli(1, a),
+       ball=by_derivatives(lambda k, a: _slopes_of_bessel_i(1, k, a)),
+       code=entrywise("special.i1({A})", "(special.i0({A}) + special.iv(2, {A})) / 2")),
 )  # fmt: skip
 
 HELPERS = {

@@ -17,7 +17,7 @@ from verify.ops import Shape
 from verify.programs import values as v
 from verify.programs.values import Value, apply, axes_of, elementwise, is_known
 from verify.programs.windows import convolution, padded, transposed_convolution, windows
-from verify.tracing.composed import softmax
+from verify.tracing.composed import polygamma, softmax
 from verify.tracing.untraced import unmapped
 
 Rule = Callable[..., Value]
@@ -367,6 +367,7 @@ RULES: Mapping[str, Rule] = {
     "div": _divided,
     "pow": _power,
     "rsqrt": lambda x: np.reciprocal(np.sqrt(x)),
+    "polygamma": polygamma,
     "silu": lambda x: x * apply("sigmoid", x),
     "gelu": _gelu,
     "elu": _elu,

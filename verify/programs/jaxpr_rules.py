@@ -17,6 +17,7 @@ from verify.ops import Shape
 from verify.programs import values as v
 from verify.programs.values import Value, apply, elementwise, is_known
 from verify.programs.windows import convolution, padded, windows
+from verify.tracing.composed import polygamma
 from verify.tracing.conditions import Condition
 from verify.tracing.numpy_rules import frozen
 from verify.tracing.traced import recorder_of
@@ -207,6 +208,7 @@ RULES: Mapping[str, Rule] = {
     "min": partial(_extreme, "minimum", np.inf),
     "pow": _power,
     "integer_pow": _integer_power,
+    "polygamma": lambda x, _, shape: v.fit(polygamma(*x), shape),
     "rsqrt": lambda x, _, __: np.reciprocal(np.sqrt(x[0])),
     "rem": _remainder,
     "clamp": lambda x, _, shape: v.fit(np.minimum(np.maximum(x[1], x[0]), x[2]), shape),

@@ -45,6 +45,12 @@ def _polygamma(order: Any, x: Any) -> Any:
     return psi(x) if np.all(order == 0) else polygamma(order, x)
 
 
+def _bessel_i(order: Any, x: Any) -> Any:
+    from scipy.special import iv
+
+    return iv(order, x)
+
+
 def _greatest(*xs: Any) -> Any:
     return reduce(np.maximum, xs)
 
@@ -91,6 +97,7 @@ _BY_NAME: tuple[Op, ...] = tuple(
 FLOAT_FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
     **{row.sympy: row.forward for row in _BY_NAME},
     sympy.polygamma: _polygamma,
+    sympy.besseli: _bessel_i,
     sympy_forms.where: _where,
     sympy_forms.where_or_equal: _where_or_equal,
     sympy.Abs: np.abs,
@@ -120,12 +127,16 @@ def _ball_sign(x: flint.arb) -> flint.arb:
 
 
 def _ball_polygamma(order: flint.arb, x: flint.arb) -> flint.arb:
-    return x.digamma() if order == 0 else flint.arb.nan()
+    """By Hurwitz's zeta, as far as the argument is positive."""
+    if order == 0 or not x > 0:
+        return x.digamma() if order == 0 else flint.arb.nan()
+    return (order + 1).zeta(x) * (order + 1).gamma() * (-1 if int(float(order)) % 2 == 0 else 1)
 
 
 BALL_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     **{row.forward: row.ball for row in _BY_NAME},
     _polygamma: _ball_polygamma,
+    _bessel_i: lambda order, x: x.bessel_i(order),
     np.sqrt: flint.arb.sqrt,
     np.abs: abs,
     _greatest: lambda *xs: reduce(flint.arb.max, xs),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.ops import OPS
 from verify.tracing.conditions import Condition, as_index
 from verify.tracing.excluded import finite_part, has_infinite, infinite
 from verify.tracing.traced import is_traced, recorder_of, static
@@ -28,6 +29,8 @@ def row(op: str, *operands: Any, **params: Any) -> Any:
     >>> row("softplus", recorder.input("x", np.ones(2)))
     Tracer(softplus, shape=(2,))
     """
+    if not any(map(is_traced, operands)):  # beside a traced one, as the 2 of betaln(x, 2)
+        return OPS[op].forward(*map(np.asarray, operands), **params)
     return recorder_of(*operands).apply(op, operands, params)
 
 
@@ -202,6 +205,104 @@ def _cov(m: Any, *, rowvar: bool = True, ddof: int = 1, **_: Any) -> Any:
     return np.squeeze(centred @ np.transpose(centred) / (rows.shape[1] - ddof))
 
 
+def _corrcoef(x: Any, *, rowvar: bool = True) -> Any:
+    found = _cov(x, rowvar=rowvar)
+    length = np.sqrt(np.diag(found))
+    return found / length[:, None] / length[None, :]
+
+
+def _pinv(a: Any, *_: Any, **__: Any) -> Any:
+    """Of a matrix of full rank; of another it has other values, and the trace is refused."""
+    flipped = np.swapaxes(a, -1, -2)
+    if a.shape[-1] == a.shape[-2]:
+        return np.linalg.inv(a)
+    is_tall = a.shape[-2] > a.shape[-1]
+    return np.linalg.inv(flipped @ a) @ flipped if is_tall else flipped @ np.linalg.inv(a @ flipped)
+
+
+def _qr(a: Any, mode: str = "reduced") -> Any:
+    """Of a matrix with no more columns than rows, by the factor of its square; signs are those of the traced point."""
+    if mode not in {"reduced", "r"}:
+        raise TypeError(f"mode={mode!r}")
+    signs = np.sign(np.diag(np.linalg.qr(np.asarray(recorder_of(a).number(a)), mode="r")))
+    upper = np.transpose(np.linalg.cholesky(np.transpose(a) @ a)) * signs[:, None]
+    return upper if mode == "r" else (a @ np.linalg.inv(upper), upper)
+
+
+def _as_strided(x: Any, shape: Any = None, strides: Any = None, **_: Any) -> Any:
+    places = np.arange(x.size).reshape(x.shape)
+    return np.ravel(x)[np.array(np.lib.stride_tricks.as_strided(places, shape, strides))]
+
+
+def _meshgrid(*xi: Any, indexing: str = "xy", **_: Any) -> tuple[Any, ...]:
+    shape = tuple(np.size(x) for x in xi)
+    wide = [
+        np.broadcast_to(np.reshape(x, tuple(n if i == axis else 1 for i, n in enumerate(shape))), shape)
+        for axis, x in enumerate(xi)
+    ]
+    return tuple(np.swapaxes(x, 0, 1) for x in wide) if indexing == "xy" and len(xi) > 1 else tuple(wide)
+
+
+def _partition(a: Any, kth: Any, axis: int = -1, **_: Any) -> Any:
+    """By the order at the traced point."""
+    return np.take_along_axis(a, np.argpartition(a, kth, axis=axis), axis=axis)
+
+
+def _solve_triangular(
+    a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False, **_: Any
+) -> Any:
+    """SciPy's: one triangle of the matrix is read."""
+    whole = np.tril(a, -1 if unit_diagonal else 0) if lower else np.triu(a, 1 if unit_diagonal else 0)
+    whole = whole + np.eye(a.shape[-1]) if unit_diagonal else whole
+    return np.linalg.solve(np.transpose(whole) if trans in {1, "T", 2, "C"} else whole, b)
+
+
+def _cholesky(a: Any, lower: bool = False, **_: Any) -> Any:
+    """SciPy's, which is the upper one."""
+    factor = np.linalg.cholesky(a)
+    return factor if lower else np.transpose(factor)
+
+
+def _cho_solve(c_and_lower: Any, b: Any, **_: Any) -> Any:
+    factor, lower = c_and_lower
+    first, second = (0, 1) if lower else (1, 0)
+    half = _solve_triangular(factor, b, first, lower)
+    return _solve_triangular(factor, half, second, lower)
+
+
+def polygamma(n: Any, x: Any) -> Any:
+    """Derivatives of the logarithm of gamma, of an order that is one number.
+
+    >>> from verify.tracing.recorder import Recorder
+    >>> recorder = Recorder(polygamma.__code__, "", np.dtype(float))
+    >>> polygamma(1, recorder.input("x", np.ones(2))), polygamma(0, recorder.input("y", np.ones(2)))
+    (Tracer(polygamma, shape=(2,)), Tracer(digamma, shape=(2,)))
+    """
+    orders = np.unique(np.asarray(n))
+    if orders.size != 1:
+        raise TypeError("several orders")
+    order = float(orders[0])
+    return row("polygamma", x, order=order) if order else row("digamma", x)
+
+
+OF_SCIPY: Mapping[str, Callable[..., Any]] = {
+    "softmax": lambda x, axis=None: softmax("softmax", x, axis),
+    "log_softmax": lambda x, axis=None: softmax("log_softmax", x, axis),
+    "logsumexp": lambda a, axis=None, keepdims=False: softmax("logsumexp", a, axis, keepdims=keepdims),
+    "solve": lambda a, b, **_: np.linalg.solve(a, b),
+    "inv": lambda a, **_: np.linalg.inv(a),
+    "det": lambda a, **_: np.linalg.det(a),
+    "norm": np.linalg.norm,
+    "pinv": lambda a, **_: np.linalg.pinv(a),
+    "cholesky": _cholesky,
+    "cho_factor": lambda a, lower=False, **_: (_cholesky(a, lower), lower),
+    "cho_solve": _cho_solve,
+    "solve_triangular": _solve_triangular,
+    "polygamma": polygamma,
+}
+"""Functions of scipy.special and scipy.linalg that are no ufuncs."""
+
+
 def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
     places = np.take_along_axis(np.arange(arr.size).reshape(arr.shape), as_index(indices), axis=axis)
     arr[np.unravel_index(places, arr.shape)] = values
@@ -353,6 +454,11 @@ def _moved(function: Callable[..., Any]) -> Callable[..., Any]:
     return rule
 
 
+def _sum(a: Any, axis: Any = None, *_: Any, keepdims: bool = False, where: Any = True, **__: Any) -> Any:
+    a = a if where is True else np.where(where, a, 0.0)
+    return recorder_of(a).apply("sum", [a], {"axis": static(axis), "keepdims": keepdims})
+
+
 BEFORE_ROWS: Mapping[str, Callable[..., Any]] = {
     "dot": _dot,
     "where": _where,
@@ -363,6 +469,7 @@ BEFORE_ROWS: Mapping[str, Callable[..., Any]] = {
     "permute_dims": _transpose,
     "norm": _norm,
     "pad": _padded,
+    "sum": _sum,
 }
 """Functions with rules of their own even where they have a row: they take more forms than it does."""
 
@@ -384,6 +491,15 @@ COMPOSED_UFUNCS: Mapping[str, Callable[..., Any]] = {
     "log_expit": lambda a: -row("softplus", -a),
     "entr": lambda a: -a * np.log(a),
     "rel_entr": lambda a, b: a * (np.log(a) - np.log(b)),
+    "i0e": lambda a: np.exp(-np.abs(a)) * row("i0", a),
+    "i1e": lambda a: np.exp(-np.abs(a)) * row("i1", a),
+    "bessel_i0e": lambda a: np.exp(-np.abs(a)) * row("i0", a),
+    "bessel_i1e": lambda a: np.exp(-np.abs(a)) * row("i1", a),
+    "erfcx": lambda a: np.exp(a * a) * row("erfc", a),
+    "betaln": lambda a, b: row("lgamma", a) + row("lgamma", b) - row("lgamma", a + b),
+    "beta": lambda a, b: np.exp(row("lgamma", a) + row("lgamma", b) - row("lgamma", a + b)),
+    "ndtri": lambda a: math.sqrt(2.0) * row("erfinv", 2.0 * a - 1.0),
+    "log_ndtr": lambda a: np.log(0.5 * row("erfc", -a / math.sqrt(2.0))),
     "ndtr": lambda a: 0.5 * row("erfc", -a / math.sqrt(2.0)),
     "vecdot": lambda a, b: np.sum(a * b, axis=-1),
 }
@@ -409,6 +525,13 @@ COMPOSED: Mapping[str, Callable[..., Any]] = {
     "correlate": lambda a, v, mode="valid": _convolve(a, v[::-1], mode),
     "interp": _interp,
     "cov": _cov,
+    "corrcoef": _corrcoef,
+    "pinv": _pinv,
+    "lstsq": lambda a, b, *_, **__: (np.linalg.pinv(a) @ b, None, None, None),
+    "meshgrid": _meshgrid,
+    "partition": _partition,
+    "qr": _qr,
+    "as_strided": _as_strided,
     "kron": _kron,
     "cross": _cross,
     "slogdet": _slogdet,

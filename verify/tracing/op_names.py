@@ -15,8 +15,8 @@ ALIASES: Mapping[str, str] = {
     "add_any": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "true_divide": "divide", "neg": "negative",
     "conjugate": "positive", "pow": "power", "float_power": "power", "asin": "arcsin", "acos": "arccos",
     "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
-    "expit": "sigmoid", "logistic": "sigmoid", "gammaln": "lgamma", "psi": "digamma", "inv": "inverse",
-    "permute_dims": "transpose", "concat": "concatenate",
+    "expit": "sigmoid", "logistic": "sigmoid", "gammaln": "lgamma", "psi": "digamma", "erf_inv": "erfinv",
+    "inv": "inverse",    "permute_dims": "transpose", "concat": "concatenate",
 }  # fmt: skip
 """A function -> the row that it is."""
 

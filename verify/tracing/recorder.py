@@ -503,7 +503,9 @@ class Recorder:
         if is_apart and name in numpy_rules.RESHAPING:
             return cast("Tracer", first).moved(function, args[1:], kwargs)
         if has_traced([*args, *kwargs.values()]):
-            is_cut = name not in (*numpy_rules.FROZEN, *numpy_rules.PLAIN) and excluded.has_infinite(*_arrays(args))
+            is_cut = name not in (*numpy_rules.FROZEN, *numpy_rules.PLAIN, "norm") and excluded.has_infinite(
+                *_arrays(args)
+            )
             if is_cut:
                 return excluded.function(self, function, args, kwargs)
             return numpy_rules.function(self, function, args, kwargs)

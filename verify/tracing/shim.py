@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from verify.tracing.code_objects import codes_of
-from verify.tracing.composed import softmax
+from verify.tracing.composed import COMPOSED, OF_SCIPY
 from verify.tracing.places import global_names, is_library, is_users
 from verify.tracing.recorder import Recorder
 from verify.tracing.tracer import Tracer, has_traced
@@ -34,7 +34,7 @@ CONVERSIONS = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortran
 
 TAKES_LISTS = frozenset({
     "stack", "concatenate", "concat", "vstack", "hstack", "dstack", "column_stack", "row_stack", "block", "select",
-    "multi_dot", "choose", "broadcast_arrays", "einsum", "piecewise",
+    "multi_dot", "choose", "broadcast_arrays", "einsum", "piecewise", "cho_solve",
 })  # fmt: skip
 """Functions to which a list of arrays is no array."""
 
@@ -99,6 +99,8 @@ class Shim:
         )
         if value is np.vectorize:
             return self._vectorize
+        if value is np.ndenumerate:
+            return lambda array: ((index, array[index]) for index in np.ndindex(np.shape(array)))
         maker = next((maker for kind, maker in makers if isinstance(value, kind)), self._compiled)
         return maker(value)
 
@@ -116,8 +118,8 @@ class Shim:
             return self._math(value, name)
         if module.split(".")[0] == "numpy":
             return self._library_function(value, name)
-        is_known = module.startswith("scipy.special") and name in _SCIPY
-        return self._with_lists(value, _SCIPY[name]) if is_known else value
+        is_known = module.startswith(("scipy.special", "scipy.linalg")) and name in OF_SCIPY
+        return self._with_lists(value, OF_SCIPY[name]) if is_known else value
 
     # ------------------------------------------------------------------------------------------------ the user's own
 
@@ -209,8 +211,12 @@ class Shim:
         return imported
 
     def _library_function(self, function: Any, name: str) -> Any:
+        if name == "fromiter":
+            return lambda items, *args, **kwargs: self.twin(np.array)(list(items), *args[:1], **kwargs)
         if name in CONSTRUCTORS:
             return self._constructor(function, name)
+        if name == "as_strided":  # NumPy hands it to no array of another kind
+            return self._with_lists(function, COMPOSED[name])
         return self._with_lists(function, function) if name not in TAKES_LISTS else function
 
     def _with_lists(self, function: Callable[..., Any], stand_in: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,8 +227,9 @@ class Shim:
             if not has_traced([*args, *kwargs.values()]):
                 return function(*args, **kwargs)
             put = self.recorder.put_together
+            takes = function.__name__ not in TAKES_LISTS
             return stand_in(
-                *(put(a) if isinstance(a, list | tuple) else a for a in args),
+                *(put(a) if takes and isinstance(a, list | tuple) else a for a in args),
                 **{name: put(a) if isinstance(a, list) and has_traced(a) else a for name, a in kwargs.items()},
             )
 
@@ -302,15 +309,8 @@ class Shim:
 
 _OWN_BUILTINS = (max, min)
 
-_MODULES = ("math", "scipy", "scipy.special")
+_MODULES = ("math", "scipy", "scipy.special", "scipy.linalg")
 """Libraries of which some functions have twins, beside NumPy."""
-
-_SCIPY: Mapping[str, Callable[..., Any]] = {
-    "softmax": lambda x, axis=None: softmax("softmax", x, axis),
-    "log_softmax": lambda x, axis=None: softmax("log_softmax", x, axis),
-    "logsumexp": lambda a, axis=None, keepdims=False: softmax("logsumexp", a, axis, keepdims=keepdims),
-}  # fmt: skip
-"""Functions of scipy.special that are no ufuncs and have a row."""
 
 
 class _Twin(type):

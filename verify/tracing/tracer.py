@@ -257,9 +257,18 @@ class Tracer(NDArrayOperatorsMixin):
         self[...] = value
 
     @property
-    def flat(self) -> Iterator[Any]:
+    def strides(self) -> tuple[int, ...]:
+        """Those of an array of its own memory, in order."""
+        return np.empty(self.shape).strides
+
+    @property
+    def flat(self) -> Flat:
         """The entries one by one."""
-        return iter(np.ravel(self))
+        return Flat(self)
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        self.flat[:] = value
 
     def sort(self, axis: int = -1) -> None:
         """In place."""
@@ -377,3 +386,23 @@ def has_traced(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(has_traced(item) for item in value)
     return isinstance(value, Condition | Masked) or (type(value) is Tracer and not value.is_known)
+
+
+class Flat:
+    """The entries of a tracer in a row, to be read and to be written into."""
+
+    def __init__(self, array: Tracer) -> None:
+        self._array = array
+        self._places = np.arange(array.size)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(np.ravel(self._array))
+
+    def __len__(self) -> int:
+        return self._array.size
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.ravel(self._array)[as_index(index)]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._array[np.unravel_index(self._places[as_index(index)], self._array.shape)] = value
