@@ -149,8 +149,8 @@ def by_own_slope(value: Callable[[arb], arb], slope: Callable[[Any], Number]) ->
     """A value on balls, and a derivative in terms of the function itself: each integration makes one more term right.
 
     >>> exp = by_own_slope(arb.exp, lambda y: y)
-    >>> [float(c) for c in exp(arb_series([0, 1]))]
-    [1.0, 1.0]
+    >>> [float(c) for c in exp(arb_series([0, 1]))][:3]
+    [1.0, 1.0, 0.5]
     """
 
     def integrated(a: Any) -> Number:
@@ -166,7 +166,7 @@ def by_derivatives(derivative: Callable[[int, arb], arb]) -> Callable[[Number], 
     """A function whose derivatives of any order are known on balls: its Taylor series, at the argument's own.
 
     >>> sine = by_derivatives(lambda k, a: (a + k * arb.pi() / 2).sin())
-    >>> [round(float(c), 12) for c in sine(arb_series([0, 2]))]
+    >>> [round(float(c), 12) for c in sine(arb_series([0, 2]))][:2]
     [0.0, 2.0]
     """
 

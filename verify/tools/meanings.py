@@ -137,8 +137,8 @@ def meaning_of(name: str) -> Meaning | None:
 def slope(value: Callable[[Any], Any], x: float) -> Any:
     """The derivative at a float, to some ten digits more than it has; NaN where there is none, as at poles and kinks.
 
-    >>> float(slope(mp.tanh, 0.5)), float(slope(mp.log, 1e-300)), float(slope(mp.log, -1.0)), float(slope(abs, 0.0))
-    (0.7864477329659274, 1e+300, nan, nan)
+    >>> float(slope(mp.tanh, 0.5)), float(slope(mp.log, 2.0**-900)) == 2.0**900, float(slope(abs, 0.0))
+    (0.7864477329659274, True, nan)
     """
     beyond = int(max(mp.log10(abs(x)), 0)) if x else 0  # features of a function do not grow with its argument
     for digits in (FEW_DIGITS + beyond, MANY_DIGITS):

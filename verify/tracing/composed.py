@@ -45,7 +45,8 @@ def softmax(op: str, x: Any, axis: Any, *, keepdims: bool = False) -> Any:
             return np.reshape(row(op, np.ravel(x), axis=0), x.shape)
         return row(op, x, axis=axis, **({"keepdims": keepdims} if op == "logsumexp" else {}))
     out = infinite(x)
-    if op == "softmax" and np.all(np.any(~out, axis=axis)) and np.all(np.asarray(recorder_of(x).number(x))[out] < 0):
+    kept_rows = is_traced(x) and op == "softmax" and np.all(np.any(~out, axis=axis))
+    if kept_rows and np.all(np.asarray(recorder_of(x).number(x))[out] < 0):
         # Rows of as many lengths as there are would each be a node of their own.
         kept = recorder_of(x).masked(out, np.full(x.shape, LEFT_OUT), finite_part(recorder_of(x), x))
         return row(op, kept, axis=axis) if axis is not None else softmax(op, kept, axis)

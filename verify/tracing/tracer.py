@@ -268,6 +268,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     @flat.setter
     def flat(self, value: Any) -> None:
+        """Writes all of them."""
         self.flat[:] = value
 
     def sort(self, axis: int = -1) -> None:
@@ -389,7 +390,15 @@ def has_traced(value: Any) -> bool:
 
 
 class Flat:
-    """The entries of a tracer in a row, to be read and to be written into."""
+    """The entries of a tracer in a row, to be read and to be written into.
+
+    >>> from verify.tracing.recorder import Recorder
+    >>> recorder = Recorder(Flat.__iter__.__code__, "", np.dtype(float))
+    >>> x = recorder.fresh(np.zeros((2, 2)))
+    >>> x.flat[1:] = recorder.input("y", np.ones(3))
+    >>> recorder.number(x).tolist(), len(x.flat)
+    ([[0.0, 1.0], [1.0, 1.0]], 4)
+    """
 
     def __init__(self, array: Tracer) -> None:
         self._array = array
