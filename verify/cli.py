@@ -10,7 +10,8 @@ import argparse
 import os
 import sys
 
-from verify.options import RUN_OPTIONS, SCORE_OPTIONS, add_run_options, check_arguments, positive_count, settings
+from verify.options import RUN_OPTIONS, SCORE_OPTIONS, add_run_options, check_arguments, job_count, settings
+from verify.parsing import Parser, completion, configure, near
 from verify.report.formats import (
     FORMATS,
     all_files,
@@ -27,7 +28,7 @@ TYPE_CHECKING = False  # typing itself would slow 'verify --help' down; checkers
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Any, NoReturn
+    from typing import Any
 
     from verify.records import CaseResult, Run
     from verify.report.baseline import Baseline
@@ -92,68 +93,74 @@ def _guarded(arguments: list[str]) -> int:
 # ------------------------------------------------------------------------------------------------- the command line
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that remembers its options, so that a misspelt one can be answered with the nearest."""
-
-    def __init__(self, **keywords: Any) -> None:
-        self.flags: list[str] = []
-        super().__init__(**keywords, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        """The same message, with what a terminal would obey escaped: it quotes the command line."""
-        from verify.errors import printable
-
-        super().error(printable(message))
-
-    def add_argument(self, *names: Any, **keywords: Any) -> argparse.Action:
-        """Adds an argument and remembers its spellings."""
-        self.flags += [name for name in names if name.startswith("-")]
-        return super().add_argument(*names, **keywords)
-
-
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line as a namespace; ends the program with a message and exit code 2 where it makes no sense."""
-    parser = _Parser(
-        prog="verify", description="Is this gradient right? Cases are differentiated three ways and compared."
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the command line, and those of the commands."""
+    parser = Parser(
+        prog="verify",
+        description="Is this gradient right? Cases are differentiated three ways and compared.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"verify {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     known = {name: commands.add_parser(name, help=text, description=text) for name, (text, _, _) in COMMANDS.items()}
     for name, (_, add_arguments, execute) in COMMANDS.items():
         add_arguments(known[name])
         known[name].set_defaults(execute=execute)
+    return parser, known
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line as a namespace; ends the program with a message and exit code 2 where it makes no sense."""
+    parser, known = _parsers()
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     if chosen is not None and chosen not in COMMANDS:
-        parser.error(f"unknown command '{chosen}', expected one of {', '.join(COMMANDS)}{_near(chosen, COMMANDS)}")
+        parser.error(f"unknown command '{chosen}', expected one of {', '.join(COMMANDS)}{near(chosen, COMMANDS)}")
+    if chosen is not None and not {"-h", "--help"} & set(arguments):
+        _configure(known, chosen)
     args, unknown = parser.parse_known_args(arguments)
-    if unknown and chosen is not None:
-        _refuse(known[chosen], unknown[0].split("=")[0])
+    if unknown:
+        (known[chosen] if chosen is not None else parser).refuse(unknown[0].split("=")[0])
+    if chosen is None:  # nothing was asked for
+        parser.print_help()
+        args.execute = lambda _: ALL_PASS
     return args
 
 
-def _refuse(parser: _Parser, word: str) -> NoReturn:
-    kind = "option" if word.startswith("-") else "argument"
-    parser.error(f"unknown {kind} '{word}'{_near(word, parser.flags)}")
+def _configure(known: Mapping[str, Parser], chosen: str) -> None:
+    """Sets what is configured; ends the program where that makes no sense."""
+    from verify.errors import VerifyError
+
+    try:
+        configure(known, chosen)
+    except VerifyError as error:
+        print(f"verify: {error}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
 
 
-def _near(word: str, known: Sequence[str] | Mapping[str, object]) -> str:
-    from verify.errors import did_you_mean
+EXAMPLES = """\
+examples:
+  verify run cases/                                             check case files
+  verify check layers:backward --of layers:forward --at x=3     judge a gradient that you wrote
+  verify new my_function                                        write a case file that runs and is explained
 
-    suggestion = did_you_mean(word, known)
-    return f". {suggestion}" if suggestion else ""
+'verify COMMAND --help' says more of a command.
+"""
+"""What stands below the help."""
 
 
 # ------------------------------------------------------------------------------------------------------------- run
 
 
-def _add_run(parser: _Parser) -> None:
+def _add_run(parser: Parser) -> None:
     parser.add_argument(
         "paths",
         nargs="*",
         metavar="PATH",
         help="case files or folders of them (default: the folder 'cases' here, else the shipped cases)",
     )
-    parser.add_argument("-k", dest="pick", default="", metavar="TEXT", help="only cases whose name contains this")
+    parser.add_argument("-k", "--pick", default="", metavar="TEXT", help="only cases whose name contains this")
+    parser.add_argument("--collect-only", action="store_true", help="print the case files that would be run, run none")
     add_run_options(parser.add_argument)
     for name, keywords in SCORE_OPTIONS.items():
         parser.add_argument("--" + name.replace("_", "-"), **keywords)
@@ -167,7 +174,10 @@ def _add_run(parser: _Parser) -> None:
     )
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first case that does not pass")
     parser.add_argument(
-        "--jobs", type=positive_count, metavar="N", help="cases at a time (default: one for each processor, if many)"
+        "--jobs",
+        type=job_count,
+        metavar="N",
+        help="cases at a time; auto, the default, is one for each processor, and no more than pay",
     )
     parser.add_argument(
         "--executor",
@@ -184,14 +194,14 @@ def _add_run(parser: _Parser) -> None:
     )
 
 
-def _add_report_options(parser: _Parser) -> None:
+def _add_report_options(parser: Parser) -> None:
     for name, kind in FORMATS.items():
         parser.add_argument(f"--{name}", metavar="DIR" if kind.files else "FILE", help=kind.told)
     rows = "write every row to the tables, not those alone that fail, stand out or are a sample of what passes"
     parser.add_argument("--all-rows", action="store_true", help=rows)
 
 
-def _add_baseline(parser: _Parser) -> None:
+def _add_baseline(parser: Parser) -> None:
     earlier = "an earlier report of --json: say what fails, passes or is slower since then"
     parser.add_argument("--baseline", metavar="FILE", help=earlier)
 
@@ -213,6 +223,9 @@ def _run(args: argparse.Namespace) -> int:
 
     files = find_case_files(args.paths or [_default_cases()], args.pick)
     files, part = (files, None) if args.shard is None else shard(files, args.shard)
+    if args.collect_only:
+        print("\n".join(map(str, files)))
+        return ALL_PASS
     targets = _targets(args)
     place = _unfinished(targets, resumes=args.resume)
     make_sure_of(targets)
@@ -241,6 +254,47 @@ def _run(args: argparse.Namespace) -> int:
         if not run.left_out:
             journal.remove()
         return code
+
+
+def _watch(args: argparse.Namespace) -> int:
+    """Runs cases, and again whenever a file of them has changed, until it is interrupted."""
+    import time
+
+    from verify.errors import VerifyError
+
+    args.paths = args.paths or [_default_cases()]
+    while True:
+        seen = _changes(args.paths)
+        try:
+            if _run(args) == INTERRUPTED:
+                return INTERRUPTED
+        except VerifyError as error:  # a file that is being written
+            print(f"verify: {error}", file=sys.stderr)
+        print(f"verify: watching {', '.join(map(str, args.paths))}; Ctrl-C ends it", file=sys.stderr)
+        sys.stdout.flush()
+        while _changes(args.paths) == seen:
+            time.sleep(WATCHED_SECONDS)
+
+
+def _changes(paths: Sequence[str | Path]) -> dict[str, tuple[int, int]]:
+    """When each case file in these folders has last changed, and how long it is; nothing of what is not there."""
+    from contextlib import suppress
+    from pathlib import Path
+
+    from verify.case.files import find_case_files
+    from verify.errors import VerifyError
+
+    found = {}
+    for path in paths:
+        with suppress(VerifyError, OSError):
+            for file in find_case_files([path]):
+                known = Path(file).stat()
+                found[str(file)] = known.st_mtime_ns, known.st_size
+    return found
+
+
+WATCHED_SECONDS = 0.3
+"""How often files are looked at."""
 
 
 def _unfinished(targets: list[Target], *, resumes: bool) -> Path | None:
@@ -301,7 +355,8 @@ def _targets(args: argparse.Namespace) -> list[Target]:
     """What a run writes: what was asked for; of all cases, where nobody asked, what is usual."""
     asked = asked_targets(vars(args))
     if args.reports is None:
-        return asked if asked or args.paths or args.pick else usual_targets("reports")
+        is_bare = not (args.paths or args.pick or args.shard) and args.execute is _run
+        return usual_targets("reports") if is_bare and not asked else asked
     return asked + usual_targets(args.reports)
 
 
@@ -367,7 +422,7 @@ def _tell_ci(run: Run) -> None:
 # ----------------------------------------------------------------------------------------------------------- merge
 
 
-def _add_merge(parser: _Parser) -> None:
+def _add_merge(parser: Parser) -> None:
     parser.add_argument("reports", nargs="+", metavar="REPORT", help="what 'verify run --json' wrote, of each part")
     _add_report_options(parser)
 
@@ -417,7 +472,7 @@ class _progress:  # noqa: N801  (used as a function: `with _progress(n) as tick`
 # ----------------------------------------------------------------------------------------------------------- check
 
 
-def _add_check(parser: _Parser) -> None:
+def _add_check(parser: Parser) -> None:
     parser.add_argument(
         "gradient", metavar="MODULE:NAME", help="the gradient to judge, such as package.module:backward"
     )
@@ -459,7 +514,7 @@ def _check(args: argparse.Namespace) -> int:
 # ---------------------------------------------------------------------------------------------------------- course
 
 
-def _add_course(parser: _Parser) -> None:
+def _add_course(parser: Parser) -> None:
     parser.add_argument("course", metavar="COURSE", help="the course whose functions are known by name: cs231n")
     parser.add_argument("folder", nargs="?", default=".", metavar="FOLDER", help="that of the assignment (default: .)")
     _add_report_options(parser)
@@ -523,7 +578,7 @@ def _sweep(args: argparse.Namespace) -> int:
 # ------------------------------------------------------------------------------------------------------------ show
 
 
-def _add_show(parser: _Parser) -> None:
+def _add_show(parser: Parser) -> None:
     parser.add_argument("case", metavar="CASE", help="a case file, or the name of a case, here or shipped")
     for name in ("seed", "methods"):
         parser.add_argument(f"--{name}", **RUN_OPTIONS[name])
@@ -547,7 +602,7 @@ def _show(args: argparse.Namespace) -> int:
 # ------------------------------------------------------------------------------------------------------------- new
 
 
-def _add_new(parser: _Parser) -> None:
+def _add_new(parser: Parser) -> None:
     parser.add_argument(
         "name",
         nargs="?",
@@ -564,7 +619,7 @@ def _add_new(parser: _Parser) -> None:
     _add_values(parser, "with --from: ")
 
 
-def _add_values(parser: _Parser, whose: str) -> None:
+def _add_values(parser: Parser, whose: str) -> None:
     """The options that give a function its values."""
     for option, text in (
         ("--at", "the values it runs with, such as x=3,y=-4 or 'W=[[1,2],[3,4]]'; numbers are floats; may be repeated"),
@@ -644,7 +699,7 @@ def _new_from_function(args: argparse.Namespace) -> int:
 # ------------------------------------------------------------------------------------------------------------ emit
 
 
-def _add_emit(parser: _Parser) -> None:
+def _add_emit(parser: Parser) -> None:
     parser.add_argument("case", metavar="CASE", help="a case file, or the name of a case, here or shipped")
 
 
@@ -661,11 +716,11 @@ def _emit(args: argparse.Namespace) -> int:
 # ------------------------------------------------------------------------------------------- schema, ops and bench
 
 
-def _add_nothing(parser: _Parser) -> None:
+def _add_nothing(parser: Parser) -> None:
     """The command has no arguments."""
 
 
-def _add_schema(parser: _Parser) -> None:
+def _add_schema(parser: Parser) -> None:
     parser.add_argument("--report", action="store_true", help="the schema of the report that --json writes, instead")
 
 
@@ -680,7 +735,7 @@ def _schema(args: argparse.Namespace) -> int:
     return ALL_PASS
 
 
-def _add_explain(parser: _Parser) -> None:
+def _add_explain(parser: Parser) -> None:
     parser.add_argument(
         "word", nargs="*", metavar="WORD", help="a verdict, a finding, a rule, as reports have it (default: all)"
     )
@@ -694,7 +749,17 @@ def _explain(args: argparse.Namespace) -> int:
     return ALL_PASS
 
 
-def _add_ops(parser: _Parser) -> None:
+def _add_completion(parser: Parser) -> None:
+    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"), help="bash, zsh or tcsh")
+
+
+def _completion(args: argparse.Namespace) -> int:
+    """Prints the script by which a shell completes commands and options."""
+    print(completion(*_parsers(), args.shell))
+    return ALL_PASS
+
+
+def _add_ops(parser: Parser) -> None:
     parser.add_argument("--matrix", action="store_true", help="run each op through each method and print what happened")
 
 
@@ -736,7 +801,7 @@ def _matrix() -> tuple[list[str], list[list[str]]]:
     return ["op", *METHODS], rows
 
 
-def _add_bench(parser: _Parser) -> None:
+def _add_bench(parser: Parser) -> None:
     parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer repeats, to see that it works")
     parser.add_argument("--out", metavar="FILE", help="write command, commit, machine and numbers as JSON")
 
@@ -748,8 +813,9 @@ def _bench(args: argparse.Namespace) -> int:
     return int(measure(args) or ALL_PASS)
 
 
-COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.Namespace], int]]] = {
+COMMANDS: Mapping[str, tuple[str, Callable[[Parser], None], Callable[[argparse.Namespace], int]]] = {
     "run": ("check cases and write the reports", _add_run, _run),
+    "watch": ("run cases, and again whenever a file of them changes", _add_run, _watch),
     "merge": ("join the reports of shards, of machines or of days", _add_merge, _merge),
     "check": ("judge a gradient that you wrote against a case, or against its function", _add_check, _check),
     "course": ("judge what a course's assignment asks for, by the names of its functions", _add_course, _course),
@@ -757,6 +823,7 @@ COMMANDS: Mapping[str, tuple[str, Callable[[_Parser], None], Callable[[argparse.
     "show": ("show the forward and backward pass of one case, stage by stage", _add_show, _show),
     "new": ("write a case file that runs and is explained", _add_new, _new),
     "emit": ("print the forward and backward pass of a case as plain NumPy", _add_emit, _emit),
+    "completion": ("print a script that completes commands and options in a shell", _add_completion, _completion),
     "explain": ("say what a word of the reports means, with an example and what to do", _add_explain, _explain),
     "schema": ("print the JSON Schema of the case format, for completion in editors", _add_schema, _schema),
     "ops": ("print the ops that a case may use", _add_ops, _ops),

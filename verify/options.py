@@ -40,6 +40,15 @@ def positive_count(text: str) -> int:
     return _whole_number(text, 1, "a whole number, one or more")
 
 
+def job_count(text: str) -> int | None:
+    """Cases at a time, None for ``auto``. Raises ``argparse.ArgumentTypeError`` for anything else.
+
+    >>> job_count("4"), job_count("auto")
+    (4, None)
+    """
+    return None if text == "auto" else _whole_number(text, 1, "auto or a whole number, one or more")
+
+
 def method_names(text: str) -> tuple[str, ...]:
     """Methods by name, separated by commas. Raises ``argparse.ArgumentTypeError`` for a name that is none.
 
