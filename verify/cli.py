@@ -73,8 +73,11 @@ def _guarded(arguments: list[str]) -> int:
         mend = "pip uninstall verify, then pip install --force-reinstall verify-gradients (or this folder)"
         print(f"verify: PyPI's package 'verify' has the same module name and took its place: {mend}", file=sys.stderr)
         return BAD_INPUT
+    import time
+
+    started = time.perf_counter()
     args = _parse(arguments)
-    args.command_line = arguments
+    args.command_line, args.started = arguments, started
     from verify.errors import VerifyError
 
     try:
@@ -165,6 +168,7 @@ def _add_run(parser: Parser) -> None:
     for name, keywords in SCORE_OPTIONS.items():
         parser.add_argument("--" + name.replace("_", "-"), **keywords)
     _add_report_options(parser)
+    _add_output_options(parser)
     _add_baseline(parser)
     parser.add_argument(
         "--reports",
@@ -201,6 +205,22 @@ def _add_report_options(parser: Parser) -> None:
     parser.add_argument("--all-rows", action="store_true", help=rows)
 
 
+def _add_output_options(parser: Parser) -> None:
+    parser.add_argument("-q", "--quiet", action="store_true", help="no tables: what fails, and the last line")
+    parser.add_argument("-v", "--verbose", action="store_true", help="the notes of each case too")
+    _add_color(parser)
+
+
+def _add_color(parser: Parser) -> None:
+    parser.add_argument(
+        "--color",
+        default="auto",
+        choices=("auto", "always", "never"),
+        metavar="WHEN",
+        help="auto, the default, in a terminal alone; always; never",
+    )
+
+
 def _add_baseline(parser: Parser) -> None:
     earlier = "an earlier report of --json: say what fails, passes or is slower since then"
     parser.add_argument("--baseline", metavar="FILE", help=earlier)
@@ -213,6 +233,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from verify.case.files import find_case_files
     from verify.report.baseline import comparison
+    from verify.report.progress import CheckingProgress
     from verify.running.clusters import executor_named
     from verify.running.journal import Journal
     from verify.running.runner import RunInterrupted, key_of_run, run_cases
@@ -235,9 +256,9 @@ def _run(args: argparse.Namespace) -> int:
     check_settings(asked, jobs := args.jobs or usual_jobs(len(files)))
     with Journal(place, asked, resumes=args.resume) as journal:
         try:
-            with executor_named(args.executor, jobs) as executor, _progress(len(files)) as tick:
+            with executor_named(args.executor, jobs) as executor, CheckingProgress(len(files)) as progress:
                 how = {"jobs": jobs, "executor": executor, "fail_fast": args.fail_fast}
-                run = run_cases(files, asked, **how, on_result=tick, journal=journal)
+                run = run_cases(files, asked, **how, on_result=progress.checked, journal=journal)
         except RunInterrupted as stop:
             return _interrupted(replace(stop.run, shard=part), targets, args.all_rows)
         if not (args.no_cache or said):
@@ -250,7 +271,7 @@ def _run(args: argparse.Namespace) -> int:
             if usual and run.ok
             else ""
         )
-        code = _reported(told, targets, args.all_rows, is_part=bool(args.paths or args.pick or part), key=key)
+        code = _reported(told, args, targets, is_part=bool(args.paths or args.pick or part), key=key)
         if not run.left_out:
             journal.remove()
         return code
@@ -264,7 +285,7 @@ def _watch(args: argparse.Namespace) -> int:
 
     args.paths = args.paths or [_default_cases()]
     while True:
-        seen = _changes(args.paths)
+        seen, args.started = _changes(args.paths), time.perf_counter()
         try:
             if _run(args) == INTERRUPTED:
                 return INTERRUPTED
@@ -360,7 +381,7 @@ def _targets(args: argparse.Namespace) -> list[Target]:
     return asked + usual_targets(args.reports)
 
 
-def _reported(run: Run, targets: list[Target], all_rows: bool, *, is_part: bool, key: str = "") -> int:
+def _reported(run: Run, args: argparse.Namespace, targets: list[Target], *, is_part: bool, key: str = "") -> int:
     """Writes the reports, then prints the table: who closes the pipe early still has the reports.
 
     A run of some cases, ``is_part``, may take the place of a report of all, and says so. What the reports follow from
@@ -368,8 +389,12 @@ def _reported(run: Run, targets: list[Target], all_rows: bool, *, is_part: bool,
 
     Raises UsageError at last where a report could not be written: the table and the other reports are there.
     """
+    import time
+    from dataclasses import replace
+
     from verify.errors import UsageError
     from verify.report.annotations import unheard
+    from verify.report.progress import CheckingProgress
     from verify.report.select import kept_rows, reduced
     from verify.report.terminal import make_console, print_run
     from verify.report.wording import plural
@@ -377,18 +402,23 @@ def _reported(run: Run, targets: list[Target], all_rows: bool, *, is_part: bool,
 
     is_known = all(case.unchanged for case in run.cases) and are_written(key, all_files(targets))
     replaced = earlier_reports(targets) if (is_part or run.left_out) and not is_known else []
-    written, failed = ([], []) if is_known else write_reports(run, targets, all_rows=all_rows)
+    written: list[Path] = []
+    failed: list[str] = []
+    if not is_known:
+        with CheckingProgress(len(targets), "writing reports") as progress:
+            written, failed = write_reports(run, targets, all_rows=args.all_rows, on_written=progress.written)
     if written and not failed:
         note(key, all_files(targets))
     with unheard(sys.stdout):
-        print_run(run, make_console())
+        told = replace(run, seconds=time.perf_counter() - args.started)  # of the whole command
+        print_run(told, make_console(color=args.color), notes=args.verbose, tables=not args.quiet)
         if is_known:
             print("Nothing has changed since these were written: " + ", ".join(map(str, earlier_reports(targets))))
         if written:
             kept = kept_rows(run)
-            told = kept if all_rows else kept_rows(reduced(run))
-            is_less = told < kept and not all(kind.is_whole for kind, _ in targets)
-            shown = f"{told:,} of {kept:,} rows" if run.stored is None else "the rows that say most"
+            shown_rows = kept if args.all_rows else kept_rows(reduced(run))
+            is_less = shown_rows < kept and not all(kind.is_whole for kind, _ in targets)
+            shown = f"{shown_rows:,} of {kept:,} rows" if run.stored is None else "the rows that say most"
             left_out = f" with {shown}; --all-rows writes them all" if is_less else ""
             print("Wrote " + ", ".join(map(str, written)) + left_out)
         if replaced:
@@ -425,6 +455,7 @@ def _tell_ci(run: Run) -> None:
 def _add_merge(parser: Parser) -> None:
     parser.add_argument("reports", nargs="+", metavar="REPORT", help="what 'verify run --json' wrote, of each part")
     _add_report_options(parser)
+    _add_output_options(parser)
 
 
 def _merge(args: argparse.Namespace) -> int:
@@ -438,35 +469,7 @@ def _merge(args: argparse.Namespace) -> int:
         run, missing = merged(args.reports, journal)
         for sentence in missing:
             print(f"verify: {sentence}", file=sys.stderr)
-        return _reported(run, targets, args.all_rows, is_part=bool(missing))
-
-
-class _progress:  # noqa: N801  (used as a function: `with _progress(n) as tick`)
-    """A progress bar on stderr where that is a terminal, nothing in a pipe; gives what to call after each case."""
-
-    def __init__(self, total: int) -> None:
-        self._bar: Any = None
-        if sys.stderr.isatty() and total > 1:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-            from verify.report.terminal import make_console
-
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-            self._bar = Progress(*columns, TimeElapsedColumn(), console=make_console(sys.stderr), transient=True)
-            self._task = self._bar.add_task("checking", total=total)
-
-    def __enter__(self) -> Callable[[CaseResult], None]:
-        if self._bar is not None:
-            self._bar.start()
-        return self._tick
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _tick(self, result: CaseResult) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, advance=1, description=f"checked {result.name}")
+        return _reported(run, args, targets, is_part=bool(missing))
 
 
 # ----------------------------------------------------------------------------------------------------------- check
@@ -482,6 +485,7 @@ def _add_check(parser: Parser) -> None:
     _add_values(parser, "of the case or function: ")
     add_run_options(parser.add_argument)
     _add_report_options(parser)
+    _add_output_options(parser)
     _add_baseline(parser)
 
 
@@ -508,7 +512,7 @@ def _check(args: argparse.Namespace) -> int:
         _tell_cache_trouble()
     run: Run = check_gradient(gradient_named(args.gradient), case, **check_arguments(vars(args).get, given))
     told = replace(run, command=join(["verify", *args.command_line]), compared=comparison(earlier, run))
-    return _reported(told, targets, args.all_rows, is_part=True)
+    return _reported(told, args, targets, is_part=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- course
@@ -582,6 +586,7 @@ def _add_show(parser: Parser) -> None:
     parser.add_argument("case", metavar="CASE", help="a case file, or the name of a case, here or shipped")
     for name in ("seed", "methods"):
         parser.add_argument(f"--{name}", **RUN_OPTIONS[name])
+    _add_color(parser)
     parser.set_defaults(points=0)
 
 
@@ -595,7 +600,7 @@ def _show(args: argparse.Namespace) -> int:
     if result.problems:
         print("\n".join(result.problems), file=sys.stderr)
         return BAD_INPUT
-    print_case_passes(result, make_console())
+    print_case_passes(result, make_console(color=args.color))
     return ALL_PASS
 
 
@@ -761,6 +766,7 @@ def _completion(args: argparse.Namespace) -> int:
 
 def _add_ops(parser: Parser) -> None:
     parser.add_argument("--matrix", action="store_true", help="run each op through each method and print what happened")
+    _add_color(parser)
 
 
 def _ops(args: argparse.Namespace) -> int:
@@ -773,7 +779,7 @@ def _ops(args: argparse.Namespace) -> int:
     table = Table(*headings, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    make_console().print(table)
+    make_console(color=args.color).print(table)
     return ALL_PASS
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing itself takes longer to import than this file; checkers read the name all the same
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from verify.records import Run
@@ -188,8 +188,10 @@ def unfinished(targets: list[Target]) -> Path | None:
     return None
 
 
-def write_reports(run: Run, targets: list[Target], *, all_rows: bool) -> tuple[list[Path], list[str]]:
-    """Writes each report; returns the files that were written, and why others could not be.
+def write_reports(
+    run: Run, targets: list[Target], *, all_rows: bool, on_written: Callable[[Path], None] | None = None
+) -> tuple[list[Path], list[str]]:
+    """Writes each report; returns the files that were written, and why others could not be; ``on_written`` is told.
 
     Not ``all_rows``, but those that say most, unless a format is whole in any case.
 
@@ -206,6 +208,8 @@ def write_reports(run: Run, targets: list[Target], *, all_rows: bool) -> tuple[l
     for kind, path in targets:
         try:
             written += kind.write(run if kind.is_whole else told, path)
+            if on_written is not None:
+                on_written(path)
         except UsageError as error:  # a disk that filled up during the run
             failed.append(str(error))
     return written, failed

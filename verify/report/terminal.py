@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from verify.errors import line_of, printable
 from verify.records import (
@@ -26,6 +26,7 @@ from verify.records import (
     pairs_of,
 )
 from verify.report.cause import extent, repeating, row_cause
+from verify.report.fitting import fitted, wrapped
 from verify.report.select import causes, subject_rows
 from verify.report.wording import (
     ABSENT,
@@ -73,8 +74,8 @@ _STYLE = {
 }
 
 
-def make_console(file: TextIO | None = None) -> Console:
-    """A console for the report: colours in a terminal only, a fixed width in a pipe.
+def make_console(file: TextIO | None = None, color: str = "auto") -> Console:
+    """A console for the report: a fixed width in a pipe; colours ``auto`` in a terminal only, ``always`` or ``never``.
 
     >>> import io
     >>> make_console(io.StringIO()).width
@@ -84,23 +85,26 @@ def make_console(file: TextIO | None = None) -> Console:
 
     stream = sys.stdout if file is None else file
     width = None if stream.isatty() else PIPE_WIDTH
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    always: dict[str, Any] = {"force_terminal": True, "color_system": "standard", "no_color": False}
+    never: dict[str, Any] = {"color_system": None}
+    wanted = always if color == "always" else never if color == "never" else {}
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, **wanted)
 
 
-def print_run(run: Run, console: Console, *, notes: bool = False) -> None:
+def print_run(run: Run, console: Console, *, notes: bool = False, tables: bool = True) -> None:
     """Prints a table with a row for each case, then what failed, what could not be run, and one line that sums up.
 
-    With ``notes``, each case's notes too.
+    With ``notes``, each case's notes too; without ``tables`` no table.
 
     >>> import sys
     >>> print_run(Run(cases=(), seed=0, points=64, seconds=0.25), make_console(sys.stdout))
     0 cases, 0 rows: all pass in 0.2 s, seed 0
     """
-    if run.cases:
-        console.print(_cases_table(run), soft_wrap=False)
+    if run.cases and tables:
+        console.print(_cases_table(run, console))
         console.print()
-    if SUBJECT in run.methods and any(case.variables for case in run.cases):
-        console.print(_subject_table(run), soft_wrap=False)
+    if SUBJECT in run.methods and tables and any(case.variables for case in run.cases):
+        console.print(_subject_table(run, console))
         console.print()
     for case in run.cases:
         for finding in case.findings:  # first: it is often why the numbers are off
@@ -362,7 +366,7 @@ def _say(console: Console, text: str, style: str, *, all_of_it: bool = False) ->
     """Prints text as it is, long lines left to the terminal; the first word (or all of it) in a style."""
     from rich.text import Text
 
-    shown = Text(text)
+    shown = Text(text := wrapped(text, console.width if console.file.isatty() else None))
     if style:
         shown.stylize(style, 0, len(text) if all_of_it else len(text.partition(" ")[0]))
     console.print(shown, soft_wrap=True)
@@ -393,48 +397,59 @@ def _score_texts(score: KillScore | None) -> tuple[str, ...]:
     return f"{score.caught:,} of {faults:,}{sampled}", f"{score.equivalent:,}", f"{score.survive_allclose:,}"
 
 
-def _cases_table(run: Run) -> Table:
+def _cases_table(run: Run, console: Console) -> Table:
     from rich.text import Text
 
     # Of a gradient under test it is asked how far it is from the truth; our own methods only stand beside it.
     pairs = () if SUBJECT in run.methods else pairs_of(run.methods)
     headings = [f"{a}-{b}" for a, b in pairs]
     scores = _SCORES if any(case.kill_score for case in run.cases) else ()
-    right = ("points", "rows", "proved", "weak", *headings, *scores)
-    table = _table(
-        "case", "status", "points", "rows", "proved", "weak", "power", *headings, *scores, "verdicts", right=right
-    )
+    counts = ("points", "rows", "proved", "weak")
+    rows = []
     for case in run.cases:
         weak = sum(variable.weak for variable in case.variables)
         status = case.status if case.passes or case.status in ("FAIL", "ERROR") else f"{case.status}, does not pass"
-        table.add_row(
-            Text(line_of(case.name)),
-            Text(status, _STYLE[case.status] if case.passes else _STYLE["FAIL"]),
-            *_cells(f"{case.points_checked:,}", f"{case.checked:,}", f"{case.proved:,}", f"{weak:,}"),
-            *_cells(power_text(case)),
-            *_cells(*(magnitude(largest_difference(case, pair)) for pair in pairs)),
-            *(_cells(*_score_texts(case.kill_score)) if scores else ()),
-            Text(counts_text(case.counts) or ABSENT),
+        rows.append(
+            [
+                Text(line_of(case.name)),
+                Text(status, _STYLE[case.status] if case.passes else _STYLE["FAIL"]),
+                *_cells(f"{case.points_checked:,}", f"{case.checked:,}", f"{case.proved:,}", f"{weak:,}"),
+                *_cells(power_text(case)),
+                *_cells(*(magnitude(largest_difference(case, pair)) for pair in pairs)),
+                *(_cells(*_score_texts(case.kill_score)) if scores else ()),
+                Text(counts_text(case.counts) or ABSENT),
+            ]
         )
-    return table
+    return fitted(
+        ["case", "status", *counts, "power", *headings, *scores, "verdicts"],
+        rows,
+        console.width,
+        cuts=console.file.isatty(),
+        right=(*counts, *headings, *scores),
+        drop=(*reversed(headings), "weak", "power", "points", *reversed(scores), "verdicts", "proved", "rows"),
+    )
 
 
-def _subject_table(run: Run) -> Table:
+def _subject_table(run: Run, console: Console) -> Table:
     """A gradient under test against the truth: a row for each variable, at other sizes where it does not pass there."""
     from rich.text import Text
 
-    table = _table("gradient", "yours", "truth", "off by", "allowed", "verdict", right=("off by", "allowed"))
+    rows = []
     for name, row, verdict, passes in subject_rows(run):
         is_proved = not math.isnan(row.reference)
         truth = short(row.reference) if is_proved else short(row.values.get("central", math.nan))
         measured = "" if is_proved or truth == ABSENT else " (measured)"
         error = row.errors.get(SUBJECT, math.nan)
-        table.add_row(
-            *_cells(line_of(name), short(row.values[SUBJECT]), truth + measured, magnitude(error)),
-            *_cells(magnitude(row.allowed)),
-            Text(verdict, _STYLE[verdict] if passes else _STYLE["FAIL"]),
+        rows.append(
+            [
+                *_cells(line_of(name), short(row.values[SUBJECT]), truth + measured, magnitude(error)),
+                *_cells(magnitude(row.allowed)),
+                Text(verdict, _STYLE[verdict] if passes else _STYLE["FAIL"]),
+            ]
         )
-    return table
+    headings = ["gradient", "yours", "truth", "off by", "allowed", "verdict"]
+    cuts, drop = console.file.isatty(), ("allowed", "off by")
+    return fitted(headings, rows, console.width, cuts=cuts, right=("off by", "allowed"), drop=drop)
 
 
 def _forward_table(stages: Sequence[StageRecord]) -> Table:
