@@ -29,7 +29,7 @@ CASES = {text.splitlines()[0]: text for text in re.findall(r"```yaml\n(case: .*?
 OUTPUTS = re.findall(r"<!-- output: verify (.*?) -->\n```(?:text)?\n(.*?)```", EVERYTHING, re.DOTALL)
 PROGRAMS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in DOCUMENTS.items()}
 SHOWN = re.findall(r"<!-- output: the block above -->\n```text\n(.*?)```", README, re.DOTALL)
-OPTIONAL = ("torch", "jax", "autograd")
+OPTIONAL = ("torch", "jax", "autograd", "distributed")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -88,6 +88,25 @@ def test_what_travels_is_text(alone: dict[str, str]) -> None:
     assert asked["unit"]["text"] == Path(asked["unit"]["file"]).read_text(encoding="utf-8")
 
 
+def test_a_case_of_many_points_is_cut_into_blocks(tmp_path: Path) -> None:
+    """Above 10,000 points: quick looks at blocks go to whoever is free, and the result is the same to the byte."""
+    path = tmp_path / "many.yaml"  # near a kink some points are suspicious, and wait for each other
+    path.write_text(
+        "case: many\ninputs: {x: {at: 1, domain: [-2, 2]}, y: {at: [1, 2], domain: [-1, 3]}}\n"
+        "stages: {p: maximum(x, 1e-4 * y), q: sin(p * y) - p * y, f: sum(q)}\n",
+        encoding="utf-8",
+    )
+    many = Settings(points=20_000)
+    whole, executor = digests(run_cases([path], many).cases), Flaky(0)
+    assert whole == digests(run_cases([path], many, executor=executor).cases)
+    asked = [json.loads(task)["unit"] for task in executor.tasks]
+    assert [[1, 2], [2, 3], [3, 4], [4, 5], None] == [unit["blocks"] for unit in asked]
+    assert asked[-1]["screened"]
+    lossy = Flaky(MOST_AGAIN + 2, of='"blocks": [2, 3]')
+    assert whole == digests(run_cases([path], many, executor=lossy).cases)
+    assert 1 == len(digests(run_cases([path], Settings(points=9_000), executor=Flaky(0)).cases))
+
+
 # ---------------------------------------------------------------------------------------------------- what is lost
 
 

@@ -38,16 +38,22 @@ def digests(cases: Sequence[CaseResult]) -> dict[str, str]:
     return {f"{c.file} {c.name}": hashlib.sha256(packed(replace(c, seconds=0.0))).hexdigest() for c in cases}
 
 
-def children(parent: int) -> list[int]:
-    """The processes that a process has started, and those that they have, which take most of the time: workers."""
+TICKS = os.sysconf("SC_CLK_TCK")
+IMPORTS = 1.8
+"""Seconds of the processor after which a worker is surely through with its imports, and on a case."""
+
+
+def workers(parent: int) -> list[int]:
+    """The processes that a process has started and that are at work."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
             said = place.joinpath("cmdline").read_bytes()
-            above = int(place.joinpath("stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+            fields = place.joinpath("stat").read_text(encoding="ascii").rpartition(")")[2].split()
         except OSError:
             continue
-        if above == parent and b"spawn_main" in said:
+        seconds = (int(fields[11]) + int(fields[12])) / TICKS
+        if int(fields[1]) == parent and b"spawn_main" in said and seconds > IMPORTS:
             found.append(int(place.name))
     return found
 
@@ -59,9 +65,9 @@ def killing(kills: int, every: tuple[float, float], rng: random.Random) -> Itera
 
     def kill() -> None:
         while done[0] < kills and not is_over.wait(rng.uniform(*every)):
-            workers = children(os.getpid())
-            if workers:
-                os.kill(rng.choice(workers), signal.SIGKILL)
+            at_work = workers(os.getpid())
+            if at_work:
+                os.kill(rng.choice(at_work), signal.SIGKILL)
                 done[0] += 1
 
     thread = threading.Thread(target=kill, daemon=True)
@@ -77,7 +83,7 @@ def killed_run(
     executor: str, files: Sequence[Path], asked: Settings, kills: int, rng: random.Random
 ) -> tuple[Run, int]:
     """A run over two workers of which some are killed, and how many were."""
-    with executor_named(executor, 2) as opened, killing(kills, (1.5, 4.0), rng) as count:
+    with executor_named(executor, 2) as opened, killing(kills, (0.2, 3.0), rng) as count:
         return run_cases(files, asked, jobs=2, executor=opened), count()
 
 

@@ -28,6 +28,7 @@ from verify import records
 from verify.graph.derivative import ClosedForm, Unsupported
 from verify.graph.graph import Graph, Node
 from verify.methods.symbolic import Symbolic
+from verify.running.screening import Screening
 from verify.symbolic.closed_forms import ClosedForms
 from verify.symbolic.formula import FLOAT_FUNCTIONS, STEP_FUNCTIONS, Formulas
 from verify.symbolic.implicit import Block, Equations
@@ -192,7 +193,7 @@ OF_RECORDS = [kind for kind in vars(records).values() if isinstance(kind, type)]
 
 RECORDS: Sequence[type[Any]] = (
     *(kind for kind in OF_RECORDS if is_dataclass(kind)),
-    *(Unsupported, ClosedForm, Graph, Node),
+    *(Unsupported, ClosedForm, Graph, Node, Screening),
     *(Elementwise, Structural, Composite, Implicit, Monomials, Block, Equations),
 )
 """Dataclasses: written field by field."""

@@ -7,22 +7,43 @@ submitted again; what it cannot run any more is an error of its case, and what w
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from verify.errors import CaseError, UsageError
+from verify.places.points import RANDOM_BLOCK
 from verify.records import CaseResult
 from verify.running.clusters import DaskExecutor
+from verify.running.gathering import KEEP_ALL
+from verify.running.screening import Screening
 from verify.running.settings import Settings
-from verify.running.units import Unit, answer_of, task_of
+from verify.running.units import Unit, answer_of, as_text, task_of
 from verify.running.workers import MOST_AGAIN, longest_first
+
+MOST_PARTS = 32
+"""Parts that the random points of one case are cut into: each prepares the methods anew."""
 
 MOST_AHEAD = 4_000
 """Units that are submitted at a time: enough for a thousand workers, and no matter how many cases there are."""
+
+
+def parts_of(points: int) -> list[tuple[int, int]]:
+    """Blocks of random points at which a quick look is taken beside the case itself; none of a run that keeps all rows.
+
+    The first block is left: rows of its points are kept as a sample.
+
+    >>> parts_of(10_000), parts_of(20_000), len(parts_of(1_000_000))
+    ([], [(1, 2), (2, 3), (3, 4), (4, 5)], 31)
+    """
+    if points <= KEEP_ALL:
+        return []
+    blocks = -(-points // RANDOM_BLOCK)
+    size = -(-(blocks - 1) // MOST_PARTS)
+    return [(first, min(first + size, blocks)) for first in range(1, blocks, size)]
 
 
 @dataclass(slots=True)
@@ -34,6 +55,10 @@ class _File:
     following: int = 0
     """The number of the size that is told next."""
     early: dict[int, CaseResult] = field(default_factory=dict)
+    looking: int = 0
+    """Parts of its random points that are being looked at."""
+    screened: dict[int, Sequence[Screening]] = field(default_factory=dict)
+    """What was found in blocks of them."""
 
 
 @dataclass(slots=True)
@@ -72,13 +97,17 @@ class Execution:
         except CaseError as error:
             yield CaseResult(path.stem, str(path), seed=self.settings.seed, problems=error.told())
             return
-        yield from self._submit(file, Unit(str(path), file.text))
+        unit = Unit(str(path), file.text)
+        parts = [replace(unit, blocks=blocks) for blocks in parts_of(self.settings.points)]
+        file.looking = len(parts)
+        for each in parts or [unit]:
+            yield from self._submit(file, each)
 
     def _submit(self, file: _File, unit: Unit) -> Iterator[CaseResult]:
         try:
             future = self.executor.submit(self.run_task, task_of(unit, self.settings))
         except RuntimeError as error:  # it was shut down, or is broken
-            yield from self._tell(file, unit, self._lost(file, error))
+            yield from self._give_up(file, unit, error)
             return
         self._flying[future] = file, unit
         future.add_done_callback(self._ended.put)
@@ -89,7 +118,7 @@ class Execution:
         if isinstance(self.executor, DaskExecutor) and (times := self.executor.times_lost(future)):
             self.again[key] += times
         try:
-            result = answer_of(future.result())
+            answer = answer_of(future.result())
         except UsageError:
             raise
         except (Exception, CancelledError) as fault:  # noqa: BLE001 - whatever an executor raises for a lost worker
@@ -97,12 +126,29 @@ class Execution:
                 self.again[key] += 1
                 yield from self._submit(file, unit)
             else:
-                yield from self._tell(file, unit, self._lost(file, fault))
+                yield from self._give_up(file, unit, fault)
+            return
+        if not isinstance(answer, CaseResult):
+            yield from self._looked(file, unit, answer)
             return
         if not unit.number:
-            for number in range(1, result.sizes + 1):
+            for number in range(1, answer.sizes + 1):
                 yield from self._submit(file, Unit(unit.file, unit.text, number))
-        yield from self._tell(file, unit, result)
+        yield from self._tell(file, unit, answer)
+
+    def _looked(self, file: _File, unit: Unit, found: Sequence[Sequence[Screening]]) -> Iterator[CaseResult]:
+        """Takes in what was found in some blocks of points; after the last of them the case itself is run."""
+        file.screened.update(zip(range(*(unit.blocks or ())), found, strict=False))
+        file.looking -= 1
+        if not file.looking:
+            yield from self._submit(file, Unit(unit.file, unit.text, screened=as_text(file.screened)))
+
+    def _give_up(self, file: _File, unit: Unit, fault: Any) -> Iterator[CaseResult]:
+        """What is lost for good: of a quick look nothing, since whoever runs the case looks too."""
+        if unit.blocks is None:
+            yield from self._tell(file, unit, self._lost(file, fault))
+        else:
+            yield from self._looked(file, unit, ())
 
     def _tell(self, file: _File, unit: Unit, result: CaseResult) -> Iterator[CaseResult]:
         """The results of a file that are next in its order."""

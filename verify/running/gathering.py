@@ -38,6 +38,7 @@ from verify.records import (
 )
 from verify.running.passes import both_passes
 from verify.running.preparing import prepared_methods, result_of, variables_of
+from verify.running.screening import Screening
 from verify.running.settings import Settings
 from verify.subjects.subject import Subject
 
@@ -77,30 +78,17 @@ class _Column:
     strength: Strength = field(default_factory=Strength)
     """What its proved rows could have told, once all are judged."""
 
-    def measure(
-        self, pair: tuple[str, str], difference: Array, ids: Array, left_out: Array | None = None
-    ) -> int | None:
-        """Takes note of a pair's differences ``(P, n)``; returns the place of the point if one is the largest so far.
+    def most(self, pair: tuple[str, str]) -> float:
+        """The largest difference of a pair so far."""
+        return self.largest.get(pair, (-1.0, 0, 0))[0]
 
-        ``left_out`` ``(P,)`` marks points that are measured elsewhere.
-        """
-        so_far = self.largest.get(pair, (-1.0, 0, 0))[0]
-        if difference.max(initial=-1.0) <= so_far:
-            return None
-        if left_out is not None:
-            difference[left_out] = -1.0
-        largest = float(np.fmax.reduce(difference, axis=None, initial=-1.0))
-        if not largest > so_far:
-            return None
-        p, entry = divmod(int(np.flatnonzero(difference == largest)[0]), self.entries)
+    def measure(self, pair: tuple[str, str], found: tuple[float, int, int], ids: Array) -> bool:
+        """Takes note of a pair's largest difference, with the place of its point, where it is the largest so far."""
+        largest, p, entry = found
+        if not largest > self.most(pair):
+            return False
         self.largest[pair] = (largest, int(ids[p]), entry)
-        return p
-
-    def see(self, values: Array) -> None:
-        """Takes note of whether the gradient is anywhere other than zero."""
-        if self.magnitude == 0.0:
-            finite = values[np.isfinite(values)]
-            self.magnitude = float(np.max(np.abs(finite), initial=0.0))
+        return True
 
 
 class Gathering:
@@ -137,8 +125,8 @@ class Gathering:
         self.reached = Reached(case, self.context.engine.program) if subject is not None else None
         self.special = Special(case, _chosen(case, subject)) if subject is not None else None
 
-    def add(self, batch: Batch) -> None:
-        """Takes in random points."""
+    def add(self, batch: Batch, known: Screening | None = None) -> None:
+        """Takes in random points, of which a quick look may be ``known`` already."""
         if self.is_small:
             self.judge(batch)
             return
@@ -148,22 +136,36 @@ class Gathering:
             batch = batch.part(slice(sampled, None))
         if not len(batch):
             return
+        self._count(batch, self.screening(batch) if known is None else known)
+
+    def screening(self, batch: Batch) -> Screening:
+        """What a quick look at random points finds; what is known already to be larger elsewhere is left aside."""
         screened = self.judging.screen(batch)
-        suspicious = screened.suspicious
-        clean = len(batch) - int(np.count_nonzero(suspicious))
-        if clean < len(batch):
-            self.waiting.append(batch.part(np.flatnonzero(suspicious)))
-        self.checked += clean
+        gradients = screened.answers["reverse"].gradients if "reverse" in screened.answers else {}
+        largest, magnitude = {}, {}
         for key, differences in screened.differences.items():
+            column = self.columns.get(key) or _Column(0)
+            largest[key] = {
+                pair: _largest(found, column.most(pair), screened.suspicious) for pair, found in differences.items()
+            }
+            if key[1] == "gradient" and gradients and column.magnitude == 0.0:
+                magnitude[key] = _magnitude(gradients[key[0]])
+        return Screening(np.flatnonzero(screened.suspicious), largest, magnitude)
+
+    def _count(self, batch: Batch, found: Screening) -> None:
+        """Counts as passing what a quick look passes; what needs a close one waits."""
+        clean = len(batch) - len(found.suspicious)
+        if clean < len(batch):
+            self.waiting.append(batch.part(found.suspicious))
+        self.checked += clean
+        for key, pairs in found.largest.items():
             column = self._column(key)
             column.counts[Verdict.PASS] += clean * column.entries
             column.checked += clean * column.entries
-            if key[1] == "gradient" and "reverse" in screened.answers:
-                column.see(screened.answers["reverse"].gradients[key[0]])
-            for pair, difference in differences.items():
-                p = column.measure(pair, difference, batch.ids, suspicious)
-                if p is not None:
-                    self.worst[key, pair] = batch.part(np.array([p]))
+            column.magnitude = column.magnitude or found.magnitude.get(key, 0.0)
+            for pair, largest in pairs.items():
+                if column.measure(pair, largest, batch.ids):
+                    self.worst[key, pair] = batch.part(np.array([largest[1]]))
         if sum(map(len, self.waiting)) >= RANDOM_BLOCK:
             self._judge_waiting()
 
@@ -182,12 +184,12 @@ class Gathering:
             column.checked += block.verdict.size
             column.failed += int(np.count_nonzero(~block.passes))
             if block.quantity == "gradient" and "reverse" in block.values:
-                column.see(block.values["reverse"])
+                column.magnitude = column.magnitude or _magnitude(block.values["reverse"])
             with np.errstate(all="ignore"):
                 for pair in self.context.pairs:
                     if pair[0] in block.values and pair[1] in block.values:
                         difference = np.abs(block.values[pair[0]] - block.values[pair[1]])
-                        if column.measure(pair, difference, batch.ids) is not None:
+                        if column.measure(pair, _largest(difference, column.most(pair)), batch.ids):
                             self.worst.pop(((block.name, block.quantity), pair), None)
             odd = np.ones_like(block.passes) if keep_all else ~block.passes | (block.verdict != 0)
             self._keep(column, block, batch, odd, MOST_SUSPICIOUS - column.suspicious if not keep_all else None)
@@ -331,6 +333,26 @@ class Gathering:
             reason=np.where(passed, reason, rows.reason),
             texts=self.context.texts.all(),
         )
+
+
+def _largest(difference: Array, least: float, left_out: Array | None = None) -> tuple[float, int, int]:
+    """The largest of some differences ``(P, n)``, the place of its point, and the entry; -1 where none is above least.
+
+    ``left_out`` ``(P,)`` marks points that are measured elsewhere.
+    """
+    if difference.max(initial=-1.0) <= least:
+        return -1.0, 0, 0
+    if left_out is not None:
+        difference[left_out] = -1.0
+    largest = float(np.fmax.reduce(difference, axis=None, initial=-1.0))
+    if not largest > least:
+        return -1.0, 0, 0
+    return (largest, *divmod(int(np.flatnonzero(difference == largest)[0]), difference.shape[1]))
+
+
+def _magnitude(values: Array) -> float:
+    """The largest of those that are finite: 0 tells that a gradient is zero everywhere."""
+    return float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0))
 
 
 def _rows(column: _Column, texts: tuple[str, ...]) -> Rows:

@@ -17,6 +17,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from shlex import join
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,9 @@ from verify.running.executing import Execution
 from verify.running.gathering import Gathering, point_record
 from verify.running.journal import Journal
 from verify.running.preparing import held_to_proof, prepared_methods, result_of, variables_of
+from verify.running.screening import Screening
 from verify.running.settings import DEFAULT, USUAL_SIZES, Settings, check_settings, told
-from verify.running.units import OtherVersionsError, asked_of, versions
+from verify.running.units import Blocks, OtherVersionsError, asked_of, blocks_of, versions
 from verify.running.workers import Workers
 from verify.subjects.code_constants import constants_of
 from verify.subjects.interface import Interface
@@ -71,6 +73,9 @@ MOST_NAMED = 3
 
 SIZE_POINTS = 8
 """Random points at another size, at most: all of them are proved."""
+
+NOTHING: Blocks = MappingProxyType({})
+"""No block was looked at elsewhere."""
 
 _ALONE = threading.Lock()
 """The precision of mpmath and flint is one for a process: of several threads, one computes at a time."""
@@ -208,7 +213,9 @@ def run_case(path: str | Path, settings: Settings = DEFAULT) -> CaseResult:
     return result
 
 
-def _own_size(path: str | Path, settings: Settings, text: str | None = None) -> tuple[CaseResult, Case | None]:
+def _own_size(
+    path: str | Path, settings: Settings, text: str | None = None, screened: Blocks = NOTHING
+) -> tuple[CaseResult, Case | None]:
     """The result of a case file at its own sizes, and the case if it could be read; ``text`` is what the file holds."""
     started, read = time.perf_counter(), []
 
@@ -216,7 +223,7 @@ def _own_size(path: str | Path, settings: Settings, text: str | None = None) -> 
         with step("reading the case"):
             case = load_case_text(source_text(path) if text is None else text, str(path))
         read.append(case)
-        result = run_loaded(case, settings, started)
+        result = run_loaded(case, settings, started, screened=screened)
         return replace(result, findings=(*_shadowing(case), *result.findings))
 
     result = guarded(Path(path).stem, str(path), settings, run)
@@ -331,8 +338,8 @@ def _run_key(path: str | Path, text: str, settings: Settings) -> str:
     return text_key("run", str(path), text, repr(settings))
 
 
-def _run_sizes(path: str | Path, text: str, settings: Settings) -> Iterator[CaseResult]:
-    own, read = _own_size(path, settings, text)
+def _run_sizes(path: str | Path, text: str, settings: Settings, screened: Blocks = NOTHING) -> Iterator[CaseResult]:
+    own, read = _own_size(path, settings, text, screened)
     others = [] if read is None or own.problems else _others(read, settings)
     yield replace(own, sizes=len(others))
     yield from (_other_size(case, settings) for case in others)
@@ -349,7 +356,7 @@ def _other_size(case: Case, settings: Settings) -> CaseResult:
     return guarded(case.name, case.file, settings, run)
 
 
-def run_size(file: str, text: str, settings: Settings, number: int) -> CaseResult:
+def run_size(file: str, text: str, settings: Settings, number: int, screened: Blocks = NOTHING) -> CaseResult:
     """The result of a case at one of its sizes, 0 for its own, which says how many others there are.
 
     What :func:`each_size` does in turn, where each size may be run elsewhere; ``text`` is what the file holds.
@@ -361,7 +368,7 @@ def run_size(file: str, text: str, settings: Settings, number: int) -> CaseResul
     """
     try:
         if not number:
-            return next(_run_sizes(file, text, settings))
+            return next(_run_sizes(file, text, settings, screened))
         return _other_size(_others(load_case_text(text, file), settings)[number - 1], settings)
     except Exception as fault:  # noqa: BLE001 - what a library raises where nobody foresaw it
         return _unrun(file, settings, (_own_fault(file, fault),))
@@ -380,7 +387,9 @@ def run_task(task: str) -> bytes:
     except OtherVersionsError as error:
         return packed(str(error))
     with _ALONE:
-        return packed(run_size(unit.file, unit.text, settings, unit.number))
+        if unit.blocks is not None:
+            return packed(screened_blocks(unit.file, unit.text, settings, unit.blocks))
+        return packed(run_size(unit.file, unit.text, settings, unit.number, blocks_of(unit.screened)))
 
 
 def at_other_size(settings: Settings) -> Settings:
@@ -410,11 +419,13 @@ def run_loaded(
     *,
     reverse: Differentiator | None = None,
     only: Batch | None = None,
+    screened: Blocks = NOTHING,
 ) -> CaseResult:
     """Runs one case that is in memory; a ``subject`` is judged beside the methods.
 
     ``reverse`` takes the place of the engine among them: one with a planted fault, to see whether it is caught.
-    ``only`` gives the points to look at, in place of all others.
+    ``only`` gives the points to look at, in place of all others. ``screened`` is what was found in blocks of random
+    points elsewhere, by :func:`screened_blocks`.
 
     >>> from verify.case.files import shipped_cases
     >>> from verify.case.case import load_case
@@ -435,10 +446,13 @@ def run_loaded(
             if len(part):
                 gathering.judge(part)
     with step("looking at random points"):
-        for batch in _random_batches(case, settings, gathering.checked) if only is None else ():
-            part = batch if subject is None else subject.judged_at(batch)
-            if len(part):
-                gathering.add(part)
+        first_id = gathering.checked
+        for number in range(math.ceil(settings.points / RANDOM_BLOCK)) if only is None else ():
+            known = iter(screened.get(number, ()))
+            for batch in _random_batches(case, settings, number, first_id):
+                part = batch if subject is None else subject.judged_at(batch)
+                if len(part):
+                    gathering.add(part, next(known, None))
         gathering.finish()
     with step("going through the stages and the steps of central differences"):
         result = held_to_proof(settings, gathering.result(time.perf_counter() - started))
@@ -536,11 +550,35 @@ def _small_batches(case: Case, settings: Settings, subject: Subject | None) -> I
         yield found
 
 
-def _random_batches(case: Case, settings: Settings, first_id: int) -> Iterator[Batch]:
-    """Random points in blocks that fit the cache."""
+def _random_batches(case: Case, settings: Settings, number: int, first_id: int) -> Iterator[Batch]:
+    """A block of random points, in parts that fit the cache."""
     size = block_size(case.graph)
-    for number in range(math.ceil(settings.points / RANDOM_BLOCK)):
-        count = min(RANDOM_BLOCK, settings.points - number * RANDOM_BLOCK)
-        drawn = random_points(case, settings.seed, number, count, first_id + number * RANDOM_BLOCK)
-        for start in range(0, count, size):
-            yield drawn.part(slice(start, start + size))
+    count = min(RANDOM_BLOCK, settings.points - number * RANDOM_BLOCK)
+    drawn = random_points(case, settings.seed, number, count, first_id + number * RANDOM_BLOCK)
+    for start in range(0, count, size):
+        yield drawn.part(slice(start, start + size))
+
+
+def screened_blocks(file: str, text: str, settings: Settings, blocks: tuple[int, int]) -> list[list[Screening]]:
+    """What a quick look at some blocks of a case's random points finds, block by block, each of some batches.
+
+    Nothing of a case that cannot be read, or that is looked at otherwise: whoever runs it tells.
+
+    >>> text = "{case: f, inputs: {x: {at: 3, domain: [1, 4]}}, stages: {f: exp(x) * x}}"
+    >>> [[found]] = screened_blocks("f.yaml", text, Settings(points=4100), (1, 2))
+    >>> found.suspicious.tolist(), found.largest["x", "gradient"]["symbolic", "reverse"][0] < 1e-12
+    ([], True)
+    """
+    found: list[list[Screening]] = []
+
+    def look() -> CaseResult:
+        case = load_case_text(text, file)
+        if not too_long(case.graph, variables_of(case, settings, None)):
+            gathering = Gathering(case, settings)
+            _keep_memory()
+            each_block = (_random_batches(case, settings, number, 0) for number in range(*blocks))
+            found.extend([gathering.screening(batch) for batch in batches] for batches in each_block)
+        return _unrun(file, settings, ())
+
+    guarded(file, file, settings, look)
+    return found

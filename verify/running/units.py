@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import json
 import platform
-from collections.abc import Mapping
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import scipy
@@ -17,9 +19,13 @@ import scipy
 from verify.errors import UsageError
 from verify.records import CaseResult
 from verify.running.cache import source_digest
-from verify.running.codec import unpacked
+from verify.running.codec import packed, unpacked
+from verify.running.screening import Screening
 from verify.running.settings import Settings
 from verify.version import __version__
+
+Blocks = Mapping[int, Sequence[Screening]]
+"""Number of a block of random points -> what was found in each batch of it."""
 
 DIGITS = 12
 """Digits of the digest of this package's text that a message shows."""
@@ -31,13 +37,17 @@ class OtherVersionsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A case at one of its sizes."""
+    """A case at one of its sizes, or a quick look at some of its random points."""
 
     file: str
     text: str
     """What the file holds."""
     number: int = 0
     """0 for the case's own size, else which of the others."""
+    blocks: tuple[int, int] | None = None
+    """The blocks of random points that are looked at, from one to before another; None for the case itself."""
+    screened: str = ""
+    """What was found in blocks of its points, as text; empty where nothing was."""
 
 
 def versions() -> dict[str, str]:
@@ -88,7 +98,7 @@ def asked_of(task: str) -> tuple[Unit, Settings]:
     """The unit and the settings that came as text. Raises OtherVersionsError where they were sent by other versions.
 
     >>> asked_of(task_of(Unit("f.yaml", "case: f", 1), Settings(points=2)))[0]
-    Unit(file='f.yaml', text='case: f', number=1)
+    Unit(file='f.yaml', text='case: f', number=1, blocks=None, screened='')
     """
     asked = json.loads(task)
     differs = difference(asked["versions"], made_by())
@@ -96,10 +106,30 @@ def asked_of(task: str) -> tuple[Unit, Settings]:
         raise OtherVersionsError(differs)
     given = asked["settings"]
     methods = None if given["methods"] is None else tuple(given["methods"])
-    return Unit(**asked["unit"]), Settings(**{**given, "methods": methods})
+    blocks = asked["unit"]["blocks"]
+    unit = Unit(**{**asked["unit"], "blocks": None if blocks is None else tuple(blocks)})
+    return unit, Settings(**{**given, "methods": methods})
 
 
-def answer_of(answer: bytes) -> CaseResult:
+def as_text(found: Blocks) -> str:
+    """What was found in blocks of points, as text that a unit can carry.
+
+    >>> blocks_of(as_text({1: []})), blocks_of("")
+    ({1: []}, {})
+    """
+    return b64encode(zlib.compress(packed(dict(found)))).decode()
+
+
+def blocks_of(text: str) -> Blocks:
+    """What :func:`as_text` made text of.
+
+    >>> blocks_of("")
+    {}
+    """
+    return unpacked(zlib.decompress(b64decode(text))) if text else {}
+
+
+def answer_of(answer: bytes) -> CaseResult | list[list[Screening]]:
     """What a worker sent, by :func:`verify.running.runner.run_task`. Raises UsageError where its versions are others.
 
     >>> from verify.running.codec import packed
@@ -111,5 +141,5 @@ def answer_of(answer: bytes) -> CaseResult:
     if isinstance(said, str):
         message = f"a worker has other versions, so that its numbers may be others: {said}"
         raise UsageError(f"{message}. Install the same on all machines")
-    assert isinstance(said, CaseResult), "a worker runs units alone"
+    assert isinstance(said, CaseResult | list), "a worker runs units alone"
     return said

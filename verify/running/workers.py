@@ -44,8 +44,8 @@ MOST_AGAIN = 3
 KILLED = (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM))
 """Signals by which an operator, or a system that wants its memory back, ends a process; no fault of code sends them."""
 
-MOST_STILLBORN = 10
-"""Workers in a row that may end before they are ready; then nothing is wrong with the cases."""
+MOST_STILLBORN, KILLED_BEFORE, ENDED_BEFORE = 100, 1, 10
+"""Ten workers in a row may end before they are ready, or a hundred be killed: then no case is to blame."""
 
 LAST_SECONDS = 5.0
 """Time that a worker has to end when it is asked to."""
@@ -165,10 +165,12 @@ class Workers:
         """An error for the case that a worker was on, where there is one."""
         self._all.remove(worker)
         _end(worker, grace=LAST_SECONDS if not fault else 0.0)
-        self._stillborn += not worker.is_ready
+        is_killed = -(worker.process.exitcode or 0) in KILLED
+        if not worker.is_ready:
+            self._stillborn += KILLED_BEFORE if is_killed else ENDED_BEFORE
         if worker.path is None:
             return
-        if -(worker.process.exitcode or 0) in KILLED and self.again[str(worker.path)] < MOST_AGAIN:
+        if is_killed and self.again[str(worker.path)] < MOST_AGAIN:
             self.again[str(worker.path)] += 1
             self.waiting.appendleft(worker.path)
             return

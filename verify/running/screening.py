@@ -1,0 +1,22 @@
+"""What a quick look at a block of random points found: so little that another machine may look, and send it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """Of a batch of points those that need a close look, and the largest differences at all others."""
+
+    suspicious: NDArray[Any]
+    """Their positions in the batch."""
+    largest: Mapping[tuple[str, str], Mapping[tuple[str, str], tuple[float, int, int]]]
+    """Variable and quantity -> pair -> the largest difference, the position of its point, and the entry."""
+    magnitude: Mapping[tuple[str, str], float]
+    """The largest gradient of each variable, by the engine."""
