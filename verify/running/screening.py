@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from verify.judging.rows import RowKey
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ class Screening:
 
     suspicious: NDArray[Any]
     """Their positions in the batch."""
-    largest: Mapping[tuple[str, str], Mapping[tuple[str, str], tuple[float, int, int]]]
+    largest: Mapping[RowKey, Mapping[tuple[str, str], tuple[float, int, int]]]
     """Variable and quantity -> pair -> the largest difference, the position of its point, and the entry."""
-    magnitude: Mapping[tuple[str, str], float]
+    magnitude: Mapping[RowKey, float]
     """The largest gradient of each variable, by the engine."""
