@@ -553,7 +553,7 @@ def _course(args: argparse.Namespace) -> int:
 # ----------------------------------------------------------------------------------------------------------- sweep
 
 
-def _add_sweep(parser: _Parser) -> None:
+def _add_sweep(parser: Parser) -> None:
     parser.add_argument("framework", metavar="FRAMEWORK", help="torch, jax or autograd")
     parser.add_argument("--only", default="", metavar="TEXT", help="only functions whose dotted name contains this")
     parser.add_argument("--csv", metavar="FILE", help="write every wrong answer, the worst first")
