@@ -418,3 +418,14 @@ def test_slopes_beyond_all_floats_are_infinite_for_everybody() -> None:
     with np.errstate(all="ignore"):
         assert check_gradient(gradient, matrix, QUICK).ok
         assert not check_gradient(lambda A, upstream: gradient(A, upstream.T), matrix, QUICK).ok
+
+
+@pytest.mark.parametrize(("beside", "passes"), [(8.0, True), (2.0**30, False)])
+def test_a_right_formula_may_lose_a_few_digits_and_not_half_of_them(beside: float, passes: bool) -> None:
+    """Its formula without rounding is the truth either way, and the verdict says so."""
+    run = check_gradient(
+        lambda x: (2 * x + beside) - beside, lambda x: np.sum(x**2), at={"x": np.array([0.3, -0.7])}, shrink=False
+    )
+    assert run.ok is passes
+    if not passes:
+        assert run.verdict is Verdict.IMPRECISE
