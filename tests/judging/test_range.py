@@ -105,7 +105,20 @@ def test_a_right_formula_that_leaves_the_range_of_floats_passes_at_points_that_n
     for wrong in (wrong_by_little, wrong_where_tiny):
         assert not check_gradient(wrong, cosine, at=here, **asked).ok
     tiny = {name: [1e-100 * x for x in values] for name, values in here.items()}
-    assert not check_gradient(textbook, cosine, at=tiny, shrink=False).ok
+    with np.errstate(all="ignore"):  # it is the verdict that is to fail, and no warning that is taken for an error
+        run = check_gradient(textbook, cosine, at=tiny, shrink=False)
+    assert run.cases[0].counts == {Verdict.FAIL: 4}
+
+
+def test_a_right_formula_that_underflows_at_ordinary_sizes_is_not_excused() -> None:
+    """Only inputs that nobody could give excuse it."""
+
+    def lost(x: Any) -> Any:
+        return 2 * x if x == 0.5 else x * 1e-200 * 1e-200 * 1e200 * 2e200
+
+    run = check_gradient(lost, lambda x: x**2, at={"x": 0.5}, domain={"x": (0.25, 1)}, shrink=False)
+    assert not run.ok
+    assert "formula is right" in next(iter(run.cases[0].failing())).reason
 
 
 def test_an_overflow_at_sizes_of_the_domain_is_a_fault() -> None:
