@@ -13,7 +13,7 @@ from verify import UsageError, check_gradient
 from verify.case.case import load_case_text
 from verify.judging.short_law import FINE, short_law
 from verify.judging.step_law import step_law
-from verify.judging.tied import Slope
+from verify.judging.tied import Slope, _is_beside
 from verify.numbers.streams import stream
 from verify.records import Verdict
 from verify.subjects.measured import Line, Measured
@@ -726,3 +726,19 @@ def test_equal_entries_of_a_smooth_function_are_no_kink() -> None:
     at = {"x": np.ones(3)}
     assert check_gradient(slope, steep, at=at, points=0, shrink=False).ok
     assert not check_gradient(lambda x: slope(x) * (1 + 1e-6), steep, at=at, points=0, shrink=False).ok
+
+
+def test_what_comes_together_nearer_to_a_point_is_no_kink() -> None:
+    """The slopes beside a point of a function that is very steep lie far apart; those of a maximum stay apart."""
+    keys = [("x", i) for i in range(3)]
+    sizes = dict.fromkeys(keys, 1.0)
+
+    def steep(weights: Any) -> Function:
+        return lambda t: float(sum(math.exp(3000 * t * weights.get(key, 0.0)) for key in keys))
+
+    def largest(weights: Any) -> Function:
+        return lambda t: float(max(t * weights.get(key, 0.0) for key in keys))
+
+    assert not _is_beside(steep, sizes, {keys[0]: 1.0}, 3000 * (1 - 1e-3))
+    assert _is_beside(largest, sizes, {keys[0]: 1.0}, 0.5)
+    assert not _is_beside(largest, sizes, {keys[0]: 1.0}, 1 + 1e-5)
