@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
+from verify.errors import LONGEST_WORD, line_of, printable
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -814,6 +816,31 @@ class SimplestPoint:
     sentence: str
 
 
+def one_line(text: str) -> str:
+    """A name as it stands in a line of its own: short, and with nothing that a terminal would obey.
+
+    >>> one_line("a" * 99)[-5:]
+    'aa...'
+    """
+    shown = line_of(text)
+    return shown if len(shown) <= LONGEST_WORD else f"{shown[: LONGEST_WORD - 3]}..."
+
+
+def html_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for notebooks, everything in it escaped.
+
+    >>> html_table("<f>", ["a"], [["1 < 2"]])
+    '<p><code>&lt;f&gt;</code></p><table><tr><th>a</th></tr><tr><td>1 &lt; 2</td></tr></table>'
+    """
+    from html import escape
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{escape(printable(cell))}</{tag}>' for cell in cells)}</tr>"
+
+    lines = [line(headings, "th"), *(line(row, "td") for row in rows)]
+    return f"<p><code>{escape(printable(title))}</code></p><table>{''.join(lines)}</table>"
+
+
 @dataclass(frozen=True, slots=True)
 class CaseResult:
     """Everything that was found about one case file."""
@@ -905,6 +932,21 @@ class CaseResult:
         """All kept rows of the case that do not pass."""
         for variable in self.variables:
             yield from variable.failing()
+
+    def __repr__(self) -> str:
+        """The result in one line; what it holds may be a million numbers."""
+        counts = ", ".join(f"{count:,} {verdict}" for verdict, count in self.counts.items() if count)
+        told = f"{self.status}, {self.checked:,} rows" + (f" ({counts})" if counts else "")
+        return f"<{type(self).__name__} {one_line(self.name)!r}: {told}, {self.proved:,} proved>"
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks, with a line for each variable."""
+        rows = [
+            (v.name, v.quantity, v.verdict, f"{v.checked:,}", f"{v.proved:,}", "; ".join(v.diagnosis))
+            for v in self.variables
+        ]
+        headings = ("variable", "quantity", "verdict", "rows", "proved", "diagnosis")
+        return html_table(repr(self), headings, rows or [(p, "", ERROR, "", "", "") for p in self.problems])
 
 
 MOST_UNDECIDED = 0.1

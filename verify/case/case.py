@@ -30,6 +30,7 @@ from verify.errors import CaseError, FullError, Problems, UsageError, did_you_me
 from verify.graph.factors import Known
 from verify.graph.graph import Graph, GraphBuilder
 from verify.ops import OPS, Interval, Shape
+from verify.records import html_table, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,6 +181,18 @@ class Case:
     """The name that the case has whatever its sizes; empty where it has them alone."""
     shadowed: Mapping[str, int] = field(default_factory=dict)
     """Constant of formulas, such as ``e``, whose name the file gives to something of its own -> the line of that."""
+
+    def __repr__(self) -> str:
+        """The case in one line; its graph may have thousands of nodes."""
+        inputs = ", ".join(item.name for item in self.inputs)
+        stages = f"{len(self.expressions)} stage{'s' * (len(self.expressions) != 1)}"
+        what = one_line(f"({inputs}) -> {', '.join(self.graph.outputs)}")
+        where = f", {one_line(self.file)}" if self.file else ""
+        return f"<{type(self).__name__} {one_line(self.name)!r}: {what}, {stages}{where}>"
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks, with the formulas."""
+        return html_table(repr(self), ("stage", "expression"), self.expressions.items())
 
     def with_dims(self, sizes: Mapping[str, int]) -> Case:
         """The same function at other sizes: inputs are drawn, constants repeat what they hold, nothing is expected.

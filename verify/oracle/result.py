@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from verify.errors import WrongGradientError
-from verify.records import Run
+from verify.records import Run, one_line
 from verify.report.csv import results_frame
 from verify.report.failures import first_cause
 from verify.report.html import render
-from verify.report.terminal import make_console, print_run
+from verify.report.terminal import make_console, print_run, verdict_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class GradientRun(Run):
     """A :class:`~verify.records.Run` as :func:`~verify.oracle.check.check_gradient` returns it.
 
@@ -40,6 +40,11 @@ class GradientRun(Run):
     def frame(self) -> pd.DataFrame:
         """The rows as a table, as ``results.csv`` has them."""
         return results_frame(self)
+
+    def __repr__(self) -> str:
+        """The run in one line: what it came to, or the cause of its failure."""
+        passing = f"{self.verdict} {', '.join(one_line(case.name) for case in self.cases[:1])}: {verdict_line(self)}"
+        return f"<{type(self).__name__} {first_cause(self) or passing}>"
 
     def __str__(self) -> str:
         """The run as the command line prints it, in plain text, with its notes."""
