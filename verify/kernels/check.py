@@ -15,8 +15,9 @@ from verify.errors import UsageError, WrongGradientError
 from verify.kernels.formats import FORMATS, Format
 from verify.kernels.noise import noise_of
 from verify.kernels.policy import Policy, policies, policy_of
+from verify.kernels.sampling import Sample, is_long, sampled
 from verify.kernels.subject import LAYOUTS, Answer, Kernel
-from verify.kernels.truth import Truth, fused, truth_of
+from verify.kernels.truth import Truth, fused, plain_function, truth_of
 from verify.kernels.verdict import Deviation, Look, NoiseModel
 from verify.numbers.streams import stream
 from verify.records import Verdict
@@ -28,6 +29,9 @@ RUNS = 32
 
 ALIKE = 1.25
 """Two policies whose noise is within this factor are not told apart by it: the tighter one is named."""
+
+BESIDE = 1e-6
+"""Part of a gradient that may lie in rows which have no part in the outputs looked at."""
 
 NO_NOISE = 1e-12
 """Times the noise of a policy that stands for none."""
@@ -66,7 +70,7 @@ class Tensor:
 def _said(d: Deviation, policy: Policy) -> str:
     where = f"{d.place}" if d.kind == "entry" else f" of {d.place}" if d.place else ""
     size = f"{d.sigmas:.3g} standard deviations of '{policy}', limit {d.limit:.2g}"
-    if d.what.startswith("not finite"):
+    if d.what.startswith("not "):
         return f"{where} is {d.what}"
     if d.what == "noise":
         return f"{where} has errors of {d.factor:.3g} x the noise of '{policy}' ({size})"
@@ -248,7 +252,7 @@ class Judge:
         self.own = _format(dtype)
         self.places = [
             _Place(reference, given, self.own, policy, upstream, constants, runs, seed)
-            for given in _points(at, inputs, self.own, seed, constants)
+            for given in _points(at, inputs, reference, self.own, seed, constants)
         ]
 
     def __call__(self, kernel: Any, device: str | None = None) -> KernelRun:
@@ -274,10 +278,13 @@ class _Place:
     """A reference at one set of inputs."""
 
     def __init__(
-        self, reference: Callable[..., Any], point: Mapping[str, Any], own: Format, policy: Any, upstream: Any,
+        self, reference: Callable[..., Any], given: Mapping[str, Any] | Sample, own: Format, policy: Any, upstream: Any,
         constants: Collection[str], runs: int, seed: int,
     ) -> None:  # fmt: skip
-        self.own, self.runs, self.seed, self.point = own, runs, seed, point
+        self.own, self.runs, self.seed = own, runs, seed
+        self.sample = given if isinstance(given, Sample) else None
+        self.point = given.point if isinstance(given, Sample) else given
+        point = given.small() if isinstance(given, Sample) else given
         self.truth: Truth = truth_of(reference, point, constants)
         self.graph = fused(self.truth.case.graph)
         self.asked = policy_of(policy, own.name, self.graph)
@@ -289,7 +296,9 @@ class _Place:
 
     def _made_ready(self, reason: str, seeds: Mapping[str, Array], layouts: Sequence[str]) -> _Upstream:
         truth, radii = self.truth.gradients(seeds)
-        return _Upstream(reason, seeds, layouts, radii, _Models(partial(self._noise, seeds), truth, self.own))
+        return _Upstream(
+            reason, seeds, layouts, radii, _Models(partial(self._noise, seeds), truth, self.own, self.sample)
+        )
 
     def sizes(self) -> str:
         """The shapes of the inputs in words, each once."""
@@ -307,6 +316,10 @@ class _Place:
             yield "upstream gradient as given", held, ("", "transposed", "sliced")
             return
         drawn = {name: self.own.nearest(rng.standard_normal((1, *shape))) for name, shape in shapes.items()}
+        if self.sample is not None:
+            heads = f" of heads {', '.join(map(str, self.sample.heads))}" if len(self.sample.heads) > 1 else ""
+            yield f"random upstream gradient at {len(self.sample.rows)} rows{heads}", drawn, ("",)
+            return
         yield "random upstream gradient", drawn, ("", "transposed", "sliced")
         if all(math.prod(shape) == 1 for shape in shapes.values()):
             return
@@ -346,6 +359,7 @@ class _Look:
         """What was found with upstream gradients and layouts of all kinds."""
         for number, given in enumerate(self.place.upstreams):
             plain = [given.seeds[name][0] for name in self.place.truth.outputs]
+            plain = [self._spread(g) for g in plain]
             for layout in given.layouts:
                 answer = self.kernel(self.place.point, plain, layout)
                 why = f"{self.place.sizes()}, {given.reason}{f', {LAYOUTS[layout]}' if layout else ''}"
@@ -354,11 +368,33 @@ class _Look:
                 if not layout and number == 0:
                     self._repeated(answer, self.kernel(self.place.point, plain, layout), given.models)
 
+    def _spread(self, upstream: Array) -> Array:
+        sample = self.place.sample
+        if sample is None:
+            return upstream
+        shape = max((s for s in sample.shapes.values() if len(s) == upstream.ndim), key=math.prod)
+        return sample.spread(upstream, (*shape[:-1], upstream.shape[-1]))
+
+    def _cut(self, name: str, gradient: Array) -> Array:
+        """The part that is looked at."""
+        return gradient if self.place.sample is None else self.place.sample.cut(name, gradient)
+
+    def _beside(self, name: str, gradient: Array) -> Tensor | None:
+        """A verdict on what a kernel gives for rows and heads that have no part in the outputs, if it is not 0."""
+        part = self._cut(name, gradient)
+        rest = float(np.sum(np.abs(gradient))) - float(np.sum(np.abs(part)))
+        if part.shape == gradient.shape or rest <= BESIDE * float(np.sum(np.abs(part))):
+            return None
+        where = " in rows or heads without a part in the outputs looked at"
+        found = Deviation("entry", where, "not 0", math.inf, 1.0)
+        return Tensor(name, Verdict.FAIL, None, Look((found,), math.inf, math.inf), self.ladder[0])
+
     def _judged(self, reason: str, answer: Answer, models: _Models, radii: Mapping[str, Array]) -> Point:
         tensors = []
         bounds = []
         for name in self.place.truth.variables:
-            tensors.append(self._tensor(name, answer.gradients[name], models))
+            answered = answer.gradients[name]
+            tensors.append(self._beside(name, answered) or self._tensor(name, self._cut(name, answered), models))
             noise = np.sqrt(models.of(name, tensors[-1].against).variance)
             bounds.append(float(np.max(radii[name] / noise, initial=0.0)))
         return Point(reason, tuple(tensors), max(bounds))
@@ -401,7 +437,7 @@ class _Look:
     def _repeated(self, first: Answer, second: Answer, models: _Models) -> None:
         """Says how much two equal calls differ."""
         for name in self.place.truth.variables:
-            apart = second.gradients[name] - first.gradients[name]
+            apart = self._cut(name, second.gradients[name] - first.gradients[name])
             if not np.any(apart):
                 continue
             model = models.of(name, self.ladder[0])
@@ -414,8 +450,14 @@ class _Look:
 class _Models:
     """The noise models of one upstream gradient, made when they are asked for."""
 
-    def __init__(self, noise: Callable[[Policy], dict[str, Array]], truth: Mapping[str, Array], own: Format) -> None:
-        self._noise, self.truth, self._own = noise, truth, own
+    def __init__(
+        self,
+        noise: Callable[[Policy], dict[str, Array]],
+        truth: Mapping[str, Array],
+        own: Format,
+        sample: Sample | None,
+    ) -> None:
+        self._noise, self.truth, self._own, self._sample = noise, truth, own, sample
         self._made: dict[tuple[str, str], NoiseModel] = {}
 
     def of(self, name: str, policy: Policy) -> NoiseModel:
@@ -423,7 +465,8 @@ class _Models:
         if (name, policy.name) not in self._made:
             runs = self._noise(policy)
             for other, found in runs.items():
-                self._made[other, policy.name] = NoiseModel(self.truth[other], found, self._own)
+                rows, heads = self._sample.names(other) if self._sample else (None, None)
+                self._made[other, policy.name] = NoiseModel(self.truth[other], found, self._own, rows, heads)
         return self._made[name, policy.name]
 
 
@@ -434,7 +477,9 @@ def _format(dtype: Any) -> Format:
     return FORMATS[name]
 
 
-def _points(at: Any, inputs: Any, own: Format, seed: int, constants: Collection[str]) -> Iterator[dict[str, Any]]:
+def _points(
+    at: Any, inputs: Any, reference: Callable[..., Any], own: Format, seed: int, constants: Collection[str]
+) -> Iterator[dict[str, Any] | Sample]:
     """The points that are asked for, their floats in the kernel's format."""
     if (at is None) == (inputs is None):
         raise UsageError("give the point, at={'x': array}, or the shapes to draw it in, inputs={'x': (8, 32)}")
@@ -442,6 +487,9 @@ def _points(at: Any, inputs: Any, own: Format, seed: int, constants: Collection[
     for number, one in enumerate([given] if isinstance(given, Mapping) else given):
         if not isinstance(one, Mapping) or not one:
             raise UsageError(f"a point maps arguments to values, such as at={{'x': array}}, got {one!r:.60}")
+        if inputs is not None and is_long(one):
+            yield sampled(plain_function(reference, {}), one, own.nearest, seed)
+            continue
         rng = stream(seed, "inputs of a kernel", number)
         drawn = {name: rng.standard_normal(tuple(shape)) for name, shape in one.items()} if inputs is not None else one
         yield {name: x if name in constants else _rounded(x, own) for name, x in drawn.items()}

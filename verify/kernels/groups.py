@@ -37,15 +37,15 @@ class Grouping:
     """Where a part is, in words; empty for the whole."""
 
 
-def groupings(shape: Shape, rows: Array | None = None) -> Iterator[Grouping]:
+def groupings(shape: Shape, rows: Array | None = None, heads: Array | None = None) -> Iterator[Grouping]:
     """All ways to take a gradient of a shape apart that differ from each other.
 
-    ``rows`` says which rows of a larger gradient these are, where they are a sample.
+    ``rows`` and ``heads`` say which those of a larger gradient these are, where they are a sample.
 
     >>> [(g.kind, g.added(np.ones((1, 1, 2, 32, 8))).shape[1]) for g in groupings((1, 2, 32, 8))]
     [('tensor', 1), ('head', 2), ('row', 64), ('column', 16), ('block', 4)]
     """
-    view = _View(shape, rows)
+    view = _View(shape, rows, heads)
     yield Grouping("tensor", lambda x: view.folded(x).sum((1, 2, 3))[:, None], lambda _: "")
     if view.heads > 1:
         yield Grouping("head", lambda x: view.folded(x).sum((2, 3)), view.head)
@@ -63,11 +63,12 @@ def groupings(shape: Shape, rows: Array | None = None) -> Iterator[Grouping]:
 class _View:
     """A gradient as heads of rows and columns."""
 
-    def __init__(self, shape: Shape, rows: Array | None) -> None:
+    def __init__(self, shape: Shape, rows: Array | None, heads: Array | None) -> None:
         self.shape, self.lead = shape, shape[:-2]
         self.rows, self.columns = (1, 1, *shape)[-2:]
         self.heads = math.prod(self.lead)
         self.names: Array = np.arange(self.rows) if rows is None else rows
+        self.head_names: Array = np.arange(self.lead[-1] if self.lead else 1) if heads is None else heads
 
     def folded(self, x: Array) -> Array:
         """As ``(N, heads, rows, columns)``."""
@@ -83,7 +84,7 @@ class _View:
         index = [int(i) for i in np.unravel_index(number, self.lead)] if self.heads > 1 else []
         some = [i for i, size in zip(index, self.lead, strict=False) if size > 1]
         if len(index) == len(AXES) and self.lead[1] > 1:
-            return f"head {index[1]}" + (f" of batch {index[0]}" if self.lead[0] > 1 else "")
+            return f"head {self.head_names[index[1]]}" + (f" of batch {index[0]}" if self.lead[0] > 1 else "")
         return f"head {', '.join(map(str, some))}" if some else ""
 
     def _of(self, head: int) -> str:
@@ -114,7 +115,7 @@ class _View:
         )
 
 
-def entry_of(flat: int, shape: Shape, rows: Array | None = None) -> str:
+def entry_of(flat: int, shape: Shape, rows: Array | None = None, heads: Array | None = None) -> str:
     """An entry in brackets; a number without axes has none.
 
     >>> entry_of(5, (2, 3)), entry_of(0, ())
@@ -123,4 +124,6 @@ def entry_of(flat: int, shape: Shape, rows: Array | None = None) -> str:
     index = [int(i) for i in np.unravel_index(flat, shape)] if shape else []
     if rows is not None and len(index) > 1:
         index[-2] = int(rows[index[-2]])
+    if heads is not None and len(index) == len(AXES) + 2:
+        index[1] = int(heads[index[1]])
     return str(index) if index else ""

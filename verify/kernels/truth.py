@@ -149,6 +149,19 @@ def _radius(ball: Any, value: Array) -> Array:
     return np.asarray(radius[0] + np.abs(middle[0] - value))
 
 
+def plain_function(reference: Callable[..., Any], point: Mapping[str, Any]) -> Callable[..., Any]:
+    """A reference as a function of NumPy's arrays, in float64.
+
+    >>> plain_function(np.sin, {}) is np.sin
+    True
+    """
+    room: Any = framework_of(reference, dict(point))
+    if room is None:
+        return reference
+    found: Callable[..., Any] = room.as_numpy(flattened(room, reference, point).function if point else reference)
+    return found
+
+
 def truth_of(reference: Callable[..., Any], point: Mapping[str, Any], constants: Collection[str] = ()) -> Truth:
     """The reference as a graph at a point. Raises UsageError where it cannot be converted.
 
@@ -156,9 +169,8 @@ def truth_of(reference: Callable[..., Any], point: Mapping[str, Any], constants:
     >>> truth.gradients({truth.outputs[0]: np.ones((1, 1))})[0]["x"].tolist()
     [6.0]
     """
-    room: Any = framework_of(reference, dict(point))
     plain = {name: _as_array(x) for name, x in point.items()}
-    function = reference if room is None else room.as_numpy(flattened(room, reference, plain).function)
+    function = plain_function(reference, plain)
     try:
         case = trace_at(function, [plain], constants=constants).case
     except TraceError as error:

@@ -116,9 +116,11 @@ class _Part:
 class NoiseModel:
     """The noise of one gradient under one policy, from the errors of right programs."""
 
-    def __init__(self, truth: Array, runs: Array, own: Format, rows: Array | None = None) -> None:
+    def __init__(
+        self, truth: Array, runs: Array, own: Format, rows: Array | None = None, heads: Array | None = None
+    ) -> None:
         """``truth`` has the gradient's shape, ``runs`` is ``(runs, *shape)``."""
-        self.truth, self.rows, self.shape = truth, rows, truth.shape
+        self.truth, self.rows, self.heads, self.shape = truth, rows, heads, truth.shape
         self.runs = len(runs)
         errors = runs.astype(np.float64) - truth
         self.scale = float(np.sqrt(np.mean(np.square(truth)))) if truth.size else 0.0
@@ -127,7 +129,7 @@ class NoiseModel:
             return
         self.variance = _smooth(np.mean(np.square(errors), axis=0), truth, own, self.scale)
         self.weights = truth / self.variance
-        self.parts = [self._part(grouping, errors) for grouping in groupings(self.shape, rows)]
+        self.parts = [self._part(grouping, errors) for grouping in groupings(self.shape, rows, heads)]
         tests = sum(2 * len(part.size) for part in self.parts)
         self.limit = student_limit(FALSE_ALARMS / max(1, tests), self.runs)
         largest = float(np.max(np.abs(errors) / np.sqrt(self.variance), initial=0.0))
@@ -167,7 +169,7 @@ class NoiseModel:
         bad = ~np.isfinite(answer)
         if np.any(bad):
             flat = int(np.flatnonzero(bad.ravel())[0])
-            place = entry_of(flat, self.shape, self.rows)
+            place = entry_of(flat, self.shape, self.rows, self.heads)
             many = int(np.count_nonzero(bad))
             return Look((Deviation("entry", place, f"not finite ({many} entries)", math.inf, 1.0),), math.inf, math.inf)
         e = answer - self.truth
@@ -211,7 +213,7 @@ class NoiseModel:
         limit = self.entry_limit * wider
         found += [
             Deviation(
-                "entry", entry_of(i, self.shape, self.rows), "entry", float(entries.flat[i]), limit,
+                "entry", entry_of(i, self.shape, self.rows, self.heads), "entry", float(entries.flat[i]), limit,
                 _ratio(answer, self.truth, i), float(entries.flat[i]) ** 2,
             )
             for i in _worst(entries.ravel(), limit)
