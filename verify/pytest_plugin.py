@@ -121,6 +121,13 @@ class GradientOracle:
 
         return self._judged(check_layer, forward, backward, **arguments)
 
+    def kernel(self, kernel: Any, reference: Callable[..., Any], **options: Any) -> Any:
+        """Judges a kernel in low precision as ``verify.check_kernel`` does; raises WrongGradientError likewise."""
+        __tracebackhide__ = True
+        from verify.kernels.check import check_kernel
+
+        return check_kernel(kernel, reference, **options).raise_if_wrong()
+
     def loss(self, loss: Callable[..., Any], **arguments: Any) -> Run:
         """Judges a loss that returns its gradient too, as ``verify.check_loss`` does; raises likewise."""
         __tracebackhide__ = True

@@ -420,7 +420,7 @@ OF_FUSED: Mapping[str, Faults] = {
     "a block of classes left out": {"g": times(0.0, slice(None), slice(64, 80))},
     "label of row 20 off by one": {"hot": another_label},
     "no label in the last row": {"hot": times(0.0, -1)},
-    "g x 1.01 in row 50": {"g": times(1.01, 50)},
+    "g x 1.03 in row 50": {"g": times(1.03, 50)},
     "w: 1 % in rows 16 to 31": {"w": times(1.01, slice(16, 32))},
     "w: a row of the batch left out": {"gT": times(0.0, slice(None), 11)},
     "w: the last 8 of the batch left out": {"gT": times(0.0, slice(None), slice(-8, None))},

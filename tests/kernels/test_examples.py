@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +10,6 @@ import pytest
 
 if importlib.util.find_spec("torch") is None:
     pytest.skip("the examples are kernels of PyTorch", allow_module_level=True)
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from examples import EXAMPLES, Example
 

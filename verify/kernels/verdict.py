@@ -111,6 +111,12 @@ class _Part:
     """Mean logarithm of the mean square of its errors, for each part."""
     level_spread: Array
     count: Array
+    tail: float
+    """The largest factor that right programs had, in standard deviations; infinite where too few were seen."""
+
+    def limit(self, student: float) -> float:
+        """Standard deviations that a factor may have: noise that is bounded, as of one stored number, needs fewer."""
+        return min(student, TAIL * self.tail + BEYOND_TAIL)
 
 
 class NoiseModel:
@@ -148,7 +154,9 @@ class NoiseModel:
             levels = np.log(grouping.added(np.square(errors) / self.variance) / count + TINY)
         mean = np.maximum(levels.mean(axis=0), LEAST_LEVEL)
         level_spread = np.maximum(_shrunk(levels.var(axis=0), 2.0 / count), LEAST_SPREAD)
-        return _Part(grouping, size, spread, mean, level_spread, count)
+        seen = np.divide(np.abs(factors), spread, out=np.zeros_like(factors), where=spread > 0)
+        tail = float(seen.max()) if np.count_nonzero(seen) >= MANY else math.inf
+        return _Part(grouping, size, spread, mean, level_spread, count, tail)
 
     def _row_level(self, errors: Array) -> float:
         """The mean square of errors in units of the noise, in the middle of the rows."""
@@ -179,23 +187,23 @@ class NoiseModel:
         nearest = [0.0]
         power: dict[str, tuple[float, float]] = {}
         for part in self.parts:
-            kind = part.grouping.kind
+            kind, limit = part.grouping.kind, part.limit(self.limit)
             some = part.size > 0
-            spread = np.hypot(part.spread * wider, SYSTEMATIC / self.limit)
+            spread = np.hypot(part.spread * wider, SYSTEMATIC / limit)
             factor = np.divide(
                 part.grouping.added((e * self.weights)[None])[0], part.size, out=np.zeros_like(part.size), where=some
             )
             sigmas = np.where(some, np.abs(factor) / spread, 0.0)
-            nearest.append(float(np.max(sigmas, initial=0.0)) / self.limit)
+            nearest.append(float(np.max(sigmas, initial=0.0)) / limit)
             energy = part.grouping.added((np.square(e) / self.variance)[None])[0]
             found += [
                 Deviation(
-                    kind, part.grouping.place(i), "factor", float(sigmas[i]), self.limit, 1 + float(factor[i]),
+                    kind, part.grouping.place(i), "factor", float(sigmas[i]), limit, 1 + float(factor[i]),
                     float(factor[i] ** 2 * part.size[i]), int(part.count[i]),
                 )
-                for i in _worst(sigmas, self.limit)
+                for i in _worst(sigmas, limit)
             ]  # fmt: skip
-            sure = (self.limit + SURE) * spread[some]
+            sure = (limit + SURE) * spread[some]
             if sure.size:
                 now = power.get(kind, (0.0, 0.0))
                 power[kind] = (max(now[0], float(np.median(sure))), max(now[1], float(sure.max())))
@@ -235,6 +243,10 @@ MUCH = 0.4
 """Part of the error that a factor has to account for, to be named in the place of more noise."""
 
 TINY = 1e-30
+
+MANY, TAIL, BEYOND_TAIL = 500, 1.5, 2.0
+"""Factors of right programs from which on the largest says how far they reach: no farther than so many times it, and so
+many standard deviations more."""
 
 MOST = 0.7
 """Part of what the best explanation accounts for, from which on a smaller part is named."""
