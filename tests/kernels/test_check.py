@@ -131,7 +131,7 @@ def test_the_fixture_ends_a_test_whose_kernel_is_wrong(gradient_oracle: Any) -> 
 
 def test_one_token_and_a_length_that_is_no_multiple() -> None:
     """Several points: each has its own truth and noise."""
-    points = [{name: (1, 2, length, 16) for name in SHAPES} for length in (1, 17)]
+    points = [dict.fromkeys(SHAPES, (1, 2, length, 16)) for length in (1, 17)]
     assert verify.check_kernel(flash(), attention, inputs=points, policy="flash attention").ok
     fault = scaled("v", 1.1, 0, 1, -1)
     run = verify.check_kernel(flash(fault), attention, inputs=points, policy="flash attention")
