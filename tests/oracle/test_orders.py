@@ -300,3 +300,18 @@ def test_a_formula_that_throws_digits_away_is_imprecise(offset: float, passes: b
     run = verify.check_hvp(lambda x, v: ((6 * x + offset) - offset) * v, lambda x: np.sum(x**3), at={"x": [3.37]})
     assert run.ok is passes
     assert passes or run.verdict == "IMPRECISE"
+
+
+def test_entries_of_a_maximum_that_are_tied_are_undecided_with_that_reason() -> None:
+    """Of ``x - max(x)`` nothing is claimed at a tie, and everything beside it."""
+
+    def log_sum(x: Any) -> Any:
+        return np.log(np.sum(np.exp(x - np.max(x)))) + np.max(x)
+
+    def hessian(x: Any) -> Any:
+        p = np.exp(x) / np.sum(np.exp(x))
+        return np.diag(p) - np.outer(p, p)
+
+    assert verify.check_hessian(hessian, log_sum, at={"x": [0.5, -1.0, 2.0]}).ok
+    run = verify.check_hessian(hessian, log_sum, at={"x": [0.5, 0.5, -1.0]})
+    assert run.ok or (run.verdict == "UNDECIDED" and "tied" in first_cause(run))

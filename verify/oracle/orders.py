@@ -813,6 +813,9 @@ def _judged(question: _Question) -> CaseResult:
     name = "f" if name == "<lambda>" else name
     shown = case if case is not None else None
     variables = tuple(_variable(judged, key, name, shown) for key in judged.columns)
+    if any(variable.counts.get(Verdict.IMPRECISE) for variable in variables):
+        # Where answers are rounding for the most part they are linear in nothing.
+        findings = [finding for finding in findings if finding.kind is not FindingKind.NOT_LINEAR]
     unproved = sum(v.checked for v in variables) if case is None else 0
     if not question.domain:
         judged.notes["looked at the given points alone; domain={'x': (low, high)} says where else to look"] = None

@@ -513,7 +513,7 @@ class Orders:
                 lost = first_lost(self.graph, moved, path)
                 if lost is not None:
                     return reason_lost(self.graph, lost, moved, slope=True)[0]
-        return f"enclosure too wide with {bits} bits"
+        return f"enclosure too wide with {bits} bits, or entries of a maximum are tied on the way"
 
     # -------------------------------------------------------------------------------------------------- SymPy's road
 
