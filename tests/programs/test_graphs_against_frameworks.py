@@ -135,6 +135,10 @@ def torch_functions() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "mixture": (mixture, {"alpha": drawn(3), "mu": drawn(3, 2), "logs": 0.3 * drawn(3, 2, seed=2), "x": drawn(4, 2)}),
         "softmax by hand": (written_out, {"x": drawn(2, 3)}),
         "filled in a loop": (filled, {"x": drawn(3)}),
+        "special functions": (
+            lambda x: torch.special.i0e(x) * torch.special.i1(x) + torch.erfinv(x) ** 2 + torch.polygamma(2, x)
+            + torch.special.i1e(x), {"x": np.array([0.3, 0.7])}
+        ),
         "a module": (nn.Sequential(nn.Linear(3, 2), nn.Tanh()).double(), {"input": rows}),
         "group norm": (lambda x, w, b: F.group_norm(x, 2, w, b), {"x": drawn(2, 4, 3), "w": drawn(4), "b": drawn(4)}),
         "batch norm": (
@@ -268,6 +272,10 @@ def jax_functions() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "clipped": (lambda x: jnp.clip(x, -0.5, 0.5) ** 2, {"x": drawn(4)}),
         "a remainder": (lambda x: jnp.mod(x, 2.0) * x, {"x": 3 * drawn(3)}),
         "a tail": (jax.scipy.special.log_ndtr, {"x": np.array([-1.5, 0.3])}),
+        "special functions": (
+            lambda x: jax.scipy.special.digamma(x) * jax.scipy.special.polygamma(2, x) + jax.scipy.special.i0e(x)
+            + jax.scipy.special.i1(x) * jax.scipy.special.erfinv(x), {"x": np.array([0.3, 0.7])}
+        ),
     }  # fmt: skip
 
 
