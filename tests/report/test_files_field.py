@@ -157,7 +157,7 @@ def test_without_locks_only_what_is_old_is_removed(tmp_path: Path, monkeypatch: 
     for path in (young, old):
         path.touch()
     os.utime(old, (young.stat().st_mtime - 2 * ABANDONED,) * 2)
-    monkeypatch.setattr(atomic, "_locked", lambda _: None)
+    monkeypatch.setattr(atomic, "locked", lambda _: None)
     write_text(tmp_path / "report", "whole")
     assert [young.name, "report"] == names(tmp_path)
 
