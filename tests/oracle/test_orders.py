@@ -315,3 +315,13 @@ def test_entries_of_a_maximum_that_are_tied_are_undecided_with_that_reason() -> 
     assert verify.check_hessian(hessian, log_sum, at={"x": [0.5, -1.0, 2.0]}).ok
     run = verify.check_hessian(hessian, log_sum, at={"x": [0.5, 0.5, -1.0]})
     assert run.ok or (run.verdict == "UNDECIDED" and "tied" in first_cause(run))
+
+
+def test_underflow_is_told_from_a_fault_and_nothing_is_told_from_none() -> None:
+    """A truth that no float holds is 0 for floats; an answer that is missing is a finding."""
+    run = verify.check_hvp(lambda x, v: np.exp(x) * v, lambda x: np.sum(np.exp(x)), at={"x": [1.0, -800.0]})
+    assert run.ok
+    run = verify.check_hvp(lambda x, v: 0 * x * v, lambda x: np.sum(np.exp(x)), at={"x": [1.0, -700.0]})
+    assert run.verdict == "FAIL"
+    run = verify.check_hessian(lambda x: None if x.size else x, rosen, at=X)
+    assert [f.kind for f in run.cases[0].findings] == [FindingKind.WRONG_TYPE]

@@ -393,6 +393,9 @@ class _Subject:
             shown = {n: np.asarray(x).tolist() for n, x in given.items() if np.size(x) <= 4}
             self.contract.raised(called.error, ", ".join(f"{n} = {x}" for n, x in shown.items()))
             return None
+        if called.value is None:
+            said = f"{self.contract.what} returned None: return an array, a tuple of arrays, or a mapping by name"
+            self.contract.tell(Finding(FindingKind.WRONG_TYPE, "", said, fails=True))
         return called.value
 
     def _called(self, call: Callable[[Any, Any], Any], given: At, vector: At | None) -> Any:
@@ -414,7 +417,7 @@ def _numbers(
     found = {}
     for key, value in parts.items():
         label = " by ".join(key)
-        numbers = as_numbers(label, value, np.dtype(dtype))
+        numbers = as_numbers(key[-1], value, np.dtype(dtype))
         for fault in numbers.faults:
             subject.contract.tell(fault)
         array = fitted(numbers.array, shapes[key])
@@ -636,12 +639,12 @@ class _Judged:
                     {SUBJECT: answer},
                     own,
                     unit=point.unit,
-                    allowed=math.inf if lost and known.midpoint != 0 else allowed,
+                    allowed=math.inf if lost and abs(known.midpoint) > point.floor else allowed,
                     least=point.growth * point.unit * abs(known.midpoint) + point.floor,
                     truth=known,
                     growth=point.growth,
                     disputed=point.disputed,
-                    undefined=lost,
+                    undefined=lost if abs(known.midpoint) > point.floor else "",
                     witness=rounding.witness(block.key, entry, partial(_most, point, block.key, entry, most)),
                 )
             column.rows.append((number, entry, evidence))
