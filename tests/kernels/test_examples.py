@@ -105,3 +105,35 @@ def test_a_function_of_jax_passes() -> None:
     wrong.defvjp(lambda x: (wave(x), x), lambda x, g: ((jax.vjp(wave, x)[1](g)[0] * 1.01).astype(x.dtype),))
     assert check_kernel(wave, wave, inputs={"x": (32, 64)}, policy="every op").ok
     assert "dx is 1.0" in check_kernel(wrong, wave, inputs={"x": (32, 64)}, policy="every op").sentence
+
+
+def test_padded_keys_and_fully_masked_rows() -> None:
+    """The reference says that a row without a key gives 0: a right kernel passes, a row that is not 0 fails."""
+    import torch
+
+    seen = np.tril(np.ones((48, 48)))
+    seen[:, :5] = 0
+    point = {**ATTENTION.point(np.random.default_rng(4)), "seen": seen}
+    point = {name: x[..., :48, :] for name, x in point.items()}
+
+    def reference(q: Any, k: Any, v: Any, seen: Any) -> Any:
+        scores = torch.where(seen > 0, q @ k.mT * q.shape[-1] ** -0.5, -1e30)
+        return (torch.softmax(scores, -1) * seen) @ v
+
+    def forward(q: Any, k: Any, v: Any, seen: Any) -> Any:
+        weights = torch.softmax((q.float() @ k.float().mT * q.shape[-1] ** -0.5).masked_fill(seen == 0, -torch.inf), -1)
+        weights = weights.nan_to_num()
+        out = (weights.bfloat16().float() @ v.float()).bfloat16()
+        return out, (q, k, v, out, weights)
+
+    def backward(do: Any, cache: Any, beside: float = 0.0) -> Any:
+        q, k, v, out, weights, do = (x.float() for x in (*cache, do))
+        slopes = (weights * (do @ v.mT - (do * out).sum(-1, keepdim=True))).bfloat16().float() * q.shape[-1] ** -0.5
+        dq = slopes @ k
+        dq[:, 1, 2] += beside
+        return dq.bfloat16(), (slopes.mT @ q).bfloat16(), (weights.bfloat16().float().mT @ do).bfloat16()
+
+    judge = Judge(reference, at=point, constants=["seen"], policy="flash attention", upstream=np.ones((1, 2, 48, 64)))
+    assert judge((forward, backward)).ok
+    wrong = judge((forward, lambda do, cache: backward(do, cache, 1e-3)))
+    assert "dq of row 2 of head 1" in wrong.sentence

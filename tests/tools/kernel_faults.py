@@ -52,17 +52,27 @@ def other_rules(truth: dict[str, Any], eager: dict[str, Any], found: dict[str, A
     return [twice, ratio, close]
 
 
-def campaign(seeds: int, chosen: list[str]) -> tuple[dict[str, Counter[str]], list[str]]:
-    """Per example: faults, those caught by each rule, right kernels and those rejected; and what was missed."""
+def campaign(seeds: int, chosen: list[str], *, write: bool) -> None:
+    """Seed by seed: after each one what was found so far is told, and written if that is asked for."""
     some = [e for e in EXAMPLES if not chosen or any(name in e.name for name in chosen)]
     tables: dict[str, Counter[str]] = {example.name: Counter() for example in some}
     missed: list[str] = []
     for seed in range(seeds):
         for example in some:
             one_seed(example, seed, tables[example.name], missed)
-        told = "\n".join(rows(tables, seed + 1)[-2:])
-        _told(f"{seed + 1} seeds, {time.process_time():.0f} s\n{told}\n{missed}")
-    return tables, missed
+        lines = rows(tables, seed + 1)
+        if write:
+            written(lines)
+        _told(f"{seed + 1} seeds, {time.process_time():.0f} s", *lines[-2:], *missed, sep="\n")
+    _told(*rows(tables, seeds), sep="\n")
+
+
+def written(lines: list[str]) -> None:
+    """Puts the table into the document."""
+    document = DOCUMENT.read_text(encoding="utf-8")
+    before, _, rest = document.partition(MARKS[0])
+    text = "\n".join(lines)
+    DOCUMENT.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}", encoding="utf-8")
 
 
 def first_verdict(judge: Judge, kernel: Any) -> tuple[Verdict, str]:
@@ -121,16 +131,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table into the document")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    tables, missed = campaign(asked.seeds, asked.only)
-    text = "\n".join(rows(tables, asked.seeds))
-    _told(text)
-    _told(*(f"{n} x {what}" for what, n in Counter(m.rpartition(", seed")[0] for m in missed).most_common()), sep="\n")
-    _told(*(m for m in missed if m.startswith("REJECTED")), sep="\n")
-    if asked.write:
-        document = DOCUMENT.read_text(encoding="utf-8")
-        before, _, rest = document.partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        DOCUMENT.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+    campaign(asked.seeds, asked.only, write=asked.write)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class NoisyReverse(Reverse):
             None if call is None else self._forward(i, graph.nodes[i], call)
             for i, call in enumerate(self.program.calls)
         )
-        self._attention = _attention_outputs(graph) if policy.saved_output else {}
+        self._attention = _attention_outputs(graph, variables) if policy.saved_output else {}
         self._values: list[Any] = []
         self._upstream: dict[int, Any] = {}
         self._steps = tuple(
@@ -160,25 +160,36 @@ SHRUNK = 0.72
 """The mean of 1 / m for digits m from 1 to 2: what half a unit is of a number, on the average."""
 
 
-def _attention_outputs(graph: Graph) -> dict[int, int]:
+def _attention_outputs(graph: Graph, variables: Sequence[str]) -> dict[int, int]:
     """Softmax -> the one product that its weights go into.
 
-    Nodes in between only reshape, so that rows stay rows.
+    Nodes in between only reshape, so that rows stay rows, or scale by what is no variable: a mask, a dropout.
     """
+    roots = [graph.position(name) for name in variables]
+    varying = {*roots, *graph.depends_on(roots)}
     found = {}
     for i, node in enumerate(graph.nodes):
         if node.op != "softmax" or tuple(node.params["axis"] or ()) != (len(node.shape) - 1,):
             continue
         at, users = i, graph.consumers[i]
-        while len(users) == 1 and graph.nodes[users[0]].op in ("reshape", "positive"):
-            if graph.nodes[users[0]].shape[-1:] != node.shape[-1:]:
-                break
+        while len(users) == 1 and _keeps_rows(graph, at, users[0], varying):
             at, users = users[0], graph.consumers[users[0]]
         product = graph.nodes[users[0]] if len(users) == 1 else node
         are_matrices = all(len(graph.nodes[j].shape) > 1 for j in product.args)
         if product.op == "matmul" and product.args[0] == at and are_matrices:
             found[i] = users[0]
     return found
+
+
+def _keeps_rows(graph: Graph, at: int, user: int, varying: Container[int]) -> bool:
+    """Whether a node takes weights on to the product as they are, but for zeros and numbers in the place of some."""
+    node = graph.nodes[user]
+    others = [j for j in node.args if j != at]
+    if node.op in ("where", "where_or_equal") and at in node.args[2:]:
+        is_same = all(graph.nodes[j].value == 0.0 for j in node.args[2:] if j != at)
+    else:
+        is_same = node.op in ("reshape", "positive", "multiply") or (node.op == "divide" and node.args[0] == at)
+    return is_same and node.shape[-1:] == graph.nodes[at].shape[-1:] and not any(j in varying for j in others)
 
 
 def _near_inputs(graph: Graph) -> frozenset[int]:
