@@ -160,7 +160,8 @@ def main() -> None:
     alarms: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     who: list[str] = []
-    for name in FUNCTIONS:
+    for number, name in enumerate(FUNCTIONS, start=1):
+        sys.stderr.write(f"{number} of {len(FUNCTIONS)}: {name}\n")
         planted = [(where, size) for where in ("second", "forward") for size in SIZES] + [("saved", 0.0)]
         for where, size in [*planted, ("", 0.0)]:
             before = time.process_time()
