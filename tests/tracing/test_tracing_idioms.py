@@ -277,3 +277,19 @@ def test_a_convolution_in_loops_is_proved_entry_by_entry() -> None:
 
     run = check_gradient(wrong, convolution, at=at, shrink=False)
     assert [("w", (0, 0, 0, 0))] == [(row.variable, row.entry) for row in run.cases[0].failing()]
+
+
+@pytest.mark.parametrize("factor", [1.0, 1 + 1e-6])
+@pytest.mark.parametrize("x", [-1.5, 1.5])
+def test_a_row_for_positive_numbers_refuses_no_right_gradient_elsewhere(x: float, factor: float) -> None:
+    """Digamma has slopes at negative numbers, of which its op knows nothing: they are measured there."""
+
+    def function(x: Any) -> Any:
+        return scipy.special.digamma(x)
+
+    def gradient(x: Any, upstream: Any) -> Any:
+        return upstream * factor * scipy.special.polygamma(1, x)
+
+    run = check_gradient(gradient, function, at={"x": np.array([x])}, shrink=False)
+    assert run.ok is (factor == 1.0)
+    assert any("black box" in note for note in run.cases[0].notes) is (x < 0)

@@ -75,6 +75,10 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
 """Functions that look at shapes and dtypes alone."""
 
 
+FOR_POSITIVE = ("gamma", "lgamma", "digamma", "polygamma")
+"""Rows that hold for positive operands alone, though the functions have values and slopes at others."""
+
+
 def _filled(a: Any, value: Any, dtype: Any = None, *_: Any, shape: Any = None, **__: Any) -> Any:
     """An array in the shape of another, with one value; a traced value may be written into it later."""
     kind = a.dtype if dtype is None else np.dtype(dtype)
@@ -104,6 +108,8 @@ def elementwise(recorder: Any, name: str, operands: Sequence[Any]) -> Any:
     if row is None:
         rule = COMPOSED_UFUNCS.get(name.removeprefix("special_"))
         return _no_op(recorder, name) if rule is None else rule(*operands)
+    if row.name in FOR_POSITIVE and any(np.any(np.asarray(recorder.number(x)) <= 0) for x in operands if is_traced(x)):
+        recorder.refuse(f"{row.name} of a negative number", "Its op is for positive ones.", Untraced.NO_OP, name)
     if row.name == "power" and not is_traced(operands[1]) and np.ndim(operands[1]) == 0:
         return recorder.apply("power_constant", [operands[0]], {"exponent": float(operands[1])})
     if row.name == "add" and any(_is_zero(operand) for operand in operands):
