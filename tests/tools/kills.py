@@ -95,7 +95,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--points", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     files, asked = find_case_files(args.paths), Settings(points=args.points)
     rng = random.Random(args.seed)  # noqa: S311 - no secret
     whole, left, bad = digests(run_cases(files, asked).cases), args.kills, 0

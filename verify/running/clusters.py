@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from itertools import count
+from multiprocessing import resource_tracker
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -62,13 +63,14 @@ def executor_named(name: str, jobs: int) -> Iterator[Executor | None]:
         with _client(Client, address) as client, DaskExecutor(client) as executor:
             yield executor
         return
+    resource_tracker.ensure_running()  # it lets interrupts through, once it has been started
     # None waits at a worker, to be lost with it; and Ctrl-C is this process's business alone.
     with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}), without_interrupts():
         cluster = LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             memory_limit=0,
             silence_logs=logging.CRITICAL,
         )
