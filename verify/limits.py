@@ -276,14 +276,16 @@ def _bell(is_of_processor: bool, seconds: float, sentence: Callable[[], str]) ->
     thread, lock, is_over = ctypes.c_ulong(threading.get_ident()), threading.Lock(), threading.Event()
     last = clock() + seconds
 
-    def send(kind: type[LimitError] | None) -> None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(kind) if kind else None)
+    def send(kind: type[BaseException]) -> None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(kind))
 
     class RingError(LimitError):
         """The limit, made in the thread that it is sent to."""
 
         def __init__(self) -> None:
             super().__init__(sentence())
+
+    sent = []
 
     def look() -> None:
         left = seconds
@@ -292,6 +294,7 @@ def _bell(is_of_processor: bool, seconds: float, sentence: Callable[[], str]) ->
             with lock:
                 if left <= 0 and not is_over.is_set():
                     send(RingError)
+                    sent.append(RingError)
                     left = AGAIN
 
     onlooker = threading.Thread(target=look, name="verify: limits of a case", daemon=True)
@@ -302,8 +305,28 @@ def _bell(is_of_processor: bool, seconds: float, sentence: Callable[[], str]) ->
         finally:
             is_over.set()
     finally:
+        is_over.set()
         with lock:
-            send(None)  # what was sent just now, and has not come yet
+            is_open = bool(sent)
+        if is_open:
+            _take_back(send)
+
+
+class _NothingError(BaseException):
+    """Comes in the place of what was sent to a thread."""
+
+
+def _take_back(send: Callable[[type[BaseException]], None]) -> None:
+    """Sees to it that nothing more comes that was sent to this thread: something else comes in its place, and at once.
+
+    To send None in its place would leave Python waiting for it: from then on a trace function never returns (3.11).
+    """
+    try:
+        send(_NothingError)
+        while True:
+            time.sleep(0.0)
+    except _NothingError:
+        pass
 
 
 def _thread_clock() -> Callable[[], float]:
