@@ -240,6 +240,39 @@ def test_what_a_product_promises_is_watched() -> None:
     assert FindingKind.EXCEPTION in found[2]
 
 
+@pytest.mark.parametrize("factor", [0.0, 1e-3, 0.1])
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+def test_rounding_of_float32_is_not_taken_for_a_product_that_is_not_linear(factor: float, scale: float) -> None:
+    """The terms of the Hessian of log-sum-exp cancel along equal entries: what is left of them is linear in nothing."""
+
+    def logsumexp(x: Any) -> Any:
+        return np.log(np.sum(np.exp(scale * x)))
+
+    def hvp(x: Any, v: Any) -> Any:
+        p = np.exp(scale * x - np.max(scale * x))
+        p = p / np.sum(p)
+        return scale**2 * (p * v - p * (p @ v)) * (1 + np.float32(factor) * np.abs(v))
+
+    for x in ([0.5, 1.25, -0.25], [3.0, -2.0, -2.5]):
+        run = verify.check_hvp(hvp, logsumexp, at={"x": np.array(x, np.float32)})
+        assert (FindingKind.NOT_LINEAR in {f.kind for f in run.cases[0].findings}) is (factor > 0.01)
+        assert run.ok is (factor == 0)
+    one = verify.check_hvp(hvp, logsumexp, at={"x": np.array([0.5], np.float32)})  # 0 on paper, whatever the factor
+    assert one.ok
+
+
+@pytest.mark.parametrize("factor", [1.0, LITTLE])
+def test_a_hessian_that_takes_its_arguments_by_position_alone_is_called_so(factor: float) -> None:
+    """As ``jax.hessian`` does, though its signature is that of the function it is of."""
+
+    def by_position(*args: Any, **named: Any) -> Any:
+        assert not named
+        return factor * rosen_hessian(*args)
+
+    by_position.__wrapped__ = rosen  # type: ignore[attr-defined]
+    assert verify.check_hessian(by_position, rosen, at=X).ok is (factor == 1)
+
+
 def itself(x: Any, v: Any) -> Any:
     """Another thing than any product."""
     del x
@@ -256,6 +289,8 @@ def itself(x: Any, v: Any) -> Any:
         (lambda: verify.check_jvp(itself, rosen, at=X, tangent=[1.0]), "finite numbers"),
         (lambda: verify.check_hessian(lambda x, y: {"z": x + y}, mixed, at={"x": [1.0], "y": 2.0}), "none of x, y"),
         (lambda: verify.check_hessian(np.diag, rosen, at={"x": [1, 2]}), "float"),
+        (lambda: verify.check_hessian(np.diag, rosen, X), "by name, at="),  # type: ignore[arg-type]
+        (lambda: verify.check_gradient(np.diag, rosen, X), "by name, at="),  # type: ignore[arg-type]
     ],
 )
 def test_bad_input_is_told_with_its_remedy(call: Callable[[], Any], said: str) -> None:

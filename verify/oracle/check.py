@@ -29,7 +29,7 @@ from verify.places.sizes import other_sizes
 from verify.programs.functions import asked_of
 from verify.records import METHODS, SUBJECT, CaseResult, Finding, FindingKind
 from verify.running.runner import at_other_size
-from verify.running.settings import DEFAULT, SUBJECT_SIZES, Settings, check_settings
+from verify.running.settings import DEFAULT, SUBJECT_SIZES, Settings, as_settings, check_settings
 from verify.running.units import versions
 from verify.subjects.code_constants import place_of_gradient
 from verify.subjects.line_coverage import LineCoverage
@@ -119,7 +119,7 @@ def check_gradient(
     """
     started = time.perf_counter()
     asked = replace(
-        settings,
+        as_settings(settings),
         points=settings.points if points is None else points,
         seed=settings.seed if seed is None else seed,
         shrink=settings.shrink if shrink is None else shrink,

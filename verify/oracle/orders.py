@@ -52,7 +52,7 @@ from verify.records import (
     format_entry,
 )
 from verify.running.preparing import prepared_methods
-from verify.running.settings import DEFAULT, Settings
+from verify.running.settings import DEFAULT, Settings, as_settings
 from verify.running.units import versions
 from verify.subjects.answers import as_numbers
 from verify.subjects.contract import Contract
@@ -205,7 +205,7 @@ def checked(
     """
     started = time.perf_counter()
     count = points if points is not None else OTHER_POINTS if domain else 0
-    asked = replace(settings, points=count, seed=settings.seed if seed is None else seed)
+    asked = replace(as_settings(settings), points=count, seed=settings.seed if seed is None else seed)
     for what, given in ((WHAT[quantity], subject), ("the VJP", vjp)):
         if given is not None and not callable(given):
             raise UsageError(f"expected {what} as a function that can be called, got {given!r:.60}")

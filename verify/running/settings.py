@@ -72,6 +72,18 @@ def told(settings: Settings) -> dict[str, str]:
     return {name: repr(value) for name, value in asdict(settings).items() if name not in ASIDE}
 
 
+def as_settings(given: object) -> Settings:
+    """Settings as they were given. Raises UsageError for something else in their place, such as a point.
+
+    >>> as_settings({"x": 3.0})
+    Traceback (most recent call last):
+    verify.errors.UsageError: expected Settings, got {'x': 3.0}; a point is given by name, at={...}
+    """
+    if not isinstance(given, Settings):
+        raise UsageError(f"expected Settings, got {given!r:.60}; a point is given by name, at={{...}}")
+    return given
+
+
 def check_settings(settings: Settings, jobs: int) -> None:
     """Raises UsageError for a method that does not exist, or a number out of range.
 
