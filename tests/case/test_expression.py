@@ -77,6 +77,7 @@ OTHERWISE = {
     "where": "where(W > x, W, x)",
     **{op: f"{op}(S)" for op in ("inverse", "det", "logabsdet", "cholesky")},
     "solve": "solve(S, v)",
+    "polygamma": "polygamma(W, 2)",
     "conv1d": "conv1d(I, I)",
     "conv2d": "conv2d(J, J)",
     "max_pool": "max_pool(I, 2)",

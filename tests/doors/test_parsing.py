@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -185,7 +186,8 @@ def test_watching_runs_again_and_ends_with_130(project: Path) -> None:
     command = [sys.executable, "-m", "verify", "watch", "square.yaml", "--points", "1", "-q"]
     log = project / "log"
     with log.open("w", encoding="utf-8") as out:
-        watching = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+        hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # who runs the tests in the background ignores it
+        watching = subprocess.Popen(command, stdout=out, stderr=out, env=environment, preexec_fn=hear)  # noqa: PLW1509
         try:
             for count, text in enumerate((CASE.replace("x**2", "x**3"), CASE.replace("x**2", "x**"), CASE), start=1):
                 wait_for(log, "Ctrl-C ends it", count)

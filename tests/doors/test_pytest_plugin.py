@@ -6,6 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_a_broken_case_fails_with_its_problems(project: pytest.Pytester) -> None
 def test_a_fault_of_the_program_is_told_as_one(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin of the tests above: what is no fault of the case is not passed off as one, nor another case's."""
 
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise RuntimeError("out of cheese")
 
     monkeypatch.setattr("verify.running.runner.run_loaded", crash)
@@ -217,9 +218,9 @@ def test_options_reach_the_runner(project: pytest.Pytester, monkeypatch: pytest.
     seen = []
     real = runner.run_loaded
 
-    def remember(case: Case, settings: Settings, started: float) -> CaseResult:
+    def remember(case: Case, settings: Settings, *more: Any, **named: Any) -> CaseResult:
         seen.append(settings)
-        return real(case, settings, started)
+        return real(case, settings, *more, **named)
 
     monkeypatch.setattr(runner, "run_loaded", remember)
     project.runpytest_inprocess("cases").assert_outcomes(passed=1)
