@@ -428,4 +428,4 @@ def test_a_right_formula_may_lose_a_few_digits_and_not_half_of_them(beside: floa
     )
     assert run.ok is passes
     if not passes:
-        assert run.verdict is Verdict.IMPRECISE
+        assert run.verdict == Verdict.IMPRECISE

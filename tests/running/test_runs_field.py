@@ -149,14 +149,16 @@ def test_a_case_that_takes_too_long_is_an_error_that_names_the_step(tmp_path: Pa
     assert "det.yaml: more than 0.5 s of processor time (--case-seconds) while " in one.problems[0]
 
 
-def test_a_thread_is_not_watched_and_runs_all_the_same(tmp_path: Path) -> None:
-    """Signals belong to the main thread: elsewhere a case has the time that it takes."""
+@pytest.mark.parametrize(("seconds", "status"), [(1e-3, "ERROR"), (100.0, "PASS")])
+def test_a_thread_is_watched_too(tmp_path: Path, seconds: float, status: str) -> None:
+    """Signals belong to the main thread: elsewhere another thread looks at the time."""
     found = []
     (path,) = written(tmp_path, "good")
-    thread = threading.Thread(target=lambda: found.append(run_case(path, Settings(points=2, case_seconds=1e-3))))
+    settings = Settings(points=2, case_seconds=seconds)
+    thread = threading.Thread(target=lambda: found.append(run_case(path, settings)))
     thread.start()
     thread.join()
-    assert ["PASS"] == [result.status for result in found]
+    assert [status] == [result.status for result in found]
 
 
 def test_more_memory_than_a_case_may_take_is_an_error(tmp_path: Path) -> None:

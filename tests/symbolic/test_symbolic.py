@@ -11,7 +11,9 @@ import pytest
 import sympy
 from numpy.typing import NDArray
 
+from verify.case.case import load_case
 from verify.case.expression import graph_from_expressions
+from verify.case.files import shipped_cases
 from verify.graph.derivative import Unsupported
 from verify.graph.graph import Graph, GraphBuilder
 from verify.graph.taylor import precision
@@ -324,3 +326,11 @@ def test_inputs_are_never_written_to() -> None:
     for array in (*inputs.values(), *upstream.values()):
         array.setflags(write=False)
     symbolic(graph).differentiate(inputs, upstream)
+
+
+@pytest.mark.parametrize("name", ["sigmoid_neuron", "staged_function"])
+def test_the_notes_own_functions_have_a_closed_form(name: str) -> None:
+    """They are what a reader sees first: by every input, whole."""
+    graph = load_case(shipped_cases() / "notes" / f"{name}.yaml").graph
+    method = symbolic(graph)
+    assert {"closed form"} == {method.closed_form(variable).form for variable in graph.inputs}

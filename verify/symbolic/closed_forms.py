@@ -29,9 +29,9 @@ from verify.symbolic.symbols import (
     uses,
 )
 
-LARGEST_CLOSED_FORM = 16
-"""Operations in an expression that SymPy still differentiates whole; beyond, by stages: of formulas that fill a line no
-reader has any use, and most of a first run went into them."""
+LARGEST_CLOSED_FORM = 32
+"""Operations in an expression that SymPy still differentiates whole: the neuron of the notes has 28. Beyond, it goes by
+stages: of formulas that fill a line no reader has any use, and most of a first run went into them."""
 
 MOST_CLOSED_ENTRIES = 8
 """Entries of a variable whose partial derivatives are still written out one by one."""
