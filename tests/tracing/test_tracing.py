@@ -457,7 +457,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str, str]] = {
     "a foreign function": (foreign, {"x": v}, "made into a plain array", "NumPy"),
     "where by equality": (lambda x: np.where(x == 1.0, x, 2.0 * x), {"x": v}, "this very point leaves undecided", "beside it"),
     "complex": (lambda x: x * 1j, {"x": v}, "complex", "real"),
-    "an option": (lambda x: np.sum(x, where=np.array([True, False, True])), {"x": v}, "where=", "out"),
+    "an option": (lambda x: np.add(x, x, casting="unsafe"), {"x": v}, "casting=", "out"),
     "the result does not depend": (lambda x: np.ones(3) * len(x), {"x": v}, "plain array", "depends on the inputs"),
     "nothing returned": (lambda x: [] if len(x) else x, {"x": v}, "returned no array", "floats"),
     "a number drawn": (lambda x: x * np.random.default_rng().normal(), {"x": v}, "the trace of", "draws"),

@@ -138,11 +138,17 @@ class Formula:
         return not self._is_traced or self._traced is None or self._traced.is_whole
 
     def _explains(self, name: str, entry: tuple[int, ...], answer: float) -> bool:
-        """Whether rounding makes the answer of it; a program that was traced may have lost a conversion to float32."""
-        if not self._is_traced or not math.isfinite(answer) or self.range_left():
+        """Whether rounding makes the answer of it.
+
+        Else it is not the formula of the answer: a program that was traced may have lost a conversion to float32, and
+        code that asks for the dtype of a sign finds whole numbers among balls.
+        """
+        if not math.isfinite(answer):
             return True
         ball = _ball_of(self._roughly, name, entry)
-        return ball is not None and bool((ball + arb(0, self._tiny)).contains(answer))
+        if ball is not None and bool((ball + arb(0, self._tiny)).contains(answer)):
+            return True
+        return bool(self.range_left())
 
     @cached_property
     def _in_floats(self) -> Answers:
