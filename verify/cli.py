@@ -232,6 +232,7 @@ def _run(args: argparse.Namespace) -> int:
     from shlex import join
 
     from verify.case.files import find_case_files
+    from verify.errors import UsageError
     from verify.report.baseline import comparison
     from verify.report.progress import CheckingProgress
     from verify.running.clusters import executor_named
@@ -271,7 +272,11 @@ def _run(args: argparse.Namespace) -> int:
             if usual and run.ok
             else ""
         )
-        code = _reported(told, args, targets, is_part=bool(args.paths or args.pick or part), key=key)
+        try:
+            code = _reported(told, args, targets, is_part=bool(args.paths or args.pick or part), key=key)
+        except UsageError as error:  # a report could not be written
+            kept = f". What was found is in {place}: --resume writes the reports from it" if journal.is_kept else ""
+            raise UsageError(f"{error}{kept}") from error
         if not run.left_out:
             journal.remove()
         return code

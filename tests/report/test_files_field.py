@@ -229,10 +229,12 @@ def test_a_report_that_cannot_be_written_costs_no_other_and_not_the_table(
     assert "9 PASS" in printed.out
     assert "Wrote run.json" in printed.out
     assert "verify: cannot write page.html: No space left on device" in printed.err
-    assert ["run.json", "square.yaml"] == names(case.parent)
+    assert "What was found is in page.html.verify-run: --resume writes the reports from it" in printed.err
+    assert ["page.html.verify-run", "run.json", "square.yaml"] == names(case.parent)
     monkeypatch.undo()
     monkeypatch.chdir(case.parent)
-    assert 0 == main(asked)
+    assert 0 == main([*asked, "--resume"])
+    assert ["page.html", "run.json", "square.yaml"] == names(case.parent)
 
 
 def test_a_folder_for_tables_is_looked_at_before_the_run(case: Path, capsys: pytest.CaptureFixture[str]) -> None:

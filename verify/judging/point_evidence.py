@@ -54,7 +54,7 @@ GOOD_STEP = 2.0**-20
 """A step that may cost more than this part of the gradient gives way to the best one there is."""
 
 NEAR = 2.0**-28
-"""An answer of central as near to the truth as this part of it needs no bound of its step: none would say more."""
+"""An answer of central as near to the truth as this part of it needs no bound of a step whose estimate is poor."""
 
 
 class PointEvidence:
@@ -226,9 +226,10 @@ class RowEvidence(Witness):
             return
         assert e.truth is not None
         size, error = abs(e.truth.midpoint), e.error("central")
-        if e.step_error <= GOOD_STEP * size and error <= e.allowed + e.step_error:
+        is_good = e.step_error <= GOOD_STEP * size
+        if is_good and error <= e.allowed + e.step_error:
             return  # a bound would prove what is seen, at some hundred times the cost
-        if error <= e.allowed + NEAR * size:
+        if not is_good and error <= e.allowed + NEAR * size:
             e.step_error = NEAR * size  # what was granted: an answer that is farther off is held against a bound
             return
         if not context.budget.takes("steps", context.numbers):

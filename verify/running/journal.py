@@ -169,6 +169,15 @@ class Journal:
         held, offset = self._held[i]
         return held if offset is None else self._read(offset)[1]
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether a file has the results.
+
+        >>> Journal().is_kept
+        False
+        """
+        return self._path is not None and self._file is not None
+
     def remove(self) -> None:
         """Closes the file and removes it: nobody will want to go on with it.
 
