@@ -16,6 +16,7 @@ from array import array
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -976,3 +977,19 @@ def test_compiled_code_that_never_returns_ends_the_process_with_a_message() -> N
     assert (ran.returncode, ran.stdout.count("Array")) == (1, 2), ran.stderr
     assert "did not return within 4 s (--call-seconds) while the gradient at x = 2" in ran.stderr
     assert "Bound the loop" in ran.stderr
+
+
+@pytest.mark.parametrize(("factor", "is_right"), [(1.0, True), (1 + 1e-6, False)])
+def test_a_wrapper_that_takes_any_arguments_is_called_in_order(factor: float, *, is_right: bool) -> None:
+    """As what ``jax.grad`` makes, which has the names of what it wraps and takes nothing by them."""
+
+    def slope(x: Any) -> Any:
+        return 2 * x * factor
+
+    @wraps(slope)
+    def wrapped(*given: Any, **named: Any) -> Any:
+        if not given:
+            raise TypeError("requires at least 1 positional argument")
+        return slope(*given, **named)
+
+    assert check_gradient(wrapped, SQUARE, FEW).ok is is_right

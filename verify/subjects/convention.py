@@ -92,7 +92,7 @@ def convention(interface: Interface, gradient: Callable[..., Any]) -> Convention
     found = _matched(interface, rest, names, spare)
     sources = {place: _source(name, seeds) for place, name in found.places.items()} | upstream
     more = {name: _source(name, seeds) for name in found.more}
-    arranged = _arranged(parameters, sources, more, by_name=found.by_name)
+    arranged = _arranged(parameters, sources, more, by_name=found.by_name, in_order=_hands_on(gradient))
     labels = {output: _label(output, upstream, interface) for output in interface.outputs}
     is_guessed = any(place != name for place, name in found.places.items())
     made = Convention(*arranged, labels, tuple(parameters), is_guessed)
@@ -100,6 +100,15 @@ def convention(interface: Interface, gradient: Callable[..., Any]) -> Convention
         shapes = ", ".join(f"{name} {shape}" for name, shape in interface.outputs.items())
         raise UsageError(f"the output is an array ({shapes}): the gradient needs a parameter 'upstream'")
     return made
+
+
+def _hands_on(gradient: Callable[..., Any]) -> bool:
+    """Whether a wrapper has the parameters of what it wraps, and itself takes any: ``jax.grad`` knows none by name."""
+    try:
+        own = inspect.signature(gradient, follow_wrapped=False).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return hasattr(gradient, "__wrapped__") and {p.kind for p in own} == set(VARIABLE)
 
 
 def _source(name: str, seeds: Mapping[str, str]) -> Source:
@@ -199,9 +208,9 @@ def _refuse_misfits(
 
 
 def _arranged(
-    parameters: Parameters, sources: Mapping[str, Source], more: Mapping[str, Source], *, by_name: bool
+    parameters: Parameters, sources: Mapping[str, Source], more: Mapping[str, Source], *, by_name: bool, in_order: bool
 ) -> tuple[tuple[Source, ...], dict[str, Source]]:
-    """Sources by position, and by keyword: what may be named is, unless everything goes by position."""
+    """Sources by position, and by keyword: what may be named is, unless everything goes by position, ``in_order``."""
     positions: list[Source] = []
     keywords: dict[str, Source] = {}
     skipped = ""
@@ -216,7 +225,9 @@ def _arranged(
             raise UsageError(
                 f"the gradient's parameter {name} cannot be given by name, and {skipped} before it is no input"
             )
-        elif parameter.kind is parameter.POSITIONAL_ONLY or (parameter.kind in POSITIONAL and not (by_name or skipped)):
+        elif parameter.kind is parameter.POSITIONAL_ONLY or (
+            parameter.kind in POSITIONAL and not skipped and (in_order or not by_name)
+        ):
             positions.append(sources[name])
         else:
             keywords[name] = sources[name]
