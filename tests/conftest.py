@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,17 @@ settings.register_profile(
 )
 settings.load_profile("seeded")
 """Examples are the same in each run, and how long they take depends on the machine."""
+
+
+NEEDED = {
+    "kernels/examples.py": ("torch",),
+    "tools/kernel_calibration.py": ("torch",),
+    "tools/kernel_faults.py": ("torch",),
+    "tools/second_order_kills.py": ("torch", "jax"),
+}
+"""Files that are no tests, and import what is optional: their examples are not looked for without it."""
+
+collect_ignore = [name for name, packages in NEEDED.items() if None in map(find_spec, packages)]
 
 
 @pytest.fixture(scope="session", autouse=True)
