@@ -18,9 +18,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from verify.files import PACKAGE
 from verify.subjects.code_constants import python_functions
 from verify.tracing.code_objects import codes_of
+from verify.tracing.places import is_library
 
 MOST_EVENTS = 500_000
 """Lines that are seen to run, over all calls (some 0.1 s); after them calls are not traced any more."""
@@ -97,7 +97,7 @@ class LineCoverage:
             return ()
         # A helper that was never entered may be there for somebody else; the gradient itself is what is judged.
         codes = [code for code in self._missing if code in self._own or code in self._entered]
-        codes = [code for code in codes if not Path(code.co_filename).is_relative_to(PACKAGE)]  # an adapter of ours
+        codes = [code for code in codes if not is_library(code.co_filename)]  # an adapter of ours, or of jax.grad
         places = [(code, line) for code in codes for line in sorted(self._missing[code])]
         shown = [(code, line) for code, line in places if not _only_raises(code.co_filename, line)]
         stretches = list(_stretches(shown))
