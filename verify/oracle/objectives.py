@@ -148,8 +148,10 @@ def _is_prediction(name: str) -> bool:
 
 def _asked_with(objective: Function) -> Function:
     """The objective with two arrays as its answer, given a data set where it asks for one."""
+    signature = inspect.signature(objective)
 
-    def called(**given: Any) -> Any:
+    def called(*values: Any, **named: Any) -> Any:
+        given = signature.bind(*values, **named).arguments
         try:
             found = objective(**given)
         except (AttributeError, TypeError, IndexError) as error:
@@ -161,7 +163,7 @@ def _asked_with(objective: Function) -> Function:
             raise UsageError(f"an objective returns grad and hess, a pair of arrays; {name_of(objective)} gave {what}")
         return tuple(found)
 
-    called.__signature__ = inspect.signature(objective)  # type: ignore[attr-defined]
+    called.__signature__ = signature  # type: ignore[attr-defined]
     called.__name__ = name_of(objective)
     called.__wrapped__ = objective.__wrapped__  # type: ignore[attr-defined]
     return called
