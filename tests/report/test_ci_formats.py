@@ -64,7 +64,7 @@ def test_what_failed_where_and_why(wrong: Run) -> None:
     (found,) = failures(wrong.cases)
     assert ("FAIL", "y", "subject", __file__) == (found.verdict, found.variable, found.suspect, found.file)
     assert "def backward(" in Path(__file__).read_text(encoding="utf-8").splitlines()[found.line - 1]
-    assert found.what.startswith("FAIL dy of lambda: your dy is (1 + 1e-06) x the right one")
+    assert found.what.startswith("FAIL dy of lambda: is (1 + 1e-06) x the right one")
     assert len(found.what) <= 120
     assert any("(1 + 1e-06) x the right one" in sentence for sentence in found.why)
     assert "check_gradient(gradient, case, " in found.repeat
@@ -163,7 +163,7 @@ def test_markdown_says_what_failed(wrong: Run) -> None:
     """The headline counts, the finding is told as in the terminal; the twin has no failure to tell."""
     text = markdown.render(wrong)
     assert text.startswith("## verify: 1 of 1 does not pass\n")
-    assert "FAIL dy of lambda: your dy is (1 + 1e-06) x the right one" in text
+    assert "FAIL dy of lambda: is (1 + 1e-06) x the right one" in text
     assert markdown.render(sample_run.right_run()).startswith("## verify: all pass\n")
     fence = "`" * 3
     hostile = CaseResult("a", "a.yaml", problems=(f"a.yaml: {fence}\n{fence}text\n# no heading",))

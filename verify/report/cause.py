@@ -35,10 +35,12 @@ def row_cause(row: Row) -> str:
     >>> row_cause(replace(row, values={"subject": math.nan}, errors={"subject": math.nan}))
     'FAIL dx[0] of square: yours is NaN, the truth 6'
     """
-    name = f"{shown_name(line_of(row.variable), row.quantity)}{format_entry(row.entry)}"
-    head = f"{row.verdict.value} {cut(name, LONGEST_NAME)} of {cut(line_of(row.case), LONGEST_NAME)}: "
+    name = shown_name(line_of(row.variable), row.quantity)
+    entry = cut(f"{name}{format_entry(row.entry)}", LONGEST_NAME)
+    head = f"{row.verdict.value} {entry} of {cut(line_of(row.case), LONGEST_NAME)}: "
     tail = _distance(row)
-    return cut(head + cut(_what(row), LONGEST - len(head) - len(tail)) + tail, LONGEST)
+    what = _what(row).removeprefix(f"your {name} ")  # whose it is has just been said
+    return cut(head + cut(what, LONGEST - len(head) - len(tail)) + tail, LONGEST)
 
 
 def _what(row: Row) -> str:

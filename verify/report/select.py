@@ -44,7 +44,7 @@ class FailureGroup:
     """The failing rows of one variable that share verdict and suspect, and the one of them that is shown."""
 
     row: Row
-    """The one that differs most; of a gradient under test, which was called at points of its own, that at the first."""
+    """The one that differs most; of a gradient under test, which was called at points of its own, the worst of the first."""
     rows: int
     """How many kept rows there are in the group, this one included."""
     entries: int
@@ -52,7 +52,7 @@ class FailureGroup:
     points: int
     """At how many points."""
     which: str = "worst"
-    """Which one is shown: the ``worst`` or the ``first``."""
+    """Which one is shown: the ``worst``, or that of the ``first`` point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +160,9 @@ def failure_groups(case: CaseResult) -> list[FailureGroup]:
 
 
 def telling_row(variable: VariableResult) -> Row:
-    """The row that is shown of one variable of a gradient under test: of the first point that fails, else of the first.
+    """The row that is shown of one variable of a gradient under test, the same as the first line's where it fails.
 
-    Among the entries of that point it is the one that is farthest off, in units of what is allowed.
+    Where nothing fails it is that of the first point that is nearest to what is allowed.
 
     >>> from verify.judging.rows import table
     >>> rows = table([{"point": p, "entry": i, "allowed": 1.0, "errors": {SUBJECT: error}}
@@ -172,16 +172,26 @@ def telling_row(variable: VariableResult) -> Row:
     """
     import numpy as np
 
-    rows = variable.rows
-    failing = ~np.asarray(rows.passes, dtype=bool)
-    here = np.flatnonzero(failing) if failing.any() else np.arange(len(rows))
-    here = here[rows.point[here] == rows.point[here].min()]
+    groups = _groups_of(variable, ())
+    if groups:
+        return min(groups, key=_rank).row
+    return variable.row(_farthest_at_first(variable.rows, np.arange(len(variable.rows))))
+
+
+def _farthest_at_first(rows: Rows, positions: NDArray[np.int64]) -> int:
+    """Which of some rows is farthest off in units of what is allowed, among those of the first point.
+
+    Points are drawn from ordinary to extreme, for a gradient under test up to 1e100: the first tells most.
+    """
+    import numpy as np
+
+    here = positions[rows.point[positions] == rows.point[positions].min()]
     errors = rows.errors.get(SUBJECT)
     if errors is None:
-        return variable.row(int(here[0]))
+        return int(here[0])
+    unknown = -1.0 if rows.passes[here].all() else np.inf  # what fails without a distance is as bad as it gets
     with np.errstate(all="ignore"):
-        off = np.nan_to_num(errors[here] / rows.allowed[here], nan=-1.0)
-    return variable.row(int(here[int(np.argmax(off))]))
+        return int(here[int(np.argmax(np.nan_to_num(errors[here] / rows.allowed[here], nan=unknown)))])
 
 
 def worst_verdict(variable: VariableResult) -> str:
@@ -310,9 +320,6 @@ def _groups_of(variable: VariableResult, pairs: Sequence[tuple[str, str]]) -> li
     failing = np.flatnonzero(~np.asarray(rows.passes, dtype=bool))
     if not failing.size:
         return []
-    largest = np.fmax.reduce([d[failing] for d in differences(rows, pairs).values()])
-    # No difference at all means that a number is missing or not finite, which is as bad as it gets.
-    largest = np.where(np.isnan(largest), np.inf, largest)
     kinds, group = np.unique(
         np.stack([rows.verdict[failing].astype(np.int64), rows.suspect[failing]]), axis=1, return_inverse=True
     )
@@ -320,8 +327,11 @@ def _groups_of(variable: VariableResult, pairs: Sequence[tuple[str, str]]) -> li
     for k in range(kinds.shape[1]):
         members = failing[group == k]
         distinct = len(np.unique(rows.entry[members])), len(np.unique(rows.point[members]))
-        # Points are drawn from ordinary to extreme, for a gradient under test up to 1e100: the first tells more.
-        rank, which = (-rows.point[members], "first") if SUBJECT in rows.values else (largest[group == k], "worst")
-        shown = members[int(np.argmax(rank))]
-        groups.append(FailureGroup(variable.row(int(shown)), len(members), *distinct, which))
+        if SUBJECT in rows.values:
+            shown, which = _farthest_at_first(rows, members), "first"
+        else:
+            differs = np.fmax.reduce([d[members] for d in differences(rows, pairs).values()])
+            # No difference at all means that a number is missing or not finite, which is as bad as it gets.
+            shown, which = int(members[int(np.argmax(np.where(np.isnan(differs), np.inf, differs)))]), "worst"
+        groups.append(FailureGroup(variable.row(shown), len(members), *distinct, which))
     return groups
