@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count, repeat
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ import worker_tasks
 from worker_tasks import Settings, act, threads
 
 from verify.records import CaseResult
-from verify.running.workers import THREADS, Workers
+from verify.running import workers as workers_module
+from verify.running.workers import MOST_STARVED, THREADS, Workers
 
 HERE = Path(__file__).parents[1] / "tools"
 
@@ -27,8 +29,9 @@ def results(*names: str, jobs: int = 2) -> dict[str, CaseResult]:
     return {f"{result.name}{'!' if result.problems else ''}": result for result in found}
 
 
-def test_a_worker_that_ends_is_the_error_of_its_case() -> None:
-    """Killed, gone by itself, or out of its time: what was finished stays, everybody else goes on."""
+def test_a_worker_that_ends_is_the_error_of_its_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed each time, gone by itself, or out of its time: what was finished stays, everybody else goes on."""
+    monkeypatch.setattr(workers_module, "MOST_AGAIN", 2)
     names = ["good-1", "killed-1", "good-2", "left-1", "killed-2", "busy-1", "good-3"]
     found = results(*names)
     accidents = {name for name in names if not name.startswith("good")}
@@ -41,20 +44,29 @@ def test_a_worker_that_ends_is_the_error_of_its_case() -> None:
 
 
 def test_five_random_kills_lose_nothing() -> None:
-    """From outside, at any time: each file has its results, or an error in their place."""
+    """From outside, at any time: each file has its results, and no case is blamed."""
     rng, kills = random.Random(5), 0  # noqa: S311 - no secret
     workers = Workers(act, Settings(), 2)
     names = [f"good-{number}" for number in range(12)]
     finished: list[str] = []
-    errors: list[str] = []
     for result in workers.results([Path(name) for name in names]):
-        (errors if result.problems else finished).append(result.name)
+        assert not result.problems
+        finished.append(result.name)
         if kills < 5 and workers.pids and rng.random() < 0.5:
             os.kill(rng.choice(workers.pids), signal.SIGKILL)
             kills += 1
     assert kills == 5
-    assert len(errors) <= kills
-    assert {f"{name} again" for name in names} - set(finished) <= {f"{name} again" for name in errors}
+    assert sorted(finished) == sorted([*names, *(f"{name} again" for name in names)])
+
+
+def test_who_runs_out_of_memory_is_blamed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel says that it killed meanwhile; its twin, killed as often by somebody else, is run once more."""
+    for said, again in ((count(), MOST_STARVED), (repeat(0), 3)):
+        monkeypatch.setattr(workers_module, "MOST_AGAIN", 3)
+        monkeypatch.setattr(workers_module, "_killed_for_memory", lambda said=said: next(said))
+        workers = Workers(act, Settings(), 1)
+        assert [bool(result.problems) for result in workers.results([Path("killed-1")])][-1:] == [True]
+        assert dict(workers.again) == {"killed-1": again}
 
 
 def test_workers_that_never_begin_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

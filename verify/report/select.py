@@ -44,7 +44,7 @@ class FailureGroup:
     """The failing rows of one variable that share verdict and suspect, and the one of them that is shown."""
 
     row: Row
-    """The one that differs most; of a gradient under test, which was called at points of its own, the worst of the first."""
+    """The one that differs most; of a gradient under test, which is called at points of its own, that of the first."""
     rows: int
     """How many kept rows there are in the group, this one included."""
     entries: int

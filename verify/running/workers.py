@@ -2,9 +2,8 @@
 
 A worker is asked for one case at a time and sends each result as it has it, so what is finished is never lost. The case
 that it was on is run again where it was killed from outside, as far as can be told; else that it ended is an error of
-the case. It
-ends with its parent, however that ends: its pipe closes, the kernel of Linux kills it, and elsewhere a thread does.
-An interrupt is the parent's business alone.
+the case. It ends with its parent, however that ends: its pipe closes, the kernel of Linux kills it, and elsewhere a
+thread does. An interrupt is the parent's business alone.
 """
 
 from __future__ import annotations
@@ -38,8 +37,11 @@ CASES_A_WORKER = 12
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What BLAS reads when it is loaded: one thread for each worker, where several work on small arrays."""
 
-MOST_AGAIN = 3
-"""Times that a case is run again whose worker was killed: who kills it each time is the case."""
+MOST_AGAIN = 20
+"""Times that a case is run again whose worker was killed from outside, as a cluster or an operator does."""
+
+MOST_STARVED = 2
+"""The same where the kernel said meanwhile that it killed for want of memory: that is likely to be the case's doing."""
 
 KILLED = (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM))
 """Signals by which an operator, or a system that wants its memory back, ends a process; no fault of code sends them."""
@@ -76,6 +78,8 @@ class _Worker:
     """What it last said to be doing."""
     sent: int = 0
     """Results of the case that it has sent."""
+    starved: int = 0
+    """What :func:`_killed_for_memory` said when it began with the case."""
 
 
 @dataclass(slots=True)
@@ -155,6 +159,7 @@ class Workers:
         worker.path, worker.step, worker.sent = self.waiting.popleft() if self.waiting else None, "", 0
         if worker.path is None:
             return
+        worker.starved = _killed_for_memory()
         try:
             worker.connection.send(worker.path)
         except OSError:  # it ended just now, before it began: the case is another worker's
@@ -170,7 +175,8 @@ class Workers:
             self._stillborn += KILLED_BEFORE if is_killed else ENDED_BEFORE
         if worker.path is None:
             return
-        if is_killed and self.again[str(worker.path)] < MOST_AGAIN:
+        most = MOST_STARVED if _killed_for_memory() > worker.starved else MOST_AGAIN
+        if is_killed and self.again[str(worker.path)] < most:
             self.again[str(worker.path)] += 1
             self.waiting.appendleft(worker.path)
             return
@@ -233,6 +239,15 @@ def _end(worker: _Worker, grace: float) -> None:
     if worker.process.exitcode is None:
         worker.process.kill()
         worker.process.join(LAST_SECONDS)
+
+
+def _killed_for_memory() -> int:
+    """How many processes Linux has killed for want of memory since it was started; elsewhere 0."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def _lost(path: Path, why: str) -> CaseResult:
