@@ -55,6 +55,9 @@ T = TypeVar("T")
 MOST_BYTES = 128 * 2**20
 """What all entries together may take; the two hundred cases that come with the package take a tenth of it."""
 
+UNSEEN = MOST_BYTES // 32
+"""What a process writes until it looks again at what others, which it does not hear of, wrote meanwhile."""
+
 KEPT = 0.75
 """The part of it that is left when entries are dropped."""
 
@@ -194,8 +197,9 @@ def keep(key: str, result: Any) -> None:
             return
         body = _packed(result)
         if body is not None and len(body) <= LARGEST_UNPACKED:
-            _write(_place(home, key), _signed(key, zlib.compress(body, FAST), _secret(home)))
-            _prune(home)
+            held = _signed(key, zlib.compress(body, FAST), _secret(home))
+            _write(_place(home, key), held)
+            _prune(home, len(held))
     except OSError as error:
         _failures[folder()] = f"nothing more could be written to the cache: {error.strerror}. {REMEDY}"
     except UnusableError:
@@ -289,8 +293,15 @@ def _unfinished(home: Path, held: bytes) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def _prune(home: Path) -> None:
-    """Drops what was used longest ago, where the entries together are too large, and what killed runs left behind."""
+def _prune(home: Path, written: int) -> None:
+    """Drops what was used longest ago, where the entries together are too large, and what killed runs left behind.
+
+    What is there is looked at when this process has first written something, and again where it may have grown.
+    """
+    known = _known.get(home)
+    if known is not None and known[0] + written <= MOST_BYTES and known[1] + written <= UNSEEN:
+        _known[home] = known[0] + written, known[1] + written
+        return
     entries = []
     for path in home.glob("??/*"):
         is_unfinished = path.name.startswith(UNFINISHED)
@@ -303,14 +314,18 @@ def _prune(home: Path) -> None:
             else:
                 entries.append((found.st_mtime, found.st_size, path))
     total = sum(size for _, size, _ in entries)
-    if total <= MOST_BYTES:
-        return
+    most = MOST_BYTES if total <= MOST_BYTES else KEPT * MOST_BYTES
     for _, size, path in sorted(entries):
+        if total <= most:
+            break
         with suppress(OSError):
             path.unlink()
         total -= size
-        if total <= KEPT * MOST_BYTES:
-            return
+    _known[home] = total, 0
+
+
+_known: dict[Path, tuple[float, int]] = {}
+"""What the entries of a folder took when this process looked, with what it wrote since, and the latter alone."""
 
 
 # ---------------------------------------------------------------------------------------------------------- the folder
