@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import flint
@@ -277,16 +277,15 @@ def pieces_of(graph: Graph) -> list[Piece]:
     ['Elementwise', 'Structural']
     """
     roots = _roots(graph)
-    templates: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     pieces: list[Piece] = []
     for position in sorted(roots):
         node = graph.nodes[position]
         if node.kind != "op":
             continue
         if OPS[node.op].elementwise:
-            pieces += _elementwise_pieces(graph, position, roots, templates)
+            pieces += _elementwise_pieces(graph, position, roots)
         else:
-            pieces.append(_piece(graph, position, templates))
+            pieces.append(_piece(graph, position))
     return pieces
 
 
@@ -297,8 +296,7 @@ def every_op(graph: Graph) -> list[Piece]:
     >>> [piece.root for piece in every_op(graph_from_expressions({"x": ()}, {"f": "sqrt(relu(x))"}))]
     [1, 2]
     """
-    templates: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    return [_piece(graph, position, templates) for position, node in enumerate(graph.nodes) if node.kind == "op"]
+    return [_piece(graph, position) for position, node in enumerate(graph.nodes) if node.kind == "op"]
 
 
 def piece_of(graph: Graph, position: int) -> Piece:
@@ -309,10 +307,10 @@ def piece_of(graph: Graph, position: int) -> Piece:
     >>> piece_of(graph, 2).leaves
     (1,)
     """
-    return _piece(graph, position, {})
+    return _piece(graph, position)
 
 
-def _piece(graph: Graph, position: int, templates: dict[tuple[Any, ...], tuple[Any, ...]]) -> Piece:
+def _piece(graph: Graph, position: int) -> Piece:
     row = OPS[graph.nodes[position].op]
     if row.lower is not None:
         return _composite(graph, position)
@@ -320,7 +318,7 @@ def _piece(graph: Graph, position: int, templates: dict[tuple[Any, ...], tuple[A
         return _implicit(graph, position)
     if not row.elementwise:
         return _structural(graph, position)
-    piece = _elementwise(graph, position, None, templates)
+    piece = _elementwise(graph, position, None)
     if piece is None:
         raise NotRealError(f"SymPy has no real form of {graph.text(position)}")
     return piece
@@ -343,19 +341,15 @@ def _roots(graph: Graph) -> frozenset[int]:
     return frozenset(roots)
 
 
-def _elementwise_pieces(
-    graph: Graph, root: int, roots: frozenset[int], templates: dict[tuple[Any, ...], tuple[Any, ...]]
-) -> list[Piece]:
+def _elementwise_pieces(graph: Graph, root: int, roots: frozenset[int]) -> list[Piece]:
     """One piece, or one for each of its ops where SymPy takes the whole for nowhere real: ``sqrt(-exp(x))``."""
-    whole = _elementwise(graph, root, roots, templates)
+    whole = _elementwise(graph, root, roots)
     if whole is not None:
         return [whole]
-    return [_piece(graph, position, templates) for position in _inside(graph, root, roots)]
+    return [_piece(graph, position) for position in _inside(graph, root, roots)]
 
 
-def _elementwise(
-    graph: Graph, root: int, roots: frozenset[int] | None, templates: dict[tuple[Any, ...], tuple[Any, ...]]
-) -> Elementwise | None:
+def _elementwise(graph: Graph, root: int, roots: frozenset[int] | None) -> Elementwise | None:
     """The ops from one root down to the next as one expression, None where that or a slope of it is not real.
 
     Without ``roots`` it is the one op alone.
@@ -372,15 +366,26 @@ def _elementwise(
         operands = [known[arg] if arg in known else constant(graph.nodes[arg]) for arg in node.args]
         known[at] = OPS[node.op].sympy(*operands, **static_params(node))
     expression = known[root]
-    key = (expression, len(symbols))
-    if key not in templates:
-        partials = tuple(differentiated(expression, symbol) for symbol in symbols)
-        if not all(can_evaluate(form) for form in (expression, *partials)):
-            return None
-        templates[key] = (partials, Formulas([expression], symbols), Formulas(partials, symbols))
-    partials, forward, slopes = templates[key]
+    template = _template(expression, symbols)
+    if template is None:
+        return None
+    partials, forward, slopes = template
     shapes = tuple(graph.nodes[leaf].shape for leaf in leaves)
     return Elementwise(root, leaves, shapes, graph.nodes[root].shape, symbols, expression, partials, forward, slopes)
+
+
+@lru_cache(maxsize=4096)
+def _template(
+    expression: sympy.Expr, symbols: tuple[sympy.Symbol, ...]
+) -> tuple[tuple[sympy.Expr, ...], Formulas, Formulas] | None:
+    """The slopes of an expression, both ready to be evaluated; None where one of them is not real.
+
+    Operands are named by their order alone, so that all pieces of one form share this, of all sizes and cases.
+    """
+    partials = tuple(differentiated(expression, symbol) for symbol in symbols)
+    if not all(can_evaluate(form) for form in (expression, *partials)):
+        return None
+    return partials, Formulas([expression], symbols), Formulas(partials, symbols)
 
 
 def _inside(graph: Graph, root: int, roots: frozenset[int]) -> list[int]:
