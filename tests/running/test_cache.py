@@ -105,6 +105,20 @@ def test_what_was_used_longest_ago_is_dropped(home: Path, monkeypatch: pytest.Mo
     assert keys[1] not in [place.name for place in entries(home)]
 
 
+def test_the_folder_is_looked_through_once_and_where_it_may_have_grown(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at each entry, which made a run of many cases a square of their number."""
+    looked, glob = [], Path.glob
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: looked.append(folder) or glob(folder, pattern))
+    for number in range(5):
+        cache.keep(f"{number:02x}" * 32, Unsupported("y"))
+    assert [home] == looked
+    monkeypatch.setattr(cache, "UNSEEN", 0)
+    cache.keep("ff" * 32, Unsupported("y"))
+    assert [home, home] == looked
+
+
 def test_many_at_a_time(home: Path) -> None:
     """Readers never see half an entry."""
     with ThreadPoolExecutor(8) as pool:
