@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -109,8 +110,14 @@ def test_the_folder_is_looked_through_once_and_where_it_may_have_grown(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not at each entry, which made a run of many cases a square of their number."""
-    looked, glob = [], Path.glob
-    monkeypatch.setattr(Path, "glob", lambda folder, pattern: looked.append(folder) or glob(folder, pattern))
+    looked: list[Path] = []
+    glob = Path.glob
+
+    def noted(folder: Path, pattern: str) -> Iterator[Path]:
+        looked.append(folder)
+        return iter(glob(folder, pattern))
+
+    monkeypatch.setattr(Path, "glob", noted)
     for number in range(5):
         cache.keep(f"{number:02x}" * 32, Unsupported("y"))
     assert [home] == looked
