@@ -242,6 +242,40 @@ def test_functions_that_are_traced_and_exact_to_a_tolerance(function: Function, 
     assert not check_gradient(lambda x: slope(x) * 1.00001, function, at=at).ok
 
 
+def bisected(a: float) -> float:
+    """The third root: a constant as far as its branches are the same, which is no further than 1e-14."""
+    low, high = 0.0, 10.0
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if middle**3 < a else (low, middle)
+    return 0.5 * (low + high)
+
+
+def bisected_slope(a: float) -> float:
+    """On paper."""
+    return 1 / (3 * float(np.cbrt(a)) ** 2)
+
+
+def test_a_result_that_is_decided_by_branches_alone_is_measured() -> None:
+    """Its slope is none of its steps: the right one passes, near it and 0 fail."""
+    for domain, points in ((None, 0), ({"a": (1, 100)}, 4)):
+        options: Any = {"at": {"a": 5.0}, "domain": domain, "points": points}
+        assert check_gradient(bisected_slope, bisected, **options).ok
+        assert not check_gradient(lambda a: bisected_slope(a) * 1.000001, bisected, **options).ok
+    assert not check_gradient(lambda _: 0.0, bisected, at={"a": 5.0}).ok
+
+
+@pytest.mark.parametrize("x", [1.5, 1.5005])
+def test_steps_that_can_be_seen_keep_their_slope(x: float) -> None:
+    """Steps of a thousandth, on one and at its end: not taken for noise around a line."""
+
+    def stairs(x: Any) -> Any:
+        return int(x * 1000) / 1000
+
+    assert check_gradient(lambda _: 0.0, stairs, at={"x": x}).ok
+    assert not check_gradient(lambda _: 1.0, stairs, at={"x": x}).ok
+
+
 def test_a_function_without_jumps_excuses_nothing() -> None:
     """Though it has branches, and the claim is nearly right."""
 

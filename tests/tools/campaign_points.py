@@ -156,8 +156,8 @@ def look_at(text: str, points: int, proved: int, seed_: int, counts: Counts) -> 
     started = time.perf_counter()
     kind_of: dict[int, str] = {}
 
-    def all_kinds(case: Case, _: Settings, first_id: int) -> Iterator[Batch]:
-        for number, kind in enumerate(KINDS):
+    def all_kinds(case: Case, _: Settings, block: int, first_id: int) -> Iterator[Batch]:
+        for number, kind in enumerate(KINDS if block == 0 else ()):  # all kinds stand in the first block
             at = first_id + number * points
             kind_of.update(dict.fromkeys(range(at, at + points), kind))
             yield from batches(case, kind, points, proved, at, seed_)

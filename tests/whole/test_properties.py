@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from campaign import Campaign, is_slope, one_sided
+from campaign_points import KINDS, Counts, look_at
 from hypothesis import assume, find, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -39,6 +40,7 @@ from verify.numbers.balls import Balls
 from verify.ops import OPS
 from verify.places.points import Batch
 from verify.records import METHODS, VERDICTS, CaseResult, Point, Row, Verdict
+from verify.running import runner
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
 from verify.strategies import case_texts, cases, expressions, graphs, is_drawn, matmul_shapes, points, shapes
@@ -510,3 +512,18 @@ def test_the_campaign_counts_a_false_failure() -> None:
         planted.look_at(text)
     assert (0, 0) == (clean.rows[Verdict.FAIL], len(clean.wrong))
     assert planted.rows[Verdict.FAIL] == planted.true_failures > 0
+
+
+def test_the_campaign_over_points_looks_at_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It puts its own points in place of the runner's; a planted fault shows, and nothing else is counted as wrong."""
+    text = "{case: a, inputs: {x: {at: 2, domain: [1, 3]}}, stages: {f: x**3}}"
+    monkeypatch.setitem(vars(runner), "_random_batches", None)
+    clean, planted = Counts(), Counts()
+    look_at(text, 2, 1, 0, clean)
+    right = OPS["power_constant"].vjps[0]
+    wrong = replace(OPS["power_constant"], vjps=(lambda *a, **k: right(*a, **k) * (1 + FAULT),))
+    monkeypatch.setitem(OPS, "power_constant", wrong)
+    look_at(text, 2, 1, 0, planted)
+    assert {kind for kind, _ in (key.split("|") for key in clean.points)} == {"own and kink", *KINDS}
+    assert not clean.wrong
+    assert any("FAIL" in found for found in planted.wrong)

@@ -59,7 +59,8 @@ class RecordedProgram:
             raise trace_error(
                 f"{call.name}, which returned no array", Place(call.file, call.line), "Return an array of floats."
             )
-        if recorder.choices and not any(map(_depends, results)):
+        self.is_constant = bool(recorder.choices) and not any(map(_depends, results))
+        if self.is_constant:
             results = [(key, _constant(recorder, call, value)) for key, value in results]
         self.results = [(key, value.step) for key, value in results if _depends((key, value))]
         if not self.results:

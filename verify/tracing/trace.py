@@ -210,6 +210,9 @@ def trace_at(
         if not traced.agrees(point):
             traced.refuse(point)
     leaks = any(choice.leaks for choice in traced.choices)
+    seen = {tuple(value.tobytes() for value in call.plain(point).values()) for point in (points[0], *near)}
+    if program.is_constant and len(seen) == 1 + NEARBY_POINTS:
+        traced.refuse(near[0])  # steps that small are those of a loop that ends by a tolerance, as in bisection
     for point in (*near, *(far if leaks else ())):
         if traced.differs(point) and (leaks or not traced.choices or traced.records_the_same(point)):
             traced.refuse(point)
