@@ -100,6 +100,10 @@ class Explained(StrEnum):
         member.meaning, member.example, member.remedy = meaning, example, remedy
         return member
 
+    def __repr__(self) -> str:
+        """The word as text has it, which it is."""
+        return repr(self.value)
+
 
 class Verdict(Explained):
     """What one row came to.
@@ -1073,7 +1077,7 @@ class Run:
         return not self.left_out and all(case.passes for case in self.cases)
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict | NoVerdict:
         """The worst status of all cases: a verdict, or ``ERROR`` where a case could not be run.
 
         A few undecided rows are no headline of a run that passes: more than a tenth of all are, or a whole variable.
@@ -1081,8 +1085,8 @@ class Run:
         """
         statuses = [case.status for case in self.cases]
         if ERROR in statuses:
-            return ERROR
-        return _headline(self.ok, self.cases).value if self.ok else worst([Verdict(s) for s in statuses]).value
+            return NoVerdict.ERROR
+        return _headline(self.ok, self.cases) if self.ok else worst([Verdict(s) for s in statuses])
 
     @property
     def counts(self) -> Counter[Verdict]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import verify
 from verify.errors import UsageError, WrongGradientError
 
 LITTLE = 1 + 1e-6
@@ -244,3 +245,20 @@ def test_objectives_of_losses_of_frameworks(off: float) -> None:
     for loss in (of_torch, of_jax):
         run = verify.check_objective(objective, loss, at=np.array(X), labels=labels)
         assert [v.passes for v in run.cases[0].variables] == [True, off == 1]
+
+
+@pytest.mark.parametrize("factor", [1.0, LITTLE])
+def test_transforms_of_a_function_of_methods_alone_are_given_tensors(factor: float) -> None:
+    """The function names no framework, and neither does what ``torch.func`` makes of it."""
+    torch = pytest.importorskip("torch")
+
+    def value(x: Any) -> Any:
+        return x.sin().mul(x).sum()
+
+    def planted(x: Any) -> Any:
+        return x.sin().mul(x).mul(factor).sum()
+
+    at = {"x": X}
+    assert verify.check_hessian(torch.func.hessian(planted), value, at=at).ok is (factor == 1)
+    rows, off = lambda x: x.sin(), lambda x: x.sin().mul(factor)
+    assert verify.check_jacobian(torch.func.jacrev(off), rows, at=at).ok is (factor == 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -272,6 +273,53 @@ def test_a_hessian_that_takes_its_arguments_by_position_alone_is_called_so(facto
     by_position.__wrapped__ = rosen  # type: ignore[attr-defined]
     assert verify.check_hessian(by_position, rosen, at=X).ok is (factor == 1)
 
+    def of_both(x: Any, v: Any) -> Any:
+        return factor * rosen_hessian(x) @ v
+
+    @functools.wraps(of_both)
+    def product(*args: Any) -> Any:
+        return of_both(*args)
+
+    @functools.wraps(of_both)
+    def under_other_names(a: Any, b: Any, /) -> Any:
+        return of_both(a, b)
+
+    for hvp in (product, under_other_names):
+        assert verify.check_hvp(hvp, rosen, at=X).ok is (factor == 1)
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (
+            lambda: verify.check_hessian(lambda x: rosen_hessian(x).astype(complex), rosen, at=X),
+            "the Hessian by x and x",
+        ),
+        (lambda: verify.check_hvp(lambda x, v: np.float32(rosen_hessian(x) @ v), rosen, at=X), "the HVP by x"),
+        (lambda: verify.check_jvp(lambda x, v: np.float32(np.cos(x) * v), np.sin, at=X), "the JVP of sin"),
+        (lambda: verify.check_jvp(lambda x, v: np.abs(np.cos(x) * v), np.sin, at=X), "the JVP of sin is not linear"),
+        (lambda: verify.check_jacobian(lambda x: np.diag(np.cos(x)) > 0, np.sin, at=X), "the Jacobian of sin by x"),
+    ],
+)
+def test_a_finding_names_what_is_judged(run: Callable[[], Any], said: str) -> None:
+    """No sentence calls a Hessian or a product with one a gradient."""
+    sentences = [finding.sentence for finding in run().cases[0].findings]
+    assert any(said in sentence for sentence in sentences), sentences
+    assert not any("gradient" in sentence for sentence in sentences), sentences
+
+
+def test_a_run_and_a_kernel_have_verdicts_of_one_type() -> None:
+    """Members of the enumeration, which are their own text."""
+    run = verify.check_hessian(rosen_hessian, rosen, at=X)
+    assert run.verdict is Verdict.PASS
+    assert (repr(run.verdict), str(run.verdict), run.verdict == "PASS") == ("'PASS'", "PASS", True)
+    assert verify.check_hessian(np.diag, rosen, at=X).verdict is Verdict.FAIL
+
+
+def abs_squares(z: Any) -> Any:
+    """A real function of complex numbers."""
+    return np.sum(np.abs(z) ** 2)
+
 
 def itself(x: Any, v: Any) -> Any:
     """Another thing than any product."""
@@ -289,6 +337,14 @@ def itself(x: Any, v: Any) -> Any:
         (lambda: verify.check_jvp(itself, rosen, at=X, tangent=[1.0]), "finite numbers"),
         (lambda: verify.check_hessian(lambda x, y: {"z": x + y}, mixed, at={"x": [1.0], "y": 2.0}), "none of x, y"),
         (lambda: verify.check_hessian(np.diag, rosen, at={"x": [1, 2]}), "float"),
+        (lambda: verify.check_hessian(np.diag, abs_squares, at={"z": [1 + 2j, 3.0]}), "real functions"),
+        (lambda: verify.check_jvp(itself, abs_squares, at={"z": [1 + 2j, 3.0]}), "real functions"),
+        (lambda: verify.check_gradient(itself, abs_squares, at={"z": 1 + 2j}), "real functions"),
+        (
+            lambda: verify.check_gradient(lambda x: x, lambda x: np.exp(1j * x), at={"x": 1.0}),
+            "returns complex numbers",
+        ),
+        (lambda: verify.check_scipy(abs_squares, [1 + 2j, 3.0], jac=itself), "x0 must be real numbers"),
         (lambda: verify.check_hessian(np.diag, rosen, X), "by name, at="),  # type: ignore[arg-type]
         (lambda: verify.check_gradient(np.diag, rosen, X), "by name, at="),  # type: ignore[arg-type]
     ],

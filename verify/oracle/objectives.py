@@ -305,6 +305,8 @@ def check_scipy(
     'FAIL'
     """
     args = args if isinstance(args, tuple) else (args,)
+    if np.asarray(x0).dtype.kind not in "fiu":
+        raise UsageError(f"x0 must be real numbers, got {np.asarray(x0).dtype}: SciPy minimizes over real numbers")
     at = {"x": np.atleast_1d(np.asarray(x0, dtype=np.float64))}
 
     def value(x: Any) -> Any:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -213,6 +214,7 @@ def checked(
     if isinstance(constants, Mapping):
         given_points = tuple({**point, **constants} for point in given_points or ({},))
     notes: tuple[str, ...] = ()
+    room: ModuleType | None = None
     if isinstance(function, str):
         function = load_case(find_case(function))
     if not isinstance(function, Case):
@@ -220,6 +222,7 @@ def checked(
             raise UsageError(f"expected the function that this is {quantity} of, got {function!r:.60}")
         if not given_points:
             raise UsageError("a function needs the point to look at, such as at={'x': 3.0}")
+        room = framework_of(function, given_points[0])
         _, function, given_points, notes = asked_of(subject, function, given_points, tuple(constants))
     changed: list[str] = []
     question = _Question(
@@ -235,6 +238,7 @@ def checked(
         asked,
         dtype,
         causes,
+        room,
     )
     with put_back(changed, OF_A_CHECK), preserved(function, *given_points):
         gradient = Question(subject, asked, LineCoverage(subject))
@@ -281,6 +285,8 @@ class _Question:
     settings: Settings
     dtype: str | None
     causes: Causes | None
+    room: ModuleType | None = None
+    """The framework that the function is of, where it is one's."""
 
     @property
     def is_second(self) -> bool:
@@ -369,11 +375,13 @@ class _Subject:
     def __init__(self, question: _Question, inputs: Sequence[str], real: Sequence[str]) -> None:
         self.question, self.inputs = question, inputs
         what = WHAT[question.quantity]
-        self.contract = Contract(what=what, by="tangent" if question.quantity == "jvp" else "v")
+        of, by = ("of", "tangent") if question.quantity == "jvp" else ("by", "v")
+        self.contract = Contract(what=what, of=of, by=by)
         self.call = self._arranged(question.subject, real)
-        room = framework_of(question.subject)
+        own = framework_of(question.subject)
+        room = own or question.room  # a transform of a function that names no framework, as torch.func.hessian(f)
         self._other = None if room is None else self._arranged(room.on_arrays(question.subject), real)
-        if room is not None and room.the_library().__name__ == "jax":
+        if own is not None and own.the_library().__name__ == "jax":
             self.call = self._other or self.call  # it would take arrays of NumPy for those of 32 bits
 
     def _arranged(self, function: Function, real: Sequence[str]) -> Callable[[Any, Any], Any]:
@@ -410,6 +418,15 @@ class _Subject:
         return called
 
 
+def _in_words(quantity: Quantity, key: Key) -> str:
+    """What one block of an answer is called."""
+    if quantity == "objective":
+        return f"the objective's {key[0]}"
+    if quantity == "hessian":
+        return f"the Hessian by {' and '.join(key)}"
+    return f"the HVP by {key[0]}" if quantity == "hvp" else f"{WHAT[quantity]} of {' by '.join(key)}"
+
+
 def _numbers(
     subject: _Subject, parts: Mapping[Key, Any], shapes: Mapping[Key, tuple[int, ...]], dtype: Any
 ) -> dict[Key, Array]:
@@ -417,12 +434,13 @@ def _numbers(
     found = {}
     for key, value in parts.items():
         label = " by ".join(key)
-        numbers = as_numbers(key[-1], value, np.dtype(dtype))
+        what = _in_words(subject.question.quantity, key)
+        numbers = as_numbers(key[-1], value, np.dtype(dtype), what)
         for fault in numbers.faults:
             subject.contract.tell(fault)
         array = fitted(numbers.array, shapes[key])
         if array is None:
-            said = f"{subject.contract.what} of {label} has shape {numbers.array.shape}, expected {shapes[key]}"
+            said = f"{what} has shape {numbers.array.shape}, expected {shapes[key]}"
             turned = "; is it transposed?" if numbers.array.shape == shapes[key][::-1] else ""
             subject.contract.tell(Finding(FindingKind.WRONG_SHAPE, label, said + turned, fails=True))
             array = np.full(shapes[key], np.nan)

@@ -56,10 +56,10 @@ def with_vector(function: Function, inputs: Sequence[str], real: Sequence[str]) 
         rest = [name for name in needed if name not in inputs]
         rest = rest or [name for name in plain if name not in inputs and name in VECTOR][:1]
         if len(rest) == 1:
-            return lambda given, vector: function(**{n: given[n] for n in inputs}, **{rest[0]: whole(vector)})
+            return lambda given, vector: _bound(function, {n: given[n] for n in inputs} | {rest[0]: whole(vector)})
         if len(rest) == len(real):
-            return lambda given, vector: function(
-                **{n: given[n] for n in inputs}, **{p: vector[n] for p, n in zip(rest, real, strict=True)}
+            return lambda given, vector: _bound(
+                function, {n: given[n] for n in inputs} | {p: vector[n] for p, n in zip(rest, real, strict=True)}
             )
     takes_more = len(plain) < len(parameters)
     if len(needed) <= len(inputs) + 1 and (len(plain) > len(inputs) or (takes_more and len(real) == 1)):
@@ -81,14 +81,16 @@ def alone(function: Function, inputs: Sequence[str]) -> Callable[[Any, Any], Any
     called = by_name(function, list(inputs))
     if called is not function:
         return lambda given, _: called(**{name: given[name] for name in inputs})
-    signature = inspect.signature(function)
+    return lambda given, _: _bound(function, {name: given[name] for name in inputs})
 
-    def in_order(given: Any, _: Any) -> Any:
-        # jax.hessian has the signature of the function it is of, and differentiates by position alone.
-        bound = signature.bind(**{name: given[name] for name in inputs})
-        return function(*bound.args, **bound.kwargs)
 
-    return in_order
+def _bound(function: Function, named: Mapping[str, Any]) -> Any:
+    """Called with arguments that are known by name, in order as far as may be.
+
+    A wrapper shows the parameters of what it wraps and may take none of them by name, as ``jax.hessian`` does.
+    """
+    bound = inspect.signature(function).bind(**named)
+    return function(*bound.args, **bound.kwargs)
 
 
 # ---------------------------------------------------------------------------------------------------------- the answer

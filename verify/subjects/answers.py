@@ -131,68 +131,71 @@ def _is_one_array(answer: list[Any], shape: tuple[int, ...]) -> bool:
 # ----------------------------------------------------------------------------------------------------- as real numbers
 
 
-def as_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Numbers:
+def as_numbers(name: str, value: Any, dtype: np.dtype[Any], what: str = "") -> Numbers:
     """An answer for one variable, where the function computes in ``dtype``. Raises UsageError for what is no array.
+
+    ``what`` it is called in sentences: the gradient by the variable, if nothing is said.
 
     >>> as_numbers("x", np.array([2 + 5j]), np.dtype(np.float64)).faults[0].sentence
     'the gradient by x is complex128: the imaginary part would be lost. Return the real part, if that is the gradient'
     >>> as_numbers("x", 6.0, np.dtype(np.float64))
     Numbers(array=array(6.), faults=())
     """
-    array, faults = _plain(name, value)
+    what = what or f"the gradient by {name}"
+    array, faults = _plain(name, value, what)
     kind = array.dtype.kind
     is_array = not isinstance(value, int | float | Sequence)
     is_small_float = (
         kind == "V" and array.dtype.names is None and array.dtype.type is not np.void
     )  # bfloat16 and its kin
     if kind in "fiu" or is_small_float:
-        faults += _other_float(name, array.dtype, dtype) if is_array else ()
+        faults += _other_float(name, array.dtype, dtype, what) if is_array else ()
         with np.errstate(all="ignore"):
             return Numbers(np.array(array, dtype=np.float64), faults)  # a copy: the gradient may write to it again
     if kind in "bcO" and is_array:
         lost = {
             "b": "truth values are no numbers. Write .astype(float), or np.where(..., 1.0, 0.0)",
-            "c": "the imaginary part would be lost. Return the real part, if that is the gradient",
+            "c": f"the imaginary part would be lost. Return the real part, if that is {what.partition(' by ')[0]}",
             "O": "its entries are Python objects, not floats. Write np.asarray(..., dtype=float)",
         }[kind]
-        fault = Finding(FindingKind.WRONG_DTYPE, name, f"the gradient by {name} is {array.dtype}: {lost}", fails=True)
+        fault = Finding(FindingKind.WRONG_DTYPE, name, f"{what} is {array.dtype}: {lost}", fails=True)
         with np.errstate(all="ignore"):
             floats = array.real if kind == "c" else array
             return Numbers(np.array(floats, dtype=np.float64), (*faults, fault))
-    raise _no_array(name, value, f"its type is {array.dtype}" if kind != "O" else "")
+    raise _no_array(what, value, f"its type is {array.dtype}" if kind != "O" else "")
 
 
-def _plain(name: str, value: Any) -> tuple[Array, tuple[Finding, ...]]:
+def _plain(name: str, value: Any, what: str) -> tuple[Array, tuple[Finding, ...]]:
     """The numbers of an answer as a plain array, and what that drops."""
     if type(value) in PLAIN or isinstance(value, np.generic):
         return np.asarray(value), ()
     if isinstance(value, np.ma.MaskedArray):
-        said = f"the gradient by {name} is a masked array: return .filled(0), or what is meant"
+        said = f"{what} is a masked array: return .filled(0), or what is meant"
         fault = Finding(FindingKind.WRONG_TYPE, name, said, fails=True)
         return np.ma.filled(value.astype(np.float64), np.nan), (fault,)
     if isinstance(value, np.ndarray):
-        what = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
-        said = f"the gradient by {name} is a {what}, whose operators are not those of an array: return np.asarray(...)"
+        kind = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
+        said = f"{what} is a {kind}, whose operators are not those of an array: return np.asarray(...)"
         return np.array(value.view(np.ndarray)), (Finding(FindingKind.WRONG_TYPE, name, said, fails=True),)
     if hasattr(value, "units"):
-        raise _no_array(name, value, "it has units")
+        raise _no_array(what, value, "it has units")
     if isinstance(value, int | float | Sequence) or hasattr(value, "__array__"):
-        return _from_sequence(name, value), ()
+        return _from_sequence(what, value), ()
     if not hasattr(value, "__float__"):
-        raise _no_array(name, value, "")
-    said = f"the gradient by {name} is a {type(value).__name__}, the function computes in floats"
+        raise _no_array(what, value, "")
+    said = f"{what} is a {type(value).__name__}, the function computes in floats"
     return np.asarray(float(value)), (Finding(FindingKind.WRONG_DTYPE, name, said, fails=False),)
 
 
-def _from_sequence(name: str, value: Any) -> Array:
+def _from_sequence(what: str, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
         if not isinstance(value, Sequence) or _is_too_deep(value):
             raise
-        raise _no_array(name, value, str(error)) from None
+        raise _no_array(what, value, str(error)) from None
     if array.dtype.kind == "O" and isinstance(value, Sequence):
-        raise _no_array(name, value, "its entries are not all numbers")
+        raise _no_array(what, value, "its entries are not all numbers")
     return array
 
 
@@ -205,17 +208,15 @@ def _is_too_deep(value: Any) -> bool:
     return True
 
 
-def _no_array(name: str, value: Any, why: str) -> UsageError:
+def _no_array(what: str, value: Any, why: str) -> UsageError:
     reason = f" ({why})" if why else ""
-    return UsageError(
-        f"the gradient by {name} is no array of real numbers: {type(value).__name__} {value!r:.60}{reason}"
-    )
+    return UsageError(f"{what} is no array of real numbers: {type(value).__name__} {value!r:.60}{reason}")
 
 
-def _other_float(name: str, found: np.dtype[Any], dtype: np.dtype[Any]) -> tuple[Finding, ...]:
+def _other_float(name: str, found: np.dtype[Any], dtype: np.dtype[Any], what: str) -> tuple[Finding, ...]:
     """A dtype that is not that of the function; one with fewer digits fails."""
     if found == dtype:
         return ()
     loses = found.kind == "V" or (found.kind == "f" and bool(np.finfo(found).eps > np.finfo(dtype).eps))
-    said = f"the gradient by {name} is {found}, the function computes in {dtype}"
+    said = f"{what} is {found}, the function computes in {dtype}"
     return (Finding(FindingKind.WRONG_DTYPE, name, said, fails=loses),)

@@ -54,6 +54,8 @@ class Contract:
     findings: list[Finding] = field(default_factory=list)
     what: str = "the gradient"
     """What is judged, in words."""
+    of: str = "by"
+    """What joins it to a variable: the gradient by x, the JVP of f."""
     by: str = "upstream"
     """What it is linear in."""
 
@@ -99,7 +101,7 @@ class Contract:
         """
         for other, value in given.items():
             if isinstance(value, np.ndarray) and answer.size and np.may_share_memory(answer, value):
-                said = f"{self.what} by {name} shares its memory with the argument '{other}'"
+                said = f"{self.what} {self.of} {name} shares its memory with the argument '{other}'"
                 why = "whoever adds to it in place changes both. Return a copy"
                 self.tell(Finding(FindingKind.ALIASED_INPUT, name, f"{said}: {why}", fails=False))
 
@@ -179,7 +181,7 @@ class Contract:
             if name in second and not _same(first[name], second[name]).all():
                 entry = tuple(np.argwhere(~_same(first[name], second[name]))[0].tolist())
                 one, other = first[name][entry].item(), second[name][entry].item()
-                said = f"{self.what} by {name} does not repeat itself: the same call gave {one}, then {other}"
+                said = f"{self.what} {self.of} {name} does not repeat itself: the same call gave {one}, then {other}"
                 self.tell(Finding(FindingKind.NOT_DETERMINISTIC, name, said, fails=True))
         if by:
             self._probe_linearity(call, upstream, first)
@@ -205,7 +207,7 @@ class Contract:
                 continue
             noise = noise or _noise(call, other, second)
             if off > NOISE * noise.get(name, np.inf):
-                said = f"{self.what} by {name} is not linear in {self.by}: "
+                said = f"{self.what} {self.of} {name} is not linear in {self.by}: "
                 said += f"doubling {self.by} and adding another should do so to it"
                 self.tell(Finding(FindingKind.NOT_LINEAR, name, said, fails=True))
 
