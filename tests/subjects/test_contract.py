@@ -258,7 +258,7 @@ def test_the_run_raises_prints_and_becomes_a_table() -> None:
     assert "<iframe" in run._repr_html_()
     wrong = verify.check_gradient(lambda x: 3.1 * x**2, SCALAR, points=2)
     assert "FAIL" == wrong.verdict
-    with pytest.raises(WrongGradientError, match=r"^FAIL dx of cube: your dx is 1\.03333 x the right one"):
+    with pytest.raises(WrongGradientError, match=r"^FAIL dx of cube: is 1\.03333 x the right one"):
         wrong.raise_if_wrong()
     assert issubclass(WrongGradientError, AssertionError)
 
