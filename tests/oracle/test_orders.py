@@ -262,6 +262,55 @@ def test_rounding_of_float32_is_not_taken_for_a_product_that_is_not_linear(facto
     assert one.ok
 
 
+def test_blocks_that_are_left_out_are_told() -> None:
+    """What is not answered is judged nowhere, and the run says so; a whole answer has no such note."""
+    eye, at = np.eye(2), {"x": [1.0, 2.0], "y": [3.0, 4.0]}
+    cross = {"x": {"y": eye}, "y": {"x": eye}}
+    zeros = {"x": {"x": 0 * eye, **cross["x"]}, "y": {"y": 0 * eye, **cross["y"]}}
+    for answer, is_told in ((cross, True), (zeros, False)):
+        run = verify.check_hessian(lambda x, y, h=answer: h, lambda x, y: x @ y, at=at)  # noqa: ARG005
+        assert run.ok
+        assert (
+            any("leaves it out: the Hessian by x and x, the Hessian by y" in n for n in run.cases[0].notes) is is_told
+        )
+
+
+@pytest.mark.parametrize("factor", [1.0, LITTLE])
+def test_a_fixed_step_integrator_is_traced_and_proved_at_both_orders(factor: float) -> None:
+    """Runge and Kutta's fourth order in a loop of NumPy, on ``y' = a y``: a power of a polynomial, by hand."""
+    n, h, at = 5, 0.1, {"a": -0.7, "y0": 1.3}
+
+    def integrated(a: float, y0: float) -> float:
+        y = y0
+        for _ in range(n):
+            k1 = a * y
+            k2 = a * (y + h / 2 * k1)
+            k3 = a * (y + h / 2 * k2)
+            y = y + h / 6 * (k1 + 2 * k2 + 2 * k3 + a * (y + h * k3))
+        return y
+
+    def powers(a: float) -> tuple[float, float, float]:
+        z = a * h
+        g, g1, g2 = (
+            1 + z + z**2 / 2 + z**3 / 6 + z**4 / 24,
+            h * (1 + z + z**2 / 2 + z**3 / 6),
+            h * h * (1 + z + z**2 / 2),
+        )
+        return g**n, n * g ** (n - 1) * g1, n * (n - 1) * g ** (n - 2) * g1**2 + n * g ** (n - 1) * g2
+
+    def gradient(a: float, y0: float) -> tuple[float, float]:
+        return powers(a)[1] * y0 * factor, powers(a)[0]
+
+    def hessian(a: float, y0: float) -> Any:
+        _, slope, bend = powers(a)
+        return {"a": {"a": bend * y0 * factor, "y0": slope}, "y0": {"a": slope, "y0": 0.0}}
+
+    first, second = verify.check_gradient(gradient, integrated, at=at), verify.check_hessian(hessian, integrated, at=at)
+    assert (first.ok, second.ok) == (factor == 1, factor == 1)
+    assert not first.cases[0].unproved
+    assert second.cases[0].variables[0].proved == 1
+
+
 @pytest.mark.parametrize("factor", [1.0, LITTLE])
 def test_a_hessian_that_takes_its_arguments_by_position_alone_is_called_so(factor: float) -> None:
     """As ``jax.hessian`` does, though its signature is that of the function it is of."""
@@ -321,6 +370,13 @@ def abs_squares(z: Any) -> Any:
     return np.sum(np.abs(z) ** 2)
 
 
+def unanswered(x: Any, v: Any = None) -> Any:
+    """A mapping without a number."""
+    del v
+    del x
+    return {"x": None}
+
+
 def itself(x: Any, v: Any) -> Any:
     """Another thing than any product."""
     del x
@@ -332,6 +388,8 @@ def itself(x: Any, v: Any) -> Any:
     [
         (lambda: verify.check_hvp(itself, lambda x: x**2, at={"x": [1.0, 2.0]}), "give upstream="),
         (lambda: verify.check_hvp(itself, rosen), "needs the point"),
+        (lambda: verify.check_hessian(unanswered, rosen, at=X), "nothing at all"),
+        (lambda: verify.check_hvp(unanswered, rosen, at=X), "nothing at all"),
         (lambda: verify.check_hvp(lambda x, y, z, v: x + y + z + v, rosen, at=X), "of a vector"),
         (lambda: verify.check_hvp(3.0, rosen, at=X), "can be called"),  # type: ignore[arg-type]
         (lambda: verify.check_jvp(itself, rosen, at=X, tangent=[1.0]), "finite numbers"),

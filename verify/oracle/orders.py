@@ -621,6 +621,10 @@ class _Judged:
                 rows = {y: shapes[y, real[0]][: len(shapes[y, real[0]]) - len(first[real[0]])] for y in outputs}
             parts = matrix_of(raw, rows, first)
             self._pattern(raw, rows, first)
+        if not parts:
+            raise UsageError(f"{WHAT[quantity]} answered with nothing at all: return an array, or a mapping by name")
+        if left_out := [_in_words(quantity, key) for key in shapes if key not in parts]:
+            self.notes[f"not judged, because the answer leaves it out: {', '.join(left_out)}"] = None
         return _numbers(self.subject, parts, shapes, dtype)
 
     def _tangent_of(self, raw: Any, known: _Known, outputs: int) -> Any:
