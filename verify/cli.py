@@ -16,6 +16,7 @@ from verify.report.formats import (
     FORMATS,
     all_files,
     asked_targets,
+    distinct,
     earlier_reports,
     make_sure_of,
     unfinished,
@@ -383,7 +384,7 @@ def _targets(args: argparse.Namespace) -> list[Target]:
     if args.reports is None:
         is_bare = not (args.paths or args.pick or args.shard) and args.execute is _run
         return usual_targets("reports") if is_bare and not asked else asked
-    return asked + usual_targets(args.reports)
+    return distinct(asked + usual_targets(args.reports))
 
 
 def _reported(run: Run, args: argparse.Namespace, targets: list[Target], *, is_part: bool, key: str = "") -> int:

@@ -197,7 +197,9 @@ def test_the_longest_name_can_be_written(letter: str, tmp_path: Path) -> None:
         (["--html="], "--html needs the name of a file"),
         (["--csv", ""], "--csv needs the name of a folder"),
         (["--reports", ""], "--reports needs the name of a folder"),
-        (["--json", "out", "--html", "./out"], "both name out"),
+        (["--json", "out", "--html", "./out"], "both write out"),
+        (["--pages", ".", "--html", "index.html"], "--pages and --html both write index.html"),
+        (["--reports", "r", "--html", "r/index.html"], "both write r/index.html"),
     ],
 )
 def test_a_report_without_a_name_of_its_own_is_told(

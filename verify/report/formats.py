@@ -83,7 +83,7 @@ Target = tuple[Format, "Path"]
 
 
 def asked_targets(named: Mapping[str, str | None]) -> list[Target]:
-    """The reports that were asked for by name. Raises UsageError for an empty name, or one that is given twice.
+    """The reports that were asked for by name. Raises UsageError for an empty name, or as :func:`distinct` does.
 
     >>> [str(path) for _, path in asked_targets({"csv": None, "html": "page.html"})]
     ['page.html']
@@ -93,16 +93,35 @@ def asked_targets(named: Mapping[str, str | None]) -> list[Target]:
     from verify.errors import UsageError
 
     asked = {kind: place for kind, place in named.items() if kind in FORMATS and place is not None}
-    seen: dict[Path, str] = {}
     for kind, place in asked.items():
-        is_folder = bool(FORMATS[kind].files)
         if not place:
-            raise UsageError(f"--{kind} needs the name of a {'folder' if is_folder else 'file'}, and got an empty one")
-        first = kind if is_folder else seen.setdefault(Path(place).resolve(), kind)
-        if first != kind:
-            message = f"--{first} and --{kind} both name {place}, and one would replace the other. Name two files"
-            raise UsageError(message)
-    return [(FORMATS[kind], Path(place)) for kind, place in asked.items()]
+            wanted = "folder" if FORMATS[kind].files else "file"
+            raise UsageError(f"--{kind} needs the name of a {wanted}, and got an empty one")
+    return distinct([(FORMATS[kind], Path(place)) for kind, place in asked.items()])
+
+
+def distinct(targets: list[Target]) -> list[Target]:
+    """The same reports, each once. Raises UsageError where one would replace another.
+
+    >>> from pathlib import Path
+    >>> distinct(usual_targets("reports") + [(FORMATS["html"], Path("reports/index.html"))])
+    Traceback (most recent call last):
+    ...
+    verify.errors.UsageError: --pages and --html both write reports/index.html, and one would replace the ...
+    """
+    from os.path import realpath  # of a link that goes round in circles too, which is told elsewhere
+
+    from verify.errors import UsageError
+
+    options = {id(kind): option for option, kind in FORMATS.items()}
+    seen: dict[str, str] = {}
+    for kind, path in targets:
+        for place in kind.places(path):
+            first, second = seen.setdefault(realpath(place), options[id(kind)]), options[id(kind)]
+            if first != second:
+                both = f"--{first} and --{second} both write {place}, and one would replace the other"
+                raise UsageError(f"{both}. Name another {'folder' if kind.files else 'file'} for one of them")
+    return list(dict.fromkeys(targets))
 
 
 def usual_targets(folder: str) -> list[Target]:
