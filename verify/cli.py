@@ -633,7 +633,10 @@ def _add_new(parser: Parser) -> None:
 def _add_values(parser: Parser, whose: str) -> None:
     """The options that give a function its values."""
     for option, text in (
-        ("--at", "the values it runs with, such as x=3,y=-4 or 'W=[[1,2],[3,4]]'; numbers are floats; may be repeated"),
+        (
+            "--at",
+            "the values it runs with, such as x=3,y=-4 or 'W=[[1,2],[3,4]]'; whole numbers beside floats are constants",
+        ),
         ("--domain", "where else to look, such as 'x=[-6,6]'; may be repeated"),
         ("--constants", "arguments that are passed on as they are and not differentiated, such as n=3"),
     ):
@@ -644,8 +647,8 @@ def _values(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any], d
     """What these options give: the point, the domain, the constants."""
     from verify.tracing.value_text import named_values
 
-    at = named_values(args.at, "--at", floats=True)
-    domain = named_values(args.domain, "--domain", floats=True)
+    at = named_values(args.at, "--at")
+    domain = named_values(args.domain, "--domain")
     return at, domain, named_values(args.constants, "--constants")
 
 

@@ -321,5 +321,3 @@ def test_values_on_the_command_line() -> None:
     text = 'a=.5,b=1e-3,c=-4,flag=true,mode="a,b",M=[[1, 2], [3, 4]]'
     expected = {"a": 0.5, "b": 0.001, "c": -4, "flag": True, "mode": "a,b", "M": [[1, 2], [3, 4]]}
     assert expected == named_values([text], "--constants")
-    assert isinstance(named_values(["c=4"], "--at", floats=True)["c"], float)
-    assert named_values(["flag=true"], "--at", floats=True) == {"flag": True}

@@ -399,6 +399,8 @@ def test_check_judges_python_against_python(check: Check) -> None:
     assert "repeat     verify check mine:wrong --points 4 --of mine:forward --at x=3 --at y=-4 --domain" in done.stdout
     done = check("mine:right", *of, "--at", "x=3", "--constants", "y=-4", text=FUNCTIONS)
     assert (2, True) == (done.returncode, "an array for y, which is not differentiated here" in done.stderr)
+    done = check("mine:right", *of, "--at", "x=3.5,y=-4", text=FUNCTIONS)  # as in Python
+    assert (2, True) == (done.returncode, "an array for y, which is not differentiated here" in done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,6 @@ def _rule(word: Explained) -> dict[str, Any]:
     help_text = " ".join(filter(None, (word.meaning, f"For example: {word.example}" * bool(word.example), word.remedy)))
     return {
         "id": word.value,
-        "name": "".join(part.capitalize() for part in word.value.split()),
         "shortDescription": {"text": word.meaning},
         "help": {"text": help_text},
     }

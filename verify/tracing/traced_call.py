@@ -206,18 +206,19 @@ def with_reals(point: Mapping[str, Any], constants: Collection[str]) -> dict[str
     >>> with_reals({"x": 3, "y": [1, 2]}, ()), with_reals({"x": 3.0, "n": 0}, ()), with_reals({"x": 3, "n": 2}, ["n"])
     ({'x': 3.0, 'y': array([1., 2.])}, {'x': 3.0, 'n': 0}, {'x': 3.0, 'n': 2})
     """
-
-    def is_whole(value: Any) -> bool:
-        if isinstance(value, int):
-            return not isinstance(value, bool)
-        array = as_value("", value) if isinstance(value, list | tuple) else None
-        return isinstance(array, np.ndarray) and array.dtype.kind == "i"
-
     free = {name: value for name, value in point.items() if name not in constants}
     if any(is_real(as_value(name, value)) for name, value in free.items()):
         return dict(point)
-    whole = {name: value for name, value in free.items() if is_whole(value)}
+    whole = {name: value for name, value in free.items() if _is_whole(value)}
     return {**point, **{n: float(v) if isinstance(v, int) else np.array(v, dtype=float) for n, v in whole.items()}}
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is written as a whole number, or as a list of them."""
+    if isinstance(value, int):
+        return not isinstance(value, bool)
+    array = as_value("", value) if isinstance(value, list | tuple) else None
+    return isinstance(array, np.ndarray) and array.dtype.kind == "i"
 
 
 def is_real(value: Any) -> bool:
@@ -234,13 +235,17 @@ def told_of_whole(point: Mapping[str, Any], constants: Collection[str]) -> tuple
 
     >>> told_of_whole({"x": 3.0, "n": 2}, ())
     ('n=2 is a whole number beside floats and stays a constant; write n=2.0 to differentiate by it',)
+    >>> told_of_whole({"x": 3.0, "labels": [0, 2]}, ())
+    ('labels are whole numbers beside floats and stay constants; write them as floats to differentiate by them',)
     """
     free = {name: value for name, value in point.items() if name not in constants}
-    whole = [f"{n}={v}" for n, v in free.items() if isinstance(v, int) and not isinstance(v, bool)]
+    whole = {name: value for name, value in free.items() if _is_whole(value)}
     if not whole or not any(is_real(as_value(name, value)) for name, value in free.items()):
         return ()
-    one, many = (
-        "is a whole number beside floats and stays a constant",
-        "are whole numbers beside floats and stay constants",
-    )
-    return (f"{', '.join(whole)} {many if whole[1:] else one}; write {whole[0]}.0 to differentiate by it",)
+    are_many = len(whole) > 1 or not isinstance(next(iter(whole.values())), int)
+    told = "are whole numbers beside floats and stay constants"
+    if not are_many:
+        told = "is a whole number beside floats and stays a constant"
+    first = next((f"{name}={value}.0" for name, value in whole.items() if isinstance(value, int)), "them as floats")
+    named = ", ".join(f"{name}={value}" if isinstance(value, int) else name for name, value in whole.items())
+    return (f"{named} {told}; write {first} to differentiate by {'them' if are_many else 'it'}",)

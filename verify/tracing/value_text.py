@@ -12,14 +12,13 @@ from verify.errors import CaseError, UsageError
 _NAME = re.compile(r"\s*(\w+)\s*=(.*)", re.DOTALL)
 
 
-def named_values(texts: Iterable[str], option: str, *, floats: bool = False) -> dict[str, Any]:
+def named_values(texts: Iterable[str], option: str) -> dict[str, Any]:
     """Values by name; each a number, true, false, null, text, or nested lists of numbers.
 
-    With ``floats`` whole numbers are floats too: ``3`` is what one writes for ``3.0``. Raises UsageError, with the
-    option's name and what was meant.
+    Raises UsageError, with the option's name and what was meant.
 
-    >>> named_values(["x=3,y=[1, -2.5]"], "--at", floats=True)
-    {'x': 3.0, 'y': [1.0, -2.5]}
+    >>> named_values(["x=3,y=[1, -2.5]"], "--at")
+    {'x': 3, 'y': [1, -2.5]}
     >>> named_values(["n=2,mode=sum"], "--constants")
     {'n': 2, 'mode': 'sum'}
     """
@@ -35,7 +34,7 @@ def named_values(texts: Iterable[str], option: str, *, floats: bool = False) -> 
             if name in found:
                 raise UsageError(f"{option} gives {name!r} twice. Remove one")
             value = _value(match[2].strip(), name, option)
-            found[name] = _as_floats(value) if floats else value
+            found[name] = value
     return found
 
 
@@ -64,9 +63,3 @@ def _value(text: str, name: str, option: str) -> Any:
 
 
 _FORMS = "Write a number, a list such as [1, 2.5], true, false, null, or text."
-
-
-def _as_floats(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_as_floats(item) for item in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
