@@ -21,8 +21,8 @@ from verify.cli import main
 from verify.errors import LimitError, UsageError
 from verify.limits import case_limits, step
 from verify.report.wording import caveats
-from verify.running import units
-from verify.running.clusters import executor_named
+from verify.running import executing, units
+from verify.running.clusters import DaskExecutor, executor_named
 from verify.running.runner import RunInterrupted, run_cases, run_task
 from verify.running.settings import Settings
 from verify.running.workers import MOST_AGAIN
@@ -237,3 +237,15 @@ def test_dask_gives_what_one_process_gives_though_workers_are_killed(alone: dict
     run, kills = killed_run("dask-local", NOTES, FEW, 2, random.Random(1))  # noqa: S311 - no secret
     assert alone == digests(run.cases)
     assert bool(run.again) <= bool(kills)
+
+
+def test_a_cluster_of_our_own_without_workers_gets_new_ones(
+    alone: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where dask has given each of them up, since it was killed while it started: nobody waits for ever."""
+    pytest.importorskip("distributed", reason="needs the extra 'dask'")
+    monkeypatch.setattr(executing, "SILENCE_SECONDS", 0.5)
+    with executor_named("dask-local", 1) as executor:
+        assert isinstance(executor, DaskExecutor)
+        executor._client.cluster.scale(0)
+        assert alone == digests(run_cases(NOTES, FEW, executor=executor).cases)

@@ -75,7 +75,7 @@ def executor_named(name: str, jobs: int) -> Iterator[Executor | None]:
             silence_logs=logging.CRITICAL,
         )
         client = Client(cluster)
-    with cluster, client, DaskExecutor(client) as executor:
+    with cluster, client, DaskExecutor(client, jobs) as executor:
         yield executor
 
 
@@ -90,8 +90,9 @@ def _client(make: Callable[..., Any], address: str) -> Any:
 class DaskExecutor(Executor):
     """A cluster of dask as an executor that knows what was lost with a worker: dask itself runs it again elsewhere."""
 
-    def __init__(self, client: Any) -> None:
-        self._client, self._inner = client, client.get_executor(pure=False)
+    def __init__(self, client: Any, workers: int = 0) -> None:
+        """``workers`` are those that a cluster of our own is to have."""
+        self._client, self._inner, self._workers = client, client.get_executor(pure=False), workers
         self._name = f"verify-{uuid4().hex}"
         self._number = count()
         self._keys: WeakKeyDictionary[Future[Any], str] = WeakKeyDictionary()
@@ -110,6 +111,11 @@ class DaskExecutor(Executor):
         del wait, cancel_futures
         with suppress(ValueError):  # done already
             self._client.unsubscribe_topic("all")
+
+    def restore(self) -> None:
+        """Starts what is missing of our own workers: dask gives one up that is killed while it starts."""
+        if self._workers:
+            self._client.cluster.scale(self._workers)
 
     def times_lost(self, future: Future[Any]) -> int:
         """How many workers were lost that the call was on."""

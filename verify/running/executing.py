@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from verify.errors import CaseError, UsageError
@@ -29,6 +30,10 @@ MOST_PARTS = 32
 
 MOST_AHEAD = 4_000
 """Units that are submitted at a time: enough for a thousand workers, and no matter how many cases there are."""
+
+
+SILENCE_SECONDS = 10.0
+"""On the clock, after which it is seen to that there are workers at all."""
 
 
 def parts_of(points: int) -> list[tuple[int, int]]:
@@ -85,11 +90,19 @@ class Execution:
                 while self._waiting and len(self._flying) < MOST_AHEAD:
                     yield from self._begin(self._waiting.popleft())
                 if self._flying:
-                    future = self._ended.get()
+                    future = self._next()
                     yield from self._take(future, *self._flying.pop(future))
         finally:
             for future in self._flying:
                 future.cancel()
+
+    def _next(self) -> Future[bytes]:
+        """The call that ends next; where none does for long, the workers may be gone."""
+        while True:
+            with suppress(Empty):
+                return self._ended.get(timeout=SILENCE_SECONDS)
+            if isinstance(self.executor, DaskExecutor):
+                self.executor.restore()
 
     def _begin(self, path: Path) -> Iterator[CaseResult]:
         try:
