@@ -233,6 +233,35 @@ def test_nan_where_there_is_no_slope_is_nobody_s_fault() -> None:
         assert check_gradient(lambda v: v / np.sqrt(v @ v), length, QUICK).ok
 
 
+UNLIKE = {
+    "A": np.array([[0.0176, 7.5e-251, -5.5e-8], [0.0014, -8.2e-5, 8.4e-4], [-0.456, -3.2e-204, 0.051]]),
+    "b": np.array([-1.2e-80, -4.1e-297, 1.553]),
+}
+"""Rows and columns of very unlike sizes: one entry of a solution is next to nothing, and floats leave 1e-14 of it."""
+
+
+def test_a_system_of_very_unlike_rows_is_not_called_wrong() -> None:
+    """Rounding is proved to be the cause, though all digits of a number of 1e-200 are lost; a wrong one is wrong."""
+
+    def function(A: Any, b: Any) -> Any:
+        return b @ np.linalg.inv(A) @ b
+
+    def gradient(A: Any, b: Any) -> Any:
+        left, right = np.linalg.solve(A.T, b), np.linalg.solve(A, b)
+        return -np.outer(left, right), left + right
+
+    def wrong(A: Any, b: Any) -> Any:
+        by_a, by_b = gradient(A, b)
+        return by_a + np.array([[0.0], [1e-9], [0.0]]), by_b
+
+    def verdicts(brought: Gradient) -> set[str]:
+        run = check_gradient(brought, function, QUICK, points=0, at=UNLIKE)
+        return {verdict.value for verdict, count in run.cases[0].counts.items() if count}
+
+    assert verdicts(gradient) == {"PASS", "IMPRECISE"}
+    assert "FAIL" in verdicts(wrong)
+
+
 def test_matrix_functions_pass_near_singular_matrices() -> None:
     """By inverses, as they are written; at a singular matrix NumPy raises, and there is no truth to miss."""
     known = load_case_text(

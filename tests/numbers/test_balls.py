@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import mpmath
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from verify.numbers.balls import ROUNDED, RULES, Balls, Rule
+from verify.numbers.matrix_bounds import eliminated
 from verify.ops import OPS, Op
 from verify.tools.support import trials
 
@@ -611,3 +613,25 @@ def test_sigmoid_near_zero_holds_whichever_branch_is_taken(dtype: Any) -> None:
     assert missed(y, exact_values(row.exact, points)) == []
     pulled = row.vjps[0](np.ones(SIZE, dtype), y, a)
     assert missed(pulled, exact_values(lambda t: row.exact(t) * row.exact(-t), points)) == []
+
+
+def test_elimination_is_granted_its_own_factors() -> None:
+    """``|L| |U|`` of matrices of very unlike entries, in a stack, against elimination in fractions; never below |a|."""
+    rng = np.random.default_rng(7)
+    shape = (2, 3, 4, 4)
+    a = rng.normal(size=shape) * 10.0 ** rng.integers(-8, 9, shape)
+    found = eliminated(a)
+    for at in np.ndindex(2, 3):
+        rows = [([Fraction(x) for x in row], [Fraction(0)] * 4, i) for i, row in enumerate(a[at].tolist())]
+        for k in range(4):
+            best = max(range(k, 4), key=lambda i: abs(rows[i][0][k]))
+            rows[k], rows[best] = rows[best], rows[k]
+            top = rows[k][0]
+            rows[k][1][k] = Fraction(1)
+            for left, factors, _ in rows[k + 1 :]:
+                factors[k] = left[k] / top[k]
+                left[:] = [x - factors[k] * y for x, y in zip(left, top, strict=True)]
+        for _, factors, i in rows:
+            sizes = [sum(abs(factors[k] * rows[k][0][j]) for k in range(j + 1)) for j in range(4)]
+            assert np.allclose(found[at][i], np.maximum(np.array(sizes, float), np.abs(a[at][i])), rtol=1e-9)
+    assert np.any(found > 2 * np.abs(a))

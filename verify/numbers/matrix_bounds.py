@@ -3,9 +3,10 @@
 Elimination carried out in balls explodes (at 40 rows the radius of a solution is hundreds of times its value), so
 results are bounded from outside. What is computed for ``inverse``, ``solve`` and ``cholesky`` is put back into its
 equation: the residual, with the rounding of its own evaluation, says how far the solution is off, as in verified
-numerics. That residual is granted what any backward stable program leaves, ``n u |A| |X|``, so that the bound holds
-for other programs than the one that ran. Determinants and cofactors have no equation; they are bounded by what a
-perturbation of ``n u ||A||`` does to the singular values.
+numerics. That residual is granted what elimination leaves, ``n u |L| |U| |X|``, so that the bound holds for other
+programs than the one that ran; ``|A|`` in place of ``|L| |U|`` is too little where the sizes of entries differ much.
+Determinants and cofactors have no equation; they are bounded by what a perturbation of ``n u ||A||`` does to the
+singular values.
 
 All arrays are float64, ``(..., n, n)``; ``u`` is the unit roundoff of the dtype that computed. A radius of inf or NaN
 means that nothing is known, as for a matrix that may be singular.
@@ -27,10 +28,34 @@ TINY = 2.0**-1000
 def _residual(a: Array, ra: Array, x: Array, rx: Array | float, b: Array, rb: Array | float, u: float) -> Array:
     """A bound of ``|b - a @ x|`` for everything inside the balls; the rounding of a stable program is granted."""
     n = a.shape[-1]
-    granted = (n + 2) * u * (np.abs(a) @ np.abs(x) + np.abs(b))
+    granted = (n + 2) * u * (eliminated(a) @ np.abs(x) + np.abs(b))
     moved = ra @ (np.abs(x) + rx) + np.abs(a) @ np.broadcast_to(rx, x.shape) + rb
     bound: Array = np.abs(b - a @ x) + granted + moved + TINY
     return bound
+
+
+def eliminated(a: Array) -> Array:
+    """``|L| |U|`` of elimination with the largest pivot of each column, rows in the order of ``a``; at least ``|a|``.
+
+    >>> eliminated(np.array([[1e-9, 1.0], [1.0, 2.0]])).tolist()  # 1e-9 * 2 is taken from 1, and leaves 1 again
+    [[1e-09, 1.0], [1.0, 2.0]]
+    >>> eliminated(np.array([[1.0, 1e9], [1.0, 2.0]])).tolist()[1]  # 2 is had from 1e9 - (1e9 - 2)
+    [1.0, 1999999998.0]
+    """
+    left, factors = np.array(a), np.zeros_like(a)
+    order = np.broadcast_to(np.arange(a.shape[-1])[:, None], (*a.shape[:-1], 1))
+    with np.errstate(all="ignore"):
+        for k in range(a.shape[-1]):
+            pivot = k + np.argmax(np.abs(left[..., k:, k]), axis=-1)[..., None, None]
+            rows = np.arange(a.shape[-1])[:, None]
+            swapped = np.where(rows == k, pivot, np.where(rows == pivot, k, rows))
+            left, factors, order = (np.take_along_axis(m, swapped, axis=-2) for m in (left, factors, order))
+            top = left[..., k : k + 1, k:]
+            factors[..., k + 1 :, k] = np.where(top[..., 0, :1] == 0, 0.0, left[..., k + 1 :, k] / top[..., 0, :1])
+            left[..., k + 1 :, k:] -= factors[..., k + 1 :, k : k + 1] * top
+        product = (np.abs(factors) + np.eye(a.shape[-1])) @ np.abs(np.triu(left))
+    sizes: Array = np.fmax(np.take_along_axis(product, np.argsort(order, axis=-2), axis=-2), np.abs(a))
+    return sizes
 
 
 def inverse_radius(a: Array, ra: Array, x: Array, u: float) -> Array:

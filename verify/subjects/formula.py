@@ -37,6 +37,9 @@ FORMULA_BITS = 256
 MOST_OF_ZERO = 2.0**13
 """Units roundoff of the upstream gradient that may be left of a formula which cancels to 0."""
 
+FINE_BITS = 2_400
+"""Enough for what is left of floats of any sizes."""
+
 NARROW = 2.0**-40
 """A formula in balls says something where its radius, from literals alone, is at most this part of the truth, or of the
 upstream gradient where the truth is 0."""
@@ -111,7 +114,10 @@ class Formula:
             if not self._explains(name, entry, answer):
                 return Excuse(Cause.OPAQUE)
             is_zero = truth.ball == 0
-            if formula.rad() <= NARROW * (arb(self.size) if is_zero else abs(truth.ball).abs_upper()):
+            narrow = NARROW * (arb(self.size) if is_zero else abs(truth.ball).abs_upper())
+            if not formula.rad() <= narrow:  # what cancels to next to nothing, as in a system of very unlike rows
+                formula = _ball_of(self._finely, name, entry)
+            if formula is not None and formula.overlaps(truth.ball) and formula.rad() <= narrow:
                 literals = self._rounding_of_zero(name, entry) if is_zero else 2 * float(formula.rad())
                 return Excuse(Cause.FORMULA_RIGHT, "proved: its formula is right, rounding is the cause", literals)
         return Excuse(Cause.OPAQUE)
@@ -149,6 +155,10 @@ class Formula:
         if ball is not None and bool((ball + arb(0, self._tiny)).contains(answer)):
             return True
         return bool(self.range_left())
+
+    @cached_property
+    def _finely(self) -> Answers:
+        return self._run(FINE_BITS)
 
     @cached_property
     def _in_floats(self) -> Answers:
