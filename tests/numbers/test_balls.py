@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from verify.numbers.balls import ROUNDED, RULES, Balls, Rule
-from verify.numbers.matrix_bounds import eliminated
+from verify.numbers.matrix_bounds import eliminated, inverse_radius
 from verify.ops import OPS, Op
 from verify.tools.support import trials
 
@@ -635,3 +635,7 @@ def test_elimination_is_granted_its_own_factors() -> None:
             sizes = [sum(abs(factors[k] * rows[k][0][j]) for k in range(j + 1)) for j in range(4)]
             assert np.allclose(found[at][i], np.maximum(np.array(sizes, float), np.abs(a[at][i])), rtol=1e-9)
     assert np.any(found > 2 * np.abs(a))
+    inverted = np.linalg.inv(a)
+    granted = 2.0**-53 * (np.abs(inverted) @ found @ np.abs(inverted))
+    assert np.all(inverse_radius(a, np.zeros(shape), inverted, 2.0**-53) >= granted)
+    assert np.any(granted > 64 * 2.0**-53 * (np.abs(inverted) @ np.abs(a) @ np.abs(inverted)))
