@@ -79,7 +79,8 @@ class Execution:
     again: Counter[str] = field(default_factory=Counter)
     """How many times each case file was run again, since its worker was lost."""
     _waiting: deque[Path] = field(default_factory=deque)
-    _flying: dict[Future[bytes], tuple[_File, Unit]] = field(default_factory=dict)
+    _flying: dict[Future[bytes], tuple[_File, Unit, int]] = field(default_factory=dict)
+    """What was submitted, and how many workers it has lost so far: a file of many units is not to blame for all."""
     _ended: SimpleQueue[Future[bytes]] = field(default_factory=SimpleQueue)
 
     def results(self, paths: Iterable[Path]) -> Iterator[CaseResult]:
@@ -116,31 +117,32 @@ class Execution:
         for each in parts or [unit]:
             yield from self._submit(file, each)
 
-    def _submit(self, file: _File, unit: Unit) -> Iterator[CaseResult]:
+    def _submit(self, file: _File, unit: Unit, lost: int = 0) -> Iterator[CaseResult]:
         try:
             future = self.executor.submit(self.run_task, task_of(unit, self.settings))
         except RuntimeError as error:  # it was shut down, or is broken
-            yield from self._give_up(file, unit, error)
+            yield from self._give_up(file, unit, lost, error)
             return
-        self._flying[future] = file, unit
+        self._flying[future] = file, unit, lost
         future.add_done_callback(self._ended.put)
 
-    def _take(self, future: Future[bytes], file: _File, unit: Unit) -> Iterator[CaseResult]:
+    def _take(self, future: Future[bytes], file: _File, unit: Unit, lost: int) -> Iterator[CaseResult]:
         """Takes in what came of a unit, or that it was lost."""
-        key = str(file.path)
-        if isinstance(self.executor, DaskExecutor) and (times := self.executor.times_lost(future)):
-            self.again[key] += times
+        times = self.executor.times_lost(future) if isinstance(self.executor, DaskExecutor) else 0
         try:
             answer = answer_of(future.result())
         except UsageError:
             raise
         except (Exception, CancelledError) as fault:  # noqa: BLE001 - whatever an executor raises for a lost worker
-            if self.again[key] < MOST_AGAIN and not isinstance(fault, BrokenExecutor):
-                self.again[key] += 1
-                yield from self._submit(file, unit)
+            lost += times or 1
+            if lost > MOST_AGAIN or isinstance(fault, BrokenExecutor):
+                self._ran_again(file, times - 1)
+                yield from self._give_up(file, unit, lost, fault)
             else:
-                yield from self._give_up(file, unit, fault)
+                self._ran_again(file, times or 1)
+                yield from self._submit(file, unit, lost)
             return
+        self._ran_again(file, times)
         if not isinstance(answer, CaseResult):
             yield from self._looked(file, unit, answer)
             return
@@ -149,6 +151,10 @@ class Execution:
                 yield from self._submit(file, Unit(unit.file, unit.text, number))
         yield from self._tell(file, unit, answer)
 
+    def _ran_again(self, file: _File, times: int) -> None:
+        if times > 0:
+            self.again[str(file.path)] += times
+
     def _looked(self, file: _File, unit: Unit, found: Sequence[Sequence[Screening]]) -> Iterator[CaseResult]:
         """Takes in what was found in some blocks of points; after the last of them the case itself is run."""
         file.screened.update(zip(range(*(unit.blocks or ())), found, strict=False))
@@ -156,10 +162,10 @@ class Execution:
         if not file.looking:
             yield from self._submit(file, Unit(unit.file, unit.text, screened=as_text(file.screened)))
 
-    def _give_up(self, file: _File, unit: Unit, fault: Any) -> Iterator[CaseResult]:
+    def _give_up(self, file: _File, unit: Unit, lost: int, fault: Any) -> Iterator[CaseResult]:
         """What is lost for good: of a quick look nothing, since whoever runs the case looks too."""
         if unit.blocks is None:
-            yield from self._tell(file, unit, self._lost(file, fault))
+            yield from self._tell(file, unit, self._lost(file, lost, fault))
         else:
             yield from self._looked(file, unit, ())
 
@@ -170,9 +176,8 @@ class Execution:
             yield file.early.pop(file.following)
             file.following += 1
 
-    def _lost(self, file: _File, fault: Any) -> CaseResult:
+    def _lost(self, file: _File, times: int, fault: Any) -> CaseResult:
         why = f"{type(fault).__name__}: {fault}".strip().rstrip(":")
-        times = self.again[str(file.path)] + 1
         said = f"the executor lost its worker{f' {times} times' if times > 1 else ''} ({why})"
         if isinstance(fault, RuntimeError):
             said = f"the executor is broken ({why}); 'processes' and dask start lost workers anew"
