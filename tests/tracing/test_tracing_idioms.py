@@ -293,3 +293,26 @@ def test_a_row_for_positive_numbers_refuses_no_right_gradient_elsewhere(x: float
     run = check_gradient(gradient, function, at={"x": np.array([x])}, shrink=False)
     assert run.ok is (factor == 1.0)
     assert any("black box" in note for note in run.cases[0].notes) is (x < 0)
+
+
+KNOTS, HEIGHTS = np.array([-2.0, 0.0, 1.0]), np.array([1.0, -1.0, 3.0])
+
+
+def by_bins(x: Any) -> Any:
+    """What ``np.interp`` does, by hand."""
+    i = np.clip(np.digitize(x, KNOTS), 1, 2)
+    return HEIGHTS[i - 1] + (np.clip(x, -2, 1) - KNOTS[i - 1]) * np.diff(HEIGHTS)[i - 1] / np.diff(KNOTS)[i - 1]
+
+
+@pytest.mark.parametrize("function", [lambda x: np.interp(x, KNOTS, HEIGHTS), by_bins])
+@pytest.mark.parametrize(("at", "slope"), [(-2, 0), (-2, -1), (0, -1), (0, 4), (1, 4), (1, 0)])
+def test_a_place_is_on_either_side_of_an_equal_value(function: Callable[..., Any], at: float, slope: float) -> None:
+    """At a knot and at an end both slopes pass, and none beyond them: the side that was traced is no fact."""
+    for factor in (1.0, 1.01):
+        run = check_gradient(
+            lambda x, upstream, factor=factor: upstream * slope * factor + 0 * x,
+            function,
+            at={"x": [float(at)]},
+            points=0,
+        )
+        assert run.ok is (slope * factor == slope)
