@@ -151,13 +151,7 @@ def function(recorder: Any, func: Callable[..., Any], args: Sequence[Any], kwarg
     if name in PLAIN:
         return PLAIN[name](*args, **kwargs)
     if name in FROZEN:
-        return (
-            _place(recorder, func, _bound(func, args, kwargs))
-            if name in _PLACES
-            else func(
-                *(frozen(recorder, a, name) for a in args), **{k: frozen(recorder, v, name) for k, v in kwargs.items()}
-            )
-        )
+        return _frozen_call(recorder, func, args, kwargs)
     if "out" in kwargs and kwargs["out"] is not None:
         target = kwargs["out"]
         target[...] = function(recorder, func, args, {k: v for k, v in kwargs.items() if k != "out"})
@@ -216,6 +210,14 @@ def frozen(recorder: Any, operand: Any, name: str) -> Any:
         order = (-rank if name == "argmax" else rank - 1) % counts[level]
         value = (level * float(value.size) + order).reshape(value.shape)
     return value[()]
+
+
+def _frozen_call(recorder: Any, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What such a function says at the traced point."""
+    name = func.__name__
+    if name in _PLACES:
+        return _place(recorder, func, _bound(func, args, kwargs))
+    return func(*(frozen(recorder, a, name) for a in args), **{k: frozen(recorder, v, name) for k, v in kwargs.items()})
 
 
 _PLACES: Mapping[str, tuple[str, str, str, Mapping[Any, Any]]] = {
