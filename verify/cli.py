@@ -256,9 +256,10 @@ def _run(args: argparse.Namespace) -> int:
     said = "" if args.no_cache else _tell_cache_trouble()
     asked = replace(settings(vars(args).get), cached=not args.no_cache, kill_score=args.kill_score)
     check_settings(asked, jobs := args.jobs or usual_jobs(len(files)))
-    with Journal(place, asked, resumes=args.resume) as journal:
+    # An executor that there is not leaves no journal behind.
+    with executor_named(args.executor, jobs) as executor, Journal(place, asked, resumes=args.resume) as journal:
         try:
-            with executor_named(args.executor, jobs) as executor, CheckingProgress(len(files)) as progress:
+            with CheckingProgress(len(files)) as progress:
                 how = {"jobs": jobs, "executor": executor, "fail_fast": args.fail_fast}
                 run = run_cases(files, asked, **how, on_result=progress.checked, journal=journal)
         except RunInterrupted as stop:
@@ -466,10 +467,16 @@ def _add_merge(parser: Parser) -> None:
 
 def _merge(args: argparse.Namespace) -> int:
     """Joins reports, of shards or of different cases, and reports what was found in all."""
+    from os.path import realpath
+
+    from verify.errors import UsageError
     from verify.running.journal import Journal
     from verify.tools.merging import merged
 
     targets = asked_targets(vars(args))
+    both = {realpath(place) for place in all_files(targets)} & {realpath(report) for report in args.reports}
+    if both:
+        raise UsageError(f"{min(both)} is one of the reports that are joined, and would be written over. Name another")
     make_sure_of(targets)
     with Journal() as journal:
         run, missing = merged(args.reports, journal)

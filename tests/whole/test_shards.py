@@ -53,6 +53,21 @@ def test_the_union_of_shards_is_the_whole_to_the_byte(folder: Path, tmp_path: Pa
     assert comparable(folder / "whole.json") == comparable(tmp_path / "m.json")
 
 
+def test_a_report_that_is_joined_is_not_written_over(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refused before anything is written, by whatever name; its twin under another name is written."""
+    mine = tmp_path / "mine.json"
+    before = (folder / "1.json").read_bytes()
+    mine.write_bytes(before)
+    (tmp_path / "link.json").symlink_to(mine)
+    assert 2 == main(["merge", str(mine), "--json", str(tmp_path / "link.json")])
+    assert "mine.json is one of the reports that are joined, and would be written over" in capsys.readouterr().err
+    assert before == mine.read_bytes()
+    assert 2 != main(["merge", str(mine), "--json", str(tmp_path / "other.json")])
+    assert (tmp_path / "other.json").exists()
+
+
 def test_a_shard_that_is_missing_is_told_and_the_run_does_not_pass(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
