@@ -421,6 +421,15 @@ def _i1(m: Any, a: Any, ra: Any) -> Any:
     return ra * i0((np.abs(a) + ra) * GROW) * (1 + 2.0**-40)
 
 
+def _scaled_bessel(m: Any, a: Any, ra: Any) -> Any:
+    from scipy.special import (
+        i0e,
+    )  # falls with abs(a); no slope of order 0 or 1 is more than it, nor than it over abs(a)
+
+    low = np.maximum(np.abs(a) - ra, 0.0)
+    return ra * i0e(low) / np.maximum(low, 1.0) * (1 + 2.0**-20)
+
+
 def _iv(m: Any, order: Any, _: Any, a: Any, ra: Any) -> Any:
     return _i1(m, a, ra)
 
@@ -523,6 +532,8 @@ FOREIGN_RULES: dict[str, Rule] = {
     "erfinv": Rule(_erfinv, LIBRARY, underflows=True),
     "i0": Rule(_i0, LIBRARY),
     "i1": Rule(_i1, LIBRARY, underflows=True),
+    "i0e": Rule(_scaled_bessel, LIBRARY),
+    "i1e": Rule(_scaled_bessel, LIBRARY, underflows=True),
     "iv": Rule(_iv, LIBRARY, underflows=True),
 }
 """The same by name, for ufuncs of SciPy's: importing it would cost more than a run of most cases."""
