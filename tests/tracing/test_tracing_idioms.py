@@ -295,24 +295,54 @@ def test_a_row_for_positive_numbers_refuses_no_right_gradient_elsewhere(x: float
     assert any("black box" in note for note in run.cases[0].notes) is (x < 0)
 
 
-KNOTS, HEIGHTS = np.array([-2.0, 0.0, 1.0]), np.array([1.0, -1.0, 3.0])
+KNOTS, HEIGHTS = np.arange(-2.0, 4.0), np.array([1.0, -1.0, -1.0, 3.0, 3.0, 2.0])
 
 
-def by_bins(x: Any) -> Any:
-    """What ``np.interp`` does, by hand."""
-    i = np.clip(np.digitize(x, KNOTS), 1, 2)
-    return HEIGHTS[i - 1] + (np.clip(x, -2, 1) - KNOTS[i - 1]) * np.diff(HEIGHTS)[i - 1] / np.diff(KNOTS)[i - 1]
+def stretch(x: Any, i: Any) -> Any:
+    """The straight line from one knot to the next."""
+    return HEIGHTS[i] + (x - KNOTS[i]) * (HEIGHTS[i + 1] - HEIGHTS[i])
 
 
-@pytest.mark.parametrize("function", [lambda x: np.interp(x, KNOTS, HEIGHTS), by_bins])
-@pytest.mark.parametrize(("at", "slope"), [(-2, 0), (-2, -1), (0, -1), (0, 4), (1, 4), (1, 0)])
-def test_a_place_is_on_either_side_of_an_equal_value(function: Callable[..., Any], at: float, slope: float) -> None:
-    """At a knot and at an end both slopes pass, and none beyond them: the side that was traced is no fact."""
-    for factor in (1.0, 1.01):
-        run = check_gradient(
-            lambda x, upstream, factor=factor: upstream * slope * factor + 0 * x,
-            function,
-            at={"x": [float(at)]},
-            points=0,
-        )
-        assert run.ok is (slope * factor == slope)
+PLACED: dict[str, Callable[[Any], Any]] = {
+    "interp": lambda x: np.interp(x, KNOTS, HEIGHTS),
+    "digitize": lambda x: stretch(x, np.digitize(x, KNOTS) - 1),
+    "searchsorted": lambda x: stretch(x, np.searchsorted(KNOTS, x) - 1),
+    "floor": lambda x: stretch(x, np.floor(x).astype(int) + 2),
+    "ceil": lambda x: stretch(x, np.ceil(x).astype(int) + 1),
+    "int": lambda x: stretch(x, int(x) + 2),
+    "a quotient": lambda x: stretch(x, int(x // 1.0) + 2),
+    "a remainder": lambda x: stretch(x // 1.0 + x % 1.0, int(x // 1.0) + 2),
+    "a loop": lambda x: next(stretch(x, i) for i in range(5) if x <= KNOTS[i + 1]),
+}
+
+
+def scaled(slope: float) -> Callable[..., Any]:
+    """A gradient that is so much times what comes from above."""
+    return lambda x, upstream: upstream * slope + 0 * x
+
+
+@pytest.mark.parametrize("way", PLACED)
+def test_a_choice_that_the_point_leaves_undecided_is_no_fact(way: str) -> None:
+    """At a knot the slopes of both stretches and all between pass, and none beyond: the traced side is no fact."""
+    for slope, passes in ((0.0, True), (4.0, True), (1.0, True), (-0.05, False), (4.05, False)):
+        assert check_gradient(scaled(slope), PLACED[way], at={"x": 1.0}, points=0).ok is passes, slope
+
+
+@pytest.mark.parametrize("way", PLACED)
+def test_beside_a_knot_there_is_one_slope(way: str) -> None:
+    """A billionth away the choice is one: what is off by 1e-6 fails."""
+    for slope, passes in ((4.0, True), (4.000004, False), (0.0, False)):
+        assert check_gradient(scaled(slope), PLACED[way], at={"x": 1 - 1e-9}, points=0).ok is passes, slope
+
+
+def test_a_wave_of_triangles_has_two_slopes_at_its_foot() -> None:
+    """Where its value is 0, too: what changes over one float is measured by what changes on a longer way."""
+    for slope, passes in ((1.0, True), (-1.0, True), (1.05, False)):
+        run = check_gradient(scaled(slope), lambda x: np.minimum(x % 1.0, 1 - x % 1.0), at={"x": 2.0}, points=0)
+        assert run.ok is passes, slope
+
+
+def test_a_step_is_no_knot() -> None:
+    """Where the function itself jumps, the slope is that of the step it stands on."""
+    for slope, passes in ((0.0, True), (1.0, False)):
+        assert check_gradient(scaled(slope), lambda x: HEIGHTS[int(x)], at={"x": 2.0}, points=0).ok is passes

@@ -422,9 +422,8 @@ def _i1(m: Any, a: Any, ra: Any) -> Any:
 
 
 def _scaled_bessel(m: Any, a: Any, ra: Any) -> Any:
-    from scipy.special import (
-        i0e,
-    )  # falls with abs(a); no slope of order 0 or 1 is more than it, nor than it over abs(a)
+    # Order 0 falls with abs(a); no slope of order 0 or 1 is steeper than it, nor than it over abs(a).
+    from scipy.special import i0e
 
     low = np.maximum(np.abs(a) - ra, 0.0)
     return ra * i0e(low) / np.maximum(low, 1.0) * (1 + 2.0**-20)

@@ -17,6 +17,9 @@ from verify.ops.code import Entrywise, entrywise
 from verify.ops.row import POSITIVE, Interval, Op
 from verify.ops.trials import entry_by_entry
 
+WIDE_BALL = 2.0**-30
+"""Radius from which on a function of a ball is taken at its ends."""
+
 
 def _erf(a: Any) -> Any:
     from scipy.special import erf
@@ -88,10 +91,6 @@ def _i1_vjp(g: Any, y: Any, a: Any) -> Any:
     size = np.abs(a)
     second = np.where(size > 1e-8, iv(2.0, np.where(size > 1e-8, a, 1.0)), a * a / 8.0)  # SciPy's is NaN at 1e-324
     return g * (_i0(a) + second) * 0.5
-
-
-WIDE_BALL = 2.0**-30
-"""Radius from which on a function of a ball is taken at its ends."""
 
 
 def _polygamma_of(order: int, a: arb) -> Any:

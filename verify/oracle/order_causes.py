@@ -30,7 +30,14 @@ FACTORS: Mapping[float, str] = {
     -1.0: "the right one with the opposite sign",
 }
 
-NAMES: Mapping[str, str] = {"jvp": "JVP", "jacobian": "Jacobian", "hvp": "HVP", "hessian": "Hessian"}
+NAMES: Mapping[str, str] = {
+    "jvp": "JVP",
+    "jacobian": "Jacobian",
+    "hvp": "HVP",
+    "hessian": "Hessian",
+    "objective": "objective",
+}
+"""What is judged, in words."""
 
 
 def causes_of(

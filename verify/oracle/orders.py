@@ -33,7 +33,7 @@ from verify.methods.symbolic import Symbolic
 from verify.numbers.streams import stream
 from verify.oracle.case_check import MOST_PROBED, Question, limited
 from verify.oracle.measured_orders import MeasuredOrders
-from verify.oracle.order_causes import causes_of
+from verify.oracle.order_causes import NAMES, causes_of
 from verify.oracle.order_rounding import Rounding
 from verify.oracle.overrides import points_of
 from verify.oracle.product_call import alone, fitted, matrix_of, pattern_of, vector_of, with_vector
@@ -78,14 +78,8 @@ Quantity = Literal["jvp", "jacobian", "hvp", "hessian", "objective"]
 Causes = Callable[[At, Key, Array, Mapping[Key, Array], Sequence[Block], Orders], tuple[str, ...]]
 """What an answer could be instead of the right one, see :func:`~verify.oracle.order_causes.causes_of`."""
 
-WHAT: Mapping[str, str] = {
-    "jvp": "the JVP",
-    "jacobian": "the Jacobian",
-    "hvp": "the HVP",
-    "hessian": "the Hessian",
-    "objective": "the objective",
-}
-"""What is judged, in words."""
+WHAT: Mapping[str, str] = {quantity: f"the {name}" for quantity, name in NAMES.items()}
+"""The same with its article."""
 
 STRONG = 256.0
 """A row that allows more than one over this of its size could not have told a wrong factor."""
@@ -422,9 +416,9 @@ def _in_words(quantity: Quantity, key: Key) -> str:
     """What one block of an answer is called."""
     if quantity == "objective":
         return f"the objective's {key[0]}"
-    if quantity == "hessian":
-        return f"the Hessian by {' and '.join(key)}"
-    return f"the HVP by {key[0]}" if quantity == "hvp" else f"{WHAT[quantity]} of {' by '.join(key)}"
+    if quantity in ("hessian", "hvp"):
+        return f"{WHAT[quantity]} by {' and '.join(key)}"
+    return f"{WHAT[quantity]} of {' by '.join(key)}"
 
 
 def _numbers(

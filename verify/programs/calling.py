@@ -123,6 +123,15 @@ class Tree:
     rebuilt: Callable[[Sequence[Any]], Any]
 
 
+def is_written_out(value: Any) -> bool:
+    """Whether a list is an array that somebody wrote out, and no tree.
+
+    >>> is_written_out([[1.0, 2.0], [3.0, 4.0]]), is_written_out([np.ones(2), 1.0])
+    (True, False)
+    """
+    return isinstance(value, tuple | list) and all(isinstance(x, int | float) or is_written_out(x) for x in value)
+
+
 def arguments_of(
     function: Callable[..., Any], signature: inspect.Signature | None, args: Sequence[Any], named: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Call]:

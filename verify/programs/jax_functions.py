@@ -20,6 +20,7 @@ from verify.programs.calling import (
     as_gradient,
     check_upstreams,
     each_leaf,
+    is_written_out,
     signature_of,
     structured,
     untraceable,
@@ -214,12 +215,14 @@ def _replayed(program: Callable[..., Any], values: Sequence[Any], *, own_dtype: 
 
 
 def leaves_of(value: Any) -> Tree:
-    """A value taken apart: whatever JAX knows as a tree.
+    """A value taken apart: whatever JAX knows as a tree, but for lists of numbers, which are arrays as elsewhere.
 
     >>> leaves_of(3.0).is_tree
     False
     """
-    if isinstance(value, np.ndarray | np.generic | int | float | str | None):
+    if isinstance(value, np.ndarray | np.generic | int | float | str | None) or (
+        isinstance(value, list) and is_written_out(value)
+    ):
         return Tree(is_tree=False, paths=[""], values=[value], rebuilt=lambda leaves: leaves[0])
     jax = the_library()
     pairs, form = jax.tree_util.tree_flatten_with_path(value)

@@ -20,6 +20,7 @@ from verify.programs.calling import (
     as_function,
     as_gradient,
     each_leaf,
+    is_written_out,
     seeds_of,
     signature_of,
     structured,
@@ -311,7 +312,7 @@ def leaves_of(value: Any) -> Tree:
     >>> leaves_of(3.0).is_tree
     False
     """
-    if not isinstance(value, Mapping | tuple | list) or (isinstance(value, tuple | list) and _is_rows(value)):
+    if not isinstance(value, Mapping | tuple | list) or is_written_out(value):
         return Tree(is_tree=False, paths=[""], values=[value], rebuilt=lambda leaves: leaves[0])
     from torch.utils import _pytree as trees
 
@@ -322,11 +323,6 @@ def leaves_of(value: Any) -> Tree:
         values=[leaf for _, leaf in pairs],
         rebuilt=lambda leaves: trees.tree_unflatten(list(leaves), form),
     )
-
-
-def _is_rows(value: Any) -> bool:
-    """Whether a list is an array that somebody wrote out."""
-    return all(isinstance(x, int | float) or (isinstance(x, tuple | list) and _is_rows(x)) for x in value)
 
 
 def as_array(value: Any) -> Any:

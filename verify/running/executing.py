@@ -31,7 +31,6 @@ MOST_PARTS = 32
 MOST_AHEAD = 4_000
 """Units that are submitted at a time: enough for a thousand workers, and no matter how many cases there are."""
 
-
 SILENCE_SECONDS = 10.0
 """On the clock, after which it is seen to that there are workers at all."""
 

@@ -52,7 +52,7 @@ def followed(recorder: Recorder, run: Callable[[], Results]) -> Results:
         recorder.again(turned=True)
         turned = _attempt(run)
         if turned is None or _steps(turned) != _steps(results):
-            _refuse_tie(tied[0])
+            refuse_tie(tied[0])
     recorder.choices = choices
     return results
 
@@ -61,7 +61,8 @@ def _choice(decision: Decision) -> Choice:
     return Choice("a branch on a value", decision.place, bool(np.any(decision.condition.ties())))
 
 
-def _refuse_tie(choice: Choice) -> NoReturn:
+def refuse_tie(choice: Choice) -> NoReturn:
+    """Raises TraceError: there is no one program at the traced point."""
     tried = f"{choice.what} that this very point leaves undecided"
     raise trace_error(tried, choice.place, "Give a point beside it, or write np.where, np.maximum or np.minimum.")
 

@@ -151,7 +151,9 @@ def function(recorder: Any, func: Callable[..., Any], args: Sequence[Any], kwarg
     if name in PLAIN:
         return PLAIN[name](*args, **kwargs)
     if name in FROZEN:
-        return _frozen_call(recorder, func, args, kwargs)
+        return func(
+            *(frozen(recorder, a, name) for a in args), **{k: frozen(recorder, v, name) for k, v in kwargs.items()}
+        )
     if "out" in kwargs and kwargs["out"] is not None:
         target = kwargs["out"]
         target[...] = function(recorder, func, args, {k: v for k, v in kwargs.items() if k != "out"})
@@ -210,32 +212,6 @@ def frozen(recorder: Any, operand: Any, name: str) -> Any:
         order = (-rank if name == "argmax" else rank - 1) % counts[level]
         value = (level * float(value.size) + order).reshape(value.shape)
     return value[()]
-
-
-def _frozen_call(recorder: Any, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What such a function says at the traced point."""
-    name = func.__name__
-    if name in _PLACES:
-        return _place(recorder, func, _bound(func, args, kwargs))
-    return func(*(frozen(recorder, a, name) for a in args), **{k: frozen(recorder, v, name) for k, v in kwargs.items()})
-
-
-_PLACES: Mapping[str, tuple[str, str, str, Mapping[Any, Any]]] = {
-    "searchsorted": ("a", "v", "side", {"left": "right", "right": "left"}),
-    "digitize": ("bins", "x", "right", {False: True, True: False}),
-}
-"""Functions that find places -> among what, of what, and the option that says on which side of an equal value."""
-
-
-def _place(recorder: Any, func: Callable[..., Any], given: Mapping[str, Any]) -> Any:
-    """A place among sorted values; what equals one of them is on either side of it, on the other one in a rerun."""
-    plain = {name: recorder.number(value) if is_traced(value) else value for name, value in given.items()}
-    among, of, option, other = _PLACES[func.__name__]
-    tied = bool(np.isin(plain[of], plain[among]).any())
-    recorder.freeze(FROZEN[func.__name__], tied=tied)
-    if tied and recorder.turned:
-        plain[option] = other[plain.get(option, next(iter(other)))]
-    return func(**plain)
 
 
 def _through_row(

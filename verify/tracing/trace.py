@@ -13,6 +13,7 @@ from verify.case.case import Case
 from verify.errors import TraceError, UsageError
 from verify.graph.interpret import Program
 from verify.numbers.streams import stream
+from verify.tracing.following import refuse_tie
 from verify.tracing.places import Place
 from verify.tracing.recorded_program import RecordedProgram
 from verify.tracing.recorder import Choice
@@ -24,14 +25,14 @@ Function = Callable[..., Any]
 
 MOST_SHOWN = 4
 """Entries of a value that a message still shows."""
-NEARBY_POINTS = 2
-"""Points, besides those given, at which the trace is held against the function, near the first and farther away."""
 BESIDE = 1e-3
 """How far from a point the function is still held against its trace, as a part of each value."""
 ROUNDINGS = 64
 """Times the rounding of the graph itself that a function may be off which computes in another order."""
 VERY_NEAR = {"float64": 1e-5, "float32": 1e-2}
 """How far away the near ones are, as a part of the values: no branch lies between, as a rule."""
+STEP = 1e-3
+"""The part of a way of this length that one float may take where a function does not jump."""
 SAME = {"float64": 1e-9, "float32": 1e-4}
 """How far the two may differ, as a part of the largest value on the way: rounding of another order of operations."""
 
@@ -126,6 +127,15 @@ class Traced:
         pairs = zip(other.inputs, self.case.inputs, strict=True)
         return all(np.array_equal(a.at, b.at) for a, b in pairs if b.kind == "constant")
 
+    def chooses_otherwise_beside(self, point: Mapping[str, Any], towards: Mapping[str, Any]) -> bool:
+        """Whether the function has another program one float away and does not jump there: a slope on either side."""
+        beside = {**point, **{name: np.nextafter(self._call.given[name], towards[name]) for name in self._call.real}}
+        try:
+            here, there, beyond = (self._call.plain(at) for at in (point, beside, towards))
+        except UsageError:  # the domain of the function ends here
+            return False
+        return _is_continuous(here, there, beyond) and not self.records_the_same(beside)
+
     def _beside(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """A point so near that the function takes the same way; a zero stays one, and no sign changes."""
         rng = stream(0, "beside a point")
@@ -210,12 +220,15 @@ def trace_at(
         if not traced.agrees(point):
             traced.refuse(point)
     leaks = any(choice.leaks for choice in traced.choices)
-    seen = {tuple(value.tobytes() for value in call.plain(point).values()) for point in (points[0], *near)}
-    if program.is_constant and len(seen) == 1 + NEARBY_POINTS:
-        traced.refuse(near[0])  # steps that small are those of a loop that ends by a tolerance, as in bisection
+    if program.is_constant and _changes_everywhere(call, (points[0], *near)):
+        traced.refuse(near[0])
     for point in (*near, *(far if leaks else ())):
-        if traced.differs(point) and (leaks or not traced.choices or traced.records_the_same(point)):
+        if not traced.differs(point):
+            continue
+        if leaks or not traced.choices or traced.records_the_same(point):
             traced.refuse(point)
+        if traced.chooses_otherwise_beside(points[0], point):
+            refuse_tie(traced.choices[0])
     return replace(traced, farther_away=tuple(far))
 
 
@@ -293,16 +306,39 @@ def _off(call: TracedCall, name: str, traced: Array, own: Array, allowed: Array)
     return f"{shown}{call.name} itself {float(own[entry])!r}"
 
 
+def _is_continuous(here: Mapping[str, Array], beside: Mapping[str, Array], beyond: Mapping[str, Array]) -> bool:
+    """Whether what changes from here to the next float is next to nothing of what changes on a longer way."""
+    if any(values.keys() != here.keys() for values in (beside, beyond)):
+        return False
+    for key, value in here.items():
+        if not value.shape == beside[key].shape == beyond[key].shape:
+            return False
+        step, way = np.abs(beside[key] - value), np.abs(beyond[key] - value)
+        if not np.all(step <= way * STEP + 4 * np.finfo(value.dtype).eps * np.abs(value)):
+            return False
+    return True
+
+
+def _changes_everywhere(call: TracedCall, points: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a result has other values at all of some points: steps as small are those of a bisection's tolerance."""
+    seen = {tuple(value.tobytes() for value in call.plain(point).values()) for point in points}
+    return len(seen) == len(points) > 1
+
+
 def _nearby(case: Case, call: TracedCall, point: Mapping[str, Any], size: float) -> Iterator[dict[str, Any]]:
-    """Further points in the domain, drawn by a fixed seed, where the function has a value."""
+    """Two points in the domain, drawn by a fixed seed, on opposite sides of one, where the function has a value."""
     rng = stream(0, "near the given point")
-    for _ in range(NEARBY_POINTS):
+    steps = []
+    for item in case.inputs:
+        if item.name in call.real:
+            at = call.given[item.name]
+            steps.append(
+                (item, at, at * rng.uniform(-size, size, at.shape) + rng.uniform(-size / 5, size / 5, at.shape))
+            )
+    for side in (1, -1):
         moved = dict(point)
-        for item in case.inputs:
-            if item.name in call.real:
-                at, low, high = call.given[item.name], item.domain.low, item.domain.high
-                by = at * rng.uniform(-size, size, at.shape) + rng.uniform(-size / 5, size / 5, at.shape)
-                moved[item.name] = np.clip(at + by, low, high).astype(at.dtype)
+        for item, at, by in steps:
+            moved[item.name] = np.clip(at + side * by, item.domain.low, item.domain.high).astype(at.dtype)
         try:
             call.plain(moved)
         except UsageError:  # the domain of the function ends before that of the case

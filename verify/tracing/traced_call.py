@@ -242,10 +242,10 @@ def told_of_whole(point: Mapping[str, Any], constants: Collection[str]) -> tuple
     whole = {name: value for name, value in free.items() if _is_whole(value)}
     if not whole or not any(is_real(as_value(name, value)) for name, value in free.items()):
         return ()
-    are_many = len(whole) > 1 or not isinstance(next(iter(whole.values())), int)
-    told = "are whole numbers beside floats and stay constants"
-    if not are_many:
-        told = "is a whole number beside floats and stays a constant"
-    first = next((f"{name}={value}.0" for name, value in whole.items() if isinstance(value, int)), "them as floats")
-    named = ", ".join(f"{name}={value}" if isinstance(value, int) else name for name, value in whole.items())
-    return (f"{named} {told}; write {first} to differentiate by {'them' if are_many else 'it'}",)
+    named = [f"{name}={value}" if isinstance(value, int) else name for name, value in whole.items()]
+    remedy = next((f"{name}={value}.0" for name, value in whole.items() if isinstance(value, int)), "them as floats")
+    if len(whole) == 1 and "=" in named[0]:
+        said = f"{named[0]} is a whole number beside floats and stays a constant"
+        return (f"{said}; write {remedy} to differentiate by it",)
+    said = f"{', '.join(named)} are whole numbers beside floats and stay constants"
+    return (f"{said}; write {remedy} to differentiate by them",)
