@@ -295,6 +295,17 @@ def test_where_is_strict_or_not_at_the_tie(sign: str, taken: float) -> None:
     assert dict(zip(names, pulled, strict=True)) == {"a": 0.0, "b": 0.0, "x": taken == 5.0, "y": taken == 6.0}
 
 
+@pytest.mark.parametrize(("name", "order"), [("i0", 0), ("i1", 1)])
+@pytest.mark.parametrize("x", [709.0, 711.5, 713.5, -713.5])
+def test_bessel_functions_have_values_up_to_the_end_of_the_range(name: str, order: int, x: float) -> None:
+    """SciPy's own are infinite from 710 on; values and slopes are not."""
+    a, row = np.array([x]), OPS[name]
+    y = row.forward(a)
+    slope = mpmath.diff(lambda t: mpmath.besseli(order, t), x)
+    assert y[0] == pytest.approx(float(mpmath.besseli(order, x)), rel=1e-13)
+    assert row.vjps[0](np.ones(1), y, a)[0] == pytest.approx(float(slope), rel=1e-12)
+
+
 def test_a_power_with_exponent_zero_is_flat_at_zero() -> None:
     """The slope of ``a ** 0`` is 0 everywhere, at 0 too, where ``0 * 0 ** -1`` is not a number."""
     a = np.array([0.0, 2.0])

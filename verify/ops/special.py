@@ -90,7 +90,7 @@ def _i1_vjp(g: Any, y: Any, a: Any) -> Any:
 
     size = np.abs(a)
     second = np.where(size > 1e-8, iv(2.0, np.where(size > 1e-8, a, 1.0)), a * a / 8.0)  # SciPy's is NaN at 1e-324
-    return g * (_i0(a) + second) * 0.5
+    return g * (0.5 * _i0(a) + 0.5 * second)
 
 
 def _polygamma_of(order: int, a: arb) -> Any:
