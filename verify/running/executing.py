@@ -134,12 +134,9 @@ class Execution:
             raise
         except (Exception, CancelledError) as fault:  # noqa: BLE001 - whatever an executor raises for a lost worker
             lost += times or 1
-            if lost > MOST_AGAIN or isinstance(fault, BrokenExecutor):
-                self._ran_again(file, times - 1)
-                yield from self._give_up(file, unit, lost, fault)
-            else:
-                self._ran_again(file, times or 1)
-                yield from self._submit(file, unit, lost)
+            is_last = lost > MOST_AGAIN or isinstance(fault, BrokenExecutor)
+            self._ran_again(file, (times or 1) - is_last)
+            yield from self._give_up(file, unit, lost, fault) if is_last else self._submit(file, unit, lost)
             return
         self._ran_again(file, times)
         if not isinstance(answer, CaseResult):
