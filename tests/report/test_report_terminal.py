@@ -6,14 +6,15 @@ import ast
 import io
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 import sample_run
 
+from verify.oracle.check import check_gradient
 from verify.records import SUBJECT, WRONG_FIGURE, CaseResult, Point, Run
 from verify.report.cause import extent, repeating, row_cause
-from verify.report.select import Cause, causes, failure_groups, worst_rows
+from verify.report.select import Cause, causes, failure_groups, telling_row, worst_rows
 from verify.report.terminal import (
     MOST_LINES,
     describe_causes,
@@ -23,9 +24,6 @@ from verify.report.terminal import (
     print_run,
     verdict_line,
 )
-
-if TYPE_CHECKING:
-    import pytest
 
 
 class Terminal(io.StringIO):
@@ -243,6 +241,17 @@ def test_groups_have_the_worst_row() -> None:
     assert [] == failure_groups(sample_run.staged_case("right"))
     one = replace(group, rows=1)
     assert "" == extent(Cause(case, one, ((case, one),)))
+
+
+@pytest.mark.parametrize(("wrong", "shown"), [([1.1, 1.0, 2.0], 2), ([1.1, np.nan, 2.0], 1), ([np.nan, 1.0, 2.0], 0)])
+def test_the_first_line_and_the_table_show_one_row(wrong: list[float], shown: int) -> None:
+    """The entry that is farthest off at the first point that fails; a missing number is as far off as can be."""
+    at = {"x": [1.0, 2.0, 3.0]}
+    run = check_gradient(lambda x: 2 * x * np.array(wrong), lambda x: np.sum(x**2), at=at, points=0)
+    (case,) = run.cases
+    assert failure_groups(case)[0].row.entry == telling_row(case.variables[0]).entry == (shown,)
+    right = check_gradient(lambda x: 2 * x, lambda x: np.sum(x**2), at=at, points=0)
+    assert telling_row(right.cases[0].variables[0]).passes
 
 
 def test_rows_are_chosen_by_severity_then_point() -> None:

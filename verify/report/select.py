@@ -189,9 +189,8 @@ def _farthest_at_first(rows: Rows, positions: NDArray[np.int64]) -> int:
     errors = rows.errors.get(SUBJECT)
     if errors is None:
         return int(here[0])
-    unknown = -1.0 if rows.passes[here].all() else np.inf  # what fails without a distance is as bad as it gets
     with np.errstate(all="ignore"):
-        return int(here[int(np.argmax(np.nan_to_num(errors[here] / rows.allowed[here], nan=unknown)))])
+        return int(here[int(np.argmax(np.nan_to_num(errors[here] / rows.allowed[here], nan=-1.0)))])
 
 
 def worst_verdict(variable: VariableResult) -> str:
