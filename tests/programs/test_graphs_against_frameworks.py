@@ -682,3 +682,15 @@ def test_a_reference_that_fails_on_arrays_and_on_tensors_is_blamed_for_itself() 
     pytest.importorskip("torch")
     with pytest.raises(UsageError, match="no_such_method"):
         check_gradient(lambda x: 2 * x, lambda x: x.no_such_method(), at={"x": np.array([1.0, 3.0])})
+
+
+def test_a_list_of_numbers_is_an_array() -> None:
+    """For functions of every framework, as in NumPy; a list of arrays is a tree."""
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    for value in (lambda x: torch.sin(x).sum(), lambda x: jax.numpy.sin(x).sum()):
+        for at in ([0.5, 1.5], [[0.5], [1.5]]):
+            assert check_gradient(value, at={"x": at}, points=0).ok
+            assert check_gradient(lambda x: np.cos(x), value, at={"x": at}, points=0).ok
+            assert not check_gradient(lambda x: (1 + SMALL) * np.cos(x), value, at={"x": at}, points=0).ok
+    trees = check_gradient(lambda p: jax.numpy.sum(p[0] * p[1]), at={"p": [np.ones(2), 2.0]}, points=0)
+    assert len(trees.cases[0].variables) == 2
