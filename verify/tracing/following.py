@@ -62,7 +62,14 @@ def _choice(decision: Decision) -> Choice:
 
 
 def refuse_tie(choice: Choice) -> NoReturn:
-    """Raises TraceError: there is no one program at the traced point."""
+    """Raises TraceError: there is no one program at the traced point.
+
+    >>> from verify.tracing.places import Place
+    >>> refuse_tie(Choice("a branch on a value", Place(), tied=True))
+    Traceback (most recent call last):
+        ...
+    verify...TraceError: cannot be traced: a branch on a value that this very point leaves undecided. Give a point ...
+    """
     tried = f"{choice.what} that this very point leaves undecided"
     raise trace_error(tried, choice.place, "Give a point beside it, or write np.where, np.maximum or np.minimum.")
 
