@@ -23,6 +23,7 @@ from verify.limits import case_limits, step
 from verify.report.wording import caveats
 from verify.running import executing, units
 from verify.running.clusters import DaskExecutor, executor_named
+from verify.running.journal import Journal
 from verify.running.runner import RunInterrupted, run_cases, run_task
 from verify.running.settings import Settings
 from verify.running.workers import MOST_AGAIN
@@ -270,3 +271,19 @@ def test_a_cluster_of_our_own_without_workers_gets_new_ones(
         assert isinstance(executor, DaskExecutor)
         executor._client.cluster.scale(0)
         assert alone == digests(run_cases(NOTES, FEW, executor=executor).cases)
+
+
+def test_a_scheduler_that_is_lost_ends_the_run_and_what_was_finished_stays(
+    alone: dict[str, str], tmp_path: Path
+) -> None:
+    """It is said in a sentence, and a later run does what is missing; one whose scheduler stays needs none (twin)."""
+    pytest.importorskip("distributed", reason="needs the extra 'dask'")
+    place = tmp_path / "unfinished"
+    with executor_named("dask-local", 1) as executor, Journal(place, FEW) as journal:
+        assert isinstance(executor, DaskExecutor)
+        client = executor._client
+        with pytest.raises(UsageError, match="the scheduler of dask is lost. What was finished stays, and --resume"):
+            run_cases(NOTES, FEW, executor=executor, journal=journal, on_result=lambda _: client.close())
+    with Journal(place, FEW, resumes=True) as journal:
+        assert any(map(journal.has, NOTES))
+        assert alone == digests(run_cases(NOTES, FEW, journal=journal).cases)

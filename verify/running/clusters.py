@@ -99,6 +99,11 @@ class DaskExecutor(Executor):
         self._lost: Counter[str] = Counter()
         client.subscribe_topic("all", self._hear)
 
+    @property
+    def is_gone(self) -> bool:
+        """The scheduler was lost, and has not come back while dask waited for it."""
+        return self._client.status in {"closing", "closed"}
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """A future of a call that some worker makes."""
         key = f"{self._name}-{next(self._number)}"
@@ -110,7 +115,8 @@ class DaskExecutor(Executor):
         """Listens no longer; the cluster is its owner's."""
         del wait, cancel_futures
         with suppress(ValueError):  # done already
-            self._client.unsubscribe_topic("all")
+            if not self.is_gone:
+                self._client.unsubscribe_topic("all")
 
     def restore(self) -> None:
         """Starts what is missing of our own workers: dask gives one up that is killed while it starts."""

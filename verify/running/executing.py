@@ -93,8 +93,12 @@ class Execution:
                     future = self._next()
                     yield from self._take(future, *self._flying.pop(future))
         finally:
-            for future in self._flying:
+            for future in () if self._is_gone else self._flying:
                 future.cancel()
+
+    @property
+    def _is_gone(self) -> bool:
+        return isinstance(self.executor, DaskExecutor) and self.executor.is_gone
 
     def _next(self) -> Future[bytes]:
         """The call that ends next; where none does for long, the workers may be gone."""
@@ -133,6 +137,9 @@ class Execution:
         except UsageError:
             raise
         except (Exception, CancelledError) as fault:  # noqa: BLE001 - whatever an executor raises for a lost worker
+            if self._is_gone:
+                message = "the scheduler of dask is lost. What was finished stays, and --resume does what is missing"
+                raise UsageError(message) from fault
             lost += times or 1
             is_last = lost > MOST_AGAIN or isinstance(fault, BrokenExecutor)
             self._ran_again(file, (times or 1) - is_last)
