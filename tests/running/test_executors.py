@@ -282,7 +282,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_and_what_was_finished_stays(
     with executor_named("dask-local", 1) as executor, Journal(place, FEW) as journal:
         assert isinstance(executor, DaskExecutor)
         client = executor._client
-        with pytest.raises(UsageError, match="the scheduler of dask is lost. What was finished stays, and --resume"):
+        with pytest.raises(UsageError, match=r"the scheduler of dask is lost\. What was finished stays, and --resume"):
             run_cases(NOTES, FEW, executor=executor, journal=journal, on_result=lambda _: client.close())
     with Journal(place, FEW, resumes=True) as journal:
         assert any(map(journal.has, NOTES))

@@ -136,7 +136,7 @@ class Execution:
             answer = answer_of(future.result())
         except UsageError:
             raise
-        except (Exception, CancelledError) as fault:  # noqa: BLE001 - whatever an executor raises for a lost worker
+        except (Exception, CancelledError) as fault:  # whatever an executor raises for a lost worker
             if self._is_gone:
                 message = "the scheduler of dask is lost. What was finished stays, and --resume does what is missing"
                 raise UsageError(message) from fault
