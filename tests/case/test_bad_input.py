@@ -57,6 +57,7 @@ def problems_of(text: str) -> tuple[Problem, ...]:
         ("stages: {f: x * exp(z)}", "unknown name 'z'"),
         ("stagess: {f: x * y}", "unknown field 'stagess'"),
         ("stages: {f: max(x, y) * exp(x)}", "a comma ends a formula between braces"),
+        ("stages: {f: .nan}", "this cannot be read as a formula near '.nan'"),
         ("stages: {f: clip(x, 0, 1), g: f * y}", "a key must be a name, got 0"),
         ("stages: {f: x * (y}", "this bracket is never closed"),
         ("stages: {f: sgmoid(x)}", "unknown op 'sgmoid'"),

@@ -530,14 +530,16 @@ class _CaseReader:
         """The stages whose formula YAML has cut at commas, as in `{f: max(x, y)}`: one fault is told of each."""
         whole: dict[str, str] = {}
         stages: dict[str, Any] = {}
+        cut: set[str] = set()
         start = ""
         for name, value in self._mapping("stages").items():
             if value is None and start and whole[start].count("(") > whole[start].count(")"):
                 whole[start] += f", {name}"
+                cut.add(start)
                 continue
-            start = name if isinstance(value, str) else ""
-            stages[name] = whole[name] = value
-        cut = {name for name, text in whole.items() if text != stages[name]}
+            start, stages[name] = "", value
+            if isinstance(value, str):
+                start, whole[name] = name, value
         for name in cut:
             suggestion = f"Put it in quotes: {name}: '{shortened(whole[name])}'."
             self._fault(("stages", name), "a comma ends a formula between braces", suggestion)
