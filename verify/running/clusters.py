@@ -32,6 +32,15 @@ ANSWER_SECONDS = 10
 """On the clock, within which a scheduler has to answer."""
 
 
+LOCALLY = {
+    "distributed.scheduler.worker-saturation": 1.0,  # none waits at a worker, to be lost with it
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
+}
+"""Of a cluster of our own, that nobody looks at: watching itself would take a tenth of its processor time."""
+
+
 @contextmanager
 def executor_named(name: str, jobs: int) -> Iterator[Executor | None]:
     """The executor of that name while the block lasts; None for processes of our own.
@@ -64,8 +73,7 @@ def executor_named(name: str, jobs: int) -> Iterator[Executor | None]:
             yield executor
         return
     resource_tracker.ensure_running()  # it lets interrupts through, once it has been started
-    # None waits at a worker, to be lost with it; and Ctrl-C is this process's business alone.
-    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}), without_interrupts():
+    with dask.config.set(LOCALLY), without_interrupts():  # Ctrl-C is this process's business alone
         cluster = LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,
