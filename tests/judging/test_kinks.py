@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from verify.case.case import load_case_text
 from verify.case.expression import graph_from_expressions
 from verify.graph.graph import Graph
+from verify.graph.lengths import opened
 from verify.graph.taylor import Taylor
 from verify.judging import kinks
 from verify.judging.corners import Corners, _least_distance
@@ -247,6 +248,19 @@ def test_corners_that_fall_together() -> None:
     found = Corners(np.array([[1.0, 2.0], [1.0, 2.0]]), np.zeros(2))
     assert holds(found, 1.0, 2.0)
     assert not holds(found, 1.0, 2.0 + 1e-9)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_tie_whose_slope_is_none_leaves_one_slope(count: int, value: float) -> None:
+    """A largest entry that is taken away and added again cancels exactly: whichever it was, there is no room for less."""
+    shares = np.full(count, 1 / count)
+    stages = {"m": "max(x)", "f": "m + log(sum(exp(x - m)))"}
+    graph = opened(graph_from_expressions({"x": (count,)}, stages))
+    found = judge(graph, {"x": np.full(count, value)}).corners(["x"])
+    assert not found.outer
+    assert holds(found, *shares)
+    assert not holds(found, *(shares + 1e-6 * np.eye(count)[0]))
 
 
 # ------------------------------------------------------------------------------------------------------ undecided

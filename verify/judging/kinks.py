@@ -315,17 +315,15 @@ class _Level:
         self.sites = [site for site in sites if OPS[self.graph.nodes[site.node].op].kink is not None]
         self.inputs = {name: point_balls(x) for name, x in inputs.items()}
         self.weights = [(self.graph.position(name), point_balls(g)) for name, g in upstream.items()]
+        self.dead: set[Site] = set()
+        """The sites whose slope reaches the outputs on no branch of the others: as well one of their branches."""
         self.values = taylor.values(self.inputs, frozen=self._frozen({}))
         self.size = sum(math.prod(node.shape) for node in self.graph.nodes)
-        frozen = self._frozen({})
         wanted = self.graph.needed_for(position for position, _ in self.weights)
-        self.live = [
-            site
-            for site in self.sites
-            if site.node in wanted
-            and not taylor.slope(self.values, site.node, site.entry, self.weights, frozen=frozen).is_zero()
-        ]
-        """The sites whose slope reaches the outputs on some branch of the others."""
+        for site in reversed(self.sites):  # what hides a slope is known when its turn comes
+            if site.node not in wanted or self._reaches_nothing(site):
+                self.dead.add(site)
+        self.live = [site for site in self.sites if site not in self.dead]
         singular = [site for site in sites if site.node in wanted and site not in self.sites]
         self.jumps = [
             site
@@ -335,10 +333,13 @@ class _Level:
         self.lengths = [
             site
             for site in singular
-            if site not in self.jumps
-            and not taylor.slope(self.values, site.node, site.entry, self.weights, frozen=frozen).is_zero()
+            if site not in self.jumps and not self._reaches_nothing(site)
         ]
         """Lengths of 0 that reach the outputs."""
+
+    def _reaches_nothing(self, site: Site) -> bool:
+        frozen = self._frozen({})
+        return self.taylor.slope(self.values, site.node, site.entry, self.weights, frozen=frozen).is_zero()
 
     def arguments(self) -> Iterator[flint.arb]:
         """What decides each branch."""
@@ -435,7 +436,8 @@ class _Level:
         """Some branches as they were chosen, all others undecided."""
         frozen: dict[int, dict[Entry, Branch]] = {}
         for site in self.sites:
-            frozen.setdefault(site.node, {})[site.entry] = choices.get(site, Branch.EITHER)
+            left = Branch.FIRST if site in self.dead else Branch.EITHER
+            frozen.setdefault(site.node, {})[site.entry] = choices.get(site, left)
         return frozen
 
     def _spans(self, columns: Sequence[tuple[int, Entry]], last: Sequence[Site]) -> Corners:
