@@ -253,7 +253,7 @@ def test_corners_that_fall_together() -> None:
 @pytest.mark.parametrize("count", [2, 3, 5])
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_tie_whose_slope_is_none_leaves_one_slope(count: int, value: float) -> None:
-    """A largest entry that is taken away and added again cancels exactly: whichever it was, there is no room for less."""
+    """A largest entry that is taken away and added again cancels exactly: there is one slope, whichever it was."""
     shares = np.full(count, 1 / count)
     stages = {"m": "max(x)", "f": "m + log(sum(exp(x - m)))"}
     graph = opened(graph_from_expressions({"x": (count,)}, stages))

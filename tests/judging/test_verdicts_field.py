@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from verify.case.case import Case, load_case_text
 from verify.graph.work import Work
+from verify.judging import close_look
 from verify.judging.evidence import Evidence
 from verify.judging.rules import judged
 from verify.oracle.check import check_gradient
@@ -458,3 +460,50 @@ def test_a_right_formula_may_lose_a_few_digits_and_not_half_of_them(beside: floa
     assert run.ok is passes
     if not passes:
         assert run.verdict == Verdict.IMPRECISE
+
+
+# ------------------------------------------------------------------------------------- too many numbers to be proved
+
+WEIGHTS = np.random.default_rng(7).normal(size=(12, 40))
+
+
+def layer(x: Any) -> Any:
+    """A layer of fixed weights."""
+    return np.tanh(x @ WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("factor", "entries", "passes"),
+    [(1.0, slice(None), True), (1.5, slice(None), False), (1 + 1e-6, slice(None), False), (1 + 1e-6, 7, False)],
+)
+def test_a_gradient_is_compared_where_nothing_can_be_proved(
+    monkeypatch: pytest.MonkeyPatch, factor: float, entries: Any, passes: bool
+) -> None:
+    """What the methods make of each other there is not its fault, nor does their agreement let it pass."""
+    monkeypatch.setattr(close_look, "MOST_NUMBERS", 100)
+
+    def gradient(x: Any, upstream: Any) -> Any:
+        found = WEIGHTS @ (upstream * (1 - layer(x) ** 2))
+        found[entries] *= factor
+        return found
+
+    run = check_gradient(gradient, layer, QUICK, at={"x": np.linspace(-1, 1, 12)})
+    assert run.ok is passes
+    assert any("too many numbers to be run in balls" in note for note in run.cases[0].notes)
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (1 + 1e-6, False)])
+def test_a_loss_over_a_table_of_data_is_proved(factor: float, passes: bool) -> None:
+    """300 examples of 90 features: as many products as the reference can add up one by one."""
+    rng = np.random.default_rng(8)
+    data, labels = rng.normal(size=(300, 90)), rng.choice([-1.0, 1.0], 300)
+
+    def loss(w: Any) -> Any:
+        return np.mean(np.log1p(np.exp(-labels * (data @ w))))
+
+    def gradient(w: Any) -> Any:
+        return -(data.T @ (labels / (1 + np.exp(labels * (data @ w))))) / 300 * factor
+
+    run = check_gradient(gradient, loss, replace(QUICK, points=0), at={"w": rng.normal(size=90) / 10})
+    assert run.ok is passes
+    assert passes <= (run.cases[0].proved == 90)

@@ -44,7 +44,7 @@ PASSES = 4
 SECOND_TERMS = 6
 """Terms of a series that has mixed second derivatives, see :func:`mixed`."""
 
-MOST_TERMS = 20_000
+MOST_TERMS = 200_000
 """Products in one op that are still remembered one by one."""
 
 Part = Iterator[tuple[int, flint.arb]]
@@ -115,7 +115,8 @@ class AllSlopes:
         node = self.graph.nodes[position]
         if _is_sum_of_products(node):
             for place, operand in enumerate(node.args):
-                yield operand, self._of_products(position, place, values, slopes)
+                if self.graph.nodes[operand].kind != "constant":
+                    yield operand, self._of_products(position, place, values, slopes)
             return
         parts = self._of_entries if OPS[node.op].elementwise else self._of_rows
         for operand in dict.fromkeys(node.args):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from verify.judging.allowance import least_units, lost_digits
 from verify.judging.rows import Judgement
-from verify.records import PAIRS, Verdict, further_methods, pairs_of
+from verify.records import METHODS, PAIRS, SUBJECT, Verdict, further_methods, pairs_of
 
 SIGNATURES: Mapping[tuple[bool, bool, bool], tuple[str, str]] = {
     (True, False, True): ("reverse", "symbolic and central agree"),
@@ -20,6 +20,11 @@ SIGNATURES: Mapping[tuple[bool, bool, bool], tuple[str, str]] = {
 }
 """Which of the pairs symbolic-reverse, symbolic-central, reverse-central differ -> who is suspected, and why."""
 
+
+Pair = tuple[str, str]
+
+AGREES_WITH_SOME = "the methods differ from each other, and the gradient agrees with some"
+"""Why nothing is shown of a gradient under test."""
 
 DOUBLE = 2.0**-53
 """The unit roundoff of float64."""
@@ -56,20 +61,45 @@ def compare(
     if "central" in best and (not math.isfinite(best["central"]) or math.isinf(step_error)):
         del best["central"]  # no step stays where the function is defined: central says nothing here
     room = 0.0 if math.isinf(allowed) else allowed
-    if _agree(best, room, step_error, unit):
+    differs = dict(_pairs(best, room, step_error, unit))
+    if SUBJECT not in best and not any(differs.values()):
         return _agreed(answers, best, exact, room, unit)
-    return _differing(best, dict(_pairs(best, room, step_error, unit)))
+    return _of_subject(best, differs) if SUBJECT in best else _differing(best, differs)
+
+
+def asked_pairs(methods: Iterable[str]) -> tuple[Pair, ...]:
+    """The pairs that decide a row; a gradient under test does not answer for what others make of each other.
+
+    Where two methods tell that have no step, central's is not asked: what it may be off by is an estimate.
+
+    >>> asked_pairs(["symbolic", "reverse", "central", "subject"]), asked_pairs(["reverse", "central", "subject"])
+    ((('symbolic', 'subject'), ('reverse', 'subject')), (('reverse', 'subject'), ('central', 'subject')))
+    """
+    known = tuple(methods)
+    if SUBJECT not in known:
+        return pairs_of(known)
+    theirs = tuple((method, SUBJECT) for method in METHODS if method in known)
+    return theirs[:2]
+
+
+def _of_subject(best: Mapping[str, float], differs: Mapping[Pair, bool]) -> Judgement:
+    apart = [first for (first, _), off in differs.items() if off]
+    if not differs:
+        return Judgement(Verdict.UNDECIDED, "there is nothing to compare it with")
+    if not apart:
+        return Judgement(Verdict.PASS)
+    if len(apart) < len(differs) and math.isfinite(best[SUBJECT]):
+        return Judgement(Verdict.UNDECIDED, AGREES_WITH_SOME)
+    return Judgement(Verdict.FAIL, f"apart from {' and '.join(apart)}", SUBJECT)
 
 
 def _agree(best: Mapping[str, float], allowed: float, step_error: float, unit: float) -> bool:
     return not any(differs for _, differs in _pairs(best, allowed, step_error, unit))
 
 
-def _pairs(
-    best: Mapping[str, float], allowed: float, step_error: float, unit: float
-) -> Iterator[tuple[tuple[str, str], bool]]:
+def _pairs(best: Mapping[str, float], allowed: float, step_error: float, unit: float) -> Iterator[tuple[Pair, bool]]:
     """Each pair that both answered, and whether it differs; a non-finite answer differs from everything."""
-    for first, second in pairs_of(best):
+    for first, second in asked_pairs(best):
         if first in best and second in best:
             room = max(allowed, least_units(unit, best[second]))
             room += step_error if "central" in (first, second) else 0.0
@@ -94,7 +124,7 @@ def _agreed(
     return Judgement(Verdict.PASS)
 
 
-def _differing(best: Mapping[str, float], differs: Mapping[tuple[str, str], bool]) -> Judgement:
+def _differing(best: Mapping[str, float], differs: Mapping[Pair, bool]) -> Judgement:
     broken = [method for method, value in best.items() if not math.isfinite(value)]
     if broken:
         return Judgement(Verdict.FAIL, "not finite where the others are", ", ".join(broken))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from verify.case.case import Expected
 from verify.graph.interpret import Values
-from verify.judging.agreement import compare
+from verify.judging.agreement import asked_pairs, compare
 from verify.judging.allowance import finite
 from verify.judging.audit import Finding, audit
 from verify.judging.branches import is_lost
@@ -384,7 +384,7 @@ class CloseLook:
         agree = np.full(len(at), len(columns) > 1)
         allowance = self.context.allowance(self.inputs)
         with np.errstate(all="ignore"):
-            for first, second in self.context.pairs:
+            for first, second in asked_pairs(columns):
                 if first in columns and second in columns:
                     bound = np.maximum(room, allowance.relative(columns[second]))
                     bound = bound + (error if second == "central" else 0.0)

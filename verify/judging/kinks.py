@@ -330,11 +330,7 @@ class _Level:
             for site in (*singular, *self.sites)
             if site.node in wanted and (site.jumps or isinstance(OPS[self.graph.nodes[site.node].op].singular, Jump))
         ]
-        self.lengths = [
-            site
-            for site in singular
-            if site not in self.jumps and not self._reaches_nothing(site)
-        ]
+        self.lengths = [site for site in singular if site not in self.jumps and not self._reaches_nothing(site)]
         """Lengths of 0 that reach the outputs."""
 
     def _reaches_nothing(self, site: Site) -> bool:

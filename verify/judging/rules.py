@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.judging.agreement import AGREES_WITH_SOME, asked_pairs
 from verify.judging.allowance import least_units, lost_digits
 from verify.judging.evidence import AGREED, Evidence, Proof, prove
 from verify.judging.power import STRONG
@@ -306,18 +307,16 @@ def _measured(e: Evidence) -> Judgement | None:
     if not math.isfinite(e.allowed) or not math.isfinite(e.step_error):
         return _undecided("the rounding on the way, or that of the step, is unbounded")
     said = e.answers
+    asked = asked_pairs(said) if e.is_subject else tuple(combinations(said, 2))
     apart = []
-    for first, second in combinations(said, 2):
+    for first, second in asked:
         room = e.allowed + (e.step_error if "central" in (first, second) else 0.0)
         if not within(np.array(abs(said[first] - said[second])), room):
             apart.append((first, second))
-    if e.is_subject:
-        theirs = [pair for pair in apart if SUBJECT in pair]
-        if theirs and len(theirs) < len(apart) and len(theirs) < len(said) - 1:
-            return _undecided("the methods differ from each other, and the gradient agrees with some")
-        apart = theirs
     if not apart:
         return AGREED
+    if e.is_subject and len(apart) < len(asked):
+        return _undecided(AGREES_WITH_SOME)
     worst = max(apart, key=lambda pair: abs(said[pair[0]] - said[pair[1]]))
     distance = abs(said[worst[0]] - said[worst[1]])
     off = f"differ by {distance:.3g}, allowed {e.allowed:.3g}, step {e.step_error:.3g}"

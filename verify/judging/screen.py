@@ -169,7 +169,8 @@ class Judge:
                 engine = block.values["reverse"]
                 bound = self.context.allowance(batch.inputs).relative(engine)
                 rows |= ~within(np.abs(block.values[method] - engine), bound)
-        return Suspicion(rows, np.zeros(rows.shape, dtype=bool), np.zeros(rows.shape))
+        # Without SymPy's form central is asked too, where nothing can be proved, and needs to know its own error.
+        return Suspicion(rows, np.full(rows.shape, "symbolic" not in block.values), np.zeros(rows.shape))
 
     def _least_bound(
         self,
