@@ -43,7 +43,7 @@ def reports(run: Run, folder: Path, *, all_rows: bool) -> dict[str, bytes]:
 def test_a_run_that_memory_does_not_hold_is_reported_the_same(tmp_path: Path, *, all_rows: bool) -> None:
     """Though only the first few rows are held, and tables are written in parts."""
     held = run_cases(NOTES, FEW)
-    with Journal(most_rows=50) as journal, pytest.MonkeyPatch.context() as patch:
+    with Journal(most_rows=600) as journal, pytest.MonkeyPatch.context() as patch:
         run = run_cases(NOTES, FEW, journal=journal)
         patch.setattr("verify.report.csv.ROWS_OF_A_PART", 100)
         assert run.stored is not None

@@ -39,6 +39,9 @@ MOST_BYTES, MOST_UNPACKED = 2**30, 2**32
 MOST_ROWS = 500_000
 """Rows that are held in memory: some 100 MB."""
 
+ROWS_OF_A_CASE = 500
+"""What a case holds in memory beside its rows, counted in rows: some 100 kB."""
+
 
 class Journal:
     """The results of a run, in memory as far as they are few, and in a file where there is one.
@@ -140,12 +143,12 @@ class Journal:
 
         One that has not changed since it passed is written for the sake of memory alone: the cache has it.
         """
-        rows = self._rows + _rows_of(result)
+        rows = self._rows + _size_of(result)
         is_written = self._file is not None and not (result.unchanged and rows <= self._most_rows)
         self._note(result, self._append((_digest(result.file), result)) if is_written else None)
 
     def _note(self, result: CaseResult, offset: int | None) -> None:
-        self._rows += _rows_of(result)
+        self._rows += _size_of(result)
         is_held = self._rows <= self._most_rows or offset is None
         self._held.append((result if is_held else light(result), None if is_held else offset))
         if self._file is None and self._rows > self._most_rows:
@@ -224,8 +227,9 @@ class Journal:
             return None
 
 
-def _rows_of(result: CaseResult) -> int:
-    return sum(len(variable.rows) for variable in result.variables)
+def _size_of(result: CaseResult) -> int:
+    """What a result takes of memory, in rows."""
+    return ROWS_OF_A_CASE + sum(len(variable.rows) for variable in result.variables)
 
 
 def _digest(file: str) -> str:
