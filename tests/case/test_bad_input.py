@@ -348,7 +348,20 @@ VALUES = st.recursive(
 @given(
     st.dictionaries(
         st.sampled_from(
-            ["case", "source", "dims", "inputs", "stages", "output", "upstream", "expect", "points", "ties", "accuracy"]
+            [
+                "case",
+                "source",
+                "dims",
+                "inputs",
+                "stages",
+                "output",
+                "upstream",
+                "expect",
+                "points",
+                "ties",
+                "accuracy",
+                "order",
+            ]
         ),
         VALUES,
         max_size=4,

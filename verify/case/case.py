@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -43,7 +43,9 @@ INTEGRAL = ("integer", "label", "mask")
 """Kinds whose values are whole numbers."""
 RESERVED = ("note", "expect")
 """Fields of a point, which no input can be called."""
-QUANTITIES: tuple[Literal["value", "gradient"], ...] = ("value", "gradient")
+Figured = Literal["value", "gradient", "hessian"]
+QUANTITIES: tuple[Figured, ...] = get_args(Figured)
+"""What a case file may give figures of."""
 LARGEST_WHOLE = 2**53
 """The whole number up to which a double holds every one."""
 _TOO_LARGE = (
@@ -129,13 +131,15 @@ class Input:
 class Expected:
     """Figures that the case file gives for one stage or input at one of its points."""
 
-    quantity: Literal["value", "gradient"]
+    quantity: Figured
     name: str
     figures: NDArray[np.float64]
-    """Array of the shape of ``name``."""
+    """Array of the shape of ``name``; of a Hessian's block its axes come before those of ``by``."""
     half_unit: NDArray[np.float64]
     """Half a unit of the last digit that was printed, for each figure: how far the true value may be from it."""
     line: int = 0
+    by: str = ""
+    """The second input of a Hessian's block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,8 @@ class Case:
     own_points: tuple[OwnPoint, ...] = ()
     ties: Mapping[str, str] = field(default_factory=dict)
     accuracy: Literal["absolute", "relative"] = "absolute"
+    order: int = 1
+    """2 where second derivatives are judged too."""
     given_upstream: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """Output -> upstream gradient that holds at every point, for whoever asks in Python; no case file has this."""
     draws_scalar_upstream: bool = False
@@ -328,6 +334,7 @@ class _CaseReader:
             own_points=points,
             ties=ties,
             accuracy=self.data.get("accuracy", "absolute"),
+            order=2 if any(e.by for p in points for e in p.expected) else self.data.get("order", 1),
             dims=self._shaping_dims(),
             family=self.data["case"].strip(),
             shadowed=self._shadowed(),
@@ -695,9 +702,10 @@ class _CaseReader:
         """The figures of one ``expect``."""
         found: list[Expected] = []
         for quantity in QUANTITIES:
-            for name in self._mapping(*path, quantity):
-                where = (*path, quantity, name)
-                if not self._names_figure(where, quantity, name):
+            for where in self._figured((*path, quantity), is_nested=quantity == "hessian"):
+                names = [str(part) for part in where[len(path) + 1 :]]
+                known = [self._names_figure(where[: len(path) + 2 + i], quantity, n) for i, n in enumerate(names)]
+                if not all(known):
                     continue
                 try:
                     figures, units = read_array(self.source, where), half_units(self.source, where)
@@ -705,13 +713,20 @@ class _CaseReader:
                     self.problems.add(*error.problems)
                     continue
                 if graph is not None:
-                    self._check_shape(where, "the figure", figures.shape, f"'{name}'", graph.shape(name))
-                found.append(Expected(quantity, name, figures, units, self._line(where)))
+                    shape = tuple(size for name in names for size in graph.shape(name))
+                    whose = " by ".join(f"'{name}'" for name in names)
+                    self._check_shape(where, "the figure", figures.shape, whose, shape)
+                found.append(Expected(quantity, names[0], figures, units, self._line(where), *names[1:]))
         source = self.data.get("source", "")
         if found and isinstance(source, str) and not source.strip():
             suggestion = "Add 'source:', the place that the figures were taken from."
             self._fault(path, "figures are given, but not where they come from", suggestion, key=True)
         return tuple(found)
+
+    def _figured(self, path: Keys, *, is_nested: bool) -> Iterator[Keys]:
+        """Where the figures of one quantity stand: by name, or by two."""
+        for name in self._mapping(*path):
+            yield from self._figured((*path, name), is_nested=False) if is_nested else [(*path, name)]
 
     def _names_figure(self, path: Keys, quantity: str, name: str) -> bool:
         """Whether a figure's name is a stage, or an input that has such a figure."""
@@ -720,7 +735,11 @@ class _CaseReader:
             suggestion = did_you_mean(name, (*inputs, *stages)) or f"Known: {_some((*inputs, *stages))}."
             self._fault(path, f"unknown name '{shortened(name)}'", suggestion, key=True)
             return False
-        if quantity == "gradient" and name in self.inputs and self.inputs[name].kind != "real":
+        if quantity == "hessian" and name not in inputs:
+            message = f"'{name}' is a stage, and second derivatives are those by inputs"
+            self._fault(path, message, f"Inputs: {_some(inputs)}.", key=True)
+            return False
+        if quantity != "value" and name in self.inputs and self.inputs[name].kind != "real":
             message = f"'{name}' is not differentiated: its kind is {self.inputs[name].kind}"
             self._fault(path, message, "Remove the figure, or the 'kind:'.", key=True)
             return False

@@ -108,6 +108,12 @@ class ExpectFields(_Fields):
         description="By input or stage: the derivative of the (contracted) output with respect to it.",
         examples=[{"x": 2.0595697955721652}],
     )
+    hessian: dict[str, dict[str, Numbers]] = Field(
+        default={},
+        description="By input and input: the second derivatives of the (contracted) output, those of the first "
+        "input's axes before those of the second's. Then the case has `order: 2`.",
+        examples=[{"x": {"x": 2.0, "y": -1.0}}],
+    )
 
 
 class PointFields(BaseModel):
@@ -154,6 +160,7 @@ class CaseFields(_Fields):
     accuracy: Literal["absolute", "relative"] = Field(
         "absolute", description="`relative` makes digits that are lost in the tails of a function a failure."
     )
+    order: Literal[1, 2] = Field(1, description="2 has the second derivatives by the inputs judged too.")
 
 
 def json_schema() -> dict[str, Any]:
@@ -281,7 +288,7 @@ def _problem(source: Source, fault: Any) -> Problem:
         suggestion = did_you_mean(str(path[-1]), known) or f"Fields here: {', '.join(known)}."
         return source.problem(path, f"unknown field '{shortened(str(path[-1]))}'", suggestion, key=True)
     if kind == "literal_error":
-        choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+        choices = re.findall(r"\w+", fault["ctx"]["expected"].replace(" or ", " "))
         suggestion = did_you_mean(str(given), choices) or f"Choose one of: {', '.join(choices)}."
         return source.problem(path, f"unknown {path[-1]} '{_text(source, path, given)}'", suggestion)
     if kind in _BOUNDS:

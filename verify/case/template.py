@@ -43,6 +43,9 @@ stages:
 # What the function returns; the last stage, if left out.
 output: loss
 
+# With `order: 2` the second derivatives are judged too.
+order: 1
+
 # Figures from outside this program, held against all methods, to within half a unit of their last digit: write
 # all digits that you know. A whole number is exact. Leave `expect` out where you know none.
 expect:

@@ -110,6 +110,8 @@ def _settings(case: Case) -> list[str]:
         lines.append(f"ties: {_flow_mapping(case.ties)}")
     if case.accuracy != "absolute":
         lines.append(f"accuracy: {case.accuracy}")
+    if case.order != 1:
+        lines.append(f"order: {case.order}")
     return lines
 
 
@@ -166,7 +168,14 @@ def _point(point: OwnPoint, usual: Mapping[str, Array]) -> Iterator[str]:
 
 def _expected(expected: Sequence[Expected]) -> Iterator[str]:
     for quantity in dict.fromkeys(item.quantity for item in expected):
-        yield from _fields(quantity, [(_scalar(e.name), _figures(e)) for e in expected if e.quantity == quantity])
+        found = [e for e in expected if e.quantity == quantity]
+        blocks = {e.name: [(_scalar(b.by), _figures(b)) for b in found if b.by and b.name == e.name] for e in found}
+        if not found[0].by:
+            yield from _fields(quantity, [(_scalar(e.name), _figures(e)) for e in found])
+            continue
+        yield f"{quantity}:"
+        for name, fields in blocks.items():
+            yield from _indented(_fields(name, fields))
 
 
 def _figures(expected: Expected) -> list[str]:
@@ -278,7 +287,7 @@ def differences(case: Case, other: Case) -> list[str]:
     ]
     if not found and bare(case.graph) != bare(other.graph):
         found.append("the graphs have other nodes")
-    found += [f"{what} differs" for what in ("name", "source", "upstream", "ties", "accuracy")
+    found += [f"{what} differs" for what in ("name", "source", "upstream", "ties", "accuracy", "order")
               if getattr(case, what) != getattr(other, what)]  # fmt: skip
     pairs = {"inputs": [[*map(_plain_input, c.inputs)] for c in (case, other)],
              "points": [[*map(_plain_point, c.own_points)] for c in (case, other)]}  # fmt: skip
@@ -303,7 +312,7 @@ def _plain_input(item: Input) -> tuple[Any, ...]:
 def _plain_point(point: OwnPoint) -> tuple[Any, ...]:
     values = {name: (np.shape(value), np.asarray(value).tobytes()) for name, value in point.values.items()}
     figures = [
-        (item.quantity, item.name, item.figures.tobytes(), item.half_unit.tobytes())
-        for item in sorted(point.expected, key=lambda item: (item.quantity, item.name))
+        (item.quantity, item.name, item.by, item.figures.tobytes(), item.half_unit.tobytes())
+        for item in sorted(point.expected, key=lambda item: (item.quantity, item.name, item.by))
     ]
     return values, point.note, figures

@@ -7,6 +7,7 @@ the op rows. It is added, and the row is judged anew by the same rules.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -19,7 +20,17 @@ from verify.judging.allowance import least_units, lost_digits
 from verify.judging.evidence import AGREED, Evidence, Proof, prove
 from verify.judging.power import STRONG
 from verify.judging.rows import Judgement, table, within
-from verify.records import SEVERITY, SUBJECT, WRONG_FIGURE, Rows, Rule, Verdict, further_methods
+from verify.records import (
+    SEVERITY,
+    SUBJECT,
+    VERDICTS,
+    WRONG_FIGURE,
+    Rows,
+    Rule,
+    VariableResult,
+    Verdict,
+    further_methods,
+)
 
 NOT_PROVED = "apart from the engine, and not proved: other rows are farther apart"
 """Why a subject's row is undecided for which there was no time."""
@@ -373,6 +384,7 @@ def judged_rows(found: Sequence[tuple[int, int, Evidence]], methods: Sequence[st
                 "rule": rule,
                 "reason": judgement.reason,
                 "suspect": judgement.suspect,
+                "expected": math.nan if evidence.figure is None else evidence.figure.value,
                 "allowed": evidence.allowed,
                 "step_error": evidence.step_error,
                 **_proof_columns(evidence),
@@ -388,3 +400,27 @@ def _proof_columns(evidence: Evidence) -> dict[str, Any]:
         return {"errors": {}}
     errors = {method: evidence.error(method) for method in evidence.judged}
     return {"reference": truth.midpoint, "radius": truth.radius, "road": truth.road, "errors": errors}
+
+
+def variable_of(found: Sequence[tuple[int, int, Evidence]], methods: Sequence[str], **told: Any) -> VariableResult:
+    """All rows of one variable, judged one by one, as a result; ``told`` is what it says beside them.
+
+    >>> told = {"case": "f", "name": "d2f/dxdx", "role": "input", "quantity": "hessian", "shape": ()}
+    >>> row = (0, 0, Evidence({"reverse": 1.0}, left="nobody looked"))
+    >>> variable_of([row], ["reverse"], file="", line=0, **told).failed
+    1
+    """
+    rows = judged_rows(found, methods)
+    proved = [e for _, _, e in found if e.is_known]
+    known = [(abs(e.truth.midpoint), e.allowed) for e in proved if e.truth is not None and e.truth.midpoint]
+    return VariableResult(
+        rows=rows,
+        checked=len(rows),
+        counts=Counter(VERDICTS[code] for code in rows.verdict.tolist()),
+        failed=int(np.count_nonzero(~rows.passes)),
+        differences=(),
+        proved=len(proved),
+        weak=sum(room > size / STRONG for size, room in known),
+        power=max((2 * room / size for size, room in known), default=math.nan),
+        **told,
+    )

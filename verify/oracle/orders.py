@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,7 +27,7 @@ from verify.graph.taylor import precision
 from verify.judging.evidence import Evidence
 from verify.judging.point_evidence import SAVED
 from verify.judging.rows import Judgement
-from verify.judging.rules import judged_rows
+from verify.judging.rules import variable_of
 from verify.methods.symbolic import Symbolic
 from verify.numbers.streams import stream
 from verify.oracle.case_check import MOST_PROBED, Question, limited
@@ -42,7 +41,6 @@ from verify.places.points import own_points, random_points
 from verify.programs.functions import asked_of, framework_of
 from verify.records import (
     SUBJECT,
-    VERDICTS,
     CaseResult,
     Finding,
     FindingKind,
@@ -80,11 +78,6 @@ Causes = Callable[[At, Key, Array, Mapping[Key, Array], Sequence[Block], Orders]
 
 WHAT: Mapping[str, str] = {quantity: f"the {name}" for quantity, name in NAMES.items()}
 """The same with its article."""
-
-STRONG = 256.0
-"""A row that allows more than one over this of its size could not have told a wrong factor."""
-
-LEFT = "no expression is known"
 
 
 def check_jvp(
@@ -858,12 +851,11 @@ def _judged(question: _Question) -> CaseResult:
 
 def _variable(judged: _Judged, key: Key, name: str, case: Case | None) -> VariableResult:
     column, quantity = judged.columns[key], judged.question.quantity
-    rows = judged_rows(column.rows, (SUBJECT,) if case is not None else (SUBJECT, "central"))
-    proved = [e for _, _, e in column.rows if e.is_known]
-    known = [(abs(e.truth.midpoint), e.allowed) for e in proved if e.truth is not None and e.truth.midpoint]
     said = [set(causes) for causes in column.causes]
     diagnosis = tuple(c for c in column.causes[0] if all(c in other for other in said)) if said else ()
-    return VariableResult(
+    return variable_of(
+        column.rows,
+        (SUBJECT,) if case is not None else (SUBJECT, "central"),
         case=name,
         name=_label(quantity, key, name),
         role="input",
@@ -871,15 +863,6 @@ def _variable(judged: _Judged, key: Key, name: str, case: Case | None) -> Variab
         shape=column.shape,
         file=case.file if case is not None else "",
         line=0,
-        rows=rows,
-        checked=len(rows),
-        counts=Counter(VERDICTS[code] for code in rows.verdict.tolist()),
-        failed=int(np.count_nonzero(~rows.passes)),
-        differences=(),
-        proved=len(proved),
-        weak=sum(room > size / STRONG for size, room in known),
-        power=max((2 * room / size for size, room in known), default=math.nan),
-        form="",
         diagnosis=diagnosis,
     )
 

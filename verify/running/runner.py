@@ -52,6 +52,7 @@ from verify.running.gathering import Gathering, point_record
 from verify.running.journal import Journal
 from verify.running.preparing import held_to_proof, prepared_methods, result_of, variables_of
 from verify.running.screening import Screening
+from verify.running.second_orders import with_second_orders
 from verify.running.settings import DEFAULT, USUAL_SIZES, Settings, check_settings, told
 from verify.running.units import Blocks, OtherVersionsError, asked_of, blocks_of, versions
 from verify.running.workers import Workers
@@ -455,7 +456,11 @@ def run_loaded(
                     gathering.add(part, next(known, None))
         gathering.finish()
     with step("going through the stages and the steps of central differences"):
-        result = held_to_proof(settings, gathering.result(time.perf_counter() - started))
+        result = gathering.result(time.perf_counter() - started)
+    if case.order > 1 and subject is None and reverse is None:
+        with step("looking at second derivatives"):
+            result = with_second_orders(case, settings, result)
+    result = held_to_proof(settings, result)
     if not settings.kill_score:
         return result
     with step("planting faults"):

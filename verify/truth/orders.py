@@ -197,7 +197,7 @@ class Orders:
             return {(name,): numbers for name, numbers in self._second(balls, direction).items()}
 
         def sympy(found: Mapping[Key, Sequence[Any]]) -> Iterable[tuple[Key, int, Any, Any]]:
-            for name, numbers in self._differences(direction).items():
+            for name, numbers in self.differences(direction).items():
                 for k, number in enumerate(numbers):
                     yield (name,), k, found[name,][k], number
 
@@ -219,7 +219,7 @@ class Orders:
         def sympy(found: Mapping[Key, Sequence[Any]]) -> Iterable[tuple[Key, int, Any, Any]]:
             rng = stream(0, "direction of a Hessian")
             direction = {name: rng.choice([-1.0, 0.5, 2.0], shape(name)) for name in self.variables}
-            for x, numbers in self._differences(direction).items():
+            for x, numbers in self.differences(direction).items():
                 for k, number in enumerate(numbers):
                     row = arb(0)
                     for y, d in direction.items():
@@ -300,7 +300,7 @@ class Orders:
         def sympy(found: Mapping[Key, Sequence[Any]]) -> Iterable[tuple[Key, int, Any, Any]]:
             for k, number in enumerate(self._gradient(self.inputs, self.upstream)[name]):
                 yield ("grad",), k, found["grad",][k], number
-            for k, number in enumerate(self._differences(ones)[name] if is_separable else ()):
+            for k, number in enumerate(self.differences(ones)[name] if is_separable else ()):
                 yield ("hess",), k, found["hess",][k], number
 
         return self._enclosed({("grad",): shape, ("hess",): shape}, compute, sympy, SECOND_TERMS)
@@ -532,7 +532,7 @@ class Orders:
             for name in self.variables
         }
 
-    def _differences(self, direction: Direction, more: int = 0) -> dict[str, list[Any]]:
+    def differences(self, direction: Direction, more: int = 0) -> dict[str, list[Any]]:
         """The differences of SymPy's gradients along a direction, with the precision of the moment or more."""
         smallest = min((abs(x) for array in self.inputs.values() for x in array.ravel().tolist() if x), default=1.0)
         longest = max((float(np.abs(d).max(initial=0.0)) for d in direction.values()), default=0.0) or 1.0
