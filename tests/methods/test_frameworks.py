@@ -743,3 +743,29 @@ def test_check_grads(factor: float, against: str) -> None:
         check_grads(lambda x: scaled(x) * x, args, **holds)
     with pytest.raises(UsageError, match="order is 1 or 2"):
         check_grads(jax.numpy.sin, args, order=3)
+
+
+def jax_through_complex(x: Any) -> Any:
+    """A real function with complex numbers on the way, which cannot be traced."""
+    import jax.numpy as jnp
+
+    return jnp.sum(jnp.abs(jnp.exp(1j * x) + 1.0) ** 2)
+
+
+def jax_real(x: Any) -> Any:
+    """One that can be traced."""
+    import jax.numpy as jnp
+
+    return jnp.sum(jnp.exp(x) ** 2)
+
+
+@pytest.mark.parametrize("function", [jax_real, jax_through_complex])
+def test_jax_grad_beside_its_function_is_called_in_its_width(function: Any) -> None:
+    """``jax.grad(f)`` on arrays of NumPy answers in float32; one that means it is found, as is a factor."""
+    jax = pytest.importorskip("jax")
+    at = {"x": [0.5, 1.2]}
+    gradient = jax.grad(function)
+    assert check_gradient(gradient, function, at=at, points=0).verdict == "PASS"
+    assert check_gradient(lambda x: 1.000001 * gradient(x), function, at=at, points=0).verdict == "FAIL"
+    narrow = check_gradient(lambda x: gradient(x).astype("float32"), function, at=at, points=0)
+    assert [finding.kind for finding in narrow.cases[0].findings if finding.fails] == ["wrong dtype"]

@@ -247,6 +247,8 @@ def asked_of(
     if room is not None:
         subject = flattened(room, gradient, points[0] if points else {})
         gradient = room.gradient_of(subject.function, constants=constants)
+    elif own is jax_functions and _library_of(gradient) == "jax":
+        gradient = jax_functions.in_64_bits(gradient)  # as jax.grad(f), which would answer in float32
     return gradient, reference, _flat_points(trees, points), notes
 
 

@@ -123,11 +123,13 @@ def as_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
     return as_function(compiled, _evaluated, _traced(function), function, signature_of(function))
 
 
-def on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that takes and returns arrays of JAX, in tuples and mappings too, as one of NumPy's, in 64 bits.
+def in_64_bits(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is called in 64 bits, as the function beside it is; what it is given stays as it is.
 
     >>> import importlib.util
-    >>> not importlib.util.find_spec("jax") or float(on_arrays(lambda x: 2 * x)(np.float64(3.0))) == 6.0
+    >>> def double(x):
+    ...     return 2 * x
+    >>> not importlib.util.find_spec("jax") or in_64_bits(double)(3.0) == 6.0
     True
     """
     jax = the_library()
@@ -135,9 +137,24 @@ def on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def called(*args: Any, **named: Any) -> Any:
         with jax.enable_x64(True):
-            return each_leaf(function(*each_leaf(args, _given), **each_leaf(named, _given)), as_array)
+            return function(*args, **named)
 
     return called
+
+
+def on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that takes and returns arrays of JAX, in tuples and mappings too, as one of NumPy's, in 64 bits.
+
+    >>> import importlib.util
+    >>> not importlib.util.find_spec("jax") or float(on_arrays(lambda x: 2 * x)(np.float64(3.0))) == 6.0
+    True
+    """
+
+    @functools.wraps(function)
+    def called(*args: Any, **named: Any) -> Any:
+        return each_leaf(function(*each_leaf(args, _given), **each_leaf(named, _given)), as_array)
+
+    return in_64_bits(called)
 
 
 # ------------------------------------------------------------------------------------------------------ the two ways
