@@ -61,6 +61,7 @@ from verify.tracing.function_call import by_name, name_of, own_arguments
 from verify.tracing.preserving import preserved
 from verify.tracing.trace import Traced, traced_or_reason
 from verify.truth.orders import Block, Key, Orders
+from verify.truth.ties import second_blocks
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -508,7 +509,11 @@ class _Judged:
         dtype = np.result_type(*(inputs[name].dtype for name in real))
         point = Orders(graph, real, self._sympy(case, real), inputs, self._upstream(known, graph), dtype)
         along = {name: np.asarray(x) for name, x in (vector or {}).items()}
-        blocks = getattr(point, quantity)(*([along] if vector is not None else []))
+        vectors = [along] if vector is not None else []
+        if question.is_second:
+            point, blocks = second_blocks(point, quantity, *vectors)
+        else:
+            blocks = getattr(point, quantity)(*vectors)
         answer = self._answer(known, vector, {b.key: b.shape for b in blocks}, dtype, graph.outputs, real)
         rounding = self._rounding(known, vector, {b.key: b.shape for b in blocks}, point, graph.outputs, real)
         for block in blocks:

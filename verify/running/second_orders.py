@@ -24,6 +24,7 @@ from verify.records import CaseResult, Point, VariableResult
 from verify.running.preparing import prepared_methods
 from verify.running.settings import Settings
 from verify.truth.orders import Block, Key, Orders
+from verify.truth.ties import second_blocks
 
 Array = NDArray[Any]
 
@@ -54,7 +55,9 @@ def with_second_orders(case: Case, settings: Settings, result: CaseResult) -> Ca
     is_whole = bool(figures) or sum(math.prod(case.graph.shape(name)) for name in real) <= MOST_ENTRIES
     for point in (*own, *drawn):
         orders = _orders(case, real, symbolic, point)
-        blocks, answers = _whole(orders, real) if is_whole else _along(orders, real, settings.seed, point)
+        v = {} if is_whole else _vector(orders, real, settings.seed, point)
+        answers = _whole(orders, real) if is_whole else _differences(orders, v)
+        orders, blocks = second_blocks(orders, "hessian") if is_whole else second_blocks(orders, "hvp", v)
         for block in blocks:
             figure = figures.get((block.key[0], block.key[-1], point.id)) if is_whole else None
             rows = found.setdefault(block.key, (block, []))[1]
@@ -79,8 +82,8 @@ def _orders(case: Case, real: Sequence[str], symbolic: Symbolic | None, point: P
     return Orders(case.graph, real, symbolic, inputs, upstream, np.result_type(*(inputs[name].dtype for name in real)))
 
 
-def _whole(orders: Orders, real: Sequence[str]) -> tuple[list[Block], dict[Key, Array]]:
-    """All of H, and what SymPy has of it."""
+def _whole(orders: Orders, real: Sequence[str]) -> dict[Key, Array]:
+    """What SymPy has of all of H."""
     columns: dict[Key, list[list[float]]] = {(x, y): [] for x in real for y in real}
     for y in real:
         for entry in np.ndindex(orders.graph.shape(y)):
@@ -89,14 +92,13 @@ def _whole(orders: Orders, real: Sequence[str]) -> tuple[list[Block], dict[Key, 
             along = _differences(orders, {y: unit})
             for x in real:
                 columns[x, y].append(along[x,].tolist())
-    return orders.hessian(), {key: np.array(found).T.ravel() for key, found in columns.items()}
+    return {key: np.array(found).T.ravel() for key, found in columns.items()}
 
 
-def _along(orders: Orders, real: Sequence[str], seed: int, point: Point) -> tuple[list[Block], dict[Key, Array]]:
-    """``H v``, v drawn anew at every point."""
+def _vector(orders: Orders, real: Sequence[str], seed: int, point: Point) -> dict[str, Array]:
+    """What H is multiplied with, drawn anew at every point."""
     rng = stream(seed, "vectors", point.id)
-    v = {name: rng.choice([-1.0, -0.5, 0.5, 1.0], orders.graph.shape(name)) for name in real}
-    return orders.hvp(v), _differences(orders, v)
+    return {name: rng.choice([-1.0, -0.5, 0.5, 1.0], orders.graph.shape(name)) for name in real}
 
 
 def _differences(orders: Orders, direction: Mapping[str, Array]) -> dict[Key, Array]:

@@ -122,6 +122,7 @@ class Orders:
         self.upstream = {name: np.asarray(g, dtype=np.float64) for name, g in upstream.items()}
         self.taylor = Taylor(graph)
         self.slopes = AllSlopes(self.taylor)
+        self.dtype = dtype
         info = np.finfo(dtype)
         self.unit, self.largest, self.tiny = float(info.eps) / 2, float(info.max), float(info.tiny)
         self.growth = 8 + sum(node.kind == "op" and OPS[node.op].ulps > 0 for node in graph.nodes)
@@ -317,6 +318,26 @@ class Orders:
             if not (entrywise or scaled or row.name in ("sum", "mean")):
                 return False
         return True
+
+    def of_graph(self, graph: Graph) -> Orders:
+        """The same point of another graph that has the same inputs and outputs."""
+        return Orders(graph, self.variables, self.symbolic, self.inputs, self.upstream, self.dtype)
+
+    def gradient(self) -> dict[str, list[Any]]:
+        """The gradient of the contracted outputs, in balls."""
+        ones = {name: np.ones(self.graph.shape(name)) for name in self.variables}
+        with precision(FIRST_BITS, SECOND_TERMS):
+            found = self._both(self._start(), ones)
+        return {name: [first for first, _ in pairs] for name, pairs in found.items()}
+
+    def rounded_values(self) -> list[Any]:
+        """The value of every node as floats have it, in balls that hold all that it may be off by."""
+        self._wide = True
+        try:
+            with precision(round(-math.log2(self.unit))):
+                return self.taylor.values(self._start(), self._work, literal=self._literal)
+        finally:
+            self._wide = False
 
     def path(self) -> list[int]:
         """The nodes between the variables and the outputs, in order."""
