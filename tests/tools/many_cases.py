@@ -4,7 +4,8 @@
     python tests/tools/many_cases.py --count 10000 --executor dask
 
 Each case is a random formula of three stages over two inputs, seeded; it is run at its own point and one more. With
-``dask`` a scheduler and two workers are started as a user starts them, by ``dask scheduler`` and ``dask worker``.
+``dask`` a scheduler and two workers are started as a user starts them, by ``dask scheduler`` and ``dask worker``, with
+dask's own profiler off: what it holds of the stacks that it has seen came to a gigabyte in a worker of 5,000 cases.
 Prints the most memory that each process has held, and the processor time of all.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import resource
 import subprocess
@@ -95,7 +97,8 @@ def cluster(count: int) -> Iterator[tuple[str, dict[str, int]]]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder, "scheduler.json")
         dask = [sys.executable, "-m", "dask"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL,
+                 "env": {**os.environ, "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}}  # fmt: skip
         options = ["--port", "0", "--no-dashboard", "--scheduler-file", str(place)]
         started = [subprocess.Popen([*dask, "scheduler", *options], **quiet)]  # type: ignore[call-overload]
         try:

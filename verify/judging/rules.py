@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.judging.agreement import AGREES_WITH_SOME, asked_pairs
+from verify.judging.agreement import AGREES_WITH_SOME, asked_pairs, is_torn
 from verify.judging.allowance import least_units, lost_digits
 from verify.judging.evidence import AGREED, Evidence, Proof, prove
 from verify.judging.power import STRONG
@@ -318,15 +318,14 @@ def _measured(e: Evidence) -> Judgement | None:
     if not math.isfinite(e.allowed) or not math.isfinite(e.step_error):
         return _undecided("the rounding on the way, or that of the step, is unbounded")
     said = e.answers
-    asked = asked_pairs(said) if e.is_subject else tuple(combinations(said, 2))
-    apart = []
-    for first, second in asked:
+    differs = {}
+    for first, second in asked_pairs(said) if e.is_subject else combinations(said, 2):
         room = e.allowed + (e.step_error if "central" in (first, second) else 0.0)
-        if not within(np.array(abs(said[first] - said[second])), room):
-            apart.append((first, second))
+        differs[first, second] = not within(np.array(abs(said[first] - said[second])), room)
+    apart = [pair for pair, off in differs.items() if off and (SUBJECT in pair or not e.is_subject)]
     if not apart:
         return AGREED
-    if e.is_subject and len(apart) < len(asked):
+    if e.is_subject and is_torn(differs):
         return _undecided(AGREES_WITH_SOME)
     worst = max(apart, key=lambda pair: abs(said[pair[0]] - said[pair[1]]))
     distance = abs(said[worst[0]] - said[worst[1]])

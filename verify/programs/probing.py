@@ -8,6 +8,7 @@ those of the traced point. The trace is held against the function at every point
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -99,27 +100,49 @@ def _as_moved(operands: Sequence[Value], draws: Sequence[Sequence[Array]], resul
 def _as_affine(
     run: Callable[..., Array], operands: Sequence[Value], draws: Sequence[Sequence[Array]], results: Sequence[Array]
 ) -> Value | None:
-    """A matrix and a constant."""
-    sizes = [int(np.size(x)) for x in operands]
-    total = sum(sizes)
+    """A matrix and a constant; where each image of a batch is taken alone and alike, the matrix of one of them."""
+    shapes, made = [np.shape(x) for x in operands], results[0].shape
+    alike = 0
+    if len(shapes) == 1:
+        pairs = enumerate(zip(shapes[0], made, strict=False))
+        alike = next((i for i, (one, other) in pairs if one != other), min(len(shapes[0]), len(made)))
+    total = sum(map(math.prod, shapes))
+    constant = run(*map(np.zeros, shapes))
+    flat: Any = np.ravel(operands[0]) if len(operands) == 1 else np.concatenate([np.ravel(x) for x in operands])
+    for axes in range(alike, -1, -1):
+        rows = math.prod(made[:axes])
+        size = total // max(rows, 1)
+        if size > MOST_LINEAR:
+            break
+        matrix = _matrix(run, shapes, size, constant.ravel()[: constant.size // max(rows, 1)])
+        if all(_is_made(draw, matrix, constant, result) for draw, result in zip(draws, results, strict=True)):
+            value = flat @ matrix if axes == 0 else np.reshape(flat, (rows, size)) @ matrix
+            value = np.reshape(value, made)
+            return value + constant if np.any(constant) else value
     if total > MOST_LINEAR:
         raise unmapped(f"a linear map of {total} entries, more than {MOST_LINEAR}", Untraced.SIZE)
+    return None
 
-    def of_row(row: Array) -> Array:
-        parts = np.split(row, np.cumsum(sizes)[:-1])
-        return np.ravel(run(*(part.reshape(np.shape(x)) for part, x in zip(parts, operands, strict=True))))
 
-    constant = of_row(np.zeros(total))
-    with np.errstate(all="ignore"):
-        matrix = np.array([of_row(unit) - constant for unit in np.eye(total)])
-        for draw, result in zip(draws, results, strict=True):
-            row = np.concatenate([np.ravel(x) for x in draw])
-            size = np.abs(row) @ np.abs(matrix) + np.abs(constant)
-            if not np.all(np.abs(row @ matrix + constant - np.ravel(result)) <= EXACT * size):
-                return None
-    flat: Any = np.ravel(operands[0]) if len(operands) == 1 else np.concatenate([np.ravel(x) for x in operands])
-    value = flat @ matrix
-    return np.reshape(value + constant if np.any(constant) else value, results[0].shape)
+@np.errstate(all="ignore")
+def _matrix(run: Callable[..., Array], shapes: Sequence[tuple[int, ...]], size: int, constant: Array) -> Array:
+    """What comes of each of the first entries, as a row, in as many of the first results as the constant has."""
+    total, ends = sum(map(math.prod, shapes)), np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    rows = []
+    for unit in np.eye(size, total):
+        parts = np.split(unit, ends)
+        result = run(*(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)))
+        rows.append(result.ravel()[: constant.size] - constant)
+    return np.array(rows)
+
+
+@np.errstate(all="ignore")
+def _is_made(draw: Sequence[Array], matrix: Array, constant: Array, result: Array) -> bool:
+    """Whether a matrix and a constant make a result of what an op was run on, row by row."""
+    rows = np.concatenate([np.ravel(x) for x in draw]).reshape(-1, len(matrix))
+    size = np.abs(rows) @ np.abs(matrix) + np.abs(constant).reshape(len(rows), -1)
+    off = rows @ matrix + constant.reshape(len(rows), -1) - result.reshape(len(rows), -1)
+    return bool(np.all(np.abs(off) <= EXACT * size))
 
 
 def _as_picked(run: Callable[..., Array], operand: Value) -> Value | None:
