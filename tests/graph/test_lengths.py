@@ -82,6 +82,76 @@ def test_an_absolute_value_has_all_slopes_between(name: str) -> None:
     assert not check_gradient(always(wrong), ABSOLUTE[name], at={"x": ZERO}, points=0, shrink=False).ok
 
 
+TURN = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+
+POWERS: dict[str, tuple[Callable[..., Any], float]] = {
+    "fourth root": (lambda x: np.sum(x**4) ** 0.25, 4.0),
+    "norm of order 4": (lambda x: np.linalg.norm(x, 4), 4.0),
+    "norm of order 1.5": (lambda x: np.linalg.norm(x, 1.5), 1.5),
+    "cubic root": (lambda x: np.cbrt(np.sum(np.abs(x) ** 3)), 3.0),
+    "root of thirds": (lambda x: np.sum(np.abs(x) ** 3) ** (1 / 3), 3.0),
+    "of products": (lambda x: np.sum(x * x * x * x) ** 0.25, 4.0),
+    "entry by entry": (lambda x: (x[0] ** 4 + x[1] ** 4 + abs(x[2]) ** 4) ** 0.25, 4.0),
+    "root of the mean": (lambda x: np.mean(np.abs(x) ** 3) ** (1 / 3) * 3 ** (1 / 3), 3.0),
+    "factors": (lambda x: np.sum((2 * x) ** 4) ** 0.25 / 2, 4.0),
+    "of rows": (lambda x: np.linalg.norm(x[None], 3, axis=1)[0], 3.0),
+    "in two parts": (lambda x: (np.sum(x[:2] ** 6) + x[2] ** 6) ** (1 / 6), 6.0),
+    "of a turned vector": (lambda x: np.sum((TURN @ x) ** 4) ** 0.25, 4.0),
+}
+"""The root of a sum of powers, and which."""
+
+
+@pytest.mark.parametrize("name", POWERS)
+def test_a_root_of_a_sum_of_powers_has_the_ball_of_its_dual(name: str) -> None:
+    """Of which a member passes, on its surface too, and what is farther out by a millionth fails."""
+    function, order = POWERS[name]
+    rng = np.random.default_rng(3)
+    dual = order / (order - 1)
+    for way in ([1.0, 1.0, 1.0], [0.0, 1.0, 0.0], rng.normal(size=3)):
+        edge = np.array(way) / np.linalg.norm(way, dual)
+        for factor, passes in ((0.0, True), (0.9, True), (-1.0, True), (1 + 1e-6, False), (-1.5, False)):
+            run = check_gradient(always(factor * edge), function, at={"x": ZERO}, points=0, shrink=False)
+            assert (run.ok, run.cases[0].counts[Verdict.UNDECIDED]) == (passes, 0), (way, factor)
+
+
+@pytest.mark.parametrize("name", POWERS)
+def test_away_from_its_zero_such_a_root_has_one_slope(name: str) -> None:
+    """Where some entries are 0, too."""
+    function, order = POWERS[name]
+    x = np.array([0.0, 1.5, -0.7])
+    slope = np.sign(x) * (np.abs(x) / np.linalg.norm(x, order)) ** (order - 1)
+    assert check_gradient(always(slope), function, at={"x": x}, points=0).ok
+    for off in (slope * (1 + 1e-6), slope + np.array([1e-6, 0, 0])):
+        assert not check_gradient(always(off), function, at={"x": x}, points=0, shrink=False).ok
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: np.sum(x**3) ** (1 / 3),
+        lambda x: np.cbrt(np.sum(x**2)),
+        lambda x: np.sum(np.abs(x) ** 3) ** 0.25,
+        lambda x: (x[0] ** 4 - x[1] ** 4) ** 0.25,
+        lambda x: (x[0] ** 4 + x[1] ** 2) ** 0.25,
+    ],
+)
+def test_another_root_is_no_length(function: Callable[..., Any]) -> None:
+    """Powers that may be negative, or of another order than the root."""
+    assert not check_gradient(always(ZERO), function, at={"x": ZERO}, points=0, shrink=False).ok
+
+
+def test_two_lengths_of_powers_add_up() -> None:
+    """Of the same entries: the set of the sum is the sum of the sets."""
+
+    def both(x: Any) -> Any:
+        return np.linalg.norm(x, 3) + np.linalg.norm(x, 4)
+
+    edge = np.array([0.0, 2.0, 0.0])
+    assert check_gradient(always(edge), both, at={"x": ZERO}, points=0).ok
+    for slope in (edge * (1 + 1e-6), [1.9, 1.9, 0.0]):
+        assert not check_gradient(always(slope), both, at={"x": ZERO}, points=0, shrink=False).ok
+
+
 A = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.25], [0.0, 0.25, 3.0]])
 ROOT = np.linalg.cholesky(A)
 W = np.array([1.0, 0.0, 3.0])

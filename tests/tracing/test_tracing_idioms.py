@@ -214,6 +214,12 @@ LINES: dict[str, Idiom] = {
         {"x": normal(4)},
     ),
     "the largest norm": (lambda x: np.linalg.norm(x, np.inf) * np.linalg.norm(x, 1), {"x": normal(3)}),
+    "the smallest entry": (lambda x: np.linalg.norm(x, -np.inf), {"x": normal(3)}),
+    "sums of columns and rows": (
+        lambda x: sum(np.linalg.norm(x, order) * (order > 0 or 2) for order in (1, -1, np.inf, -np.inf)),
+        {"x": normal(2, 3)},
+    ),
+    "a matrix norm that stays a matrix": (lambda x: np.linalg.norm(x, 1, None, keepdims=True), {"x": normal(2, 3)}),
     "a sum of some": (lambda x: np.sum(x**2, where=x > 0), {"x": normal(4)}),
     "special functions": (
         lambda x: (

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial, reduce
 from itertools import product
+from typing import Any
 
 from verify.graph.factors import (
     MATRIX_PRODUCTS,
@@ -30,6 +31,9 @@ from verify.ops import Shape
 
 MOST_FORMS = 12
 """Entries of a vector whose quadratic form is completed to squares one by one."""
+
+MOST_PARTS = 1000
+"""A root is that of powers whose exponent is a fraction of such parts: ``1 / 1.5`` is rounded."""
 
 Make = Callable[[], int]
 """Puts something into the new graph, and returns its position."""
@@ -84,7 +88,7 @@ def with_lengths(graph: Graph, asked: Collection[str] = (), known: Known | None 
 
 def _radicand(node: Node) -> tuple[int, ...]:
     """The nodes whose squares, or whose sum of squares, a node is the root of; empty for any other."""
-    return node.args if node.kind == "op" and (_exponent(node) or node.op == "hypot") else ()
+    return node.args if node.kind == "op" and (_exponent(node) or node.op in {"hypot", "cbrt"}) else ()
 
 
 def _exponent(node: Node) -> float:
@@ -95,6 +99,12 @@ def _exponent(node: Node) -> float:
     return float(exponent) if 0 < exponent < 1 else 0.0
 
 
+def _order(node: Node) -> float:
+    """The powers of which a node is the root: 3 for a cubic root; 0 where it is none, or one of too high an order."""
+    exponent = 1 / 3 if node.op == "cbrt" else _exponent(node)
+    return float(Fraction(1 / exponent).limit_denominator(MOST_PARTS)) if exponent * MOST_PARTS >= 1 else 0.0
+
+
 class _Rewriting:
     """A graph that is built again, with lengths in place of roots."""
 
@@ -102,7 +112,7 @@ class _Rewriting:
         self.old, self.builder = graph, GraphBuilder()
         self.asked = {graph.stages[name] for name in asked if name in graph.stages}
         self.factors = Factors(graph, self.asked, known)
-        self.found = False
+        self.found, self.order = False, 2.0
         self.at: list[int] = []
         for i, node in enumerate(graph.nodes):
             start = self.builder.size
@@ -128,14 +138,44 @@ class _Rewriting:
             squares = self._of_sides(node) if is_nested else None
             return None if squares is None else self._norm(squares, node.shape)
         exponent = _exponent(node)
-        made = self._root_of_product(node, exponent)
-        if made is not None or exponent < 0.5:
+        made = self._root_of_product(node, exponent) if exponent else None
+        if made is not None:
             return made
-        squares = self._squares(node.args[0])
+        squares = self._squares(node.args[0]) if exponent >= 0.5 else None
         made = None if squares is None else self._norm(squares, node.shape)
-        if made is None or exponent == 0.5:
-            return made
-        return self.builder.apply("power_constant", made, params={"exponent": 2 * exponent})
+        if made is None:
+            return self._root_of_powers(node)
+        return made if exponent == 0.5 else self._power(made, 2 * exponent)
+
+    def _root_of_powers(self, node: Node) -> int | None:
+        """A root of a sum of powers of its own order: ``sum(abs(x)**3) ** (1/3)``."""
+        self.order = _order(node)
+        powers = self._squares(node.args[0]) if self.order != 2 else None
+        made = None if powers is None else self._norm(powers, node.shape)
+        self.order = 2.0
+        return made
+
+    def _of_order(self, position: int) -> list[_Square] | None:
+        """What a node is a power of the size of, where the exponent is the order."""
+        found = self.factors.product(position)
+        bases = []
+        for i, n in found.powers.items():
+            base, power = i, float(n)
+            if self._is(base, "power_constant"):
+                power *= self.old.nodes[base].params["exponent"]
+                base = self.old.nodes[base].args[0]
+            is_size = self._is(base, "abs")
+            if power != self.order or not (is_size or power % 2 == 0):
+                return None
+            bases.append(self.old.nodes[base].args[0] if is_size else base)
+        if found.factor <= 0 or not bases:
+            return None
+        return [_Square(found.factor, lambda: self._multiplied([self.at[base] for base in bases]))]
+
+    def _is(self, position: int, op: str) -> bool:
+        """Whether a node that nobody asked for is a certain op."""
+        node = self.old.nodes[position]
+        return node.kind == "op" and node.op == op and position not in self.asked
 
     def _times_sign(self, position: int, node: Node) -> int | None:
         """A product that holds a number and its own sign: ``x * sign(x)`` is the absolute value."""
@@ -210,6 +250,8 @@ class _Rewriting:
             return None
         if node.op in MOVING:
             return self._moved(node)
+        if self.order != 2 and node.op not in {"add", "sum", "mean"}:
+            return self._of_order(position)
         rule = {"add": self._added, "subtract": self._forms, "sum": self._summed, "mean": self._summed,
                 "einsum": self._einsum}.get(node.op)  # fmt: skip
         if rule is not None:
@@ -253,7 +295,7 @@ class _Rewriting:
     def _forms(self, node: Node) -> list[_Square] | None:
         """A polynomial of second degree as a sum of squares, by completing them: ``x*x - 2*x*y + 2*y*y``."""
         terms = self._terms(node)
-        if any(sum(powers.values()) != 2 or min(powers.values()) < 0 for _, powers in terms):
+        if self.order != 2 or any(sum(powers.values()) != 2 or min(powers.values()) < 0 for _, powers in terms):
             return None
         places = list(dict.fromkeys(i for _, powers in terms for i in powers))
         if not places or any(self.old.nodes[i].kind == "constant" for i in places):
@@ -285,7 +327,7 @@ class _Rewriting:
     def _summed(self, node: Node) -> list[_Square] | None:
         squares = self._squares(node.args[0])
         if squares is None:
-            return self._summed_rows(node)
+            return self._summed_rows(node) if self.order == 2 else None
         if any(square.is_sum for square in squares):
             return None
         shape = self.old.nodes[node.args[0]].shape
@@ -405,27 +447,34 @@ class _Rewriting:
         if len(squares) == 1:
             return self._one(squares[0], shape)
         if not any(square.is_sum for square in squares):
-            parts = [self._broadcast(self._times(s.make(), math.sqrt(s.factor)), shape) for s in squares]
-            stacked = self.builder.apply("stack", *parts, params={"axis": 0})
-            return self.builder.apply("norm", stacked, params={"axis": (0,)})
+            parts = [self._broadcast(self._times(s.make(), self._root(s.factor)), shape) for s in squares]
+            return self._norm_of(self.builder.apply("stack", *parts, params={"axis": 0}), axis=(0,))
         if shape:
             return None
         parts = []
         for square in squares:
-            made = self._times(square.make(), math.sqrt(square.factor))
+            made = self._times(square.make(), self._root(square.factor))
             made = self._multiplied([made, *(weight() for weight in square.weights)])
             parts.append(self.builder.apply("reshape", made, params={"shape": (math.prod(self.builder.shape(made)),)}))
-        return self.builder.apply("norm", self.builder.apply("concatenate", *parts))
+        return self._norm_of(self.builder.apply("concatenate", *parts))
+
+    def _norm_of(self, position: int, **params: Any) -> int:
+        params = {k: v for k, v in params.items() if v not in (None, False)}
+        if self.order != 2:
+            params["exponent"] = self.order
+        return self.builder.apply("norm", position, params=params)
+
+    def _root(self, factor: float) -> float:
+        return math.sqrt(factor) if self.order == 2 else factor ** (1 / self.order)
 
     def _one(self, square: _Square, shape: Shape) -> int | None:
         made = square.make()
         if square.is_sum:
-            params = {"axis": square.axis, "keepdims": square.keepdims}
-            made = self.builder.apply("norm", made, params={k: v for k, v in params.items() if v not in (None, False)})
+            made = self._norm_of(made, axis=square.axis, keepdims=square.keepdims)
         else:
             made = self.builder.apply("abs", made)
         made = self._multiplied([made, *(weight() for weight in square.weights)])
-        made = self._times(made, math.sqrt(square.factor))
+        made = self._times(made, self._root(square.factor))
         return made if self.builder.shape(made) == shape else None
 
     def _times(self, position: int, factor: float) -> int:

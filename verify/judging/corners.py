@@ -11,7 +11,7 @@ accused is accused by proof, and a direction that was found badly accuses nobody
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,31 @@ def _no_owners() -> Array:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ball:
+    """All mixtures of some rows ``(m, n)`` whose weights have length 1 or less, by the dual of a sum of powers."""
+
+    rows: Array
+    exponent: float
+
+    def reach(self, ends: Array) -> Any:
+        """How far the mixtures of ``ends (m, ...)`` reach: their length."""
+        if self.exponent == 2:
+            return np.sqrt(np.square(ends).sum(axis=0))
+        largest = np.maximum(np.abs(ends).max(axis=0, initial=0.0), TINY)
+        return largest * ((np.abs(ends) / largest) ** self.exponent).sum(axis=0) ** (1 / self.exponent)
+
+    def farthest(self, ends: Array) -> Array:
+        """The weights ``(m,)`` that reach farthest, where each row alone reaches as far as ``ends (m,)``."""
+        share = ends / max(float(self.reach(ends)), TINY)
+        return np.asarray(np.sign(share) * np.abs(share) ** (self.exponent - 1))
+
+    def towards(self, weights: Array) -> Array:
+        """What :meth:`farthest` turns into these weights, up to a factor."""
+        largest = max(float(np.abs(weights).max(initial=0.0)), TINY)
+        return np.asarray(np.sign(weights) * np.abs(weights / largest) ** (1 / (self.exponent - 1)))
+
+
+@dataclass(frozen=True, slots=True)
 class Corners:
     """The subgradients at one point, for one group of variables taken together (n entries)."""
 
@@ -52,9 +77,11 @@ class Corners:
     """``(k, n)``: what each branch adds to the start, in part or in full; empty where there are corners."""
     ball: Array = field(default_factory=_no_spans)
     """``(m, n)``: the start is a centre, to which any mixture of these rows is added whose weights have length 1 or
-    less; empty where no length is 0."""
+    less, by the dual of the length that is 0; empty where none is."""
     owners: Array = field(default_factory=_no_owners)
     """``(m,)``: of several lengths the one that each row belongs to; the weights of each have length 1 or less."""
+    exponents: Array = field(default_factory=_no_owners)
+    """``(m,)``: the powers that the length of each row adds up; 2 where there are none."""
     box: bool = False
     """All that is known is a range for each entry."""
     patterns: int = 1
@@ -76,12 +103,14 @@ class Corners:
 
     def _reach(self) -> Any:
         """How far the ball reaches from its centre ``(n,)``."""
-        return sum((np.sqrt(np.square(ball).sum(axis=0)) for ball in self._balls()), 0.0)
+        return sum((ball.reach(ball.rows) for ball in self._balls()), 0.0)
 
-    def _balls(self) -> list[Array]:
+    def _balls(self) -> list[_Ball]:
         """The rows of each length."""
         owners = self.owners if len(self.owners) else np.zeros(len(self.ball))
-        return [self.ball[owners == owner] for owner in np.unique(owners)]
+        powers = self.exponents if len(self.exponents) else np.full(len(self.ball), 2.0)
+        each = (owners == owner for owner in np.unique(owners))
+        return [_Ball(self.ball[own], float(powers[own][0])) for own in each]
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -124,7 +153,7 @@ class Corners:
             return True
         tolerance = (self.error + slack)[known]
         if len(self.ball):
-            balls = [ball[:, known] for ball in self._balls()]
+            balls = [replace(ball, rows=ball.rows[:, known]) for ball in self._balls()]
             return not _is_beyond(gradient[known] - self.vectors[0, known], balls, tolerance)
         return not _is_outside(gradient[known], self.vectors[:, known], _at(self.spans, known), tolerance)
 
@@ -150,47 +179,47 @@ def _is_outside(gradient: Array, vectors: Array, spans: Array, tolerance: Array)
     return False
 
 
-def _is_beyond(reached: Array, balls: Sequence[Array], tolerance: Array) -> bool:
+def _is_beyond(reached: Array, balls: Sequence[_Ball], tolerance: Array) -> bool:
     """Whether some direction is found along which a vector reaches farther than all balls around 0 together do."""
     for way in _ways_out(reached, balls):
         if not way.any() or not np.isfinite(way).all():
             continue
         along = way / np.abs(way).max()
-        far, near = float(reached @ along), sum(float(np.sqrt(np.square(ball @ along).sum())) for ball in balls)
+        far, near = float(reached @ along), sum(float(ball.reach(ball.rows @ along)) for ball in balls)
         sizes = np.abs(reached) @ np.abs(along)
-        sizes += sum(np.sqrt(np.square(np.abs(ball) @ np.abs(along)).sum()) for ball in balls)
-        rounding = (len(along) + sum(map(len, balls)) + 8) * np.finfo(float).eps * sizes
+        sizes += sum(ball.reach(np.abs(ball.rows) @ np.abs(along)) for ball in balls)
+        terms = sum(len(ball.rows) + 2 * ball.exponent for ball in balls)  # rounding of a power grows with its exponent
+        rounding = (len(along) + terms + 8) * np.finfo(float).eps * sizes
         if far - near > np.abs(along) @ tolerance * (1 + 1e-9) + rounding:
             return True
     return False
 
 
-def _ways_out(reached: Array, balls: Sequence[Array]) -> Iterator[Array]:
+def _ways_out(reached: Array, balls: Sequence[_Ball]) -> Iterator[Array]:
     """Directions that may show a vector to be outside.
 
     For each ball what is left of the vector where its rows are taken out of it, and the way along which they reach
     where the vector lies in their span: by the entries that this ball alone moves, too. Then, of several balls
     together, the way from the nearest point that a few steps find.
     """
-    moved = [np.any(ball != 0, axis=0) for ball in balls]
+    moved = [np.any(ball.rows != 0, axis=0) for ball in balls]
     for number, ball in enumerate(balls):
         others = [other for i, other in enumerate(moved) if i != number]
         alone = moved[number] & ~np.any(others, axis=0) if others else np.ones(len(reached), dtype=bool)
-        own, part = np.where(alone, reached, 0.0), np.where(alone, ball, 0.0)
+        own, part = np.where(alone, reached, 0.0), np.where(alone, ball.rows, 0.0)
         weights = np.linalg.lstsq(part.T, own, rcond=None)[0]
         yield own - weights @ part
-        yield np.where(alone, np.linalg.lstsq(part, weights, rcond=None)[0], 0.0)
+        yield np.where(alone, np.linalg.lstsq(part, ball.towards(weights), rcond=None)[0], 0.0)
     if len(balls) > 1:
         yield _from_nearest(reached, balls)
 
 
-def _from_nearest(reached: Array, balls: Sequence[Array]) -> Array:
+def _from_nearest(reached: Array, balls: Sequence[_Ball]) -> Array:
     """The way to a vector from the point of a sum of balls that is nearest to it, by conditional gradients."""
     nearest = np.zeros(len(reached))
     for _ in range(NEAREST_STEPS):
         way = reached - nearest
-        ends = [(ball @ way, ball) for ball in balls]
-        farthest = sum((end @ ball / max(float(np.linalg.norm(end)), TINY) for end, ball in ends), np.zeros(len(way)))
+        farthest = sum((ball.farthest(ball.rows @ way) @ ball.rows for ball in balls), np.zeros(len(way)))
         step = farthest - nearest
         share = float(np.clip(step @ way / max(float(step @ step), TINY), 0.0, 1.0))
         nearest = nearest + share * step

@@ -456,8 +456,9 @@ class _Level:
     def _balls(self, columns: Sequence[tuple[int, Entry]], sites: Sequence[Site]) -> Corners:
         """Lengths of 0: the slopes of each by its own operands are the unit ball, and those by the columns follow.
 
-        By the chain rule they are the weight of the length times a mixture, of length 1 at most, of the gradients of
-        its operands: all of them are subgradients, since a length is convex. Of several lengths the mixtures add up,
+        By the chain rule they are the weight of the length times a mixture, of length 1 at most (of the dual length,
+        for one that is a sum of other powers), of the gradients of its operands: all of them are subgradients, since a
+        length is convex. Of several lengths the mixtures add up,
         which is too much where they move the same entries and some of them are subtracted.
         """
         frozen = self._frozen({})
@@ -479,9 +480,13 @@ class _Level:
         radius = error + np.sum([inaccuracy for part in pairs for _, inaccuracy in part], axis=0)
         ball = np.array([row for part in pairs for row, _ in part])
         owners = np.repeat(np.arange(len(pairs)), [len(part) for part in pairs])
+        exponents = np.array([self.graph.nodes[site.node].params.get("exponent", 2.0) for site in sites])
         moved = np.array([np.any([row != 0 for row, _ in part], axis=0) for part in pairs])
         outer = bool(np.any(moved.sum(axis=0) > 1))
-        return Corners(vector[None], radius, outer=outer, ball=ball, owners=owners, patterns=0, realised=0)
+        powers = exponents[owners]
+        return Corners(
+            vector[None], radius, outer=outer, ball=ball, owners=owners, exponents=powers, patterns=0, realised=0
+        )
 
     def _box(self, columns: Sequence[tuple[int, Entry]], count: int) -> Corners:
         """Many branches of which some decide others: the slopes of all patterns at once, entry by entry."""

@@ -18,7 +18,7 @@ Forms of structural ops are given object arrays, without an axis of points.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flint import arb, arb_series, ctx
@@ -251,8 +251,8 @@ def _hull(value: arb, a: Number, b: Number) -> Number:
     return with_slope(value, tail(a).union(tail(b)), a, b)
 
 
-def length(*numbers: Number) -> Number:
-    """The root of a sum of squares; where that may be 0, the hull of all slopes that it has around there.
+def length(*numbers: Number, exponent: float = 2.0) -> Number:
+    """The root of a sum of squares, or powers; where that may be 0, the hull of all slopes that it has around there.
 
     >>> float(length(arb(3), arb(4)))
     5.0
@@ -260,9 +260,21 @@ def length(*numbers: Number) -> Number:
     >>> float(tied[0]), bool(tied[1].contains(5)), bool(tied[1].contains(-5)), bool(tied[1].contains(5.1))
     (0.0, True, True, False)
     """
+    if exponent != 2:
+        return _length_of_powers(numbers, exponent)
     if any(head(x) != 0 for x in numbers):
         return sum((x * x for x in numbers), ZERO).sqrt()
     farthest, steepest = (_size([part(x) for x in numbers]) for part in (head, tail))
+    return with_slope(union(ZERO, farthest), union(-steepest, steepest), *numbers)
+
+
+def _length_of_powers(numbers: Sequence[Number], exponent: float) -> Number:
+    """The same with other powers; any such length is at most the sum of all sizes."""
+    if any(head(x) != 0 for x in numbers):
+        # A power above 1 of what is 0 adds nothing, nor a slope; of what may be 0 nothing is known.
+        powers = (absolute(x) ** arb(exponent) for x in numbers if not head(x).is_zero())
+        return sum(powers, ZERO) ** (1 / arb(exponent))
+    farthest, steepest = (sum((part(x).abs_upper() for x in numbers), ZERO).upper() for part in (head, tail))
     return with_slope(union(ZERO, farthest), union(-steepest, steepest), *numbers)
 
 

@@ -124,30 +124,48 @@ def _lower_var(builder: Any, a: int, axis: Axis = None, keepdims: bool = False, 
     return int(builder.apply("divide", total, builder.constant(count(builder.shape(a), axis) - ddof)))
 
 
-def _norm(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The root of the sum of squares, scaled by a power of two so that squares neither overflow nor vanish."""
+def _norm(a: Any, axis: Axis = None, keepdims: bool = False, exponent: float = 2.0) -> Any:
+    """The root of the sum of powers, scaled by a power of two so that these neither overflow nor vanish."""
     axes = shift(axis, a.ndim)
     largest = np.max(np.abs(floats_of(a)), axis=axes, keepdims=True, initial=0.0)
-    _, exponent = np.frexp(np.where(np.isfinite(largest), largest, 0.0))
-    scale = np.ldexp(np.ones_like(largest), np.where(largest > 0, exponent - 1, 0))
-    root = np.sqrt(np.sum(np.square(a / scale), axis=axes, keepdims=keepdims))
+    _, binary = np.frexp(np.where(np.isfinite(largest), largest, 0.0))
+    scale = np.ldexp(np.ones_like(largest), np.where(largest > 0, binary - 1, 0))
+    powers = np.square(a / scale) if exponent == 2 else np.abs(a / scale) ** exponent
+    total = np.sum(powers, axis=axes, keepdims=keepdims)
+    root = np.sqrt(total) if exponent == 2 else total ** (1 / exponent)
     return root * (scale if keepdims else scale.reshape(root.shape))
 
 
-def _norm_vjp(g: Any, y: Any, a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def _norm_vjp(g: Any, y: Any, a: Any, axis: Axis = None, keepdims: bool = False, exponent: float = 2.0) -> Any:
     """Upstream gradient times the direction; 0, one of its subgradients, where the length is 0."""
     length = spread(np.where(y == 0, 1.0, y), a, axis, keepdims)
-    return spread(g, a, axis, keepdims) * (a / length)
+    direction = a / length if exponent == 2 else np.sign(a) * np.abs(a / length) ** (exponent - 1)
+    return spread(g, a, axis, keepdims) * direction
 
 
-def _exact_norm(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    total = _exact_sum(a * a, axis, keepdims)
-    return np.frompyfunc(mpmath.sqrt, 1, 1)(total)
+def _norm_ball(a: Any, axis: Axis = None, keepdims: bool = False, exponent: float = 2.0) -> Any:
+    return along(lambda row: length(*row, exponent=exponent), a, axis, keepdims)
 
 
-def _lower_norm(builder: Any, a: int, axis: Axis = None, keepdims: bool = False) -> int:
-    squares = builder.apply("power_constant", a, params={"exponent": 2.0})
-    return int(builder.apply("sqrt", builder.apply("sum", squares, params={"axis": axis, "keepdims": keepdims})))
+def _exact_norm(a: Any, axis: Axis = None, keepdims: bool = False, exponent: float = 2.0) -> Any:
+    p = mpmath.mpf(exponent)
+    total = _exact_sum(np.frompyfunc(lambda x: abs(x) ** p, 1, 1)(a), axis, keepdims)
+    return np.frompyfunc(lambda x: mpmath.root(x, exponent) if exponent.is_integer() else x ** (1 / p), 1, 1)(total)
+
+
+def _lower_norm(builder: Any, a: int, axis: Axis = None, keepdims: bool = False, exponent: float = 2.0) -> int:
+    sizes = a if exponent % 2 == 0 else builder.apply("abs", a)
+    powers = builder.apply("power_constant", sizes, params={"exponent": exponent})
+    total = builder.apply("sum", powers, params={"axis": axis, "keepdims": keepdims})
+    if exponent == 2:
+        return int(builder.apply("sqrt", total))
+    return int(builder.apply("power_constant", total, params={"exponent": 1 / exponent}))
+
+
+def _norm_shape(a: Shape, axis: Axis = None, keepdims: bool = False, exponent: float = 2.0) -> Shape:
+    """``exponent`` is that of the sum of powers; it is no parameter for those who write a case."""
+    del exponent
+    return reduced_shape(a, axis, keepdims)
 
 
 def _std(a: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Any:
@@ -232,10 +250,10 @@ ROWS = (
        trials=REDUCTIONS + _WITH_DDOF, source="NumPy's var: divided by n - ddof, and ddof is 0",
        forward=_var, vjps=(_var_vjp,), exact=_exact_var, lower=_lower_var, ball=_var_ball,
        code=Whole(call("np.var", *_REDUCES, "ddof"), _var_back, "2 / n times the distance from the mean")),
-    Op("norm", example="norm(u)", elementwise=False, params=_REDUCES, singular=UnitBall(), shape=reduced_shape,
+    Op("norm", example="norm(u)", elementwise=False, params=_REDUCES, singular=UnitBall(), shape=_norm_shape,
        trials=REDUCTIONS, source="NumPy's linalg.norm of a vector; over all entries it is Frobenius' norm",
        forward=_norm, vjps=(_norm_vjp,), exact=_exact_norm, lower=_lower_norm,
-       ball=lambda a, axis=None, keepdims=False: along(lambda row: length(*row), a, axis, keepdims),
+       ball=_norm_ball,
        code=Whole(lambda p: f"np.sqrt(np.sum(np.square({p.a}){p.options(*_REDUCES)}))", _norm_back, "the unit vector")),
     Op("std", example="std(u)", elementwise=False, params=(*_REDUCES, "ddof"), shape=_var_shape,
        trials=_SPREAD + _WITH_DDOF, source="NumPy's std: the root of var",

@@ -96,10 +96,13 @@ def _average(a: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002 - NumPy's name
     """The length of vectors, or the root of the sum of all squares; other norms are written out."""
     one_axis = np.size(axis) == 1 if axis is not None else x.ndim == 1
-    if ord == 1 and one_axis:
-        return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
-    if ord == np.inf and one_axis:
-        return np.max(np.abs(x), axis=axis, keepdims=keepdims)
+    if one_axis and ord in {1, np.inf, -np.inf}:
+        largest: Any = {1: np.sum, np.inf: np.max, -np.inf: np.min}[ord]
+        return largest(np.abs(x), axis=axis, keepdims=keepdims)
+    if x.ndim == 2 and axis is None and ord in {1, -1, np.inf, -np.inf}:
+        sums = np.sum(np.abs(x), axis=int(abs(ord) == np.inf))  # of columns, or of rows
+        found = np.max(sums) if ord > 0 else np.min(sums)
+        return np.reshape(found, (1, 1)) if keepdims else found
     if one_axis and isinstance(ord, int | float) and ord > 0 and ord != 2:
         return np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
     if ord not in (None, 2, "fro") or (ord == 2 and not one_axis):
