@@ -187,3 +187,19 @@ def test_every_report_has_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture
         text = (tmp_path / f"r.{name}").read_text(encoding="utf-8")
         assert "d2f/dxdy" in text
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+
+
+def test_a_second_derivative_of_0_next_to_a_third_is_0_by_differences_too() -> None:
+    """A step that is short leaves its square, which is no fault; the twin: a figure of another number is one."""
+    text = vector("[1.5, -2, 0]", "sum(relu(x)**3)") + "source: by hand\nexpect: {hessian: {x: {x: FIGURES}}}\n"
+    figures = "[[9, 0, 0], [0, 0, 0], [0, 0, 0]]"
+    assert verdicts(run(text.replace("FIGURES", figures))) == {"d2f/dxdx": "PASS"}
+    wrong = figures.replace("0]]", "1e-6]]")
+    assert verdicts(run(text.replace("FIGURES", wrong))) == {"d2f/dxdx": "FAIL"}
+
+
+def test_a_case_that_is_too_large_says_so() -> None:
+    """Nothing that was asked for is left out without a word; the twin asks for nothing."""
+    large = vector("normal, shape: [10000]", "sum(exp(x))")
+    assert any("second derivatives" in note for note in run(large, points=1).notes)
+    assert not any("second derivatives" in note for note in run(large.replace("order: 2\n", ""), points=1).notes)

@@ -69,6 +69,9 @@ LARGE_POINTS = 1
 """Random points of a case that is too large to look at entry by entry."""
 
 
+LARGE_ORDER = "second derivatives of a case of this size are not looked at: order: 2 and its figures are left out"
+"""What is said of a case that asks for them and is too large."""
+
 MOST_NAMED = 3
 """Case files that a run's command names one by one."""
 
@@ -508,7 +511,7 @@ def _run_large(
         points=tuple(point_record(batch, p) for batch in batches for p in range(len(batch))),
         points_checked=count,
         methods=(*methods, "central"),
-        notes=(large_note(case, variables, count),),
+        notes=(large_note(case, variables, count), *([LARGE_ORDER] if case.order > 1 and subject is None else [])),
         unproved={Unproved.TOO_LARGE: sum(variable.checked for variable in found)},
         seconds=time.perf_counter() - started,
     )

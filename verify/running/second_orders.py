@@ -23,13 +23,16 @@ from verify.places.search import upstream_of
 from verify.records import CaseResult, Point, VariableResult
 from verify.running.preparing import prepared_methods
 from verify.running.settings import Settings
-from verify.truth.orders import Block, Key, Orders
+from verify.truth.orders import SAME_BITS, Block, Key, Orders
 from verify.truth.ties import second_blocks
 
 Array = NDArray[Any]
 
 RANDOM = 4
 """Random points that are looked at beside the case's own, at most."""
+
+NO_CLOSER = 2.0 ** -(2 * SAME_BITS)
+"""What differences of SymPy's gradients are cut off by, where a second derivative is 0 or next to it."""
 
 MOST_ENTRIES = 20
 """Numbers that a whole Hessian is by; of more, its product with a vector is judged."""
@@ -116,7 +119,8 @@ def _evidence(
     for i, (known, allowed, theirs) in enumerate(zip(block.known, block.allowed, symbolic.tolist(), strict=True)):
         least = orders.growth * orders.unit * abs(known.midpoint) + orders.floor
         room = allowed if math.isfinite(allowed) else 0.0
-        answers = {"reverse": known.midpoint} | ({"symbolic": theirs} if orders.symbolic is not None else {})
+        near = known.midpoint if abs(theirs - known.midpoint) <= NO_CLOSER else theirs
+        answers = {"reverse": known.midpoint} | ({"symbolic": near} if orders.symbolic is not None else {})
         yield Evidence(
             {method: answer for method, answer in answers.items() if method in methods},
             own=point.own and (figure is not None or not orders.kink),  # at a kink nobody claims what there is not
