@@ -46,6 +46,7 @@ FLOORS = (
     "frameworks",
     "tools",
     "reading",
+    "commands",
     "doors",
 )
 """The folders of the package from the ground up: a module imports its own folder and lower ones."""
@@ -223,8 +224,8 @@ def test_a_circle_is_found() -> None:
 
 def test_the_methods_folder_is_the_registry() -> None:
     """Each file of methods/ is a method that can be asked for by name, and those of every table are among them."""
+    from verify.commands.options import known_methods
     from verify.methods import available
-    from verify.options import known_methods
     from verify.records import METHODS
 
     assert sorted(available()) == sorted(known_methods())
@@ -281,7 +282,7 @@ def test_an_allowed_import_is_not_complained_about(module: str, allowed: str) ->
     "code",
     [
         "import verify",
-        "import verify.options, verify.cli",
+        "import verify.commands.options, verify.cli",
         "from verify.cli import main\ntry: main(['--help'])\nexcept SystemExit as stop: assert stop.code == 0",
         "import verify.pytest_plugin",
         "import pytest\nassert pytest.main(['--collect-only', '-q', '-p', 'no:hypothesispytest', 'cases']) == 0",

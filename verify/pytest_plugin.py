@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from verify.options import add_run_options, check_arguments, settings
+from verify.commands.options import add_run_options, check_arguments, settings
 from verify.report.formats import FORMATS
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from verify.cli import main
+from verify.commands.options import RUN_OPTIONS
 from verify.errors import UsageError
-from verify.options import RUN_OPTIONS
 from verify.records import CaseResult, Verdict
 from verify.running.runner import run_case, run_cases
 from verify.running.settings import Settings

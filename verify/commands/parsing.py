@@ -11,9 +11,11 @@ import argparse
 
 TYPE_CHECKING = False  # typing itself takes longer to import than this file; checkers read the name all the same
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from typing import Any, NoReturn
+
+    Commands = Mapping[str, tuple[str, Callable[["Parser"], None], Callable[[argparse.Namespace], int]]]
 
 PREFIX = "VERIFY_"
 """What names of variables in the environment begin with."""

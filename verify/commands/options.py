@@ -82,7 +82,7 @@ def known_methods() -> tuple[str, ...]:
 
     from verify.records import METHODS
 
-    files = sorted(path.stem for path in Path(__file__).with_name("methods").glob("[!_]*.py"))
+    files = sorted(path.stem for path in Path(__file__).parent.with_name("methods").glob("[!_]*.py"))
     return (*METHODS, *(name for name in files if name not in METHODS))
 
 
@@ -278,3 +278,35 @@ def check_arguments(value_of: Callable[[str], Any], given: Mapping[str, Any] | N
     asked = {name: given.get(name, value_of(name)) for name in RUN_OPTIONS}
     others = {name: value for name, value in given.items() if name not in RUN_OPTIONS}
     return {"settings": settings(asked.get), **others}
+
+
+def add_values(parser: argparse.ArgumentParser, whose: str) -> None:
+    """The options that give a function its values.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> add_values(parser, "of the function: ")
+    >>> parser.parse_args(["--at", "x=3", "--at", "y=4"]).at
+    ['x=3', 'y=4']
+    """
+    for option, text in (
+        (
+            "--at",
+            "the values it runs with, such as x=3,y=-4 or 'W=[[1,2],[3,4]]'; whole numbers beside floats are constants",
+        ),
+        ("--domain", "where else to look, such as 'x=[-6,6]'; may be repeated"),
+        ("--constants", "arguments that are passed on as they are and not differentiated, such as n=3"),
+    ):
+        parser.add_argument(option, action="append", default=[], metavar="NAME=VALUE,...", help=whose + text)
+
+
+def given_values(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What these options give: the point, the domain, the constants.
+
+    >>> given_values(argparse.Namespace(at=["x=3"], domain=["x=[-6,6]"], constants=["n=2"]))
+    ({'x': 3}, {'x': [-6, 6]}, {'n': 2})
+    """
+    from verify.tracing.value_text import named_values
+
+    at = named_values(args.at, "--at")
+    domain = named_values(args.domain, "--domain")
+    return at, domain, named_values(args.constants, "--constants")
