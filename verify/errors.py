@@ -192,9 +192,7 @@ class Untraced(Enum):
 
     NO_OP = "no op"
     ARGUMENTS = "arguments"
-    BRANCH = "a branch on values"
     SIZE = "size"
-    DIFFERS = "another function"
     OTHER = "other"
 
 

@@ -581,7 +581,8 @@ def test_steps_of_central_differences_are_bounded(op: str) -> None:
     graph = alone(op, shapes)
     operands = dict(zip("ab", drawn(op, shapes, 1), strict=False))
     x = operands["a"][0, 1, 0]
-    bound = StepBounds(graph).bound("a", (1, 0), operands, {"y": np.ones((1, *graph.shape("y")))}, x - 1e-5, x + 1e-5)
+    steps = StepBounds(graph).point(operands, {"y": np.ones((1, *graph.shape("y")))}).at("a", (1, 0))
+    [bound] = steps.bounds([x - 1e-5], [x + 1e-5])
     assert bound.reason == ""
     assert 0 < bound.total < 1e-5
 

@@ -159,7 +159,7 @@ class Measured:
         self.graph = graph_from_expressions({key: np.shape(x) for key, x in at.items()}, given)
         self.upstream = {key: np.ones((1, *self.graph.shape(key)), dtype=dtype) for key in self.graph.outputs}
         self.name = name
-        self.bounds = StepBounds(self.graph)
+        self.point = StepBounds(self.graph).point(self.inputs, self.upstream)
 
     def truth(self, entry: tuple[int, ...] = ()) -> Any:
         """The certified gradient."""
@@ -180,13 +180,13 @@ class Measured:
 
     def steps(self, sizes: Any, entry: tuple[int, ...] = ()) -> list[tuple[float, float]]:
         """The ends of steps of some sizes, as the dtype holds them."""
-        x = self.bounds.at(self.name, entry, self.inputs, self.upstream).x
+        x = self.point.at(self.name, entry).x
         ends = [(x - x.dtype.type(h), x + x.dtype.type(h)) for h in sizes]
         return [(float(low), float(high)) for low, high in ends if low < high]
 
     def bound(self, below: float, above: float, entry: tuple[int, ...] = ()) -> StepBound:
         """The bound of a step."""
-        return self.bounds.bound(self.name, entry, self.inputs, self.upstream, below, above)
+        return self.point.at(self.name, entry).bounds([below], [above])[0]
 
 
 FUNCTIONS: Mapping[str, tuple[float, float]] = {
@@ -273,7 +273,7 @@ def test_stages_are_variables_too(dtype: Any) -> None:
     one = Measured({"q": "exp(x) / 3", "f": "q**3 + x*q"}, dtype, "q", x=1.1)
     for below, above in one.steps(2.0 ** np.linspace(-50 if dtype is np.float64 else -21, -2, 30)):
         assert one.error(below, above)[0] <= one.bound(below, above).total
-    _, best = one.bounds.best("q", (), one.inputs, one.upstream)
+    _, best = one.point.at("q", ()).best()
     assert best.total < (1e-9 if dtype is np.float64 else 1e-2)
 
 
@@ -333,7 +333,7 @@ def test_what_cannot_be_bounded_says_why(text: str, x: float, h: float, reason: 
 def test_the_best_step_is_good_and_its_bound_holds(text: str, x: float, dtype: Any, relative: float) -> None:
     """Functions on which steps that somebody picked fail."""
     one = Measured(text, dtype, x=x)
-    h, bound = one.bounds.best("x", (), one.inputs, one.upstream)
+    h, bound = one.point.at("x", ()).best()
     x_ = dtype(x)
     lower, _ = one.error(float(x_ - dtype(h)), float(x_ + dtype(h)))
     assert lower <= bound.total <= max(relative * abs(one.truth().midpoint), 1e-200)
@@ -344,7 +344,7 @@ def test_no_power_of_two_has_a_smaller_bound() -> None:
     """The search ends early only where nothing better is left."""
     for text, x in (("exp(x)", 1.0), ("log(x)", 1e-7), ("abs(x) * x", 1e-5), ("x**2 + 1 / x", 0.3)):
         one = Measured(text, x=x)
-        _, best = one.bounds.best("x", (), one.inputs, one.upstream)
+        _, best = one.point.at("x", ()).best()
         others = [one.bound(*ends).total for ends in one.steps(2.0 ** np.arange(-60, 2))]
         assert best.total == min(others)
 
@@ -352,12 +352,12 @@ def test_no_power_of_two_has_a_smaller_bound() -> None:
 def test_at_a_kink_the_bound_is_the_width_of_the_hull() -> None:
     """Nothing is better than that, whatever the step."""
     one = Measured("abs(x)", x=0.0)
-    _, bound = one.bounds.best("x", (), one.inputs, one.upstream)
+    _, bound = one.point.at("x", ()).best()
     assert 2.0 == pytest.approx(bound.total, rel=1e-6)
 
 
 def test_where_no_step_has_a_bound_the_best_says_so() -> None:
     """sqrt at 0 has an infinite slope."""
     one = Measured("sqrt(x)", x=0.0)
-    _, bound = one.bounds.best("x", (), one.inputs, one.upstream)
+    _, bound = one.point.at("x", ()).best()
     assert (math.inf, True) == (bound.total, "outside its domain" in bound.reason)

@@ -25,11 +25,11 @@ TINY = 2.0**-1000
 """Outweighs underflow on the way."""
 
 
-def _residual(a: Array, ra: Array, x: Array, rx: Array | float, b: Array, rb: Array | float, u: float) -> Array:
+def _residual(a: Array, ra: Array, x: Array, b: Array, rb: Array | float, u: float) -> Array:
     """A bound of ``|b - a @ x|`` for everything inside the balls; the rounding of a stable program is granted."""
     n = a.shape[-1]
     granted = (n + 2) * u * (eliminated(a) @ np.abs(x) + np.abs(b))
-    moved = ra @ (np.abs(x) + rx) + np.abs(a) @ np.broadcast_to(rx, x.shape) + rb
+    moved = ra @ np.abs(x) + rb
     bound: Array = np.abs(b - a @ x) + granted + moved + TINY
     return bound
 
@@ -69,7 +69,7 @@ def inverse_radius(a: Array, ra: Array, x: Array, u: float) -> Array:
     >>> bool((0 < radius).all()), bool((radius < 1e-14).all())
     (True, True)
     """
-    residual = _residual(a, ra, x, 0.0, np.eye(a.shape[-1]), 0.0, u)
+    residual = _residual(a, ra, x, np.eye(a.shape[-1]), 0.0, u)
     columns = residual.sum(axis=-2, keepdims=True)
     contraction = columns.max(axis=-1, keepdims=True, initial=0.0)
     first = np.abs(x) @ residual
@@ -87,7 +87,7 @@ def solution_radius(a: Array, ra: Array, b: Array, rb: Array, x: Array, inverted
     True
     """
     size = np.abs(inverted) + inverse_radius(a, ra, inverted, 2.0**-53)
-    radius: Array = size @ _residual(a, ra, x, 0.0, b, rb, u)
+    radius: Array = size @ _residual(a, ra, x, b, rb, u)
     return radius
 
 
@@ -110,7 +110,7 @@ def cholesky_radius(a: Array, ra: Array, factor: Array, inverted: Array, u: floa
     def symmetric(m: Array) -> Array:
         return m * halved + np.swapaxes(m * halved, -1, -2)
 
-    left = _residual(factor, 0 * factor, np.swapaxes(factor, -1, -2), 0.0, symmetric(a), symmetric(ra), u)
+    left = _residual(factor, 0 * factor, np.swapaxes(factor, -1, -2), symmetric(a), symmetric(ra), u)
     size = np.abs(inverted) + inverse_radius(factor, 0 * factor, inverted, 2.0**-53)
     between = size @ left @ np.swapaxes(size, -1, -2)
     norm = np.linalg.norm(between, axis=(-2, -1), keepdims=True)

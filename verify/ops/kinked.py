@@ -199,22 +199,22 @@ def _absolute_code(params: Mapping[str, Any]) -> Entrywise:
     return entrywise("np.abs({A})", f"({_wins('{A}', '0', above)}) - 1.0 * ({_wins('0', '{A}', below)})")
 
 
-def _sided(above: str, below: str, tie: Sequence[float]) -> str:
-    """One local derivative above 0 and another below, and at 0 so much of each as the convention says."""
+def _sided(below: str, tie: Sequence[float]) -> str:
+    """The local derivative 1 above 0 and another one below, and at 0 so much of each as the convention says."""
     if tuple(tie) in ((0.0, 1.0), (1.0, 0.0)):
-        return f"np.where({{A}} {'>=' if tie[0] else '>'} 0, {above}, {below})"
-    return f"np.where({{A}} == 0, {tie[0]} * {above} + {tie[1]} * {below}, np.where({{A}} > 0, {above}, {below}))"
+        return f"np.where({{A}} {'>=' if tie[0] else '>'} 0, 1.0, {below})"
+    return f"np.where({{A}} == 0, {tie[0]} * 1.0 + {tie[1]} * {below}, np.where({{A}} > 0, 1.0, {below}))"
 
 
 def _leaky_relu_code(params: Mapping[str, Any]) -> Entrywise:
     slope = number(params["slope"])
-    return entrywise(f"np.where({{A}} > 0, {{A}}, {slope} * {{a}})", _sided("1.0", slope, params["tie"]))
+    return entrywise(f"np.where({{A}} > 0, {{A}}, {slope} * {{a}})", _sided(slope, params["tie"]))
 
 
 def _elu_code(params: Mapping[str, Any]) -> Entrywise:
     alpha = number(params["alpha"])
     times = "" if alpha == "1" else f"{alpha} * "
-    local = _sided("1.0", f"{times}np.exp(np.minimum({{A}}, 0))", params["tie"])
+    local = _sided(f"{times}np.exp(np.minimum({{A}}, 0))", params["tie"])
     return entrywise(f"np.where({{A}} > 0, {{A}}, {times}np.expm1(np.minimum({{A}}, 0)))", local)
 
 

@@ -124,15 +124,6 @@ def _on_values(target: Any, name: str, args: Sequence[Any], options: Mapping[str
     return _probed(target, name, args, options)
 
 
-def has_rule(name: str) -> bool:
-    """Whether an ATen op, without its overload, has a rule; others are probed.
-
-    >>> has_rule("addmm"), has_rule("_fft_r2c")
-    (True, False)
-    """
-    return name in RULES or name in STEP_RULES or name in HANDED_ON or name in CHECKS or is_elementwise(name)
-
-
 def _probed(target: Any, name: str, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
     """An op without a rule, by what PyTorch makes of numbers."""
     import torch

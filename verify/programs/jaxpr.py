@@ -203,12 +203,3 @@ def replayed(closed: Any, values: Sequence[Value]) -> list[Value]:
     ...     assert float(found[0]) == -1.0
     """
     return as_outputs(Interpreter().run(closed.jaxpr, closed.consts, values), values)
-
-
-def has_rule(name: str) -> bool:
-    """Whether a primitive has a rule; others are probed.
-
-    >>> has_rule("dot_general"), has_rule("eigh")
-    (True, False)
-    """
-    return name in RULES or name in CALLS or name in LOOPS or is_elementwise(name)

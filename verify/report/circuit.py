@@ -31,7 +31,7 @@ LONGEST = 14
 
 SWEEPS = 12
 
-Place = tuple[int, int]
+Slot = tuple[int, int]
 """A gate and a layer: its own, or one that its wire passes."""
 
 
@@ -125,17 +125,17 @@ class _Drawing:
         """The layer of the last reader of a gate."""
         return max((self.layer[reader] for reader in self.readers[i]), default=self.layer[i] + 1)
 
-    def _columns(self) -> list[list[Place]]:
+    def _columns(self) -> list[list[Slot]]:
         """What has a place in each layer: its gates, and the wires that pass it."""
-        columns: list[list[Place]] = [[] for _ in range(max(self.layer) + 1)]
+        columns: list[list[Slot]] = [[] for _ in range(max(self.layer) + 1)]
         for i, layer in enumerate(self.layer):
             for k in range(layer, max(self._last(i), layer + 1)):
                 columns[k].append((i, k))
         return columns
 
-    def _neighbours(self) -> dict[Place, list[Place]]:
+    def _neighbours(self) -> dict[Slot, list[Slot]]:
         """The places that each place is joined to."""
-        joined: dict[Place, list[Place]] = {}
+        joined: dict[Slot, list[Slot]] = {}
         for i, layer in enumerate(self.layer):
             for k in range(layer + 1, self._last(i)):
                 _join(joined, (i, k - 1), (i, k))
@@ -143,7 +143,7 @@ class _Drawing:
                 _join(joined, (i, self.layer[reader] - 1), (reader, self.layer[reader]))
         return joined
 
-    def at(self, place: Place) -> str:
+    def at(self, place: Slot) -> str:
         """The height of a place, as text."""
         return f"{self.height_of[place] + ROW / 2 + 8:.0f}"
 
@@ -159,7 +159,7 @@ class _Drawing:
             path.append(self._turned((i, k - 1), (reader, k), self.wide[k] - self._half(reader)))
         return "".join(path)
 
-    def _turned(self, a: Place, b: Place, further: float) -> str:
+    def _turned(self, a: Slot, b: Slot, further: float) -> str:
         """A curve from the end of one layer to the start of the next."""
         x, end = self.turn[a[1]] + MARGIN, self.left[b[1]] + MARGIN
         middle = (x + end) / 2
@@ -201,7 +201,7 @@ def _short(gate: Gate, array: Any) -> str:
     return text[1:-1].replace(", ", " … ") if np.size(array) and math.prod(gate.shape) != np.size(array) else text
 
 
-def _join(joined: dict[Place, list[Place]], a: Place, b: Place) -> None:
+def _join(joined: dict[Slot, list[Slot]], a: Slot, b: Slot) -> None:
     joined.setdefault(a, []).append(b)
     joined.setdefault(b, []).append(a)
 
@@ -220,7 +220,7 @@ def _layers(gates: Sequence[Gate]) -> list[int]:
     ]
 
 
-def _rows(columns: Sequence[list[Place]], joined: Mapping[Place, Sequence[Place]]) -> dict[Place, float]:
+def _rows(columns: Sequence[list[Slot]], joined: Mapping[Slot, Sequence[Slot]]) -> dict[Slot, float]:
     """The height of each place: near its neighbours', in their order, no two of a layer closer than a row."""
     y = {place: float(number * ROW) for column in columns for number, place in enumerate(column)}
     for sweep in range(SWEEPS):

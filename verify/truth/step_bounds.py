@@ -73,7 +73,8 @@ class StepBounds:
 
     >>> from verify.case.expression import graph_from_expressions
     >>> bounds = StepBounds(graph_from_expressions({"x": ()}, {"f": "x**3"}))
-    >>> bound = bounds.bound("x", (), {"x": np.array([2.0])}, {"f": np.ones(1)}, 2 - 2**-10, 2 + 2**-10)
+    >>> steps = bounds.point({"x": np.array([2.0])}, {"f": np.ones(1)}).at("x", ())
+    >>> [bound] = steps.bounds([2 - 2**-10], [2 + 2**-10])
     >>> bound.truncation == 2**-20, bound.rounding < 1e-11
     (True, True)
     """
@@ -88,28 +89,6 @@ class StepBounds:
     def point(self, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> PointSteps:
         """One point, to be asked for several entries; inputs and upstream gradients are ``(1, *shape)``."""
         return PointSteps(self, inputs, upstream)
-
-    def at(self, name: str, entry: Entry, inputs: Mapping[str, Array], upstream: Mapping[str, Array]) -> EntrySteps:
-        """One entry of an input or a stage at one point; inputs and upstream gradients are ``(1, *shape)``."""
-        return self.point(inputs, upstream).at(name, entry)
-
-    def bound(
-        self,
-        name: str,
-        entry: Entry,
-        inputs: Mapping[str, Array],
-        upstream: Mapping[str, Array],
-        below: float,
-        above: float,
-    ) -> StepBound:
-        """The bound of one step, whose ends are numbers of the dtype."""
-        return self.at(name, entry, inputs, upstream).bounds([below], [above])[0]
-
-    def best(
-        self, name: str, entry: Entry, inputs: Mapping[str, Array], upstream: Mapping[str, Array]
-    ) -> tuple[float, StepBound]:
-        """The power of two with the smallest bound, and the bound; see :meth:`EntrySteps.best`."""
-        return self.at(name, entry, inputs, upstream).best()
 
 
 class PointSteps:

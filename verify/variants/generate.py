@@ -144,8 +144,8 @@ class _Span:
         return self.graph.nodes[self.top].shape == self.graph.nodes[self.bottom].shape
 
     @property
-    def derivative(self) -> str:
-        """The local derivative in words."""
+    def symbol(self) -> str:
+        """The local derivative as it is written in short, such as ``dq/dx``; empty where it has no such name."""
         graph, node = self.graph, self.graph.nodes[self.top]
         bottom = shown(graph, self.bottom)
         if self.is_node and len(node.args) == 1 and OPS[self.op].spelling.startswith(f"{self.op}("):
@@ -153,7 +153,12 @@ class _Span:
         top = graph.names.get(self.top)
         if top and self.bottom in graph.names:
             return f"d{top}/d{bottom}"
-        return f"of `{shown(graph, self.top)}` by `{bottom}`"
+        return ""
+
+    @property
+    def derivative(self) -> str:
+        """The local derivative in words."""
+        return self.symbol or f"the derivative of `{shown(self.graph, self.top)}` by `{shown(self.graph, self.bottom)}`"
 
 
 def shown(graph: Graph, position: int) -> str:
@@ -348,9 +353,9 @@ def _missing(span: _Span) -> str:
         return f"misses the factor `{shown(graph, node.args[1 - span.edges[0][1]])}`"
     if span.is_node and node.op == "divide" and span.edges[0][1] == 0:
         return f"misses the division by `{shown(graph, node.args[1])}`"
-    if span.derivative.startswith("of "):
-        return f"misses the local derivative {span.derivative}"
-    return f"misses the factor {span.derivative}"
+    if span.symbol:
+        return f"misses the factor {span.symbol}"
+    return f"misses the local derivative of `{shown(graph, span.top)}` by `{shown(graph, span.bottom)}`"
 
 
 def _forms(span: _Span, values: Values, local: Any) -> list[str]:
@@ -370,8 +375,8 @@ def _by_other_factors(span: _Span) -> Iterator[Variant]:
         if graph.nodes[position].shape not in (graph.nodes[span.bottom].shape, ()):
             continue
         text = shown(graph, position)
-        lacking = _plain(f"misses a factor `{text}` in {span.derivative}")
-        too_often = _plain(f"has a factor `{text}` too much in {span.derivative}")
+        lacking = f"misses a factor `{text}` in {span.derivative}"
+        too_often = f"has a factor `{text}` too much in {span.derivative}"
         yield _variant(span, FaultKind.LACKING_FACTOR, lacking, partial(_scaled_by, position, True))
         yield _variant(span, FaultKind.EXTRA_FACTOR, too_often, partial(_scaled_by, position, False))
     exponent = node.params.get("exponent") if node.op == "power_constant" and span.is_node else None
@@ -392,7 +397,7 @@ def _by_own_value(span: _Span, forms: Sequence[str]) -> Iterator[Variant]:
         for factor, rest in PARTS.get(name, {}).items():
             words = f"misses a factor `{factor.replace('s', top)}` in {span.derivative}"
             of_own = partial(_form_at, rest, span.top, span.top)
-            yield _variant(span, FaultKind.MISSING_FACTOR, _plain(words), of_own, _nothing)
+            yield _variant(span, FaultKind.MISSING_FACTOR, words, of_own, _nothing)
         others = [span.bottom, *_near(graph, span.top, graph.names, node.shape)]
         for other in dict.fromkeys(j for j in others if j != span.top):
             words = f"uses `{shown(graph, other)}` where `{top}` belongs in the derivative of `{top}`"
@@ -426,7 +431,7 @@ def _at_other_operands(span: _Span) -> Iterator[Variant]:
         for other in dict.fromkeys(others):
             if other != j and graph.nodes[other].shape in (graph.nodes[j].shape, ()):
                 words = f"uses `{shown(graph, other)}` where `{text}` belongs in {span.derivative}"
-                yield make(FaultKind.WRONG_VALUE, _plain(words), partial(_with_operand, number, other, len(node.shape)))
+                yield make(FaultKind.WRONG_VALUE, words, partial(_with_operand, number, other, len(node.shape)))
 
 
 def _value_for_derivative(span: _Span) -> Iterator[Variant]:
@@ -434,8 +439,8 @@ def _value_for_derivative(span: _Span) -> Iterator[Variant]:
     graph, node = span.graph, span.graph.nodes[span.top]
     if len(node.args) == 1 and span.fits and OPS[node.op].kink is None:
         words = f"uses `{shown(graph, span.top)}` for its derivative"
-        yield _variant(span, FaultKind.WRONG_VALUE, _plain(words), lambda c: c.g * c.y)
-        yield _variant(span, FaultKind.WRONG_VALUE, f"{_plain(words)}, with the wrong sign", lambda c: -(c.g * c.y))
+        yield _variant(span, FaultKind.WRONG_VALUE, words, lambda c: c.g * c.y)
+        yield _variant(span, FaultKind.WRONG_VALUE, f"{words}, with the wrong sign", lambda c: -(c.g * c.y))
 
 
 def _of_accumulation(graph: Graph, edges: Sequence[Edge]) -> Iterator[Variant]:
@@ -710,7 +715,3 @@ def _sizes(*shapes: tuple[int, ...]) -> list[int]:
     """Lengths of axes that a factor may be mistaken for."""
     found = {size for shape in shapes for size in (*shape, math.prod(shape))}
     return sorted(n for n in found if n > 2)[:3]
-
-
-def _plain(words: str) -> str:
-    return words.replace("in of ", "in the derivative of ").replace("by of ", "by the derivative of ")
