@@ -70,8 +70,8 @@ class Tensor:
 def _said(d: Deviation, policy: Policy) -> str:
     where = f"{d.place}" if d.kind == "entry" else f" of {d.place}" if d.place else ""
     size = f"{d.sigmas:.3g} standard deviations of '{policy}', limit {d.limit:.2g}"
-    if d.what.startswith("not "):
-        return f"{where} is {d.what}"
+    if d.what == "sure":
+        return f"{where} is {d.said}"
     if d.what == "noise":
         return f"{where} has errors of {d.factor:.3g} x the noise of '{policy}' ({size})"
     if math.isnan(d.factor):
@@ -386,7 +386,7 @@ class _Look:
         if part.shape == gradient.shape or rest <= BESIDE * float(np.sum(np.abs(part))):
             return None
         where = " in rows or heads without a part in the outputs looked at"
-        found = Deviation("entry", where, "not 0", math.inf, 1.0)
+        found = Deviation("entry", where, "sure", math.inf, 1.0, said="not 0")
         return Tensor(name, Verdict.FAIL, None, Look((found,), math.inf, math.inf), self.ladder[0])
 
     def _judged(self, reason: str, answer: Answer, models: _Models, radii: Mapping[str, Array]) -> Point:

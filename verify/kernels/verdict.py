@@ -55,7 +55,7 @@ class Deviation:
     """The kind of the part, or ``entry``."""
     place: str
     what: str
-    """``factor``, ``noise`` or ``entry``."""
+    """``factor``, ``noise`` or ``entry``; ``sure`` where it takes no noise to tell: ``said`` has it in words."""
     sigmas: float
     """In standard deviations of a right program's noise."""
     limit: float
@@ -65,6 +65,7 @@ class Deviation:
     """How much of the squared error, in units of the noise, it accounts for."""
     count: int = 1
     """Entries of the part."""
+    said: str = ""
 
     @property
     def excess(self) -> float:
@@ -179,7 +180,8 @@ class NoiseModel:
             flat = int(np.flatnonzero(bad.ravel())[0])
             place = entry_of(flat, self.shape, self.rows, self.heads)
             many = int(np.count_nonzero(bad))
-            return Look((Deviation("entry", place, f"not finite ({many} entries)", math.inf, 1.0),), math.inf, math.inf)
+            seen = Deviation("entry", place, "sure", math.inf, 1.0, said=f"not finite ({many} entries)")
+            return Look((seen,), math.inf, math.inf)
         e = answer - self.truth
         noise = self.noise_of(answer)
         wider = min(max(1.0, noise), SLACK)
