@@ -507,3 +507,39 @@ def test_a_loss_over_a_table_of_data_is_proved(factor: float, passes: bool) -> N
     run = check_gradient(gradient, loss, replace(QUICK, points=0), at={"w": rng.normal(size=90) / 10})
     assert run.ok is passes
     assert passes <= (run.cases[0].proved == 90)
+
+
+def chain(A: Any, x: Any, steps: int) -> Any:
+    """The logarithm of how much a chain of products has grown: intervals know nothing of it after some twenty."""
+    total = 0.0
+    for _ in range(steps):
+        x = A @ x
+        size = np.sum(x)
+        x, total = x / size, total + np.log(size)
+    return total
+
+
+@pytest.mark.parametrize(("fault", "passes"), [(0.0, True), (1e-6, False)])
+@pytest.mark.parametrize("steps", [18, 26])
+def test_a_bound_that_has_grown_without_reason_lets_no_fault_pass(steps: int, fault: float, passes: bool) -> None:
+    """Nor does it keep an answer from passing that is the truth."""
+    rng = np.random.default_rng(11)
+
+    def gradient(A: Any, x: Any) -> Any:
+        states, products = [x], []
+        for _ in range(steps):
+            products.append(A @ states[-1])
+            states.append(products[-1] / np.sum(products[-1]))
+        by_A, back = np.zeros_like(A), np.zeros_like(x)
+        for state, made in zip(states[-2::-1], products[::-1], strict=True):
+            size = np.sum(made)
+            back = back / size + 1 / size - np.sum(back * made) / size**2
+            by_A = by_A + np.outer(back, state)
+            back = A.T @ back
+        by_A[0, 0] *= 1 + fault
+        return by_A, back
+
+    at = {"A": np.abs(rng.normal(size=(3, 3))) + 0.1, "x": np.abs(rng.normal(size=3))}
+    run = check_gradient(gradient, lambda A, x: chain(A, x, steps), replace(QUICK, points=0), at=at)
+    assert run.ok is passes
+    assert ("PASS" if passes else "FAIL") == run.verdict

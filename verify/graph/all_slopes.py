@@ -114,9 +114,10 @@ class AllSlopes:
         """For each operand what a node's slopes add to its own."""
         node = self.graph.nodes[position]
         if _is_sum_of_products(node):
+            of_place = self._of_matrices if _are_matrices(self.graph, node) else self._of_products
             for place, operand in enumerate(node.args):
                 if self.graph.nodes[operand].kind != "constant":
-                    yield operand, self._of_products(position, place, values, slopes)
+                    yield operand, of_place(position, place, values, slopes)
             return
         parts = self._of_entries if OPS[node.op].elementwise else self._of_rows
         for operand in dict.fromkeys(node.args):
@@ -156,6 +157,17 @@ class AllSlopes:
                     slope = slope * flat[operand][entry]
             if own >= 0:
                 yield own, slope if multiplier is divisor else slope * multiplier / divisor  # both the 1 of the start
+
+    def _of_matrices(self, position: int, place: int, values: Values, slopes: dict[int, flint.arb]) -> Part:
+        """A product of two matrices by one of them: its products are known without being remembered."""
+        left, right = (self.graph.nodes[arg].shape for arg in self.graph.nodes[position].args)
+        length, columns = left[-1], 1 if len(right) == 1 else right[1]
+        other = as_objects(values[self.graph.nodes[position].args[1 - place]]).ravel().tolist()
+        for result, slope in slopes.items():
+            row, column = divmod(result, columns)
+            first, second = range(row * length, (row + 1) * length), range(column, length * columns, columns)
+            for own, theirs in zip(*((first, second) if place == 0 else (second, first)), strict=True):
+                yield own, slope * other[theirs]
 
     def _of_rows(self, position: int, operand: int, values: Values, slopes: dict[int, flint.arb]) -> Part:
         """Any other op by one operand: entry after entry, in all rows together that the op takes one by one."""
@@ -252,9 +264,13 @@ def _is_sum_of_products(node: Node) -> bool:
     return not (row.elementwise or row.lower or row.implicit or row.curved) and not row.name.startswith("conv")
 
 
+def _are_matrices(graph: Graph, node: Node) -> bool:
+    return node.op == "matmul" and all(len(graph.nodes[arg].shape) <= 2 for arg in node.args)
+
+
 def _terms_of(graph: Graph, node: Node) -> int:
     """How many products have to be remembered."""
-    if node.kind != "op" or not _is_sum_of_products(node):
+    if node.kind != "op" or not _is_sum_of_products(node) or _are_matrices(graph, node):
         return 0
     row, shapes = OPS[node.op], [graph.nodes[arg].shape for arg in node.args]
     return row.uses(*shapes, **node.static) if row.uses is not None else sum(map(math.prod, shapes))

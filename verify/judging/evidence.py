@@ -110,9 +110,12 @@ class Witness:
         del evidence
         return 0.0
 
-    def wrong_formula(self, evidence: Evidence) -> str:
-        """That a subject's formula is wrong, whatever becomes of floats there; empty where that is not proved."""
-        del evidence
+    def wrong_formula(self, evidence: Evidence, *, plainly: bool = False) -> str:
+        """That a subject's formula is wrong, whatever becomes of floats there; empty where that is not proved.
+
+        With ``plainly``, by more than literals can make it that were rounded on the way.
+        """
+        del evidence, plainly
         return ""
 
     def underflow(self, evidence: Evidence) -> str:

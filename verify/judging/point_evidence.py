@@ -57,6 +57,11 @@ NEAR = 2.0**-28
 """An answer of central as near to the truth as this part of it needs no bound of a step whose estimate is poor."""
 
 
+PLAINLY_WRONG, IN_UNITS = 2.0**-21, 2.0**12
+"""A formula that is off by more than this part of the truth, or of the upstream gradient, and so many roundings, is
+no other way of writing it with rounded literals."""
+
+
 class PointEvidence:
     """One point of a batch (P = 1) that is looked at closely."""
 
@@ -284,7 +289,7 @@ class RowEvidence(Witness):
         is_lost = any(abs(answer) < self.point.allowance.tiny or not math.isfinite(answer) for answer in answers)
         return self.point.out_of_range(self.known) if is_lost and self.known is not None else ""
 
-    def wrong_formula(self, evidence: Evidence) -> str:
+    def wrong_formula(self, evidence: Evidence, *, plainly: bool = False) -> str:
         """See :meth:`Witness.wrong_formula`."""
         subject = self.point.subject(SUBJECT)
         truth = evidence.truth
@@ -293,7 +298,10 @@ class RowEvidence(Witness):
             return ""
         formula = subject.formula(self.point.inputs, self.point.upstream)
         found = formula.read(self.block.name, self.index, truth, answer)
-        return found.sentence if found.cause is Cause.FORMULA_WRONG else ""
+        size = max(abs(truth.midpoint), formula.size) if plainly else 0.0
+        least = max(PLAINLY_WRONG, IN_UNITS * self.point.allowance.unit) * size
+        is_wrong = found.cause is Cause.FORMULA_WRONG and found.distance >= least
+        return found.sentence if is_wrong else ""
 
     def excuse(self, evidence: Evidence, method: str) -> Excuse:
         """See :meth:`Witness.excuse`."""

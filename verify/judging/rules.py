@@ -253,8 +253,17 @@ def _proved(e: Evidence) -> Judgement | None:
     if proof.wrong:
         return _wrong(e, proof)
     if proof.is_right:
-        return AGREED
+        return _wrong_within(e) or AGREED
     return _undecided("the enclosure of the truth is too wide to tell") if e.is_subject else None
+
+
+def _wrong_within(e: Evidence) -> Judgement | None:
+    """A gradient under test that a wide bound lets pass, though its own formula is wrong."""
+    assert e.truth is not None
+    if not e.is_subject or e.error(SUBJECT) <= e.growth * e.unit * abs(e.truth.midpoint):
+        return None
+    wrong = e.witness.wrong_formula(e, plainly=True)
+    return Judgement(Verdict.FAIL, wrong, SUBJECT) if wrong else None
 
 
 def _wrong(e: Evidence, proof: Proof) -> Judgement:

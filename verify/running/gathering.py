@@ -318,8 +318,14 @@ class Gathering:
         )
 
     def _too_weak(self, column: _Column, rows: Rows) -> Rows:
-        """The rows of a variable that no proved row could tell anything about: what passed is undecided."""
+        """The rows of a variable that no proved row could tell anything about: what passed is undecided.
+
+        But for an answer that is the truth to within a rounding of every node: that needs no bound to be right.
+        """
         passed = np.isfinite(np.asarray(rows.reference)) & (rows.verdict == CODE[Verdict.PASS])
+        if SUBJECT in rows.errors:
+            allowance = self.context.allowance({item.name: np.zeros(1, item.dtype) for item in self.case.inputs})
+            passed &= ~(rows.errors[SUBJECT] <= allowance.relative(rows.reference))
         own = passed & (rows.point < len(self.case.own_points))
         reason = self.context.texts.number(TOO_WEAK)
         column.counts[Verdict.PASS] -= int(np.count_nonzero(passed))

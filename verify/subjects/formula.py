@@ -69,6 +69,8 @@ class Excuse:
     sentence: str = ""
     literals: float = 0.0
     """How far the rounding of the literals in its code may put its formula off."""
+    distance: float = 0.0
+    """How far a wrong formula is off, in the row's unit."""
 
 
 class Formula:
@@ -110,7 +112,7 @@ class Formula:
                     return Excuse(Cause.OPAQUE)
                 distance = float(abs(formula - truth.ball).abs_lower())
                 said = f"proved: its formula, without any rounding, is off by {distance:.3g}"
-                return Excuse(Cause.FORMULA_WRONG, said)
+                return Excuse(Cause.FORMULA_WRONG, said, distance=distance)
             if not self._explains(name, entry, answer):
                 return Excuse(Cause.OPAQUE)
             is_zero = truth.ball == 0

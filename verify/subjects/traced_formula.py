@@ -84,7 +84,10 @@ class TracedFormula:
         def literals(array: Any) -> Any:
             return np.vectorize(lambda x: literal_ball(x, self._unit), otypes=[object])(array)[()]
 
+        def balls(array: Any) -> Any:
+            return np.vectorize(lambda x: arb(float(x)), otypes=[object])(array)[()]  # arb knows no float32
+
         with precision(bits):
             inputs = {item.name: literals(item.at) for item in self._case.inputs if item.kind == "constant"}
-            inputs |= {name: np.vectorize(arb, otypes=[object])(x)[()] for name, x in self._point.items()}
+            inputs |= {name: balls(x) for name, x in self._point.items()}
             return Taylor(self._case.graph).values(inputs, literal=lambda x: literal_ball(x, self._unit))
