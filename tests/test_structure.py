@@ -51,7 +51,7 @@ FLOORS = (
 )
 """The folders of the package from the ground up: a module imports its own folder and lower ones."""
 
-GROUND = ("errors", "files", "limits", "records", "version")
+GROUND = ("errors", "files", "limits", "records", "version", "words")
 """The files beside the folders that stand below all of them; the others are doors, above all of them."""
 
 WITHOUT_EXAMPLE = {

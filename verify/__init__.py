@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from verify.oracle.objectives import check_objective, check_scipy
     from verify.oracle.orders import check_hessian, check_hvp, check_jacobian, check_jvp
     from verify.oracle.result import GradientRun
-    from verify.records import CaseResult, Row, Run, VariableResult, Verdict
+    from verify.records import CaseResult, Row, Run, VariableResult
     from verify.running.runner import run_case, run_cases
     from verify.running.settings import Settings
     from verify.tracing.trace import trace
+    from verify.words import Verdict
 
 __all__ = [
     "Case",
@@ -83,7 +84,8 @@ _HOMES = {
     "verify.oracle.layers": ("check_layer", "check_loss"),
     "verify.oracle.objectives": ("check_objective", "check_scipy"),
     "verify.oracle.orders": ("check_hessian", "check_hvp", "check_jacobian", "check_jvp"),
-    "verify.records": ("CaseResult", "Row", "Run", "VariableResult", "Verdict"),
+    "verify.records": ("CaseResult", "Row", "Run", "VariableResult"),
+    "verify.words": ("Verdict",),
     "verify.case.files": ("find_case", "find_case_files", "shipped_cases"),
     "verify.running.runner": ("run_case", "run_cases"),
     "verify.running.settings": ("Settings",),

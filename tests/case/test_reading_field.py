@@ -30,9 +30,10 @@ from verify.cli import main
 from verify.errors import MOST_PROBLEMS, MOST_TOLD, CaseError, Problem, UsageError, did_you_mean, printable
 from verify.ops import OPS
 from verify.ops.parameters import PARAMETERS, parameter_fault
-from verify.records import CaseResult, Verdict
+from verify.records import CaseResult
 from verify.running.runner import run_case, run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 LONGEST = 10_000
 """Characters of a message."""

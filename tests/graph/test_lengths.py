@@ -13,10 +13,10 @@ from verify.case.expression import graph_from_expressions
 from verify.graph.interpret import Program
 from verify.graph.lengths import with_lengths
 from verify.oracle.check import check_gradient
-from verify.records import Verdict
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
 from verify.tracing.trace import trace
+from verify.words import Verdict
 
 ZERO = np.zeros(3)
 INSIDE = ([0.0, 0.0, 0.0], [0.6, 0.0, 0.8], [0.3, -0.4, 0.5])

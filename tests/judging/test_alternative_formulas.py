@@ -16,8 +16,8 @@ from scipy.special import erf, erfc
 
 from verify.case.case import load_case_text
 from verify.oracle.check import check_gradient
-from verify.records import Verdict
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 Gradient = Callable[..., Any]
 

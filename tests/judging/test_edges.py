@@ -18,9 +18,10 @@ from verify.errors import CaseError
 from verify.graph.graph import Graph
 from verify.graph.interpret import Program
 from verify.judging.underflow import too_large, underflow
-from verify.records import CaseResult, Row, Verdict
+from verify.records import CaseResult, Row
 from verify.running.runner import run_cases, run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 DTYPES = ("float64", "float32")
 

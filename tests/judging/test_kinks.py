@@ -24,11 +24,12 @@ from verify.methods.central import Central
 from verify.numbers.balls import Balls
 from verify.ops import OPS, Op
 from verify.oracle.check import check_gradient
-from verify.records import CaseResult, Run, Verdict
+from verify.records import CaseResult, Run
 from verify.report.html import render
 from verify.report.json import document
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 Array = NDArray[np.float64]
 NO_SLACK = 1e-12

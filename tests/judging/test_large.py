@@ -11,9 +11,10 @@ import pytest
 from verify.case.case import Case, load_case_text
 from verify.ops import OPS
 from verify.oracle.check import check_gradient
-from verify.records import CaseResult, Verdict
+from verify.records import CaseResult
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 NET = """
 case: two-layer net

@@ -16,9 +16,10 @@ from verify.case.files import find_case_files, shipped_cases
 from verify.graph.derivative import Derivative
 from verify.judging.power import strength
 from verify.methods.reverse import Reverse
-from verify.records import CaseResult, Rows, VariableResult, Verdict
+from verify.records import CaseResult, Rows, VariableResult
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 SHIPPED = find_case_files([shipped_cases() / "notes"])
 

@@ -13,9 +13,9 @@ from verify.graph.interpret import Program
 from verify.judging.audit import audit
 from verify.ops import OPS
 from verify.oracle.check import check_gradient
-from verify.records import Verdict
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 
 @pytest.mark.parametrize("text", ["cbrt(x**4)", "exp(cbrt(x**4))", "sqrt(x**4)"])

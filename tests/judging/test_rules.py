@@ -17,10 +17,11 @@ from verify.judging.rows import Judgement
 from verify.judging.rules import ORDER, judged
 from verify.judging.tied import Slope
 from verify.methods.central import Central
-from verify.records import SUBJECT, Rule, Verdict
+from verify.records import SUBJECT
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
 from verify.truth.reference import Enclosure
+from verify.words import Rule, Verdict
 
 TWO = Enclosure(2.0, 0.0, ball=arb(2))
 NOTHING = Enclosure(math.nan, math.inf, "an op has no ball form")

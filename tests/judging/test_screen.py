@@ -18,10 +18,11 @@ from verify.judging import context
 from verify.judging.agreement import SIGNATURES, compare
 from verify.methods.reverse import Reverse
 from verify.ops import OPS
-from verify.records import CaseResult, Row, Verdict
+from verify.records import CaseResult, Row
 from verify.running import gathering, runner
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 NAN = float("nan")
 

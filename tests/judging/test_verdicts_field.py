@@ -19,9 +19,10 @@ from verify.judging import close_look
 from verify.judging.evidence import Evidence
 from verify.judging.rules import judged
 from verify.oracle.check import check_gradient
-from verify.records import SUBJECT, Verdict
+from verify.records import SUBJECT
 from verify.running.settings import Settings
 from verify.truth.reference import Reference
+from verify.words import Verdict
 
 Gradient = Callable[..., Any]
 QUICK = Settings(points=16, shrink=False)

@@ -15,9 +15,10 @@ from verify.graph.interpret import Program
 from verify.judging.branches import is_lost
 from verify.ops import OPS
 from verify.oracle.check import check_gradient
-from verify.records import CaseResult, Row, Verdict
+from verify.records import CaseResult, Row
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 HUBER = "where(abs(x) <= 1, x**2 / 2, abs(x) - 0.5)"
 

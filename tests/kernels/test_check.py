@@ -10,7 +10,7 @@ from numpy_flash import attention, flash, scaled
 
 import verify
 from verify.errors import UsageError, WrongGradientError
-from verify.records import Verdict
+from verify.words import Verdict
 
 SHAPES = {"q": (1, 2, 32, 16), "k": (1, 2, 32, 16), "v": (1, 2, 32, 16)}
 

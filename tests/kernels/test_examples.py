@@ -14,7 +14,7 @@ if importlib.util.find_spec("torch") is None:
 from examples import EXAMPLES, Example
 
 from verify.kernels.check import Judge, check_kernel
-from verify.records import Verdict
+from verify.words import Verdict
 
 ATTENTION = EXAMPLES[0]
 

@@ -25,7 +25,7 @@ from verify.methods import prepare
 from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.oracle.check import check_gradient
-from verify.records import CaseResult, Verdict, pairs_of
+from verify.records import CaseResult, pairs_of
 from verify.report.csv import read
 from verify.report.csv import write as write_csv
 from verify.report.html import render
@@ -33,6 +33,7 @@ from verify.report.terminal import describe_failure
 from verify.running.runner import run_cases, run_loaded
 from verify.running.settings import Settings
 from verify.tools.support import trials
+from verify.words import Verdict
 
 FRAMEWORKS = ("torch", "jax", "autograd")
 

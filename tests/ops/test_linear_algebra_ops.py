@@ -33,11 +33,12 @@ from verify.numbers.ball_math import head
 from verify.numbers.balls import Balls
 from verify.numbers.matrices import cofactors
 from verify.ops import OPS, Op
-from verify.records import CaseResult, Verdict
+from verify.records import CaseResult
 from verify.running.runner import run_cases
 from verify.running.settings import Settings
 from verify.symbolic.pieces import MOST_MONOMIALS, piece_of
 from verify.truth.step_bounds import StepBounds
+from verify.words import Verdict
 
 Shapes = tuple[tuple[int, ...], ...]
 TRIALS: tuple[tuple[str, Shapes], ...] = (

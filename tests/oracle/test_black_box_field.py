@@ -15,9 +15,9 @@ from verify.judging.short_law import FINE, short_law
 from verify.judging.step_law import step_law
 from verify.judging.tied import Slope, _is_beside
 from verify.numbers.streams import stream
-from verify.records import Verdict
 from verify.subjects.measured import Line, Measured
 from verify.subjects.upstreams import Upstreams
+from verify.words import Verdict
 
 Function = Callable[..., Any]
 

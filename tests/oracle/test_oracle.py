@@ -16,9 +16,10 @@ import pytest
 from verify.case.case import Case, load_case_text
 from verify.errors import UsageError
 from verify.oracle.check import check_gradient
-from verify.records import VERDICTS, Row, Run, Verdict
+from verify.records import Row, Run
 from verify.running.settings import Settings
 from verify.tracing.trace import trace
+from verify.words import VERDICTS, Verdict
 
 Gradient = Callable[..., Any]
 

@@ -11,7 +11,7 @@ import pytest
 from verify.case.case import load_case_text
 from verify.errors import CaseError, UsageError
 from verify.oracle.check import check_gradient
-from verify.records import Verdict
+from verify.words import Verdict
 
 CUBE = {"x": [1.0, -2.0, 0.5]}
 WIDE = {"x": (-3, 3)}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import verify
-from verify.records import FindingKind, Verdict
 from verify.report.failures import first_cause
+from verify.words import FindingKind, Verdict
 
 LITTLE = 1 + 1e-6
 X = {"x": [0.5, 1.2, -0.3]}

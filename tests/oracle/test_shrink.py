@@ -13,10 +13,11 @@ from verify.case.case import Case, load_case_text
 from verify.oracle import shrink
 from verify.oracle.check import check_gradient
 from verify.oracle.shrink import number_text, simpler
-from verify.records import Run, Verdict
+from verify.records import Run
 from verify.report.json import document
 from verify.running.settings import Settings
 from verify.subjects.noise import is_alone
+from verify.words import Verdict
 
 Gradient = Callable[..., Any]
 

@@ -18,7 +18,7 @@ import pytest
 from verify.errors import UsageError, WrongGradientError
 from verify.oracle.check import check_gradient
 from verify.oracle.result import GradientRun
-from verify.records import Verdict
+from verify.words import Verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # of the frameworks' own code
 

@@ -16,13 +16,14 @@ import sample_run
 
 from verify import check_gradient
 from verify.errors import UsageError, line_of, printable
-from verify.records import CaseResult, Explained, Run
+from verify.records import CaseResult, Run
 from verify.report import junit, markdown, sarif
 from verify.report.annotations import annotated
 from verify.report.baseline import Baseline, comparison, read_baseline
 from verify.report.explain import KINDS, explained
 from verify.report.failures import failures
 from verify.report.json import document
+from verify.words import Explained
 
 CASE = """\
 case: square

@@ -13,12 +13,13 @@ import sample_run
 
 from verify.case.case import load_case_text
 from verify.oracle.check import check_gradient
-from verify.records import SUBJECT, CaseResult, Gate, Verdict
+from verify.records import SUBJECT, CaseResult, Gate
 from verify.report.circuit import circuit_picture
 from verify.report.heat_map import MOST_SIDE, heat_map
 from verify.report.html import render
 from verify.running.passes import MOST_GATES, both_passes
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 STAGED = """
 case: staged function

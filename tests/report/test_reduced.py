@@ -10,9 +10,9 @@ import numpy as np
 import sample_run
 
 from verify.cli import main
-from verify.records import VERDICTS, Verdict
 from verify.report.csv import read
 from verify.report.select import MOST_SAMPLED, kept_rows, reduced
+from verify.words import VERDICTS, Verdict
 
 if TYPE_CHECKING:
     import pytest

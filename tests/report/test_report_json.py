@@ -12,10 +12,11 @@ import sample_run
 
 from verify import check_gradient
 from verify.errors import UsageError
-from verify.records import VERDICTS, CaseResult, Run
+from verify.records import CaseResult, Run
 from verify.report.json import SCHEMA, document, plain
 from verify.report.json import write as write_json
 from verify.report.json_schema import report_schema
+from verify.words import VERDICTS
 
 
 @pytest.fixture(scope="module")

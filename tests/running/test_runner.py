@@ -17,11 +17,12 @@ from verify.graph.derivative import Derivative
 from verify.methods.reverse import Reverse
 from verify.ops import OPS
 from verify.places.points import random_points
-from verify.records import CaseResult, Run, VariableResult, Verdict
+from verify.records import CaseResult, Run, VariableResult
 from verify.running import gathering, runner
 from verify.running.runner import run_case, run_cases
 from verify.running.settings import Settings
 from verify.symbolic import pieces
+from verify.words import Verdict
 
 GOOD = "case: good\ninputs: {x: {at: 1}}\nstages: {f: exp(x)}\n"
 WRONG = "case: wrong\ninputs: {x: {at: 1}}\nstages: {f: exp(x)}\nexpect: {value: {f: 2.5}}\nsource: nowhere\n"

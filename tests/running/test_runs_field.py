@@ -16,13 +16,14 @@ import pytest
 from verify import check_gradient, cli
 from verify.case.case import Case, load_case_text
 from verify.judging.rows import table
-from verify.records import CaseResult, Run, Unproved, VariableResult, Verdict
+from verify.records import CaseResult, Run, VariableResult
 from verify.report.json import document
 from verify.report.terminal import verdict_line
 from verify.running import runner
 from verify.running.runner import RunInterrupted, run_case, run_cases, run_file
 from verify.running.settings import Settings
 from verify.truth.reference import MOST_WORK
+from verify.words import Unproved, Verdict
 
 NEURON = """case: neuron
 inputs:

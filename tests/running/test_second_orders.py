@@ -13,9 +13,10 @@ from verify.case.case import load_case_text
 from verify.case.writer import case_yaml, differences
 from verify.cli import main
 from verify.errors import CaseError
-from verify.records import WRONG_FIGURE, CaseResult, Verdict
+from verify.records import WRONG_FIGURE, CaseResult
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 CASE = """\
 case: valley

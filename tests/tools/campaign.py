@@ -33,10 +33,11 @@ from verify.case.case import Case, load_case_text
 from verify.graph.graph import Graph, Node
 from verify.graph.interpret import REAL_CONSTANTS
 from verify.ops import OPS
-from verify.records import VERDICTS, CaseResult, Point, Row, Verdict
+from verify.records import CaseResult, Point, Row
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
 from verify.strategies import case_texts
+from verify.words import VERDICTS, Verdict
 
 PARTICULARS = (
     (re.compile(r" ?\(?\b(in )?stage '\w+'(, line \d+)?\)?"), ""),

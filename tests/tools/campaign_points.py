@@ -38,10 +38,11 @@ from numpy.typing import NDArray
 from verify.case.case import INTEGRAL, Case, Input, load_case_text
 from verify.judging import context as judging
 from verify.places.points import Batch, generator, random_points
-from verify.records import VERDICTS, CaseResult, Row, Verdict
+from verify.records import CaseResult, Row
 from verify.running import runner
 from verify.running.settings import Settings
 from verify.strategies import case_texts
+from verify.words import VERDICTS, Verdict
 
 Array = NDArray[Any]
 Draw = Callable[[np.random.Generator, tuple[int, ...], type[np.floating[Any]]], Array]

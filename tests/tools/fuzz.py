@@ -32,9 +32,10 @@ from verify.case.files import find_case_files, shipped_cases
 from verify.errors import CaseError
 from verify.ops import OPS
 from verify.ops.parameters import PARAMETERS
-from verify.records import VERDICTS, CaseResult, Verdict
+from verify.records import CaseResult
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
+from verify.words import VERDICTS, Verdict
 
 LONGEST_MESSAGE = 10_000
 """Characters of a message."""

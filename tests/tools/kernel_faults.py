@@ -23,7 +23,7 @@ from examples import EXAMPLES, Example  # noqa: E402
 
 from verify.kernels.check import Judge, _Look  # noqa: E402
 from verify.kernels.subject import Kernel  # noqa: E402
-from verify.records import Verdict  # noqa: E402
+from verify.words import Verdict  # noqa: E402
 
 RMS = 0.005
 """Largest ratio of root mean squares that the second rule lets pass."""

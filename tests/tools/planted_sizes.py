@@ -30,9 +30,10 @@ from verify.judging.context import PROVED_POINTS
 from verify.methods.central import Central
 from verify.methods.reverse import Reverse
 from verify.ops import OPS, Op
-from verify.records import Row, Verdict
+from verify.records import Row
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 SIZES = tuple(10.0**-n for n in range(3, 13))
 """Relative sizes of the faults."""

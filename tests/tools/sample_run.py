@@ -15,8 +15,6 @@ from verify.judging.rows import blank
 from verify.records import (
     METHODS,
     PAIRS,
-    SEVERITY,
-    VERDICTS,
     CaseResult,
     PairDifference,
     Point,
@@ -24,9 +22,9 @@ from verify.records import (
     Run,
     StageRecord,
     VariableResult,
-    Verdict,
     unravel,
 )
+from verify.words import SEVERITY, VERDICTS, Verdict
 
 SEED = 20240607
 

@@ -13,8 +13,9 @@ import scipy.special
 
 from verify.oracle.check import check_gradient
 from verify.oracle.result import GradientRun
-from verify.records import CaseResult, Verdict
+from verify.records import CaseResult
 from verify.tracing.trace import trace, traced_or_reason
+from verify.words import Verdict
 
 RNG = np.random.default_rng(7)
 V = np.array([1.0, -2.0, 0.5])

@@ -15,8 +15,8 @@ import scipy.special
 from verify.methods.reverse import Reverse
 from verify.oracle.check import check_gradient
 from verify.places.points import own_points
-from verify.records import Verdict
 from verify.tracing.trace import Traced, traced_or_reason
+from verify.words import Verdict
 
 RNG = np.random.default_rng(11)
 

@@ -10,10 +10,11 @@ import pytest
 from verify.cli import main
 from verify.commands.options import RUN_OPTIONS
 from verify.errors import UsageError
-from verify.records import CaseResult, Verdict
+from verify.records import CaseResult
 from verify.running.runner import run_case, run_cases
 from verify.running.settings import Settings
 from verify.truth.reference import FIRST_BITS, MOST_BITS, MOST_WORK, Reference
+from verify.words import Verdict
 
 ITERATED = "\n".join(
     ["case: iterated map", "inputs:", "  x: {at: 0.3, domain: [0.1, 0.9]}", "stages:", "  s1: 4 * x * (1 - x)"]

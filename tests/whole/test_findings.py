@@ -15,9 +15,10 @@ from verify.errors import UsageError
 from verify.graph.derivative import Unsupported
 from verify.methods import prepare
 from verify.ops import OPS
-from verify.records import CaseResult, Verdict
+from verify.records import CaseResult
 from verify.running.runner import run_case, run_cases, run_loaded
 from verify.running.settings import Settings
+from verify.words import Verdict
 
 SLOPE = "case: a slope\ninputs: {x: {at: 1, domain: [-3, 3]}}\nstages: {f: exp(x)}\n"
 

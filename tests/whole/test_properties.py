@@ -39,11 +39,12 @@ from verify.methods.reverse import Reverse, value_and_gradient
 from verify.numbers.balls import Balls
 from verify.ops import OPS
 from verify.places.points import Batch
-from verify.records import METHODS, VERDICTS, CaseResult, Point, Row, Verdict
+from verify.records import METHODS, CaseResult, Point, Row
 from verify.running import runner
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
 from verify.strategies import case_texts, cases, expressions, graphs, is_drawn, matmul_shapes, points, shapes
+from verify.words import VERDICTS, Verdict
 
 QUICK = settings(max_examples=60)
 SLOW = settings(max_examples=25)

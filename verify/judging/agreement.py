@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from verify.judging.allowance import least_units, lost_digits
 from verify.judging.rows import Judgement
-from verify.records import METHODS, PAIRS, SUBJECT, Verdict, further_methods, pairs_of
+from verify.records import METHODS, PAIRS, SUBJECT, further_methods, pairs_of
+from verify.words import Verdict
 
 SIGNATURES: Mapping[tuple[bool, bool, bool], tuple[str, str]] = {
     (True, False, True): ("reverse", "symbolic and central agree"),

@@ -39,8 +39,9 @@ from verify.numbers.balls import Balls
 from verify.numbers.streams import stream
 from verify.ops import OPERAND_NAMES, OPS, Interval
 from verify.places.points import Batch
-from verify.records import SUBJECT, Unproved, Verdict, format_entry, further_methods, unravel
+from verify.records import SUBJECT, format_entry, further_methods, unravel
 from verify.truth.reference import BOTH_ROADS, Enclosures
+from verify.words import Unproved, Verdict
 
 Array = NDArray[Any]
 

@@ -22,10 +22,11 @@ from verify.judging.rows import Block, RowKey, Texts
 from verify.methods.central import Central, Refined, contraction
 from verify.methods.reverse import Reverse
 from verify.methods.symbolic import Symbolic
-from verify.records import SUBJECT, KinkRecord, Unproved, pairs_of, unravel
+from verify.records import SUBJECT, KinkRecord, pairs_of, unravel
 from verify.subjects.subject import Subject
 from verify.truth.reference import MOST_BITS, MOST_WORK, Reference
 from verify.truth.step_bounds import StepBounds
+from verify.words import Unproved
 
 Array = NDArray[Any]
 

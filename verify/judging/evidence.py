@@ -12,8 +12,9 @@ from verify.judging.audit import Finding
 from verify.judging.kinks import KinkedGroup
 from verify.judging.rows import Judgement
 from verify.judging.tied import Slope
-from verify.records import SUBJECT, Verdict
+from verify.records import SUBJECT
 from verify.truth.reference import Enclosure
+from verify.words import Verdict
 
 NEEDED = 1000.0
 """How much narrower than the allowed error an enclosure has to be."""

@@ -43,8 +43,9 @@ from verify.methods.reverse import Reverse
 from verify.numbers.ball_math import tail
 from verify.numbers.balls import Balls
 from verify.ops import OPS, Jump, Kink
-from verify.records import KinkRecord, Verdict
+from verify.records import KinkRecord
 from verify.truth.reference import point_balls
+from verify.words import Verdict
 
 Array = NDArray[Any]
 arb = flint.arb

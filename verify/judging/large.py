@@ -25,7 +25,8 @@ from verify.methods.central import Central, contraction
 from verify.methods.reverse import Reverse
 from verify.numbers.streams import stream
 from verify.places.points import Batch
-from verify.records import VERDICTS, PairDifference, Rows, VariableResult, pairs_of, unravel
+from verify.records import PairDifference, Rows, VariableResult, pairs_of, unravel
+from verify.words import VERDICTS
 
 Array = NDArray[Any]
 

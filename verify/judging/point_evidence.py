@@ -20,12 +20,13 @@ from verify.judging.evidence import NEEDED, Evidence, Excuse, Witness
 from verify.judging.rows import Block, Judgement
 from verify.judging.underflow import too_large, underflow
 from verify.places.points import is_lost
-from verify.records import SUBJECT, Unproved, Verdict, further_methods, unravel
+from verify.records import SUBJECT, further_methods, unravel
 from verify.subjects.formula import Cause
 from verify.subjects.interface import Interface
 from verify.subjects.subject import Subject
 from verify.truth.reference import BOTH_ROADS, Enclosure, Enclosures
 from verify.truth.step_bounds import PointSteps
+from verify.words import Unproved, Verdict
 
 Array = NDArray[Any]
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from verify.graph.derivative import Derivative
 from verify.graph.graph import Graph
-from verify.records import COLUMNS, METHODS, VERDICTS, Columns, Quantity, Rows, Rule, Verdict, each
+from verify.records import COLUMNS, METHODS, Columns, Quantity, Rows, each
+from verify.words import VERDICTS, Rule, Verdict
 
 Array = NDArray[Any]
 

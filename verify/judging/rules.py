@@ -20,17 +20,8 @@ from verify.judging.allowance import least_units, lost_digits
 from verify.judging.evidence import AGREED, Evidence, Proof, prove
 from verify.judging.power import STRONG
 from verify.judging.rows import Judgement, table, within
-from verify.records import (
-    SEVERITY,
-    SUBJECT,
-    VERDICTS,
-    WRONG_FIGURE,
-    Rows,
-    Rule,
-    VariableResult,
-    Verdict,
-    further_methods,
-)
+from verify.records import SUBJECT, WRONG_FIGURE, Rows, VariableResult, further_methods
+from verify.words import SEVERITY, VERDICTS, Rule, Verdict
 
 NOT_PROVED = "apart from the engine, and not proved: other rows are farther apart"
 """Why a subject's row is undecided for which there was no time."""

@@ -20,7 +20,7 @@ from verify.kernels.subject import LAYOUTS, Answer, Kernel
 from verify.kernels.truth import Truth, fused, plain_function, truth_of
 from verify.kernels.verdict import Deviation, Look, NoiseModel
 from verify.numbers.streams import stream
-from verify.records import Verdict
+from verify.words import Verdict
 
 Array = NDArray[Any]
 

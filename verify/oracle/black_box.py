@@ -30,13 +30,14 @@ from verify.oracle.look import MOST_ENTRIES, BlackBox, Look, Place
 from verify.oracle.overrides import adapted
 from verify.places.points import Batch, own_points, random_points, spread_points
 from verify.places.search import search_points, upstream_of
-from verify.records import SUBJECT, VERDICTS, CaseResult, Point, Unproved, VariableResult
+from verify.records import SUBJECT, CaseResult, Point, VariableResult
 from verify.running.gathering import point_record
 from verify.subjects.code_constants import constants_of
 from verify.subjects.interface import Interface
 from verify.subjects.measured import Function, Measured
 from verify.subjects.subject import Subject
 from verify.tracing.recorded_program import default_domain
+from verify.words import VERDICTS, Unproved
 
 Array = NDArray[Any]
 

@@ -18,12 +18,13 @@ from verify.methods.central import too_long
 from verify.oracle.kept_points import at_kept_point, kept_points
 from verify.oracle.shrink import number_text, shrunk
 from verify.places.points import Batch, is_lost, own_points
-from verify.records import SUBJECT, CaseResult, Finding, FindingKind, Point, Verdict, format_entry
+from verify.records import SUBJECT, CaseResult, Finding, Point, format_entry
 from verify.running.runner import run_loaded
 from verify.running.settings import Settings
 from verify.subjects.interface import Interface
 from verify.subjects.subject import Gradient, Subject
 from verify.variants.diagnose import diagnosed
+from verify.words import FindingKind, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

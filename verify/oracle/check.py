@@ -27,7 +27,7 @@ from verify.oracle.overrides import adapted, points_of
 from verify.oracle.result import GradientRun
 from verify.places.sizes import other_sizes
 from verify.programs.functions import asked_of
-from verify.records import METHODS, SUBJECT, CaseResult, Finding, FindingKind
+from verify.records import METHODS, SUBJECT, CaseResult, Finding
 from verify.running.runner import at_other_size
 from verify.running.settings import DEFAULT, SUBJECT_SIZES, Settings, as_settings, check_settings
 from verify.running.units import versions
@@ -38,6 +38,7 @@ from verify.subjects.subject import Gradient
 from verify.tracing.foreign_call import OF_A_CHECK, put_back
 from verify.tracing.function_call import name_of
 from verify.tracing.traced_call import told_of_whole
+from verify.words import FindingKind
 
 COMPARED = "comparing the function with the forward of its gradient"
 """A step."""

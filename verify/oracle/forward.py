@@ -18,10 +18,11 @@ from verify.case.case import Case
 from verify.errors import UsageError
 from verify.graph.interpret import Program
 from verify.places.search import upstream_of
-from verify.records import CaseResult, Finding, FindingKind
+from verify.records import CaseResult, Finding
 from verify.subjects.contract import in_words
 from verify.tracing.foreign_call import call_foreign
 from verify.tracing.function_call import by_name, outputs_of, own_arguments
+from verify.words import FindingKind
 
 Array = NDArray[Any]
 Function = Callable[..., Any]

@@ -21,7 +21,7 @@ from verify.oracle.outer_kinks import held_at_outer_kinks
 from verify.oracle.overrides import adapted
 from verify.oracle.shrink import number_text
 from verify.places.points import Batch
-from verify.records import SUBJECT, CaseResult, Verdict
+from verify.records import SUBJECT, CaseResult
 from verify.running.preparing import held_to_proof
 from verify.running.runner import at_other_size
 from verify.running.settings import SUBJECT_SIZES
@@ -34,6 +34,7 @@ from verify.tracing.function_call import by_name, name_of, own_arguments
 from verify.tracing.preserving import preserved
 from verify.tracing.trace import Traced, baked_in, trace_at, traced_or_reason
 from verify.tracing.traced_call import with_reals
+from verify.words import Verdict
 
 MOST_TRACES = 12
 """Times that a function is traced anew where it takes other branches than at the given point."""

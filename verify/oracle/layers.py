@@ -22,11 +22,12 @@ from verify.errors import LimitError, UsageError
 from verify.limits import case_limits
 from verify.oracle.check import check_gradient, placed
 from verify.oracle.result import GradientRun
-from verify.records import CaseResult, Finding, FindingKind
+from verify.records import CaseResult, Finding
 from verify.running.settings import DEFAULT, Settings
 from verify.subjects.answers import PREFIXES
 from verify.tracing.foreign_call import call_foreign
 from verify.tracing.function_call import name_of
+from verify.words import FindingKind
 
 Function = Callable[..., Any]
 

@@ -39,17 +39,7 @@ from verify.oracle.product_call import alone, fitted, matrix_of, pattern_of, vec
 from verify.oracle.result import GradientRun
 from verify.places.points import own_points, random_points
 from verify.programs.functions import asked_of, framework_of
-from verify.records import (
-    SUBJECT,
-    CaseResult,
-    Finding,
-    FindingKind,
-    Point,
-    Unproved,
-    VariableResult,
-    Verdict,
-    format_entry,
-)
+from verify.records import SUBJECT, CaseResult, Finding, Point, VariableResult, format_entry
 from verify.running.preparing import prepared_methods
 from verify.running.settings import DEFAULT, Settings, as_settings
 from verify.running.units import versions
@@ -62,6 +52,7 @@ from verify.tracing.preserving import preserved
 from verify.tracing.trace import Traced, traced_or_reason
 from verify.truth.orders import Block, Key, Orders
 from verify.truth.ties import second_blocks
+from verify.words import FindingKind, Unproved, Verdict
 
 Array = NDArray[Any]
 Function = Callable[..., Any]

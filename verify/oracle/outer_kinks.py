@@ -19,11 +19,12 @@ from verify.graph.interpret import Program
 from verify.oracle.case_check import Question
 from verify.oracle.look import BlackBox, Place
 from verify.places.search import upstream_of
-from verify.records import SUBJECT, CaseResult, Finding, FindingKind, Point, Verdict
+from verify.records import SUBJECT, CaseResult, Finding, Point
 from verify.subjects.interface import Interface
 from verify.subjects.measured import Measured
 from verify.subjects.subject import Subject
 from verify.tracing.recorded_program import default_domain
+from verify.words import FindingKind, Verdict
 
 MOST_ENTRIES = 600
 """Entries of all inputs together that are looked at one by one at such a kink."""

@@ -26,9 +26,10 @@ from verify.methods import prepare
 from verify.oracle.kept_points import keep_point
 from verify.places.points import Batch
 from verify.places.search import upstream_of
-from verify.records import SUBJECT, VERDICTS, CaseResult, Row, SimplestPoint, Verdict, format_entry, unravel
+from verify.records import SUBJECT, CaseResult, Row, SimplestPoint, format_entry, unravel
 from verify.subjects.interface import Interface
 from verify.subjects.subject import Subject
+from verify.words import VERDICTS, Verdict
 
 Array = NDArray[Any]
 Values = dict[str, Array]

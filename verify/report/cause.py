@@ -27,7 +27,7 @@ def row_cause(row: Row) -> str:
     """What is wrong with a row that does not pass, in one line of at most 120 characters.
 
     >>> from dataclasses import replace
-    >>> from verify.records import Verdict
+    >>> from verify.words import Verdict
     >>> row = Row("square", "x", (0,), "gradient", 0, "", 0, values={"subject": 3.0}, verdict=Verdict.FAIL,
     ...           passes=False, suspect="subject", reference=6.0, allowed=1.8e-14, errors={"subject": 3.0})
     >>> row_cause(row)
@@ -142,7 +142,7 @@ def extent(cause: Cause) -> str:
 def finding_cause(finding: Finding, case_result: CaseResult) -> str:
     """The same of a finding beside the numbers.
 
-    >>> from verify.records import FindingKind
+    >>> from verify.words import FindingKind
     >>> finding_cause(Finding(FindingKind.WRONG_DTYPE, "x", "dx is float32", True), CaseResult("f", "f.yaml"))
     'FAIL f: wrong dtype: dx is float32'
     """

@@ -23,22 +23,10 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from verify.errors import UsageError
 from verify.files import replacing
-from verify.records import (
-    COLUMNS,
-    ERROR,
-    METHODS,
-    VERDICTS,
-    CaseResult,
-    Point,
-    Run,
-    VariableResult,
-    Verdict,
-    format_entry,
-    pairs_of,
-    unravel,
-)
+from verify.records import COLUMNS, METHODS, CaseResult, Point, Run, VariableResult, format_entry, pairs_of, unravel
 from verify.report.select import differences
 from verify.report.wording import shape_text
+from verify.words import ERROR, VERDICTS, Verdict
 
 if TYPE_CHECKING:
     import numpy as np

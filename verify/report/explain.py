@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from verify.errors import UsageError, did_you_mean
-from verify.records import Explained, FindingKind, NoVerdict, Rule, Unproved, Verdict
+from verify.words import Explained, FindingKind, NoVerdict, Rule, Unproved, Verdict
 
 KINDS: Mapping[type[Explained], str] = {
     Verdict: "verdict",

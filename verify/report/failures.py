@@ -13,9 +13,10 @@ from pathlib import Path
 from shlex import quote
 
 from verify.errors import line_of
-from verify.records import ERROR, SUBJECT, CaseResult, Finding, Run, Verdict
+from verify.records import SUBJECT, CaseResult, Finding, Run
 from verify.report.cause import LONGEST, cut, finding_cause, repeating, row_cause
 from verify.report.select import Cause, causes
+from verify.words import ERROR, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from verify.errors import printable
 from verify.files import write_text
-from verify.records import SUBJECT, CaseResult, Point, Row, Run, Verdict, format_entry, pairs_of
+from verify.records import SUBJECT, CaseResult, Point, Row, Run, format_entry, pairs_of
 from verify.report.cause import extent, finding_cause, repeating, row_cause
 from verify.report.circuit import circuit_picture
 from verify.report.failures import first_cause
@@ -43,6 +43,7 @@ from verify.report.wording import (
     short,
     summary_of,
 )
+from verify.words import Verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from verify.files import replacing
-from verify.records import COLUMNS, VERDICTS, CaseResult, Rows, Run, VariableResult
+from verify.records import COLUMNS, CaseResult, Rows, Run, VariableResult
 from verify.report.failures import failures
 from verify.report.wording import caveats
+from verify.words import VERDICTS
 
 SCHEMA = 1
 """Version of the layout."""

@@ -17,8 +17,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from verify.errors import UsageError, shortened
-from verify.records import COLUMNS, VERDICTS, CaseResult, Rows, Run, Verdict
+from verify.records import COLUMNS, CaseResult, Rows, Run
 from verify.report.json import SCHEMA, written
+from verify.words import VERDICTS, Verdict
 
 
 def read(path: str | Path) -> tuple[Run, Iterator[CaseResult]]:

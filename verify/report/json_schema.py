@@ -8,9 +8,10 @@ from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from verify import records
-from verify.records import COLUMNS, Rows, Run, Verdict
+from verify.records import COLUMNS, Rows, Run
 from verify.report.failures import Failure
 from verify.report.json import DERIVED, SCHEMA, written
+from verify.words import Verdict
 
 NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}
 """JSON has no token for what is not finite."""

@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from verify.errors import line_of
 from verify.files import write_text
-from verify.records import Explained, FindingKind, NoVerdict, Run, Verdict
+from verify.records import Run
 from verify.report.failures import Failure, failures, in_project
 from verify.version import __version__
+from verify.words import Explained, FindingKind, NoVerdict, Verdict
 
 VERSION = "2.1.0"
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING
 
 from verify.records import (
     PAIRS,
-    SEVERITY,
     SUBJECT,
-    VERDICTS,
     WRONG_FIGURE,
     CaseResult,
     Row,
     Rows,
-    Rule,
     Run,
     VariableResult,
-    Verdict,
     format_entry,
     pairs_of,
     shown_name,
 )
+from verify.words import SEVERITY, VERDICTS, Rule, Verdict
 
 if TYPE_CHECKING:
     import numpy as np

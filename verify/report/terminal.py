@@ -199,7 +199,7 @@ def describe_failure(row: Row, case_result: CaseResult, command: str = "", told:
 
     ``command`` is the one that judged a gradient under test; ``told`` says how far the cause reaches.
 
-    >>> from verify.records import Verdict
+    >>> from verify.words import Verdict
     >>> values = {"symbolic": 6.0, "reverse": 6.5, "central": 6.0}
     >>> row = Row("square", "x", (), "gradient", 0, "cases/square.yaml", 3, values=values, verdict=Verdict.FAIL,
     ...           passes=False, reason="they differ", suspect="reverse")
@@ -353,7 +353,7 @@ def _whole_case_lines(case: CaseResult) -> list[str]:
 def describe_finding(finding: Finding, case_result: CaseResult) -> str:
     """What was found out about a gradient beside its numbers, in plain text, its traceback indented.
 
-    >>> from verify.records import FindingKind
+    >>> from verify.words import FindingKind
     >>> print(describe_finding(Finding(FindingKind.WRONG_DTYPE, "x", "dx is float32", True), CaseResult("f", "f.yaml")))
     FAIL f: wrong dtype: dx is float32
     """

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verify.errors import line_of, printable
-from verify.records import CaseResult, Comparison, Point, Run, Unproved, Verdict, is_undecided
+from verify.records import CaseResult, Comparison, Point, Run, is_undecided
+from verify.words import Unproved, Verdict
 
 LARGE = 16
 """Arrays of more entries than this are summarised, never printed."""

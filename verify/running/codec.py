@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy
 
-from verify import records
+from verify import records, words
 from verify.graph.derivative import ClosedForm, Unsupported
 from verify.graph.graph import Graph, Node
 from verify.methods.symbolic import Symbolic
@@ -189,10 +189,8 @@ def _objects(items: Items) -> Any:
 
 # ---------------------------------------------------------------------------------------------- containers and classes
 
-OF_RECORDS = [kind for kind in vars(records).values() if isinstance(kind, type)]
-
 RECORDS: Sequence[type[Any]] = (
-    *(kind for kind in OF_RECORDS if is_dataclass(kind)),
+    *(kind for kind in vars(records).values() if is_dataclass(kind) and isinstance(kind, type)),
     *(Unsupported, ClosedForm, Graph, Node, Screening),
     *(Elementwise, Structural, Composite, Implicit, Monomials, Block, Equations),
 )
@@ -201,7 +199,7 @@ RECORDS: Sequence[type[Any]] = (
 OBJECTS: Sequence[type[Any]] = (Symbolic, System, ClosedForms, MatrixForms, Formulas)
 """Other classes: written with all their attributes."""
 
-ENUMS = [kind for kind in OF_RECORDS if issubclass(kind, Enum)]
+ENUMS = [kind for kind in vars(words).values() if isinstance(kind, type) and issubclass(kind, Enum)]
 
 
 def _alternating(mapping: Mapping[Any, Any]) -> Iterable[Any]:

@@ -23,24 +23,13 @@ from verify.methods.symbolic import Symbolic
 from verify.places.points import RANDOM_BLOCK, Batch, joined, own_points
 from verify.places.search import upstream_of
 from verify.places.weak_checks import Reached, Special
-from verify.records import (
-    METHODS,
-    SUBJECT,
-    VERDICTS,
-    CaseResult,
-    PairDifference,
-    Point,
-    Rows,
-    Rule,
-    VariableResult,
-    Verdict,
-    unravel,
-)
+from verify.records import METHODS, SUBJECT, CaseResult, PairDifference, Point, Rows, VariableResult, unravel
 from verify.running.passes import both_passes
 from verify.running.preparing import prepared_methods, result_of, variables_of
 from verify.running.screening import Screening
 from verify.running.settings import Settings
 from verify.subjects.subject import Subject
+from verify.words import VERDICTS, Rule, Verdict
 
 Array = NDArray[Any]
 

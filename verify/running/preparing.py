@@ -125,7 +125,7 @@ def _asked_in_vain(settings: Settings, unsupported: Mapping[str, str]) -> tuple[
 def held_to_proof(settings: Settings, result: CaseResult) -> CaseResult:
     """A result that says what of it is not proved: in its notes, or as its failure where proof is required.
 
-    >>> from verify.records import Unproved
+    >>> from verify.words import Unproved
     >>> some = CaseResult("f", "f.yaml", unproved={Unproved.WORK: 3, Unproved.WIDE: 1})
     >>> held_to_proof(Settings(), some).notes
     ('0 of 0 rows proved; 4 more were to be: the proof work ran out (3), the enclosure stayed too wide (1)',)

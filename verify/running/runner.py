@@ -35,16 +35,7 @@ from verify.methods.central import too_long
 from verify.places.points import RANDOM_BLOCK, Batch, kink_points, own_points, random_points, spread_points
 from verify.places.search import search_points
 from verify.places.sizes import other_sizes
-from verify.records import (
-    METHODS,
-    SUBJECT,
-    CaseResult,
-    Finding,
-    FindingKind,
-    Run,
-    Unproved,
-    Verdict,
-)
+from verify.records import METHODS, SUBJECT, CaseResult, Finding, Run
 from verify.running.cache import keep, recalled, text_key
 from verify.running.codec import packed
 from verify.running.executing import Execution
@@ -61,6 +52,7 @@ from verify.subjects.interface import Interface
 from verify.subjects.subject import Subject
 from verify.truth.reference import MOST_BITS, MOST_WORK
 from verify.variants.kill_score import as_gradient, kill_score
+from verify.words import FindingKind, Unproved, Verdict
 
 Array = NDArray[Any]
 

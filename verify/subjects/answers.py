@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import UsageError, did_you_mean
-from verify.records import Finding, FindingKind
+from verify.records import Finding
 from verify.subjects.interface import Interface
+from verify.words import FindingKind
 
 Array = NDArray[Any]
 

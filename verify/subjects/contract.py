@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from verify.files import PACKAGE
 from verify.numbers.streams import stream
-from verify.records import Finding, FindingKind
+from verify.records import Finding
 from verify.tracing.foreign_call import call_foreign
+from verify.words import FindingKind
 
 Array = NDArray[Any]
 Answers = Mapping[str, Array]

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.records import CaseResult, Finding, FindingKind
+from verify.records import CaseResult, Finding
 from verify.subjects.contract import first_change
 from verify.subjects.interface import Interface
 from verify.subjects.subject import Gradient, Subject
 from verify.tracing.foreign_call import call_foreign
 from verify.tracing.function_call import outputs_of, own_arguments
 from verify.tracing.preserving import preserved
+from verify.words import FindingKind
 
 Array = NDArray[Any]
 Function = Callable[..., Any]

@@ -18,7 +18,6 @@ from verify.errors import UsageError, VerifyError
 from verify.graph.derivative import Derivative
 from verify.graph.interpret import dtype_of
 from verify.places.points import Batch
-from verify.records import FindingKind
 from verify.subjects.answers import as_numbers, by_variable
 from verify.subjects.contract import Contract, in_words
 from verify.subjects.convention import convention
@@ -27,6 +26,7 @@ from verify.subjects.interface import Interface
 from verify.subjects.line_coverage import LineCoverage
 from verify.subjects.noise import Neighbourhoods, point_key
 from verify.tracing.foreign_call import call_foreign
+from verify.words import FindingKind
 
 Array = NDArray[Any]
 Gradient = Callable[..., Any]

@@ -24,12 +24,13 @@ from verify.oracle.dotted_name import imported
 from verify.oracle.forward import apart_at
 from verify.oracle.layers import check_layer, check_loss
 from verify.oracle.result import GradientRun
-from verify.records import CaseResult, Verdict
+from verify.records import CaseResult
 from verify.report.cause import cause_of_case
 from verify.running.settings import Settings
 from verify.tools.cs231n import NETWORKS, OF_ALL_NETWORKS, OTHER_NAMES, ROWS, Row, Trial
 from verify.tracing.foreign_call import call_foreign
 from verify.tracing.places import Place, place_of_traceback
+from verify.words import Verdict
 
 Function = Callable[..., Any]
 

@@ -32,7 +32,6 @@ from verify.methods.symbolic import Symbolic, enclosed
 from verify.numbers.ball_math import head, tail
 from verify.numbers.streams import stream
 from verify.ops import OPS
-from verify.records import Unproved
 from verify.truth.reference import (
     BOTH_ROADS,
     FIRST_BITS,
@@ -48,6 +47,7 @@ from verify.truth.reference import (
     reason_lost,
     undecided_kinks,
 )
+from verify.words import Unproved
 
 Array = NDArray[Any]
 arb = flint.arb

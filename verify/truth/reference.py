@@ -43,9 +43,9 @@ from verify.graph.work import OutOfWorkError, Work
 from verify.methods.symbolic import Symbolic, enclosed
 from verify.numbers.ball_math import head
 from verify.ops import OPERAND_NAMES, OPS, Interval
-from verify.records import Unproved
 from verify.symbolic.pieces import TooLargeError, piece_of
 from verify.symbolic.symbols import entry_name
+from verify.words import Unproved
 
 Array = NDArray[Any]
 arb = flint.arb

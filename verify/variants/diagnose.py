@@ -22,13 +22,14 @@ from verify.graph.taylor import Taylor, precision
 from verify.judging.underflow import underflow
 from verify.methods.reverse import Reverse
 from verify.places.points import Batch
-from verify.records import SUBJECT, VERDICTS, CaseResult, Rows, Rule, VariableResult, Verdict, format_entry, unravel
+from verify.records import SUBJECT, CaseResult, Rows, VariableResult, format_entry, unravel
 from verify.truth.reference import point_balls
 from verify.variants.generate import FaultKind, Variant, variants
 from verify.variants.match import Answer, Nature, Relation, close, relations
 from verify.variants.other_functions import of_other_functions
 from verify.variants.recorded_points import batch_of
 from verify.variants.side_by_side import gradients_of
+from verify.words import VERDICTS, Rule, Verdict
 
 Array = NDArray[Any]
 
