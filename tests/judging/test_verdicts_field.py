@@ -544,3 +544,38 @@ def test_a_bound_that_has_grown_without_reason_lets_no_fault_pass(steps: int, fa
     run = check_gradient(gradient, lambda A, x: chain(A, x, steps), replace(QUICK, points=0), at=at)
     assert run.ok is passes
     assert ("PASS" if passes else "FAIL") == run.verdict
+
+
+@pytest.mark.parametrize(("fault", "verdict"), [(0.0, "PASS"), (1e-6, "UNDECIDED"), (1e-2, "FAIL")])
+def test_what_cannot_be_read_is_not_excused_by_such_a_bound(fault: float, verdict: str) -> None:
+    """A chain of which intervals know little, whose gradient is no formula of balls: differences of mpmath's."""
+    import mpmath
+
+    rng = np.random.default_rng(11)
+    at = {"A": np.abs(rng.normal(size=(2, 2))) + 0.1, "x": np.abs(rng.normal(size=2))}
+
+    def exactly(A: Any, x: Any) -> Any:
+        total = mpmath.mpf(0)
+        for _ in range(22):
+            x = [A[0][0] * x[0] + A[0][1] * x[1], A[1][0] * x[0] + A[1][1] * x[1]]
+            size = x[0] + x[1]
+            x, total = [x[0] / size, x[1] / size], total + mpmath.log(size)
+        return total
+
+    def gradient(A: Any, x: Any) -> Any:
+        with mpmath.workdps(60):
+            numbers = [[mpmath.mpf(float(v)) for v in row] for row in (*np.asarray(A, float), np.asarray(x, float))]
+            step, slopes = mpmath.mpf(10) ** -20, []
+            for i, j in np.ndindex(3, 2):
+                ends = []
+                for sign in (1, -1):
+                    moved = [list(row) for row in numbers]
+                    moved[i][j] += sign * step
+                    ends.append(exactly(moved[:2], moved[2]))
+                slopes.append(float((ends[0] - ends[1]) / (2 * step)))
+        slopes[0] *= 1 + fault
+        return np.reshape(slopes[:4], (2, 2)), np.array(slopes[4:])
+
+    run = check_gradient(gradient, lambda A, x: chain(A, x, 22), replace(QUICK, points=0), at=at)
+    assert verdict == run.verdict
+    assert run.ok is (fault == 0)

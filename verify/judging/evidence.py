@@ -119,6 +119,11 @@ class Witness:
         del evidence, plainly
         return ""
 
+    def unexplained(self, evidence: Evidence) -> str:
+        """That a subject's error is none of roundings, where its formula cannot be read; empty where it may be."""
+        del evidence
+        return ""
+
     def underflow(self, evidence: Evidence) -> str:
         """Where floats become zero though the truth does not; empty where they do not, or where that is right."""
         del evidence

@@ -22,6 +22,7 @@ from verify.judging.underflow import too_large, underflow
 from verify.places.points import is_lost
 from verify.records import SUBJECT, further_methods, unravel
 from verify.subjects.formula import Cause
+from verify.subjects.formula import Excuse as FormulaExcuse
 from verify.subjects.interface import Interface
 from verify.subjects.subject import Subject
 from verify.truth.reference import BOTH_ROADS, Enclosure, Enclosures
@@ -59,8 +60,8 @@ NEAR = 2.0**-28
 
 
 PLAINLY_WRONG, IN_UNITS = 2.0**-21, 2.0**12
-"""A formula that is off by more than this part of the truth, or of the upstream gradient, and so many roundings, is
-no other way of writing it with rounded literals."""
+"""What is off by more than this part of the truth, and by so many roundings of the largest term, is no other way of
+writing a formula with rounded literals."""
 
 
 class PointEvidence:
@@ -104,6 +105,12 @@ class PointEvidence:
     def steps(self) -> PointSteps:
         """Bounds of central's steps."""
         return self.context.steps.point(self.inputs, self.upstream)
+
+    def largest_term(self, known: Enclosures) -> float:
+        """No less than what is added up on the way to any gradient here: the largest slope times the largest value."""
+        slopes = [float(abs(slope).upper()) for slope in known.slopes() if slope.is_finite()]
+        values = [float(np.max(np.abs(x), initial=0.0)) for x in self.floats if np.all(np.isfinite(x))]
+        return max(slopes, default=math.inf) * max([1.0, *values])
 
     def out_of_range(self, known: Enclosures) -> str:
         """Where floats leave their range on the way, empty where they do not."""
@@ -292,17 +299,32 @@ class RowEvidence(Witness):
 
     def wrong_formula(self, evidence: Evidence, *, plainly: bool = False) -> str:
         """See :meth:`Witness.wrong_formula`."""
-        subject = self.point.subject(SUBJECT)
-        truth = evidence.truth
+        found = self._formula_of_subject(evidence)
+        if found is None or found.cause is not Cause.FORMULA_WRONG:
+            return ""
+        return "" if plainly and not self._is_plain(found.distance, evidence) else found.sentence
+
+    def unexplained(self, evidence: Evidence) -> str:
+        """See :meth:`Witness.unexplained`."""
+        found, error = self._formula_of_subject(evidence), evidence.error(SUBJECT)
+        if found is None or found.cause is not Cause.OPAQUE or not self._is_plain(error, evidence):
+            return ""
+        return f"off by {error:.3g}, which no rounding on the way explains: allowed {evidence.allowed:.3g} is too much"
+
+    def _formula_of_subject(self, evidence: Evidence) -> FormulaExcuse | None:
+        subject, truth = self.point.subject(SUBJECT), evidence.truth
         answer = evidence.answers.get(SUBJECT, math.nan)
         if subject is None or truth is None or not math.isfinite(answer):
-            return ""
-        formula = subject.formula(self.point.inputs, self.point.upstream)
-        found = formula.read(self.block.name, self.index, truth, answer)
-        size = max(abs(truth.midpoint), formula.size) if plainly else 0.0
-        least = max(PLAINLY_WRONG, IN_UNITS * self.point.allowance.unit) * size
-        is_wrong = found.cause is Cause.FORMULA_WRONG and found.distance >= least
-        return found.sentence if is_wrong else ""
+            return None
+        return subject.formula(self.point.inputs, self.point.upstream).read(self.block.name, self.index, truth, answer)
+
+    def _is_plain(self, distance: float, evidence: Evidence) -> bool:
+        """Whether something is off by more than another way of writing the formula makes it, with rounded literals."""
+        assert evidence.truth is not None
+        roundings = IN_UNITS * self.point.allowance.unit
+        if self.known is None or distance < max(PLAINLY_WRONG, roundings) * abs(evidence.truth.midpoint):
+            return False
+        return distance > roundings * self.point.largest_term(self.known)
 
     def excuse(self, evidence: Evidence, method: str) -> Excuse:
         """See :meth:`Witness.excuse`."""

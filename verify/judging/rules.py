@@ -249,12 +249,12 @@ def _proved(e: Evidence) -> Judgement | None:
 
 
 def _wrong_within(e: Evidence) -> Judgement | None:
-    """A gradient under test that a wide bound lets pass, though its own formula is wrong."""
+    """A gradient under test that a wide bound lets pass though its formula is wrong, or nothing explains its error."""
     assert e.truth is not None
     if not e.is_subject or e.error(SUBJECT) <= e.growth * e.unit * abs(e.truth.midpoint):
         return None
     wrong = e.witness.wrong_formula(e, plainly=True)
-    return Judgement(Verdict.FAIL, wrong, SUBJECT) if wrong else None
+    return Judgement(Verdict.FAIL, wrong, SUBJECT) if wrong else _undecided(e.witness.unexplained(e))
 
 
 def _wrong(e: Evidence, proof: Proof) -> Judgement:
