@@ -89,7 +89,8 @@ def test_a_shipped_case(file: Path, framework: str) -> None:
     for row in result.failing():
         assert (Verdict.FAIL, framework) == (row.verdict, row.suspect), row
         assert row.reason.startswith("tie of"), row
-    assert all(np.isfinite(variable.rows.values[framework]).any() for variable in result.variables)
+    first = [variable for variable in result.variables if variable.quantity not in {"hessian", "hvp"}]
+    assert all(np.isfinite(variable.rows.values[framework]).any() for variable in first)
 
 
 SMOOTH = {
