@@ -579,3 +579,13 @@ def test_what_cannot_be_read_is_not_excused_by_such_a_bound(fault: float, verdic
     run = check_gradient(gradient, lambda A, x: chain(A, x, 22), replace(QUICK, points=0), at=at)
     assert verdict == run.verdict
     assert run.ok is (fault == 0)
+
+
+def test_where_the_terms_on_the_way_are_not_known_nothing_is_too_much_for_rounding() -> None:
+    """Slopes of which the work allows only some, or that are not finite, say nothing of the largest."""
+    graph = case("f: sum(exp(x))", "x: {at: [1, 2, 3]}").graph
+    point = {"x": np.ones((1, 3))}, {"f": np.ones(1)}
+    few, enough = (Reference(graph, ["x"], None, most_work=work).enclose(*point) for work in (60.0, 1000.0))
+    assert few.slopes()
+    assert not few.slopes(all_or_none=True)
+    assert 7 == len(enough.slopes(all_or_none=True))

@@ -91,6 +91,7 @@ class PointEvidence:
         size = max((float(np.max(np.abs(g), initial=0.0)) for g in upstream.values()), default=1.0)
         self.is_artificial = not own and SUBJECT in context.methods and not 1 / HUGE <= size <= HUGE
         self.allowance = context.allowance(inputs)
+        self._largest: float | None = None
 
     def enclose(self, *, taylor_only: bool = False) -> Enclosures:
         """The certified reference at this point."""
@@ -107,10 +108,17 @@ class PointEvidence:
         return self.context.steps.point(self.inputs, self.upstream)
 
     def largest_term(self, known: Enclosures) -> float:
-        """No less than what is added up on the way to any gradient here: the largest slope times the largest value."""
-        slopes = [float(abs(slope).upper()) for slope in known.slopes() if slope.is_finite()]
-        values = [float(np.max(np.abs(x), initial=0.0)) for x in self.floats if np.all(np.isfinite(x))]
-        return max(slopes, default=math.inf) * max([1.0, *values])
+        """No less than what is added up on the way to any gradient here: the largest slope times the largest value.
+
+        Infinite where one of them is not known: then nothing is too much to be rounding.
+        """
+        if self._largest is None:
+            slopes = [abs(slope) for slope in known.slopes(all_or_none=True)]
+            values = [float(np.max(np.abs(x), initial=1.0)) for x in self.floats]
+            sizes = [*values, *(float(x.upper()) if x.is_finite() else math.inf for x in slopes)]
+            is_known = bool(slopes) and bool(np.isfinite(sizes).all())
+            self._largest = max(sizes[len(values) :]) * max(values) if is_known else math.inf
+        return self._largest
 
     def out_of_range(self, known: Enclosures) -> str:
         """Where floats leave their range on the way, empty where they do not."""

@@ -306,8 +306,11 @@ class Enclosures:
         level = self._first_level()
         return None if level is None else level.values
 
-    def slopes(self) -> list[flint.arb]:
-        """The derivatives of the contracted output by every entry of every node, as far as the work allows."""
+    def slopes(self, *, all_or_none: bool = False) -> list[flint.arb]:
+        """The derivatives of the contracted output by every entry of every node, as far as the work allows.
+
+        With ``all_or_none``, nothing where it does not allow for all of them.
+        """
         level, found = self._first_level(), list[flint.arb]()
         if level is None:
             return found
@@ -322,7 +325,7 @@ class Enclosures:
                         slope = self.reference.taylor.slope(level.values, position, entry, level.weights, work)
                         found.append(slope)
         except OutOfWorkError:
-            pass  # those that were had may say enough
+            return [] if all_or_none else found  # those that were had may say enough
         return found
 
     def _first_level(self) -> _Level | None:
