@@ -19,7 +19,7 @@ from verify.judging import close_look
 from verify.judging.evidence import Evidence
 from verify.judging.rules import judged
 from verify.oracle.check import check_gradient
-from verify.records import SUBJECT
+from verify.records import METHODS, SUBJECT
 from verify.running.settings import Settings
 from verify.truth.reference import Reference
 from verify.words import Verdict
@@ -473,14 +473,18 @@ def layer(x: Any) -> Any:
     return np.tanh(x @ WEIGHTS)
 
 
+@pytest.mark.parametrize("methods", [METHODS, ("reverse", "central")])
 @pytest.mark.parametrize(
     ("factor", "entries", "passes"),
     [(1.0, slice(None), True), (1.5, slice(None), False), (1 + 1e-6, slice(None), False), (1 + 1e-6, 7, False)],
 )
 def test_a_gradient_is_compared_where_nothing_can_be_proved(
-    monkeypatch: pytest.MonkeyPatch, factor: float, entries: Any, passes: bool
+    monkeypatch: pytest.MonkeyPatch, methods: tuple[str, ...], factor: float, entries: Any, passes: bool
 ) -> None:
-    """What the methods make of each other there is not its fault, nor does their agreement let it pass."""
+    """What the methods make of each other there is not its fault, nor does their agreement let it pass.
+
+    Without SymPy's form central is asked as well, with what its step may be off by.
+    """
     monkeypatch.setattr(close_look, "MOST_NUMBERS", 100)
 
     def gradient(x: Any, upstream: Any) -> Any:
@@ -488,7 +492,7 @@ def test_a_gradient_is_compared_where_nothing_can_be_proved(
         found[entries] *= factor
         return found
 
-    run = check_gradient(gradient, layer, QUICK, at={"x": np.linspace(-1, 1, 12)})
+    run = check_gradient(gradient, layer, replace(QUICK, methods=methods), at={"x": np.linspace(-1, 1, 12)})
     assert run.ok is passes
     assert any("too many numbers to be run in balls" in note for note in run.cases[0].notes)
 
